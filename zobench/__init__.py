@@ -1,0 +1,85 @@
+"""zobench: benchmarking zeroth-order (forward-only) fine-tuning of language models.
+
+The names below are the public interface for plugins; importing this package imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .engine.objective import Objective
+    from .errors import ZobenchError
+    from .hookspecs import hookimpl
+    from .selector import ProbeResult, SelectionContext, Selector
+    from .settings import Count, Fraction, Natural, NonNegative, Positive, Range
+    from .tasks.task import Task
+    from .zo.algebra import Algebra, Buffer, Direction
+    from .zo.estimator import Estimator
+    from .zo.handle import Handle, matrices, vectors
+    from .zo.losses import Losses
+    from .zo.scope import Scope
+
+_HOMES = {
+    "Algebra": "zo.algebra",
+    "Buffer": "zo.algebra",
+    "Count": "settings",
+    "Direction": "zo.algebra",
+    "Estimator": "zo.estimator",
+    "Fraction": "settings",
+    "Handle": "zo.handle",
+    "Losses": "zo.losses",
+    "Natural": "settings",
+    "NonNegative": "settings",
+    "Objective": "engine.objective",
+    "Positive": "settings",
+    "ProbeResult": "selector",
+    "Range": "settings",
+    "Scope": "zo.scope",
+    "SelectionContext": "selector",
+    "Selector": "selector",
+    "Task": "tasks.task",
+    "ZobenchError": "errors",
+    "hookimpl": "hookspecs",
+    "matrices": "zo.handle",
+    "vectors": "zo.handle",
+}
+__all__ = [
+    "Algebra",
+    "Buffer",
+    "Count",
+    "Direction",
+    "Estimator",
+    "Fraction",
+    "Handle",
+    "Losses",
+    "Natural",
+    "NonNegative",
+    "Objective",
+    "Positive",
+    "ProbeResult",
+    "Range",
+    "Scope",
+    "SelectionContext",
+    "Selector",
+    "Task",
+    "ZobenchError",
+    "__version__",
+    "hookimpl",
+    "matrices",
+    "vectors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported on first use, so that `import zobench` costs no torch import."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module 'zobench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,111 @@
+"""The record: what a finished cell leaves behind, as JSON. Every board is a function of records alone.
+
+Keys are documented where they are declared. `schema` changes when a key changes its meaning; readers accept
+all earlier schemas. Times are seconds, memory is bytes, accuracies and F1 are fractions in [0, 1].
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+SCHEMA = 1
+Status = Literal["ok", "diverged", "oom", "error", "interrupted"]
+STATUSES: tuple[Status, ...] = ("ok", "diverged", "oom", "error", "interrupted")
+
+
+class CellKey(TypedDict):
+    """What was run: the id of a record is a hash of this together with the protocol."""
+
+    model: str  # as the user named it, for a path the folder's name
+    model_revision: str | None  # commit of the hub, or a hash of the weights' files
+    task: str
+    task_version: int
+    data: str  # hub | folder | embedded
+    estimator: str
+    selector: str  # "-" for an estimator that trains nothing
+    estimator_settings: dict[str, Any]
+    selector_settings: dict[str, Any]
+    run_settings: dict[str, Any]  # dtype, engine, noise, restore, precision, parameterisation, loss_dtype, ...
+    lrs: list[float]
+    seed: int
+
+
+class ScopeInfo(TypedDict):
+    """What could move."""
+
+    parameters: int
+    fraction: float  # of the model's parameters
+    layers: list[int]  # decoder blocks touched, 0-based
+    tensors: int
+
+
+class ScoreInfo(TypedDict):
+    """One evaluation of a split."""
+
+    metric: str  # accuracy | f1 | ...
+    value: float
+    n: int
+    stderr: float  # binomial for accuracy, of the mean otherwise
+    items: NotRequired[list[float]]  # one value an item, in the split's order: for paired comparisons
+    loss: NotRequired[float]  # dev only: the training loss on dev, which selects
+
+
+class Metrics(TypedDict):
+    """Scores of the tuned model and of the untouched one."""
+
+    zero_shot: NotRequired[ScoreInfo]  # the untouched model, on test
+    dev: NotRequired[ScoreInfo]  # the chosen checkpoint
+    test: NotRequired[ScoreInfo]  # the chosen checkpoint, read once at the end
+
+
+class Trial(TypedDict):
+    """One learning rate of the grid, judged on dev."""
+
+    lr: float
+    status: Status
+    best_step: int
+    dev_loss: float | None
+    dev_metric: float | None
+    steps: int
+    curve: list[tuple[int, float]]  # (step, dev loss)
+    message: NotRequired[str]
+
+
+class PhaseTimes(TypedDict):
+    """Medians over steps."""
+
+    forward_s: float
+    perturb_s: float
+    update_s: float
+    step_s: float
+
+
+class SpeedInfo(TypedDict):
+    """The cell's own method against full-scope MeZO in the official order, interleaved on the same batches."""
+
+    steps: int
+    warmup: int
+    baseline: PhaseTimes
+    own: PhaseTimes
+    ratio: float  # baseline step_s / own step_s
+
+
+class Record(TypedDict):
+    """One cell, finished or failed."""
+
+    schema: int
+    id: str
+    status: Status
+    protocol: dict[str, Any]  # all that must be equal for two records to stand in one table; has "version"
+    cell: CellKey
+    scope: ScopeInfo | None
+    selection: dict[str, Any]  # what the selector noted
+    metrics: Metrics
+    chosen: NotRequired[dict[str, Any]]  # lr and step of the checkpoint that test was read at
+    trials: list[Trial]
+    forwards: dict[str, int]  # train | eval | calibration | probe | speed
+    time: dict[str, float]  # forward_s, perturb_s, update_s, step_s (medians); train_s, eval_s, total_s
+    speed: NotRequired[SpeedInfo]
+    memory: dict[str, int]  # peak_bytes, weights_bytes, state_bytes
+    environment: dict[str, Any]  # versions, platform, device, git commit, command, started, finished
+    error: str | None  # one line; the traceback lies beside the record

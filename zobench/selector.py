@@ -1,0 +1,78 @@
+"""The contract of selectors: from a model and calibration batches to the scope that may move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .settings import resolve
+
+if TYPE_CHECKING:
+    from .models.blocks import Block
+    from .models.load import LoadedModel
+    from .tasks.batch import Batch
+    from .zo.scope import Scope
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a short fine-tuning run of a scope gave on dev: lower loss is better; metric as the task's (0 to 1)."""
+
+    dev_loss: float
+    dev_metric: float
+    n: int
+    stderr: float
+    forwards: int
+
+
+class SelectionContext(Protocol):
+    """What a selector may look at. There is no way from here to a test item."""
+
+    loaded: LoadedModel
+    seed: int
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The decoder blocks in order, 0-based."""
+
+    def calibration(self, batches: int, batch_size: int) -> list[Batch]:
+        """Batches from the training split, in the training order of `seed`, padded as in training."""
+
+    def count(self, purpose: str, forwards: int) -> None:
+        """Add forward passes to the record under `purpose` (calibration or probe)."""
+
+    def note(self, **facts: Any) -> None:
+        """Put facts that explain the choice into the record, under `selection`."""
+
+    def everything(self) -> Scope:
+        """All parameters of the model."""
+
+    def layers(self, *indices: int) -> Scope:
+        """All parameters of these decoder blocks. Raises ZobenchError for an index the model does not have."""
+
+    def probe(self, scope: Scope, steps: int, lr: float | None = None) -> ProbeResult:
+        """Fine-tune `scope` for `steps` steps with the cell's own estimator, evaluate on dev, and undo it.
+
+        `lr` None: the first value of the cell's learning-rate grid. Its forwards are counted as `probe`.
+        """
+
+
+class Selector:
+    """Base of all selectors. Annotated attributes are settings (see zobench.settings).
+
+        class EveryOther(Selector):
+            start: Natural = 0
+
+            def select(self, context: SelectionContext) -> Scope:
+                return context.layers(*range(self.start, len(context.blocks), 2))
+    """
+
+    def __init__(self, **settings: object) -> None:
+        self.settings: Mapping[str, Any] = resolve(type(self), settings)
+        for name, value in self.settings.items():
+            setattr(self, name, value)
+
+    def select(self, context: SelectionContext) -> Scope:
+        """The scope that may move. Deterministic given the context; may call context.probe."""
+        raise NotImplementedError
