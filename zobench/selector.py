@@ -20,10 +20,10 @@ class ProbeResult:
     """What a short fine-tuning run of a scope gave on dev: lower loss is better; metric as the task's (0 to 1)."""
 
     dev_loss: float
-    dev_metric: float
     n: int
-    stderr: float
     forwards: int
+    dev_metric: float | None = None  # only where it was asked for
+    stderr: float | None = None
 
 
 class SelectionContext(Protocol):
@@ -51,10 +51,11 @@ class SelectionContext(Protocol):
     def layers(self, *indices: int) -> Scope:
         """All parameters of these decoder blocks. Raises ZobenchError for an index the model does not have."""
 
-    def probe(self, scope: Scope, steps: int, lr: float | None = None) -> ProbeResult:
+    def probe(self, scope: Scope, steps: int, lr: float | None = None, *, metric: bool = False) -> ProbeResult:
         """Fine-tune `scope` for `steps` steps with the cell's own estimator, evaluate on dev, and undo it.
 
-        `lr` None: the first value of the cell's learning-rate grid. Its forwards are counted as `probe`.
+        `lr` None: the first value of the cell's learning-rate grid. With `metric` the task's metric on dev is
+        computed too, at the price of its forwards. All of them are counted as `probe`.
         """
 
 

@@ -21,6 +21,7 @@ class CellKey(TypedDict):
     task: str
     task_version: int
     data: str  # hub | folder | embedded
+    data_revision: str | None  # commit of the hub, or a hash of the folder's files
     estimator: str
     selector: str  # "-" for an estimator that trains nothing
     estimator_settings: dict[str, Any]
@@ -90,6 +91,16 @@ class SpeedInfo(TypedDict):
     ratio: float  # baseline step_s / own step_s
 
 
+class EngineInfo(TypedDict):
+    """How the losses were really computed, where the settings said `auto`."""
+
+    engine: str
+    restore: str
+    precision: str
+    noise: str
+    parameterisation: str
+
+
 class Record(TypedDict):
     """One cell, finished or failed."""
 
@@ -100,6 +111,8 @@ class Record(TypedDict):
     cell: CellKey
     scope: ScopeInfo | None
     selection: dict[str, Any]  # what the selector noted
+    engine: NotRequired[EngineInfo]
+    data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, and notes where a split departs from the protocol
     metrics: Metrics
     chosen: NotRequired[dict[str, Any]]  # lr and step of the checkpoint that test was read at
     trials: list[Trial]

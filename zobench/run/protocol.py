@@ -1,0 +1,102 @@
+"""The protocol: all that must be equal for two records to stand in one table. Its numbers are MeZO's.
+
+Two groups of settings, both reached by `--set name=value`: `Protocol`, which a board refuses to mix, and
+`Computation`, how the numbers were computed, which every record carries and every board shows.
+Source of the defaults: princeton-nlp/MeZO, large_models (mezo.sh, run.py); the paper's section 4 for steps and dev sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..settings import Count, Natural, NonNegative, resolve
+
+VERSION = "mezo-1"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is held equal. A field's comment says what MeZO does where that is a trap."""
+
+    num_train: Count = 1000
+    num_dev: Count | None = None  # none: the task's own (500; 100 for CB, COPA and, as in the paper, WSC)
+    num_test: Count = 1000
+    data_seed: Natural = 0  # which examples are sampled; the seeds of the cells do not change it
+    batch_size: Count = 16
+    eval_batch_size: Count = 8  # of the dev loss, whose last short batch is weighted by its size
+    steps: Count = 10_000
+    eval_every: Count = 2_000  # the best checkpoint is the first of the lowest dev losses seen at these steps
+    lr_schedule: Literal["constant", "linear"] = "constant"
+    weight_decay: NonNegative = 0.0
+    max_length: Count = 2048  # or the model's context, where that is shorter
+    max_new_tokens: Count = 50
+    pad_to_multiple_of: Count = 8
+    train_loss: Literal["task", "classification", "option", "lm", "non_diff"] = "task"
+    scoring: Literal["mean", "sfc"] = "mean"
+    loss_dtype: Literal["model", "float32"] = "model"  # MeZO: the model's, so float16 losses are coarse
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in a record, under `protocol`."""
+        return {"version": VERSION, **vars(self)}
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How a cell is computed. None of it changes what is estimated, all of it stands in the record."""
+
+    dtype: Literal["float16", "bfloat16", "float32"] = "float32"
+    engine: str = "auto"
+    noise: Literal["per_tensor", "official"] = "per_tensor"
+    restore: Literal["auto", "exact", "arithmetic"] = "auto"
+    precision: Literal["native", "float32"] = "native"
+    parameterisation: Literal["estimator", "full", "lora"] = "estimator"
+    speed_steps: Natural = 30  # steps of each side in the cell's speed measurement; 0 leaves it out
+    speed_warmup: Natural = 10
+    snapshot_limit: Natural = 1_000_000_000  # bytes; larger scopes keep no weights beside the record
+
+
+PRESETS: dict[str, dict[str, str]] = {
+    "smoke": {
+        "num_train": "32",
+        "num_dev": "16",
+        "num_test": "16",
+        "steps": "8",
+        "eval_every": "4",
+        "max_new_tokens": "8",
+        "speed_steps": "3",
+        "speed_warmup": "1",
+        "exhaustive_sweep.steps": "4",
+    },
+    "small": {
+        "num_train": "200",
+        "num_dev": "50",
+        "num_test": "100",
+        "steps": "100",
+        "eval_every": "25",
+        "max_new_tokens": "20",
+        "speed_steps": "10",
+        "speed_warmup": "3",
+        "exhaustive_sweep.steps": "25",
+    },
+    "paper": {},
+}
+"""Settings by preset; what a preset does not name keeps the paper's value. `--set` goes before a preset."""
+
+
+def protocol_from(values: dict[str, object]) -> Protocol:
+    """A checked protocol. Raises ZobenchError for unknown names, bad values, and steps that are never evaluated."""
+    made = Protocol(**resolve(Protocol, values, owner="protocol"))
+    if made.eval_every > made.steps:
+        from ..errors import ZobenchError
+
+        raise ZobenchError(
+            f"eval_every={made.eval_every} is above steps={made.steps}: no checkpoint would ever be evaluated; "
+            f"set eval_every to at most {made.steps}"
+        )
+    return made
+
+
+def computation_from(values: dict[str, object]) -> Computation:
+    """A checked computation. Raises ZobenchError for unknown names and bad values."""
+    return Computation(**resolve(Computation, values, owner="run"))
