@@ -1,0 +1,154 @@
+"""The command line. One module a subcommand, imported only when it is called, so that `zobench --help` is quick.
+
+A module `zobench/cli/<name>.py` exports a function (or a typer app) with typed options; it is entered in
+`COMMANDS` below with its one-line help and its examples. Modules keep heavy imports (torch, transformers, ...)
+inside functions. A command returns None or an exit status, and raises ZobenchError for what the user can mend.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+import typer
+import typer.main
+
+from .. import __version__
+from ..errors import ZobenchError
+
+_ClickException: Any = typer.BadParameter.__mro__[2]
+"""The base of usage errors: typer exports only leaves of it, and from release to release another home."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: where its function (or typer app) is, its line in `zobench --help`, examples for its own help."""
+
+    target: str
+    help: str
+    examples: tuple[str, ...]
+
+    def load(self) -> Callable[..., Any] | typer.Typer:
+        module, _, name = self.target.partition(":")
+        return cast("Callable[..., Any] | typer.Typer", getattr(importlib.import_module(module, __name__), name))
+
+
+COMMANDS: dict[str, Command] = {
+    "run": Command(
+        ".run:run",
+        "Fine-tune, measure, and print the leaderboard.",
+        (
+            "zobench run --estimator mezo,sparse_mezo --selector all,first_outlier",
+            "zobench run --model Qwen/Qwen3-0.6B --estimator mezo --tasks sst2,rte --preset small --seeds 0,1,2",
+            "zobench run --plugin my_zo.py --estimator my_zo,mezo --set my_zo.eps=1e-2 --dry-run",
+        ),
+    ),
+    "leaderboard": Command(
+        ".leaderboard:leaderboard",
+        "Make the leaderboard of a folder of records again.",
+        ("zobench leaderboard results/demo", "zobench leaderboard results/demo --paper"),
+    ),
+    "ls": Command(
+        ".ls:ls",
+        "List estimators, selectors, tasks, models and executors.",
+        ("zobench ls", "zobench ls estimators", "zobench ls tasks --json", "zobench ls estimators --plugin my_zo.py"),
+    ),
+    "show": Command(
+        ".show:show",
+        "Show one of them: reference, settings, source.",
+        (
+            "zobench show estimator mezo",
+            "zobench show selector first_outlier",
+            "zobench show task sst2",
+            "zobench show task sst2 --model facebook/opt-125m --data-dir data",
+        ),
+    ),
+    "plugins": Command(
+        ".plugins:plugins",
+        "List plugins with their distribution, hooks and load errors.",
+        ("zobench plugins", "zobench plugins --json", "ZOBENCH_PLUGINS= zobench plugins"),
+    ),
+    "analyze": Command(
+        ".analyze:app",
+        "Look into a model: the activations that selectors go by.",
+        ("zobench analyze activations --model facebook/opt-125m",),
+    ),
+    "new": Command(
+        ".new:new",
+        "Write a ready-to-run plugin file to start from.",
+        (
+            "zobench new estimator my_zo",
+            "zobench new selector every_other",
+            "zobench new task my_task --directory mine",
+        ),
+    ),
+}
+EXAMPLES = ("zobench run", "zobench run --estimator mezo,sparse_mezo --tasks sst2,rte", "zobench new estimator my_zo")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 (some cells failed), 2 (wrong usage), 130 (interrupted).
+
+    What is neither a usage error nor a ZobenchError is a bug and keeps its traceback.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        status = _click_command(arguments)(args=arguments, prog_name="zobench", standalone_mode=False)
+    except ZobenchError as e:
+        return _fail(str(e))
+    except _ClickException as e:
+        context = getattr(e, "ctx", None)
+        path = context.command_path if context else "zobench"
+        return _fail(f"{e.format_message().rstrip('.')} (see: {path} --help)")
+    except (KeyboardInterrupt, typer.Abort):
+        print("zobench: interrupted", file=sys.stderr)
+        return 130
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str) -> int:
+    print("zobench: error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _click_command(arguments: Sequence[str]) -> Any:
+    """The whole command line as typer wants it, with only the subcommand that `arguments` call imported."""
+    called = next((a for a in arguments if not a.startswith("-")), None)
+    completing = "_ZOBENCH_COMPLETE" in os.environ
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback(epilog=epilog(EXAMPLES))(_root)
+    for name, command in COMMANDS.items():
+        target = command.load() if completing or name == called else _not_called
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name, help=command.help, epilog=epilog(command.examples))
+        else:
+            summary = command.help if target is _not_called else None
+            app.command(name, help=summary, epilog=epilog(command.examples))(target)
+    return typer.main.get_command(app)
+
+
+def epilog(examples: Sequence[str]) -> str:
+    r"""Examples as the foot of a help text: one a line, which `\b` keeps from being re-wrapped."""
+    return "\b\n" + "\n".join(("Examples:", *(f"  {line}" for line in examples)))
+
+
+def _not_called() -> None:
+    """Stand in for a subcommand in the list that `zobench --help` prints."""
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"zobench {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Benchmark zeroth-order (forward-only) fine-tuning of language models."""

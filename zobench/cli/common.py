@@ -1,0 +1,56 @@
+"""What several subcommands share: options, tables, JSON, and loading plugins. Light."""
+
+from __future__ import annotations
+
+import enum
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..plugins import KINDS, Plugins, load_plugins
+
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="Also load this Python file as a plugin (may be given repeatedly)."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+Kinds = enum.Enum("Kinds", {kind: kind for kind in KINDS}, type=str)  # type: ignore[misc]
+"""`estimators`, `selectors`, ... as the choices of an argument."""
+Singular = enum.Enum("Singular", {kind.singular: kind.singular for kind in KINDS.values()}, type=str)  # type: ignore[misc]
+"""`estimator`, `selector`, ... as the choices of an argument."""
+
+
+def plugins_of(files: Sequence[Path] | None, *, quiet: bool = False) -> Plugins:
+    """Load the plugins, with those of `--plugin`; `quiet` when their load errors are shown otherwise."""
+    return load_plugins(files or (), warn=_silent) if quiet else load_plugins(files or ())
+
+
+def _silent(message: str) -> None:
+    """Drop a warning whose fact the caller shows itself."""
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as JSON on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print left-aligned columns on stdout: wrapped to the width of a terminal, one line a row where there is none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 1000)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
