@@ -77,3 +77,10 @@ class Selector:
     def select(self, context: SelectionContext) -> Scope:
         """The scope that may move. Deterministic given the context; may call context.probe."""
         raise NotImplementedError
+
+    def expected_forwards(self, blocks: int, step: int, dev: int) -> int:
+        """The forward passes that selecting takes, for `--dry-run`, in a model of so many decoder blocks.
+
+        `step` is the number of forwards of one training step, `dev` that of one dev evaluation.
+        """
+        return 0

@@ -115,6 +115,7 @@ class Record(TypedDict):
     data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, and notes where a split departs from the protocol
     metrics: Metrics
     chosen: NotRequired[dict[str, Any]]  # lr and step of the checkpoint that test was read at
+    kept: NotRequired[str]  # what rebuilds the chosen weights: replay log | weights | nothing: why
     trials: list[Trial]
     forwards: dict[str, int]  # train | eval | calibration | probe | speed
     time: dict[str, float]  # forward_s, perturb_s, update_s, step_s (medians); train_s, eval_s, total_s

@@ -1,0 +1,171 @@
+"""`zobench run`: cells from the product of the flags, and a leaderboard at the end."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ZobenchError
+from .common import PluginFiles, plugins_of
+
+if TYPE_CHECKING:
+    from ..run.execute import Place, Plan
+    from ..run.plan import Wish
+
+EPILOG = """Examples:
+
+zobench run --estimator mezo --selector first_outlier --tasks all
+
+zobench run --model meta-llama/Llama-2-7b-hf --estimator mezo,sparse_mezo --selector all,first_outlier --tasks copa,wsc
+--preset paper --dtype float16 --seeds 0,1,2
+
+zobench run --model ./my-model --data-dir ./data --estimator zero_shot,mezo,adamw --selector layer --set layer.index=1
+--tasks sst2 --lr 1e-4,1e-3 --dry-run
+
+zobench run --plugin my_zo.py --estimator my_zo --selector all --tasks sst2 --set my_zo.eps=1e-2
+"""
+
+
+class Preset(StrEnum):
+    smoke = "smoke"
+    small = "small"
+    paper = "paper"
+
+
+class Rerun(StrEnum):
+    missing = "missing"
+    failed = "failed"
+    always = "always"
+
+
+class Dtype(StrEnum):
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+
+
+def run(
+    estimator: Annotated[
+        str, typer.Option("--estimator", "-e", help="Estimators, comma separated, or `all` (zobench ls estimators).")
+    ],
+    selector: Annotated[
+        str, typer.Option("--selector", "-s", help="Selectors, comma separated, or `all` (zobench ls selectors).")
+    ] = "all",
+    tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, comma separated, or `all`.")] = "all",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A folder with a model, a hub id, or the name of a model of a plugin.")
+    ] = "embedded",
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Read tasks from DIR/<task>/{train,validation}.jsonl instead of the hub.", metavar="DIR"),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Where records and the board go.", metavar="DIR")] = Path("runs"),
+    seeds: Annotated[str, typer.Option(help="Seeds of batch order and directions, comma separated.")] = "0",
+    preset: Annotated[Preset, typer.Option(help="Sizes and steps; `paper` is MeZO's protocol as the paper runs it.")] = (
+        Preset.small
+    ),
+    steps: Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.", min=1)] = None,
+    lr: Annotated[
+        str | None, typer.Option("--lr", help="Learning rates, comma separated: each is tried, dev chooses.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting: eps=1e-2, layer.index=1,30, loss_dtype=float32."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    dtype: Annotated[Dtype | None, typer.Option(help="Of the weights; float32 if nothing is said.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, official, flat, deferred, pair.")] = None,
+    executor: Annotated[str, typer.Option(help="How cells are spread (zobench ls executors).")] = "local",
+    rerun: Annotated[Rerun, typer.Option(help="Which cells that have a record run again.")] = Rerun.missing,
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask a hub; use what is on this machine.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, their forwards and an estimate.")] = False,
+    plugin: PluginFiles = None,
+) -> None:
+    """Fine-tune and evaluate: every estimator x selector x task x seed, then the leaderboard."""
+    plugins = plugins_of(plugin)
+    from ..run.plan import Wish, parse_settings
+
+    settings = parse_settings(set_ or [])
+    for key, value in (("steps", steps), ("dtype", dtype), ("engine", engine)):
+        if value is not None:
+            if key in settings:
+                raise ZobenchError(f"{key} is given twice: by --{key} and by --set {key}={settings[key]}")
+            settings[key] = str(value)
+    if steps is not None and "eval_every" not in settings:
+        settings["eval_every"] = str(max(1, steps // 4))
+    from ..settings import convert
+
+    wish = Wish(
+        _names(estimator),
+        _names(selector),
+        _names(tasks),
+        convert(seeds, tuple[int, ...], "--seeds"),
+        preset.value,
+        None if lr is None else convert(lr, tuple[float, ...], "--lr"),
+        settings,
+    )
+    from ..run.execute import Place, make_plan
+
+    place = Place(model, data_dir, results, device, offline, executor, rerun.value)
+    plan = make_plan(wish, place, plugins)
+    if dry_run:
+        _show(plan)
+        return
+    _execute(plan, place, wish)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ZobenchError("an empty list of names; write for example --estimator mezo,adamw")
+    return names
+
+
+def _execute(plan: Plan, place: Place, wish: Wish) -> None:
+    from ..run.execute import board, execute
+    from ..run.progress import Progress
+
+    say(f"{len(plan.todo)} cells to run, {len(plan.done)} done before; preset {wish.preset}; records: {place.results}/cells")
+    records = execute(plan, place, Progress(plan.session.plugins, len(plan.todo)))
+    print(board(plan, place))
+    failed = [r for r in [*records, *plan.done.values()] if r["status"] != "ok"]
+    for record in failed:
+        say(f"failed: {record['id']}: {record['status']}: {record['error']}")
+    say(f"records: {place.results / 'cells'}  board: {place.results / 'leaderboard.md'}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _show(plan: Plan) -> None:
+    from tabulate import tabulate
+
+    from ..run.estimate import cost
+
+    rows, total_s, total = [], 0.0, 0
+    for cell in plan.todo:
+        c = cost(cell, plan.session)
+        total_s, total = total_s + c.seconds, total + sum(c.forwards.values())
+        lrs = ", ".join(f"{lr:g}" for lr in cell.lrs) or "-"
+        each = ", ".join(f"{k} {v}" for k, v in c.forwards.items() if v)
+        rows.append([cell.task, cell.estimator, cell.selector, cell.seed, lrs, each, _clock(c.seconds)])
+    heads = ["task", "estimator", "selector", "seed", "learning rates", "forwards", "time of forwards"]
+    print(tabulate(rows, heads, tablefmt="github"))
+    print(
+        f"\n{len(rows)} cells to run ({len(plan.done)} done before), {total} forwards, about {_clock(total_s)} of "
+        "forward passes on this machine; perturbing and updating come on top."
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours} h {m:02d} min" if hours else f"{m} min {s:02d} s"
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal, apart from the board on stdout."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,73 @@
+"""What a run will cost, before it starts: forward passes from the settings, seconds from a few timed forwards."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from .train import on_device
+
+if TYPE_CHECKING:
+    from ..tasks.prepared import PreparedTask
+    from .cell import Cell
+    from .session import Session
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one cell: forward passes by purpose, and the seconds that they alone will take here."""
+
+    forwards: dict[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of one forward pass: of a training batch, and of one row as evaluation sees it."""
+
+    batch_s: float
+    row_s: float
+
+
+def pace(session: Session, prepared: PreparedTask, batch_size: int) -> Pace:
+    """Time forwards of one training batch: the whole of it, and its first row alone. Medians of three."""
+    batch = on_device(prepared, session.loaded, list(range(min(batch_size, prepared.train_size))))
+    row = on_device(prepared, session.loaded, [0])
+    return Pace(*(_median_s(lambda b=b: prepared.loss(session.loaded.model, b)) for b in (batch, row)))  # type: ignore[misc]
+
+
+def _median_s(run: object) -> float:
+    taken = []
+    with torch.no_grad():
+        for _ in range(4):
+            start = time.perf_counter()
+            float(run())  # type: ignore[operator]
+            taken.append(time.perf_counter() - start)
+    return sorted(taken[1:])[1]
+
+
+def cost(cell: Cell, session: Session) -> Cost:
+    """Forwards and seconds of one cell. Perturbing, updating and selecting a parameterisation come on top of these."""
+    prepared, splits = session.prepared(cell.task, cell.protocol)
+    per, rules = pace(session, prepared, cell.protocol.batch_size), cell.protocol
+    cls = session.plugins.estimator(cell.estimator)
+    candidates = prepared.rows_per_example()
+    dev = math.ceil(len(splits.dev) / rules.eval_batch_size)
+    step = cls.forwards_per_step or 2
+    forwards = {"train": 0, "eval": math.ceil((len(splits.dev) + 2 * len(splits.test)) * candidates)}
+    batch_forwards = 0
+    if cls.trains:
+        forwards["train"] = len(cell.lrs) * rules.steps * step
+        checkpoints = len(cell.lrs) * (rules.steps // rules.eval_every) * dev
+        selector = session.plugins.selector(cell.selector)(**cell.selector_settings)
+        forwards["selection"] = selector.expected_forwards(len(session.loaded.blocks), step, dev)
+        timed = cell.computation.speed_steps + cell.computation.speed_warmup
+        forwards["speed"] = timed * (step + 2) if cell.computation.speed_steps else 0
+        batch_forwards = forwards["train"] + forwards["selection"] + forwards["speed"] + checkpoints
+        forwards["eval"] += checkpoints
+    rows = math.ceil((len(splits.dev) + 2 * len(splits.test)) * candidates)
+    return Cost(forwards, batch_forwards * per.batch_s + rows * per.row_s)

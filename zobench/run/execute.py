@@ -1,0 +1,132 @@
+"""A whole run: load the model, plan the cells, leave out the done ones, run the rest, write the board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import ZobenchError
+from ..report import leaderboard, store
+from .plan import Identity, Routed, Wish, cells, expand, route
+from .progress import Progress
+from .runner import Runner
+from .session import Session, Where
+
+if TYPE_CHECKING:
+    from ..models.load import LoadedModel
+    from ..plugins import Plugins
+    from ..report.record import Record, Status
+    from .cell import Cell
+
+Rerun = Literal["missing", "failed", "always"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run finds things and leaves them."""
+
+    model: str = "embedded"
+    data_dir: Path | None = None
+    results: Path = Path("runs")
+    device: str = "auto"
+    offline: bool = False
+    executor: str = "local"
+    rerun: Rerun = "missing"
+
+
+@dataclass
+class Plan:
+    """The cells of a run: those to do, and the records of those that are done."""
+
+    session: Session
+    routed: Routed
+    todo: list[Cell]
+    done: dict[str, Record] = field(default_factory=dict)
+
+
+def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
+    """Check every name and setting before anything heavy is loaded, then load the model and the data's revisions."""
+    wish = Wish(
+        expand(wish.estimators, plugins.names("estimators"), "estimator"),
+        expand(wish.selectors, plugins.names("selectors"), "selector"),
+        expand(wish.tasks, plugins.names("tasks"), "task"),
+        wish.seeds,
+        wish.preset,
+        wish.lrs,
+        wish.settings,
+    )
+    plugins.executor(place.executor)
+    where = _where(place, plugins)
+    routed = route(wish, plugins)
+    loaded = _load(place, plugins, routed)
+    session = Session(loaded, plugins, where, place.offline)
+    pools = {task: session.data(task) for task in wish.tasks}
+    identity = Identity(
+        model=loaded.name,
+        model_revision=loaded.revision,
+        data=next(iter(pools.values())).data,
+        task_versions={task: session.task(task).version for task in wish.tasks},
+        data_revisions={task: p.revision for task, p in pools.items()},
+    )
+    planned = cells(wish, routed, plugins, identity)
+    known = _known(place.results, plugins)
+    done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id]["status"], place.rerun)}
+    return Plan(session, routed, [c for c in planned if c.id not in done], done)
+
+
+def _where(place: Place, plugins: Plugins) -> Where:
+    """The source of the data: a folder if one is named, the embedded data for an embedded model, else the hub."""
+    if place.data_dir is not None:
+        if not place.data_dir.is_dir():
+            raise ZobenchError(f"--data-dir {place.data_dir}: no such folder")
+        return place.data_dir
+    return "embedded" if place.model in plugins.names("models") else "hub"
+
+
+def _load(place: Place, plugins: Plugins, routed: Routed) -> LoadedModel:
+    dtype = routed.computation.dtype
+    if place.model in plugins.names("models"):
+        return plugins.model(place.model)(dtype=dtype, device=place.device)
+    from ..models.load import load_model
+
+    return load_model(place.model, dtype=dtype, device=place.device, offline=place.offline)
+
+
+def _known(results: Path, plugins: Plugins) -> Mapping[str, Record]:
+    """The records that are there. One that cannot be read is told of, and counts as missing."""
+    if not (results / "cells").is_dir():
+        return {}
+    records, problems = store.read(results)
+    for problem in problems:
+        plugins.warn(str(problem))
+    return {r["id"]: r for r in records}
+
+
+def _again(status: Status, rerun: Rerun) -> bool:
+    """Whether a cell with a record runs again: interrupted ones always, failed ones if asked, all if asked."""
+    return rerun == "always" or status == "interrupted" or (rerun == "failed" and status != "ok")
+
+
+def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
+    """Run the cells that are to do, and return their records; the board lies in `results`/leaderboard.md after it."""
+    plugins = plan.session.plugins
+    runner = Runner(plan.session, place.results, progress)
+    records: list[Record] = []
+    plugins.fire_run_start(cells=[dict(cell.key()) for cell in plan.todo])
+    try:
+        with progress:
+            for record in plugins.executor(place.executor)().run(plan.todo, runner):
+                records.append(record)
+    finally:
+        plugins.fire_run_end(records=records)
+    return records
+
+
+def board(plan: Plan, place: Place) -> str:
+    """The leaderboard of everything in the results folder, written beside the records."""
+    every, _ = store.read(place.results)
+    text = leaderboard.render(every, columns=plan.session.plugins.leaderboard_columns())
+    store.write_text(place.results / "leaderboard.md", text)
+    return text

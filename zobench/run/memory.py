@@ -1,0 +1,41 @@
+"""Peak memory of a cell: what the allocator held at most on a GPU, the process's largest resident size on a CPU."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+class PeakMemory:
+    """Peak bytes since this object was made. `kind` says what was measured."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.kind = "allocated by torch on the device" if device.type == "cuda" else "resident size of the process"
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            self._reset()
+
+    def _reset(self) -> None:
+        """Start the process's peak anew, where the system can (Linux); elsewhere it counts from the start."""
+        try:
+            _CLEAR.write_text("5")
+        except OSError:
+            self.kind = "resident size of the process, since its start"
+
+    def peak(self) -> int:
+        """Bytes."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        if _STATUS.is_file():
+            for line in _STATUS.read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return used if sys.platform == "darwin" else used * 1024

@@ -1,0 +1,130 @@
+"""An estimator put on a model for a while: parameterisation, scope, engine; afterwards the model is as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+
+from ..engine import choose
+from ..report.record import EngineInfo
+from ..zo.parameterisation import attach
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..models.load import LoadedModel
+    from ..zo.estimator import Estimator
+    from ..zo.scope import Scope
+    from .protocol import Computation
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a user picked by name, with its settings: enough to put it on any scope of any model."""
+
+    cls: type[Estimator]
+    settings: Mapping[str, Any]
+    computation: Computation
+    weight_decay: float = 0.0
+
+    @property
+    def parameterisation(self) -> str:
+        """`full` or `lora`: the run's wish, else the estimator's own."""
+        asked = self.computation.parameterisation
+        return self.cls.parameterisation if asked == "estimator" else asked
+
+
+    @classmethod
+    def official(cls, estimator: type[Estimator], like: Computation) -> Method:
+        """An estimator as MeZO computes it: all weights as they are, in the official order and arithmetic."""
+        computation = replace(
+            like, engine="official", noise="official", restore="arithmetic", precision="native", parameterisation="full"
+        )
+        return cls(estimator, {}, computation)
+
+
+@dataclass
+class Applied:
+    """An estimator that stands ready on a model."""
+
+    estimator: Estimator
+    scope: Scope
+    info: EngineInfo
+    original: dict[str, Tensor]
+
+    def put(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy these values into the scope, as they are (a checkpoint)."""
+        with torch.no_grad():
+            for handle in self.estimator.handles:
+                handle.param.copy_(tensors[handle.name])
+
+
+@contextmanager
+def applied(
+    method: Method, loaded: LoadedModel, scope: Scope, *, lr: float, seed: int, keep: Callable[[Tensor], Tensor]
+) -> Iterator[Applied]:
+    """The method on the model, its scope ready to move; on leaving, the model is bit for bit as it was before."""
+    parameterisation = attach(method.parameterisation, loaded.model, scope, seed=seed, settings=method.settings)
+    own = parameterisation.scope
+    original = {name: keep(p.detach()) for name, p in own.named}
+    try:
+        for _, p in own.named:
+            p.requires_grad_(True)
+        info = _engine(method.computation, own, loaded, method.parameterisation)
+        estimator = method.cls(
+            own,
+            lr,
+            method.weight_decay,
+            engine=info["engine"],
+            noise=info["noise"],
+            restore=info["restore"],
+            precision=info["precision"],
+            seed=seed,
+            **method.settings,
+        )
+        yield Applied(estimator, own, info, original)
+    finally:
+        with torch.no_grad():
+            for name, p in own.named:
+                p.copy_(original[name])
+                p.requires_grad_(False)
+                p.grad = None
+        parameterisation.detach()
+
+
+def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisation: str) -> EngineInfo:
+    choice = choose(
+        wish.engine,
+        restore=wish.restore,
+        precision=wish.precision,
+        scope=scope,
+        model=loaded.model,
+        free_bytes=free_bytes(loaded.device),
+    )
+    return EngineInfo(
+        engine=choice.engine,
+        restore=choice.restore,
+        precision=wish.precision,
+        noise=wish.noise,
+        parameterisation=parameterisation,
+    )
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that could still be taken on this device: of the GPU, or of the machine."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + cached)
+    return int(psutil.virtual_memory().available)
+
+
+def keeper(loaded: LoadedModel, scope_bytes: int) -> Callable[[Tensor], Tensor]:
+    """How checkpoints are copied: on the model's device where three more copies of the scope fit, else to the host."""
+    roomy = 4 * scope_bytes < free_bytes(loaded.device)
+    return (lambda t: t.clone()) if roomy else (lambda t: t.to("cpu", copy=True))

@@ -1,0 +1,156 @@
+"""From the words of the command line to cells: presets, settings routed to whom they belong, the product of the flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ZobenchError, unknown
+from ..settings import convert, resolve, settings_of
+from .cell import NO_SELECTOR, Cell
+from .protocol import PRESETS, Computation, Protocol, computation_from, protocol_from
+
+if TYPE_CHECKING:
+    from ..plugins import Plugins
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for, as names and text."""
+
+    estimators: tuple[str, ...]
+    selectors: tuple[str, ...]
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    preset: str = "small"
+    lrs: tuple[float, ...] | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Routed:
+    """Settings by owner, checked and complete."""
+
+    protocol: Protocol
+    computation: Computation
+    estimators: dict[str, dict[str, Any]]
+    selectors: dict[str, dict[str, Any]]
+    lrs: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the cells' identity needs of the model and the data: revisions, as they were resolved."""
+
+    model: str
+    model_revision: str | None
+    data: str
+    task_versions: Mapping[str, int]
+    data_revisions: Mapping[str, str | None]
+
+
+def parse_settings(items: Sequence[str]) -> dict[str, str]:
+    """`key=value` texts as a mapping. Raises ZobenchError for one without `=` and for a key given twice."""
+    out: dict[str, str] = {}
+    for item in items:
+        key, sign, value = item.partition("=")
+        if not sign or not key.strip():
+            raise ZobenchError(f"--set {item}: write it as --set name=value, for example --set eps=1e-3")
+        if key.strip() in out:
+            raise ZobenchError(f"--set {key.strip()} is given twice")
+        out[key.strip()] = value.strip()
+    return out
+
+
+def expand(names: Sequence[str], known: Sequence[str], kind: str) -> tuple[str, ...]:
+    """Names as given, `all` for every known one, each once. Raises ZobenchError for an unknown one."""
+    out: list[str] = []
+    for name in names:
+        if name != "all" and name not in known:
+            raise ZobenchError(unknown(kind, name, known, see=f"zobench ls {kind}s"))
+        out += known if name == "all" else [name]
+    return tuple(dict.fromkeys(out))
+
+
+def route(wish: Wish, plugins: Plugins) -> Routed:
+    """Give every setting to its owner: `name.key` to that plugin, `key` to the protocol or the run, else to every
+    chosen plugin that declares it. Raises ZobenchError for a key that nobody has, with the nearest names."""
+    if wish.preset not in PRESETS:
+        raise ZobenchError(unknown("preset", wish.preset, PRESETS))
+    estimators = {name: plugins.estimator(name) for name in wish.estimators}
+    selectors = {name: plugins.selector(name) for name in wish.selectors}
+    owners: dict[str, type] = {**estimators, **selectors}
+    given: dict[str, dict[str, object]] = {name: {} for name in owners}
+    rules: dict[str, dict[str, object]] = {"protocol": {}, "run": {}}
+    lrs = wish.lrs
+    for source, settings in (("preset", PRESETS[wish.preset]), ("set", wish.settings)):
+        for key, value in settings.items():
+            if key == "lr":
+                lrs = convert(value, tuple[float, ...], "lr")
+                continue
+            found = _owners(key, owners, must=source == "set")
+            for owner, name in found:
+                (rules if owner in rules else given)[owner][name] = value
+    return Routed(
+        protocol_from(rules["protocol"]),
+        computation_from(rules["run"]),
+        {name: resolve(cls, given[name], owner=name) for name, cls in estimators.items()},
+        {name: resolve(cls, given[name], owner=name) for name, cls in selectors.items()},
+        lrs,
+    )
+
+
+def _owners(key: str, owners: Mapping[str, type], *, must: bool) -> list[tuple[str, str]]:
+    """Who `key` belongs to, as (owner, setting). `must`: nobody is an error, not a preset's idle word."""
+    prefix, dot, name = key.rpartition(".")
+    if dot:
+        if prefix in owners:
+            return [(prefix, name)]
+        if must:
+            raise ZobenchError(f"--set {key}: " + unknown("estimator or selector of this run", prefix, owners))
+        return []
+    groups: dict[str, type] = {"protocol": Protocol, "run": Computation}
+    for group, cls in groups.items():
+        if key in settings_of(cls):
+            return [(group, key)]
+    found = [(owner, key) for owner, cls in owners.items() if key in settings_of(cls)]
+    if not found and must:
+        every = {"lr", *(n for cls in (*groups.values(), *owners.values()) for n in settings_of(cls))}
+        raise ZobenchError(f"--set {key}: " + unknown("setting", key, every))
+    return found
+
+
+def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity) -> list[Cell]:
+    """The product of the flags, task by task, so that a task is encoded once; estimators that train nothing once each."""
+    out: dict[str, Cell] = {}
+    for task, estimator, selector, seed in product(wish.tasks, wish.estimators, wish.selectors, wish.seeds):
+        cls = plugins.estimator(estimator)
+        cell = Cell(
+            model=identity.model,
+            model_revision=identity.model_revision,
+            task=task,
+            task_version=identity.task_versions[task],
+            data=identity.data,
+            data_revision=identity.data_revisions[task],
+            estimator=estimator,
+            selector=selector if cls.trains else NO_SELECTOR,
+            seed=seed if cls.trains else wish.seeds[0],
+            lrs=grid(wish, routed, cls) if cls.trains else (),
+            protocol=routed.protocol,
+            computation=routed.computation,
+            estimator_settings=routed.estimators[estimator],
+            selector_settings=routed.selectors[selector] if cls.trains else {},
+        )
+        out.setdefault(cell.id, cell)
+    return list(out.values())
+
+
+def grid(wish: Wish, routed: Routed, cls: Any) -> tuple[float, ...]:
+    """The learning rates a cell tries: the user's, else the estimator's own for a paper run or a small one."""
+    lrs = routed.lrs or (cls.lr_grid if wish.preset == "paper" else cls.small_lrs)
+    bad = [lr for lr in lrs if not lr > 0]
+    if bad or not lrs:
+        raise ZobenchError(f"lr={','.join(map(str, lrs))}: learning rates must be above 0")
+    return tuple(lrs)

@@ -1,0 +1,98 @@
+"""What a user sees while cells run: bars on a terminal, one line a cell elsewhere. Observers of plugins hear of it here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TaskID, TextColumn, TimeRemainingColumn
+
+from ..report.leaderboard import summarise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..plugins import Plugins
+    from ..report.record import CellKey, Record
+    from .artefacts import Artefacts
+    from .cell import Cell
+
+LOG_EVERY = 10  # steps between two looks at the loss, as MeZO's: each look waits for the device
+
+
+class Progress:
+    """The console of a run: cells done, the step and its time left, the last dev loss."""
+
+    def __init__(self, plugins: Plugins, total: int, console: Console | None = None) -> None:
+        self.plugins, self.total, self.done = plugins, total, 0
+        self.console = console or Console(stderr=True)
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self._cells: TaskID = self.bars.add_task("cells", total=total, note="")
+        self._inner: TaskID = self.bars.add_task("", total=1, note="", visible=False)
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.bars.stop()
+
+    def cell_start(self, cell: Cell) -> None:
+        """A cell begins."""
+        self.bars.update(self._cells, note=str(cell))
+
+    def cell_end(self, record: Record) -> None:
+        """A cell is over: one line that stays."""
+        self.done += 1
+        self.bars.update(self._cells, completed=self.done)
+        self.bars.update(self._inner, visible=False)
+        self.console.print(f"[{self.done}/{self.total}] {summarise(record)}", highlight=False, markup=False)
+
+    def phase(self, text: str) -> None:
+        """What is being done, where it is no training."""
+        self.bars.reset(self._inner, description=text, total=None, note="", visible=True)
+
+    def items(self, done: int, total: int) -> None:
+        """Examples evaluated so far."""
+        self.bars.update(self._inner, completed=done, total=total)
+
+    def watch(self, cell: Cell, artefacts: Artefacts) -> TrainingWatch:
+        """A watcher of one training run of this cell."""
+        self.bars.reset(self._inner, description="training", total=cell.protocol.steps, note="", visible=True)
+        return TrainingWatch(self, cell.key(), artefacts)
+
+    def training(self, step: int, total: int, lr: float, dev: float | None) -> None:
+        """A step is done; `dev` is the last dev loss."""
+        note = f"lr {lr:g}" + ("" if dev is None else f", dev loss {dev:.4f}")
+        self.bars.update(self._inner, description="training", completed=step, total=total, note=note)
+
+
+class TrainingWatch:
+    """Passes what the loop reports on to the bar, the step log and the observers (zobench.run.train.Watcher)."""
+
+    def __init__(self, progress: Progress, key: CellKey, artefacts: Artefacts) -> None:
+        self.progress, self.key, self.artefacts = progress, dict(key), artefacts
+        self.last_dev: float | None = None
+
+    def step(self, step: int, steps: int, lr: float, loss: Tensor) -> None:
+        """Log every tenth step; move the bar at each."""
+        if step % LOG_EVERY == 0 or step == 1:
+            value = float(loss)
+            self.artefacts.log(lr=lr, step=step, loss=value)
+            self.progress.plugins.fire_step(cell=self.key, step=step, lr=lr, loss=value)
+        self.progress.training(step, steps, lr, self.last_dev)
+
+    def dev(self, step: int, lr: float, loss: float) -> None:
+        """Log every dev evaluation."""
+        self.last_dev = loss
+        self.artefacts.log(lr=lr, step=step, dev_loss=loss)
+        self.progress.plugins.fire_eval(cell=self.key, step=step, lr=lr, dev_loss=loss)

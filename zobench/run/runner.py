@@ -1,0 +1,264 @@
+"""One cell from start to record: select, train each learning rate, choose on dev, read test once, measure speed."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import ZobenchError
+from ..report import store
+from ..report.record import SCHEMA, EngineInfo, Record, ScopeInfo, ScoreInfo, Status, Trial
+from .artefacts import Artefacts
+from .environment import describe
+from .memory import PeakMemory
+from .method import Method, applied, keeper
+from .selection import Context, everything
+from .speed import Sides, measure
+from .train import Trained, train
+
+if TYPE_CHECKING:
+    from ..tasks.prepared import PreparedTask, Score
+    from ..tasks.sampling import Splits
+    from ..zo.scope import Scope
+    from .cell import Cell
+    from .progress import Progress
+    from .session import Session
+
+SPEED_BASELINE = "mezo"
+"""The estimator whose step in the official order over the full scope every speed-up is relative to."""
+
+
+@dataclass
+class Outcome:
+    """What is known of a cell so far; a failure on the way leaves what was measured before it."""
+
+    status: Status = "ok"
+    error: str | None = None
+    traceback: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    forwards: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    metrics: dict[str, ScoreInfo] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+
+
+class Runner:
+    """Runs cells of one session and writes their records under `results`."""
+
+    def __init__(self, session: Session, results: Path, progress: Progress) -> None:
+        self.session, self.results, self.progress = session, results, progress
+
+    def __call__(self, cell: Cell) -> Record:
+        """The record of the cell, written before it is returned. An interrupt writes one too, then goes on up."""
+        started, start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
+        out, artefacts, interrupt = Outcome(), Artefacts(self.results, cell.id), None
+        self.progress.cell_start(cell)
+        memory = PeakMemory(self.session.loaded.device)
+        try:
+            self._run(cell, out, artefacts)
+        except KeyboardInterrupt as e:
+            out.status, out.error, interrupt = "interrupted", "interrupted by the user", e
+        except (torch.cuda.OutOfMemoryError, MemoryError) as e:
+            _failed(out, "oom", e)
+        except Exception as e:  # a failed cell is a record that says so, and the next cell runs
+            _failed(out, "error", e)
+        out.memory["peak_bytes"] = memory.peak()
+        out.seconds["total_s"] = time.perf_counter() - start
+        record = self._record(cell, out, started)
+        artefacts.finish(out.status, out.traceback)
+        store.write(self.results, record)
+        self.progress.cell_end(record)
+        if interrupt is not None:
+            raise interrupt
+        return record
+
+    def _run(self, cell: Cell, out: Outcome, artefacts: Artefacts) -> None:
+        loaded = self.session.loaded
+        out.memory["weights_bytes"] = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
+        prepared, splits = self.session.prepared(cell.task, cell.protocol)
+        out.fields["data"] = _data(self.session.data(cell.task).provenance, splits, prepared)
+        cls = self.session.plugins.estimator(cell.estimator)
+        method = Method(cls, cell.estimator_settings, cell.computation, cell.protocol.weight_decay)
+        if cls.trains:
+            scope = self._select(cell, out, method, prepared)
+            self._train(cell, out, artefacts, method, scope, prepared)
+            if out.status != "ok":
+                return
+        self._zero_shot(cell, out, prepared)
+        if not cls.trains:
+            out.metrics["test"] = out.metrics["zero_shot"]
+            out.metrics["dev"] = _info(self._score_dev(out, prepared))
+        elif cell.computation.speed_steps:
+            self._speed(cell, out, method, scope, prepared)
+
+    def _select(self, cell: Cell, out: Outcome, method: Method, prepared: PreparedTask) -> Scope:
+        start = time.perf_counter()
+        self.progress.phase("selecting")
+        selector = self.session.plugins.selector(cell.selector)(**cell.selector_settings)
+        context = Context(
+            self.session.loaded,
+            prepared,
+            method,
+            cell.protocol,
+            lr=cell.lrs[0],
+            seed=cell.seed,
+            progress=self.progress.phase,
+        )
+        try:
+            return selector.select(context)
+        finally:
+            out.fields["selection"] = context.facts
+            out.forwards.update(context.forwards)
+            out.seconds["select_s"] = time.perf_counter() - start
+
+    def _train(
+        self, cell: Cell, out: Outcome, artefacts: Artefacts, method: Method, scope: Scope, prepared: PreparedTask
+    ) -> None:
+        loaded, best = self.session.loaded, None
+        keep = keeper(loaded, scope.nbytes())
+        for lr in cell.lrs:
+            with applied(method, loaded, scope, lr=lr, seed=cell.seed, keep=keep) as on:
+                on.estimator.timers.enable()
+                out.fields.setdefault("scope", scope_info(on.scope, scope, loaded.parameters))
+                out.fields.setdefault("engine", on.info)
+                watcher = self.progress.watch(cell, artefacts)
+                run = train(
+                    on.estimator, loaded, prepared, cell.protocol, lr=lr, seed=cell.seed, keep=keep, watcher=watcher
+                )
+                out.memory["state_bytes"] = max(out.memory.get("state_bytes", 0), on.estimator.state_bytes())
+                for purpose, n in on.estimator.forwards.items():
+                    out.forwards[purpose] += n
+                _count(out, run)
+                if run.status == "ok" and (best is None or _better(run, best)):
+                    out.fields["kept"] = artefacts.keep_run(on, run, cell)
+                    best = run
+        if best is None:
+            out.status = "diverged"
+            out.error = "; ".join(f"lr {t['lr']:g}: {t.get('message')}" for t in out.trials)
+            return
+        self._read(cell, out, method, scope, prepared, best)
+
+    def _read(
+        self, cell: Cell, out: Outcome, method: Method, scope: Scope, prepared: PreparedTask, best: Trained
+    ) -> None:
+        """Dev and test metric at the chosen checkpoint: the only place where test is read with tuned weights."""
+        loaded = self.session.loaded
+        keep = keeper(loaded, scope.nbytes())
+        out.fields["chosen"] = {"lr": best.lr, "step": best.best_step}
+        medians = best.medians()
+        if medians is not None:
+            out.seconds.update({k: float(v) for k, v in medians.items()})  # type: ignore[arg-type]
+        with applied(method, loaded, scope, lr=best.lr, seed=cell.seed, keep=keep) as on:
+            on.put(best.best)
+            dev = self._score_dev(out, prepared)
+            self.progress.phase("reading test")
+            start = time.perf_counter()
+            test = prepared.test_score(loaded.model, self.progress.items)
+            out.seconds["eval_s"] = out.seconds.get("eval_s", 0.0) + time.perf_counter() - start
+        out.forwards["eval"] += test.forwards
+        assert best.best_loss is not None
+        out.metrics["dev"] = {**_info(dev), "loss": best.best_loss}
+        out.metrics["test"] = _info(test)
+
+    def _score_dev(self, out: Outcome, prepared: PreparedTask) -> Score:
+        self.progress.phase("scoring dev")
+        start = time.perf_counter()
+        dev = prepared.dev_score(self.session.loaded.model, self.progress.items)
+        out.forwards["eval"] += dev.forwards
+        out.seconds["eval_s"] = out.seconds.get("eval_s", 0.0) + time.perf_counter() - start
+        return dev
+
+    def _zero_shot(self, cell: Cell, out: Outcome, prepared: PreparedTask) -> None:
+        self.progress.phase("reading test of the untouched model")
+        score, forwards = self.session.untouched(cell.task, cell.protocol, prepared, self.progress.items)
+        out.forwards["eval"] += forwards
+        out.metrics["zero_shot"] = _info(score)
+
+    def _speed(self, cell: Cell, out: Outcome, method: Method, scope: Scope, prepared: PreparedTask) -> None:
+        self.progress.phase("measuring the speed-up")
+        loaded = self.session.loaded
+        sides = Sides(
+            baseline=Method.official(self.session.plugins.estimator(SPEED_BASELINE), cell.computation),
+            baseline_scope=everything(loaded),
+            own=method,
+            own_scope=scope,
+        )
+        keep = keeper(loaded, out.memory["weights_bytes"])
+        out.fields["speed"], forwards = measure(
+            sides, loaded, prepared, cell.protocol, seed=cell.seed, keep=keep
+        )
+        out.forwards["speed"] += forwards
+
+    def _record(self, cell: Cell, out: Outcome, started: str) -> Record:
+        times = {k: out.seconds[k] for k in sorted(out.seconds)}
+        record: dict[str, Any] = {
+            "schema": SCHEMA,
+            "id": cell.id,
+            "status": out.status,
+            "protocol": cell.protocol.record(),
+            "cell": cell.key(),
+            "scope": None,
+            "selection": {},
+            "metrics": out.metrics,
+            "trials": out.trials,
+            "forwards": dict(out.forwards),
+            "time": times,
+            "memory": out.memory,
+            "environment": {**describe(self.session.loaded.device), "started": started},
+            "error": out.error,
+        }
+        record.update(out.fields)
+        return record  # type: ignore[return-value]
+
+
+def scope_info(own: Scope, selected: Scope, model_parameters: int) -> ScopeInfo:
+    """What could move: counted on the parameterisation's own tensors, layers as they were selected."""
+    n = own.numel()
+    return ScopeInfo(
+        parameters=n, fraction=n / model_parameters, layers=list(selected.layers), tensors=len(own.named)
+    )
+
+
+def _better(a: Trained, b: Trained) -> bool:
+    return a.best_loss is not None and (b.best_loss is None or a.best_loss < b.best_loss)
+
+
+def _count(out: Outcome, run: Trained) -> None:
+    out.forwards["eval"] += run.eval_forwards
+    out.seconds["train_s"] = out.seconds.get("train_s", 0.0) + run.train_s
+    out.seconds["eval_s"] = out.seconds.get("eval_s", 0.0) + run.eval_s
+    trial = Trial(
+        lr=run.lr,
+        status=run.status,
+        best_step=run.best_step,
+        dev_loss=run.best_loss,
+        steps=run.steps,
+        curve=run.curve,
+    )
+    if run.message:
+        trial["message"] = run.message
+    out.trials.append(trial)
+
+
+def _info(score: Score) -> ScoreInfo:
+    return ScoreInfo(
+        metric=score.metric, value=score.value, n=score.n, stderr=score.stderr, items=[round(x, 6) for x in score.items]
+    )
+
+
+def _data(provenance: dict[str, Any], splits: Splits, prepared: PreparedTask) -> dict[str, Any]:
+    sizes = {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)}
+    return {"provenance": provenance, "sizes": sizes, "notes": {**splits.notes, **prepared.notes}}
+
+
+def _failed(out: Outcome, status: Status, e: BaseException) -> None:
+    out.status = status
+    out.error = str(e) if isinstance(e, ZobenchError) else f"{type(e).__name__}: {e}".splitlines()[0]
+    out.traceback = traceback.format_exc()

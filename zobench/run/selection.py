@@ -1,0 +1,99 @@
+"""What a selector may look at: the model, training batches, short trial runs judged on dev. Never a test item."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ZobenchError
+from ..selector import ProbeResult
+from ..zo.scope import Scope
+from .method import Method, applied, keeper
+from .order import batches as training_order
+from .train import on_device, train
+
+if TYPE_CHECKING:
+    from ..models.blocks import Block
+    from ..models.load import LoadedModel
+    from ..tasks.batch import Batch
+    from ..tasks.prepared import PreparedTask
+    from .protocol import Protocol
+
+
+class Context:
+    """The run's implementation of zobench.selector.SelectionContext."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        prepared: PreparedTask,
+        method: Method,
+        protocol: Protocol,
+        *,
+        lr: float,
+        seed: int,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.loaded, self.seed = loaded, seed
+        self.forwards: Counter[str] = Counter()
+        self.facts: dict[str, Any] = {}
+        self._prepared, self._method, self._protocol, self._lr = prepared, method, protocol, lr
+        self._progress = progress
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        return self.loaded.blocks
+
+    def calibration(self, batches: int, batch_size: int) -> list[Batch]:
+        order = training_order(self._prepared.train_size, batch_size, self.seed)
+        return [on_device(self._prepared, self.loaded, next(order)) for _ in range(batches)]
+
+    def count(self, purpose: str, forwards: int) -> None:
+        self.forwards[purpose] += forwards
+
+    def note(self, **facts: Any) -> None:
+        self.facts.update(facts)
+
+    def everything(self) -> Scope:
+        return everything(self.loaded)
+
+    def layers(self, *indices: int) -> Scope:
+        n = len(self.blocks)
+        for i in indices:
+            if not 0 <= i < n:
+                raise ZobenchError(f"{self.loaded.name} has decoder blocks 0 to {n - 1}, not {i}")
+        if not indices:
+            raise ZobenchError("a scope of no decoder blocks has nothing to move; name at least one index")
+        names = {name for i in set(indices) for name in self.blocks[i].parameter_names()}
+        named = [(name, p) for name, p in self.loaded.model.named_parameters() if name in names]
+        return Scope(named, layers=tuple(sorted(set(indices))))
+
+    def probe(self, scope: Scope, steps: int, lr: float | None = None, *, metric: bool = False) -> ProbeResult:
+        lr = self._lr if lr is None else lr
+        short = dataclasses.replace(self._protocol, steps=steps, eval_every=steps)
+        keep = keeper(self.loaded, scope.nbytes())
+        with applied(self._method, self.loaded, scope, lr=lr, seed=self.seed, keep=keep) as on:
+            run = train(on.estimator, self.loaded, self._prepared, short, lr=lr, seed=self.seed, keep=keep)
+            forwards = run.eval_forwards + sum(on.estimator.forwards.values())
+            score = None
+            if metric and run.best_loss is not None:
+                on.put(run.best)
+                score = self._prepared.dev_score(self.loaded.model)
+                forwards += score.forwards
+        self.count("probe", forwards)
+        loss = float("inf") if run.best_loss is None else run.best_loss
+        self._progress(f"probe of blocks {list(scope.layers)}: dev loss {loss:.4f}")
+        return ProbeResult(
+            dev_loss=loss,
+            n=self._prepared.dev_size,
+            forwards=forwards,
+            dev_metric=None if score is None else score.value,
+            stderr=None if score is None else score.stderr,
+        )
+
+
+def everything(loaded: LoadedModel) -> Scope:
+    """All parameters of the model, tied ones once, in the order of `named_parameters`."""
+    return Scope(loaded.model.named_parameters(), layers=tuple(block.index for block in loaded.blocks))

@@ -1,0 +1,83 @@
+"""What the cells of one run share: the loaded model, the data of each task, the scores of the untouched model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..tasks.prepared import PreparedTask, Rules
+from ..tasks.sampling import Splits, split
+from ..tasks.source import Pools, load_pools
+
+if TYPE_CHECKING:
+    from ..models.load import LoadedModel
+    from ..plugins import Plugins
+    from ..tasks.prepared import Score
+    from ..tasks.task import Task
+    from .protocol import Protocol
+
+Where = Path | Literal["hub", "embedded"]
+
+
+@dataclass
+class Session:
+    """One model, one source of data, many cells. Only the task in hand is kept encoded."""
+
+    loaded: LoadedModel
+    plugins: Plugins
+    where: Where
+    offline: bool = False
+    pools: dict[str, Pools] = field(default_factory=dict)
+    zero_shot: dict[tuple[str, Protocol], Score] = field(default_factory=dict)
+    _prepared: tuple[tuple[str, Protocol], PreparedTask, Splits] | None = None
+
+    def task(self, name: str) -> Task:
+        """The task by name."""
+        return self.plugins.task(name)
+
+    def data(self, name: str) -> Pools:
+        """The task's train and validation pools, loaded once."""
+        if name not in self.pools:
+            self.pools[name] = load_pools(self.task(name), self.where, offline=self.offline)
+        return self.pools[name]
+
+    def prepared(self, name: str, protocol: Protocol) -> tuple[PreparedTask, Splits]:
+        """The task made ready for the model under this protocol."""
+        key = (name, protocol)
+        if self._prepared is None or self._prepared[0] != key:
+            task = self.task(name)
+            splits = split(
+                self.data(name),
+                num_train=protocol.num_train,
+                num_dev=task.num_dev if protocol.num_dev is None else protocol.num_dev,
+                num_test=protocol.num_test,
+                seed=protocol.data_seed,
+            )
+            self._prepared = (key, PreparedTask(task, splits, self.loaded, rules(protocol)), splits)
+        return self._prepared[1], self._prepared[2]
+
+    def untouched(
+        self, name: str, protocol: Protocol, prepared: PreparedTask, progress: Callable[[int, int], None]
+    ) -> tuple[Score, int]:
+        """The test score of the model as it was loaded, and the forwards it took now (0 where it was known)."""
+        key = (name, protocol)
+        if key in self.zero_shot:
+            return self.zero_shot[key], 0
+        score = prepared.test_score(self.loaded.model, progress)
+        self.zero_shot[key] = score
+        return score, score.forwards
+
+
+def rules(protocol: Protocol) -> Rules:
+    """The protocol's switches that concern encoding, losses and scoring."""
+    return Rules(
+        max_length=protocol.max_length,
+        max_new_tokens=protocol.max_new_tokens,
+        pad_to_multiple_of=protocol.pad_to_multiple_of,
+        eval_batch_size=protocol.eval_batch_size,
+        train_loss=protocol.train_loss,
+        scoring=protocol.scoring,
+        loss_dtype=protocol.loss_dtype,
+    )

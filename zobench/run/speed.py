@@ -1,0 +1,101 @@
+"""The speed-up of a cell, measured in the cell: its own method against full-scope MeZO in the official order.
+
+Both run in one process on the same batches, in alternating blocks (A B A B), after a warm-up of each; what is compared
+are medians. The learning rate is 0, so every pass is made and nothing is learnt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..report.record import PhaseTimes, SpeedInfo
+from .method import Applied, Method, applied
+from .train import Feed, median_phases
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..engine.objective import Objective
+    from ..models.load import LoadedModel
+    from ..tasks.prepared import PreparedTask
+    from ..zo.estimator import Estimator
+    from ..zo.scope import Scope
+    from .protocol import Protocol
+
+BLOCK = 5
+"""Steps of one side before the other has its turn."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two methods that are compared, each with its scope."""
+
+    baseline: Method
+    baseline_scope: Scope
+    own: Method
+    own_scope: Scope
+
+
+def measure(
+    sides: Sides,
+    loaded: LoadedModel,
+    prepared: PreparedTask,
+    protocol: Protocol,
+    *,
+    seed: int,
+    keep: Callable[[Tensor], Tensor],
+) -> tuple[SpeedInfo, int]:
+    """Median step times of both sides and their ratio, and the forward passes it took.
+
+    A side is put on the model anew for each of its blocks, so that neither runs with the other's adapters or copies
+    in place; the first step after that is not counted.
+    """
+    steps, warmup = sides.own.computation.speed_steps, sides.own.computation.speed_warmup
+    taken: dict[str, list[PhaseTimes]] = {"baseline": [], "own": []}
+    forwards, turn = 0, 0
+    feeds = {side: Feed(loaded, prepared, protocol.batch_size, seed) for side in taken}
+    while any(len(phases) < warmup + steps for phases in taken.values()):
+        side = ("baseline", "own")[turn % 2]
+        method, scope = (
+            (sides.baseline, sides.baseline_scope) if side == "baseline" else (sides.own, sides.own_scope)
+        )
+        todo = min(BLOCK, warmup + steps - len(taken[side]))
+        with applied(method, loaded, scope, lr=0.0, seed=seed, keep=keep) as on:
+            phases = _block(on, feeds[side], todo)
+        taken[side] += phases
+        forwards += sum(on.estimator.forwards.values())
+        turn += 1
+    baseline, own = (median_phases(taken[side][warmup:]) for side in ("baseline", "own"))
+    assert baseline is not None and own is not None  # steps is at least 1 where this is called
+    info = SpeedInfo(
+        steps=steps, warmup=warmup, baseline=baseline, own=own, ratio=baseline["step_s"] / own["step_s"]
+    )
+    return info, forwards
+
+
+def _block(on: Applied, feed: Feed, steps: int) -> list[PhaseTimes]:
+    objectives = [feed.objective() for _ in range(steps + 1)]
+    timed_step(on.estimator, objectives[0])
+    return [timed_step(on.estimator, objective) for objective in objectives[1:]]
+
+
+def timed_step(estimator: Estimator, objective: Objective) -> PhaseTimes:
+    """One step with its phases; `step_s` is wall time between device synchronisations."""
+    device = estimator.handles[0].param.device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    estimator.step(objective)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    wall = time.perf_counter() - start
+    phases = estimator.timers.last()
+    assert phases is not None
+    return PhaseTimes(
+        forward_s=phases["forward_s"], perturb_s=phases["perturb_s"], update_s=phases["update_s"], step_s=wall
+    )

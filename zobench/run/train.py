@@ -1,0 +1,164 @@
+"""The training loop: steps in MeZO's order, dev loss every N of them, the best checkpoint kept. It knows no method."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from ..engine.objective import Objective
+from ..report.record import PhaseTimes, Status
+from ..zo.estimator import Diverged
+from .order import batches
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..models.load import LoadedModel
+    from ..tasks.batch import Batch
+    from ..tasks.prepared import PreparedTask
+    from ..zo.estimator import Estimator
+    from .protocol import Protocol as ProtocolSettings
+
+WARMUP_STEPS = 3  # left out of the medians where there are enough others: first steps allocate
+
+
+class Watcher(Protocol):
+    """What wants to know how training goes: the progress bar, the step log, the plugins' observers."""
+
+    def step(self, step: int, steps: int, lr: float, loss: Tensor) -> None:
+        """After a step; `loss` is the first that it looked at."""
+
+    def dev(self, step: int, lr: float, loss: float) -> None:
+        """After a dev evaluation at a checkpoint."""
+
+
+@dataclass
+class Trained:
+    """What one run of the loop gave. `best` holds the scope's tensors at the chosen checkpoint."""
+
+    lr: float
+    status: Status = "ok"
+    message: str | None = None
+    steps: int = 0
+    best_step: int = 0
+    best_loss: float | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    phases: list[PhaseTimes] = field(default_factory=list)
+    eval_forwards: int = 0
+    eval_s: float = 0.0
+    train_s: float = 0.0
+
+    def medians(self) -> PhaseTimes | None:
+        """Medians of the seconds of a step by phase, the first steps left out where others remain."""
+        return median_phases(self.phases[WARMUP_STEPS:] or self.phases)
+
+
+def median_phases(steps: list[PhaseTimes]) -> PhaseTimes | None:
+    """The median of each phase on its own; None of no steps."""
+    if not steps:
+        return None
+    return PhaseTimes(
+        forward_s=statistics.median(s["forward_s"] for s in steps),
+        perturb_s=statistics.median(s["perturb_s"] for s in steps),
+        update_s=statistics.median(s["update_s"] for s in steps),
+        step_s=statistics.median(s["step_s"] for s in steps),
+    )
+
+
+def on_device(prepared: PreparedTask, loaded: LoadedModel, indices: list[int]) -> Batch:
+    """The training examples with these indices as a batch where the model is."""
+    return prepared.train_batch(indices).to(loaded.device)
+
+
+class Feed:
+    """The batches of a run and the objectives made of them, and further batches for methods that ask for fresh ones."""
+
+    def __init__(self, loaded: LoadedModel, prepared: PreparedTask, batch_size: int, seed: int) -> None:
+        self.loaded, self.prepared = loaded, prepared
+        self.order = batches(prepared.train_size, batch_size, seed)
+        self.extra_order = batches(prepared.train_size, batch_size, seed + 1_000_003)
+
+    def _extra(self) -> Iterator[Batch]:
+        for indices in self.extra_order:
+            yield on_device(self.prepared, self.loaded, indices)
+
+    def objective(self) -> Objective:
+        """The objective of the next batch."""
+        batch = on_device(self.prepared, self.loaded, next(self.order))
+        return Objective(self.loaded.model, self.prepared.loss, batch, extra=self._extra())
+
+
+def train(
+    estimator: Estimator,
+    loaded: LoadedModel,
+    prepared: PreparedTask,
+    protocol: ProtocolSettings,
+    *,
+    lr: float,
+    seed: int,
+    keep: Callable[[Tensor], Tensor],
+    watcher: Watcher | None = None,
+) -> Trained:
+    """Train for protocol.steps steps and keep the checkpoint of the lowest dev loss.
+
+    The dev loss is taken at multiples of `eval_every` (so never at step 0); of equal ones the earlier is kept
+    (protocol, section 8). A loss that is not finite ends the run as `diverged`; what raises otherwise is the caller's.
+    `keep(tensor)` copies a tensor to where checkpoints are held.
+    """
+    feed, out = Feed(loaded, prepared, protocol.batch_size, seed), Trained(lr)
+    for step in range(1, protocol.steps + 1):
+        _schedule(estimator, lr, step - 1, protocol)
+        start = time.perf_counter()
+        try:
+            loss = estimator.step(feed.objective())
+        except Diverged as e:
+            out.status, out.message = "diverged", f"at step {step}: {e}"
+            break
+        out.train_s += time.perf_counter() - start
+        out.steps = step
+        phases = estimator.timers.last()
+        if phases is not None:
+            out.phases.append(phases)
+        if watcher is not None:
+            watcher.step(step, protocol.steps, lr, loss)
+        if step % protocol.eval_every == 0 and not _checkpoint(estimator, loaded, prepared, out, keep, watcher):
+            break
+    return out
+
+
+def _schedule(estimator: Estimator, lr: float, done: int, protocol: ProtocolSettings) -> None:
+    factor = 1.0 - done / protocol.steps if protocol.lr_schedule == "linear" else 1.0
+    for group in estimator.param_groups:
+        group["lr"] = lr * factor
+
+
+def _checkpoint(
+    estimator: Estimator,
+    loaded: LoadedModel,
+    prepared: PreparedTask,
+    out: Trained,
+    keep: Callable[[Tensor], Tensor],
+    watcher: Watcher | None,
+) -> bool:
+    """Evaluate on dev and keep the weights where they are the best so far; False where the dev loss is not finite."""
+    start = time.perf_counter()
+    estimator.settle()
+    seen = prepared.dev_loss(loaded.model)
+    out.eval_forwards += seen.forwards
+    out.eval_s += time.perf_counter() - start
+    if not torch.isfinite(torch.tensor(seen.value)):
+        out.status, out.message = "diverged", f"at step {out.steps}: the dev loss is {seen.value}"
+        return False
+    out.curve.append((out.steps, seen.value))
+    if watcher is not None:
+        watcher.dev(out.steps, out.lr, seen.value)
+    if out.best_loss is None or seen.value < out.best_loss:
+        out.best_step, out.best_loss = out.steps, seen.value
+        out.best = {handle.name: keep(handle.param.detach()) for handle in estimator.handles}
+    return True
