@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .engine.objective import Objective
     from .errors import ZobenchError
     from .hookspecs import hookimpl
+    from .models.activations import BlockActivation, block_activations
+    from .models.outliers import choose_block
     from .selector import ProbeResult, SelectionContext, Selector
     from .settings import Count, Fraction, Natural, NonNegative, Positive, Range
     from .tasks.task import Task
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Algebra": "zo.algebra",
+    "BlockActivation": "models.activations",
     "Buffer": "zo.algebra",
     "Count": "settings",
     "Direction": "zo.algebra",
@@ -43,12 +46,15 @@ _HOMES = {
     "Selector": "selector",
     "Task": "tasks.task",
     "ZobenchError": "errors",
+    "block_activations": "models.activations",
+    "choose_block": "models.outliers",
     "hookimpl": "hookspecs",
     "matrices": "zo.handle",
     "vectors": "zo.handle",
 }
 __all__ = [
     "Algebra",
+    "BlockActivation",
     "Buffer",
     "Count",
     "Direction",
@@ -68,6 +74,8 @@ __all__ = [
     "Task",
     "ZobenchError",
     "__version__",
+    "block_activations",
+    "choose_block",
     "hookimpl",
     "matrices",
     "vectors",

@@ -1,0 +1,19 @@
+"""Decoder blocks named by the user."""
+
+from __future__ import annotations
+
+from zobench import Natural, Scope, SelectionContext, Selector, ZobenchError
+
+
+class Layer(Selector):
+    """All parameters of the named blocks: attention, MLP and norms (paper of the dominant layer, section 3.2)."""
+
+    index: tuple[Natural, ...] = ()
+    """0-based, comma-separated; negative ones are refused, so that a record always says which block it was."""
+
+    def select(self, context: SelectionContext) -> Scope:
+        """Those blocks. ZobenchError when none is named or the model has no such block."""
+        if not self.index:
+            last = len(context.blocks) - 1
+            raise ZobenchError(f"selector layer: no block named; --set layer.index=K with K from 0 to {last}")
+        return context.layers(*self.index)
