@@ -179,33 +179,31 @@ class Plugins:
 
     def estimator(self, name: str) -> type[Estimator]:
         """The estimator of that name, imported now if need be. ZobenchError if unknown, clashing or not importable."""
-        return cast("type[Estimator]", self._class("estimators", name))
+        return cast("type[Estimator]", self.get("estimators", name))
 
     def selector(self, name: str) -> type[Selector]:
         """The selector of that name. Errors as `estimator`."""
-        return cast("type[Selector]", self._class("selectors", name))
+        return cast("type[Selector]", self.get("selectors", name))
 
     def executor(self, name: str) -> type[Executor]:
         """The executor of that name. Errors as `estimator`."""
-        return cast("type[Executor]", self._class("executors", name))
+        return cast("type[Executor]", self.get("executors", name))
 
     def model(self, name: str) -> Callable[..., LoadedModel]:
         """The function that loads the model of that name. Errors as `estimator`."""
-        return cast("Callable[..., LoadedModel]", self._class("models", name))
+        return cast("Callable[..., LoadedModel]", self.get("models", name))
 
     def task(self, name: str) -> Task:
         """The task of that name, read from its file now if need be. Errors as `estimator`, and those of `Task.load`."""
-        value = self._value("tasks", name)
+        value = self.get("tasks", name)
         if isinstance(value, Path):
             from .tasks.task import Task
 
             value = self._values["tasks", name] = Task.load(value)
         return cast("Task", value)
 
-    def _class(self, kind: str, name: str) -> object:
-        return self._value(kind, name)
-
-    def _value(self, kind: str, name: str) -> object:
+    def get(self, kind: str, name: str) -> object:
+        """The object that is registered as `name`, imported now if need be; a task's file as its path."""
         if (kind, name) not in self._values:
             offer = self.offer(kind, name)
             self._values[kind, name] = import_offer(offer) if isinstance(offer.value, str) else offer.value

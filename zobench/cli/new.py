@@ -1,0 +1,66 @@
+"""`zobench new`: a plugin file to start from, which runs as it is."""
+
+from __future__ import annotations
+
+import enum
+import re
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Annotated
+
+import typer
+
+import zobench
+
+from ..errors import ZobenchError
+
+Makes = enum.Enum("Makes", {kind: kind for kind in ("estimator", "selector", "task")}, type=str)  # type: ignore[misc]
+
+
+def new(
+    kind: Annotated[Makes, typer.Argument(help="What to write.")],
+    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and _.")],
+    directory: Annotated[Path, typer.Option("--directory", metavar="DIR", help="Where to write it.")] = Path("."),
+) -> None:
+    """Write a ready-to-run plugin file with a new estimator, selector or task, and say how to run it.
+
+    Nothing that exists is overwritten. docs/plugins.md explains every line of it.
+    """
+    written = write_plugin(kind.value, name, directory)
+    plugin = written[0]
+    print("wrote " + " and ".join(map(str, written)))
+    print(f"see it:  zobench show {kind.value} {name} --plugin {plugin}")
+    if kind.value == "task":
+        return print(f"run it:  zobench run --plugin {plugin} --tasks {name} --data-dir DIR --estimator mezo")
+    print(f"run it:  zobench run --plugin {plugin} --{kind.value} {name}")
+
+
+def write_plugin(kind: str, name: str, directory: Path) -> list[Path]:
+    """Write the plugin file `<name>.py` (for a task also `<name>.toml`) and return the paths, the plugin first.
+
+    ZobenchError for a name that cannot be a Python name, a file that exists, or a folder that cannot be written to.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ZobenchError(f"{name!r} cannot be the name of a new {kind}: use lower-case letters, digits and _")
+    endings = (".py", ".toml") if kind == "task" else (".py",)
+    paths = [directory / f"{name}{ending}" for ending in endings]
+    for path in paths:
+        if path.exists():
+            raise ZobenchError(f"{path} exists already: choose another name or --directory")
+    words = {"name": name, "path": str(paths[0]), "class_name": class_name(name, kind)}
+    templates = files(__package__) / "templates"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for path, ending in zip(paths, endings, strict=True):
+            text = (templates / f"{kind}{ending}.txt").read_text(encoding="utf-8")
+            path.write_text(Template(text).substitute(words), encoding="utf-8")
+    except OSError as e:
+        raise ZobenchError(f"cannot write {paths[0]}: {e.strerror}") from e
+    return paths
+
+
+def class_name(name: str, kind: str) -> str:
+    """`my_zo` as the name of a class: `MyZo`; with the kind after it where the file uses that name itself."""
+    title = "".join(part.capitalize() for part in name.split("_"))
+    return title + kind.capitalize() if title in (*zobench.__all__, "Tensor", "Path") else title

@@ -1,0 +1,128 @@
+"""`zobench show`: all that is known of one estimator, selector, task, model or executor."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..plugins import KINDS, Plugins
+from ..settings import settings_of
+from ..tasks.task import Task
+from .common import PluginFiles, Singular, plugins_of, print_table
+
+
+def show(
+    kind: Annotated[Singular, typer.Argument(help="What it is.")],
+    name: Annotated[str, typer.Argument(help="Its name, as `zobench ls` has it.")],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="For a task: render an example for this model.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="For a task: take the example from this folder.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network: what is cached, or fail.")] = False,
+    plugin: PluginFiles = None,
+) -> None:
+    """Show one estimator, selector, task, model or executor.
+
+    Of an estimator or selector: its source, what it does, and its settings with type, range and default. Of a task:
+    its data source with the pinned revision, prompt, candidates, metric and version; with --model also an example
+    as the model sees it, with token ids, options and lengths.
+    """
+    found = plugins_of(plugin)
+    plural = next(k for k, rules in KINDS.items() if rules.singular == kind.value)
+    if plural == "tasks":
+        return _show_task(found, name, model, data_dir, offline)
+    if model is not None or data_dir is not None:
+        raise typer.BadParameter("--model and --data-dir are for `zobench show task`")
+    value = found.get(plural, name)
+    print_facts(_facts(found, plural, name) | _class_facts(value))
+    doc = inspect.getdoc(value)
+    if doc:
+        print(f"\n{doc}")
+    if isinstance(value, type) and plural in ("estimators", "selectors"):
+        _print_settings(value, name)
+
+
+def print_facts(facts: dict[str, str]) -> None:
+    """Print `key  value` lines with the values in one column; further lines of a value under its first."""
+    width = max(map(len, facts)) + 2
+    for key, value in facts.items():
+        first, *more = value.splitlines() or [""]
+        print(f"{key:<{width}}{first}".rstrip())
+        for line in more:
+            print((" " * width + line).rstrip())
+
+
+def _facts(found: Plugins, plural: str, name: str) -> dict[str, str]:
+    offer = found.offer(plural, name)
+    return {KINDS[plural].singular: name, "from": str(offer.by)}
+
+
+def _class_facts(value: object) -> dict[str, str]:
+    """Where a class or function is written, and what the paper of its method is."""
+    facts = {}
+    if inspect.isclass(value) or inspect.isroutine(value):
+        facts["source"] = inspect.getsourcefile(value) or "?"
+    reference = getattr(value, "reference", None)
+    if isinstance(reference, str):
+        facts["reference"] = reference
+    if getattr(value, "verified", True) is False:
+        facts["verified"] = "no: not compared with the authors' code"
+    return facts
+
+
+def _print_settings(cls: type, name: str) -> None:
+    settings = settings_of(cls).values()
+    if not settings:
+        return print("\nno settings")
+    print()
+    rows = [(s.name, s.describe_type(), _text(s.default), f"--set {name}.{s.name}=...") for s in settings]
+    print_table(("SETTING", "TYPE", "DEFAULT", "CHANGE WITH"), rows)
+
+
+def _text(default: Any) -> str:
+    """A default as it would be given to --set."""
+    if isinstance(default, tuple | list):
+        return ",".join(map(_text, default))
+    if default is None or isinstance(default, bool):
+        return str(default).lower()
+    return str(default)
+
+
+def _show_task(found: Plugins, name: str, model: str | None, data_dir: Path | None, offline: bool) -> None:
+    task = found.task(name)
+    print_facts(_facts(found, "tasks", name) | _task_facts(task))
+
+
+def _task_facts(task: Task) -> dict[str, str]:
+    """The task's file in words; templates are shown quoted, because their blanks matter."""
+    source = task.source
+    candidates = task.candidates
+    facts = {
+        "title": task.title,
+        "version": str(task.version),
+        "kind": task.kind,
+        "metric": task.metric,
+        "training loss": task.train_loss,
+        "dev items": str(task.num_dev),
+        "data": f"{source.id} / {source.config}",
+        "revision": source.revision,
+        "splits": f"train: {source.train}, validation: {source.validation}",
+        "fields": ", ".join(source.fields),
+        "prompt": repr(task.prompt),
+        "candidates": "free answer" if candidates is None else _candidates(candidates),
+        "with answer": repr(task.text),
+        "answer": task.answer,
+        "licence": task.licence,
+        "citation": task.citation.strip(),
+        "notes": task.notes.strip(),
+    }
+    return {key: value for key, value in facts.items() if value}
+
+
+def _candidates(candidates: tuple[str, ...] | str) -> str:
+    return candidates if isinstance(candidates, str) else ", ".join(map(repr, candidates))
