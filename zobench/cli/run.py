@@ -65,9 +65,9 @@ def run(
     ] = None,
     results: Annotated[Path, typer.Option(help="Where records and the board go.", metavar="DIR")] = Path("runs"),
     seeds: Annotated[str, typer.Option(help="Seeds of batch order and directions, comma separated.")] = "0",
-    preset: Annotated[Preset, typer.Option(help="Sizes and steps; `paper` is MeZO's protocol as the paper runs it.")] = (
-        Preset.small
-    ),
+    preset: Annotated[
+        Preset, typer.Option(help="Sizes and steps; `paper` is MeZO's protocol as the paper runs it.")
+    ] = (Preset.small),
     steps: Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.", min=1)] = None,
     lr: Annotated[
         str | None, typer.Option("--lr", help="Learning rates, comma separated: each is tried, dev chooses.")
@@ -96,7 +96,7 @@ def run(
                 raise ZobenchError(f"{key} is given twice: by --{key} and by --set {key}={settings[key]}")
             settings[key] = str(value)
     if steps is not None and "eval_every" not in settings:
-        settings["eval_every"] = str(max(1, steps // 4))
+        settings["eval_every"] = str(max(1, steps // 5))
     from ..settings import convert
 
     wish = Wish(
@@ -129,7 +129,9 @@ def _execute(plan: Plan, place: Place, wish: Wish) -> None:
     from ..run.execute import board, execute
     from ..run.progress import Progress
 
-    say(f"{len(plan.todo)} cells to run, {len(plan.done)} done before; preset {wish.preset}; records: {place.results}/cells")
+    say(
+        f"{len(plan.todo)} cells to run, {len(plan.done)} done before; preset {wish.preset}; records: {place.results}/cells"
+    )
     records = execute(plan, place, Progress(plan.session.plugins, len(plan.todo)))
     print(board(plan, place))
     failed = [r for r in [*records, *plan.done.values()] if r["status"] != "ok"]

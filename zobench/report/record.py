@@ -99,6 +99,7 @@ class EngineInfo(TypedDict):
     precision: str
     noise: str
     parameterisation: str
+    tensor_order: str
 
 
 class Record(TypedDict):

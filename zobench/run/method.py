@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import torch
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..zo.estimator import Estimator
     from ..zo.scope import Scope
     from .protocol import Computation
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def applied(
     """The method on the model, its scope ready to move; on leaving, the model is bit for bit as it was before."""
     parameterisation = attach(method.parameterisation, loaded.model, scope, seed=seed, settings=method.settings)
     own = parameterisation.scope
+    own.named[:] = ordered(own.named, method.computation.tensor_order)
     original = {name: keep(p.detach()) for name, p in own.named}
     try:
         for _, p in own.named:
@@ -97,6 +100,21 @@ def applied(
         parameterisation.detach()
 
 
+def ordered(named: Sequence[tuple[str, T]], how: str) -> list[tuple[str, T]]:
+    """The tensors of a scope in the order in which an official noise stream meets them.
+
+    `model`: as `named_parameters` gives them. `transformers-4`: LLaMA-like MLPs as transformers 4 registered them, gate,
+    down, up, where version 5 has gate, up, down: the same seed gives another z (protocol, section 5 and trap T4).
+    """
+    out = list(named)
+    if how == "transformers-4":
+        for i in range(len(out) - 1):
+            up, down = out[i][0], out[i + 1][0]
+            if up.endswith("mlp.up_proj.weight") and down == up.replace("up_proj", "down_proj"):
+                out[i], out[i + 1] = out[i + 1], out[i]
+    return out
+
+
 def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisation: str) -> EngineInfo:
     choice = choose(
         wish.engine,
@@ -112,6 +130,7 @@ def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisati
         precision=wish.precision,
         noise=wish.noise,
         parameterisation=parameterisation,
+        tensor_order=wish.tensor_order,
     )
 
 

@@ -10,31 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..errors import ZobenchError
 from ..settings import Count, Natural, NonNegative, resolve
+from ..tasks.rules import Rules
 
 VERSION = "mezo-1"
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """What is held equal. A field's comment says what MeZO does where that is a trap."""
+class Protocol(Rules):
+    """What is held equal: the rules of encoding, losses and scoring, and those of data and training below."""
 
     num_train: Count = 1000
     num_dev: Count | None = None  # none: the task's own (500; 100 for CB, COPA and, as in the paper, WSC)
     num_test: Count = 1000
     data_seed: Natural = 0  # which examples are sampled; the seeds of the cells do not change it
     batch_size: Count = 16
-    eval_batch_size: Count = 8  # of the dev loss, whose last short batch is weighted by its size
     steps: Count = 10_000
     eval_every: Count = 2_000  # the best checkpoint is the first of the lowest dev losses seen at these steps
     lr_schedule: Literal["constant", "linear"] = "constant"
     weight_decay: NonNegative = 0.0
-    max_length: Count = 2048  # or the model's context, where that is shorter
-    max_new_tokens: Count = 50
-    pad_to_multiple_of: Count = 8
-    train_loss: Literal["task", "classification", "option", "lm", "non_diff"] = "task"
-    scoring: Literal["mean", "sfc"] = "mean"
-    loss_dtype: Literal["model", "float32"] = "model"  # MeZO: the model's, so float16 losses are coarse
 
     def record(self) -> dict[str, Any]:
         """As it stands in a record, under `protocol`."""
@@ -50,6 +45,7 @@ class Computation:
     noise: Literal["per_tensor", "official"] = "per_tensor"
     restore: Literal["auto", "exact", "arithmetic"] = "auto"
     precision: Literal["native", "float32"] = "native"
+    tensor_order: Literal["model", "transformers-4"] = "model"  # of the tensors in an official noise stream
     parameterisation: Literal["estimator", "full", "lora"] = "estimator"
     speed_steps: Natural = 30  # steps of each side in the cell's speed measurement; 0 leaves it out
     speed_warmup: Natural = 10
@@ -73,11 +69,11 @@ PRESETS: dict[str, dict[str, str]] = {
         "num_dev": "50",
         "num_test": "100",
         "steps": "100",
-        "eval_every": "25",
+        "eval_every": "20",
         "max_new_tokens": "20",
         "speed_steps": "10",
         "speed_warmup": "3",
-        "exhaustive_sweep.steps": "25",
+        "exhaustive_sweep.steps": "20",
     },
     "paper": {},
 }
@@ -88,8 +84,6 @@ def protocol_from(values: dict[str, object]) -> Protocol:
     """A checked protocol. Raises ZobenchError for unknown names, bad values, and steps that are never evaluated."""
     made = Protocol(**resolve(Protocol, values, owner="protocol"))
     if made.eval_every > made.steps:
-        from ..errors import ZobenchError
-
         raise ZobenchError(
             f"eval_every={made.eval_every} is above steps={made.steps}: no checkpoint would ever be evaluated; "
             f"set eval_every to at most {made.steps}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..tasks.prepared import PreparedTask, Rules
+from ..tasks.prepared import PreparedTask
 from ..tasks.sampling import Splits, split
 from ..tasks.source import Pools, load_pools
 
@@ -55,7 +55,7 @@ class Session:
                 num_test=protocol.num_test,
                 seed=protocol.data_seed,
             )
-            self._prepared = (key, PreparedTask(task, splits, self.loaded, rules(protocol)), splits)
+            self._prepared = (key, PreparedTask(task, splits, self.loaded, protocol), splits)
         return self._prepared[1], self._prepared[2]
 
     def untouched(
@@ -69,15 +69,3 @@ class Session:
         self.zero_shot[key] = score
         return score, score.forwards
 
-
-def rules(protocol: Protocol) -> Rules:
-    """The protocol's switches that concern encoding, losses and scoring."""
-    return Rules(
-        max_length=protocol.max_length,
-        max_new_tokens=protocol.max_new_tokens,
-        pad_to_multiple_of=protocol.pad_to_multiple_of,
-        eval_batch_size=protocol.eval_batch_size,
-        train_loss=protocol.train_loss,
-        scoring=protocol.scoring,
-        loss_dtype=protocol.loss_dtype,
-    )

@@ -1,0 +1,132 @@
+"""Words of the command line to cells: routing of settings, presets, the product of the flags, identities."""
+
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+
+from zobench.errors import ZobenchError
+from zobench.run.plan import Identity, Wish, cells, expand, parse_settings, route
+from zobench.selector import Selector
+from zobench.settings import Count, Positive
+
+
+class Looks:
+    """Stands for an estimator: only its declarations matter here."""
+
+    trains: ClassVar[bool] = True
+    lr_grid: ClassVar[tuple] = (1e-7, 5e-6)
+    small_lrs: ClassVar[tuple] = (1e-4, 1e-3)
+    eps: Positive = 1e-3
+
+
+class Sparse(Looks):
+    sparsity: Positive = 0.75
+
+
+class Nothing(Looks):
+    trains: ClassVar[bool] = False
+
+
+class Some(Selector):
+    index: tuple[Count, ...] = ()
+
+
+class Sweep(Selector):
+    steps: Count = 200
+
+
+PLUGINS = SimpleNamespace(
+    estimator={"mezo": Looks, "sparse_mezo": Sparse, "zero_shot": Nothing}.__getitem__,
+    selector={"layer": Some, "exhaustive_sweep": Sweep}.__getitem__,
+)
+IDENTITY = Identity("tiny", "abc", "folder", {"sst2": 1, "rte": 1}, {"sst2": "d1", "rte": "d2"})
+
+
+def wish(**changes):
+    defaults = dict(estimators=("mezo", "sparse_mezo"), selectors=("layer", "exhaustive_sweep"), tasks=("sst2", "rte"))
+    return Wish(**{**defaults, **changes})
+
+
+def planned(**changes):
+    w = wish(**changes)
+    return cells(w, route(w, PLUGINS), PLUGINS, IDENTITY)
+
+
+def test_a_plain_key_goes_to_all_who_declare_it_and_a_dotted_one_to_its_owner():
+    routed = route(wish(settings={"eps": "1e-2", "sparse_mezo.eps": "1e-1", "layer.index": "1,3"}), PLUGINS)
+    assert routed.estimators["mezo"]["eps"] == 1e-2
+    assert routed.estimators["sparse_mezo"] == {"eps": 1e-1, "sparsity": 0.75}
+    assert routed.selectors["layer"] == {"index": (1, 3)}
+
+
+def test_protocol_and_run_settings_are_found_before_those_of_plugins():
+    routed = route(wish(settings={"steps": "50", "eval_every": "10", "engine": "flat"}), PLUGINS)
+    assert (routed.protocol.steps, routed.computation.engine) == (50, "flat")
+    assert routed.selectors["exhaustive_sweep"]["steps"] == 20  # the preset's own, not --set steps
+
+
+def test_set_goes_before_the_preset():
+    assert route(wish(settings={"num_dev": "7"}), PLUGINS).protocol.num_dev == 7
+    assert route(wish(preset="paper"), PLUGINS).protocol.steps == 10_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": {"epss": "1"}}, "did you mean 'eps'"),
+        ({"settings": {"mezo.epss": "1"}}, "did you mean 'eps'"),
+        ({"settings": {"lozo.eps": "1"}}, "unknown estimator or selector of this run 'lozo'"),
+        ({"settings": {"eps": "-1"}}, "must be above 0"),
+        ({"settings": {"eps": "abc"}}, "not a number"),
+        ({"settings": {"lr": "0"}}, "learning rates must be above 0"),
+        ({"settings": {"steps": "10", "eval_every": "20"}}, "no checkpoint would ever be evaluated"),
+        ({"preset": "large"}, "unknown preset 'large'"),
+    ],
+)
+def test_bad_settings_are_one_clear_line(changes, message):
+    with pytest.raises(ZobenchError) as e:
+        planned(**changes)
+    assert message in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("items", [["eps"], ["=3"], ["eps=1", "eps=2"]])
+def test_malformed_set_is_refused(items):
+    with pytest.raises(ZobenchError, match="--set"):
+        parse_settings(items)
+
+
+def test_names_expand_all_once_and_suggest():
+    assert expand(("rte", "all"), ["rte", "sst2"], "task") == ("rte", "sst2")
+    with pytest.raises(ZobenchError, match="did you mean 'sst2'"):
+        expand(("sst",), ["rte", "sst2"], "task")
+
+
+def test_cells_are_the_product_and_untrained_ones_stand_once():
+    made = planned(estimators=("zero_shot", "mezo"), seeds=(0, 1))
+    assert len(made) == 2 * (1 + 2 * 2)
+    assert [c.selector for c in made if c.estimator == "zero_shot"] == ["-", "-"]
+    assert len({c.id for c in made}) == len(made)
+    assert [c.task for c in made] == ["sst2"] * 5 + ["rte"] * 5
+
+
+def test_the_grid_is_the_users_else_the_presets():
+    assert planned(lrs=(1e-2,))[0].lrs == (1e-2,)
+    assert planned(settings={"lr": "1e-3,1e-2"})[0].lrs == (1e-3, 1e-2)
+    assert planned(preset="paper")[0].lrs == Looks.lr_grid
+    assert planned()[0].lrs == Looks.small_lrs
+
+
+def test_an_identity_changes_with_everything_that_changes_numbers():
+    base = planned()[0]
+    for changes in (
+        {"settings": {"eps": "1e-2"}},
+        {"settings": {"layer.index": "2"}},
+        {"settings": {"engine": "flat"}},
+        {"settings": {"steps": "99", "eval_every": "33"}},
+        {"lrs": (3e-4,)},
+        {"seeds": (7,)},
+    ):
+        assert planned(**changes)[0].id != base.id, changes
+    assert planned()[0].id == base.id
