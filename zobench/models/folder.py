@@ -84,12 +84,23 @@ def fingerprint(folder: Path) -> str:
 
 
 def weights_numel(folder: Path) -> int:
-    """Elements in the folder's safetensors files, from their headers alone."""
+    """Elements in the folder's safetensors files, from their headers alone.
+
+    Raises ZobenchError for a file that is none, or is cut short.
+    """
     total = 0
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+            length = int.from_bytes(file.read(8), "little")
+            try:
+                header = json.loads(file.read(length) if length < path.stat().st_size else b"")
+            except ValueError:
+                raise ZobenchError(f"{path}: not a safetensors file; download or copy it again") from None
+        header.pop("__metadata__", None)
+        end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        if path.stat().st_size != end:
+            raise ZobenchError(f"{path}: has {path.stat().st_size} bytes instead of {end}; download or copy it again")
+        total += sum(math.prod(entry["shape"]) for entry in header.values())
     return total
 
 

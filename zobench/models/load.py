@@ -182,7 +182,11 @@ def _read_model(folder: ModelFolder, spec: str, dtype: str, place: str, free: li
                 **where,
             )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ZobenchError(f"--model {spec}: cannot load {folder.path}: {_first_line(error)}") from error
+        if "trust_remote_code" in str(error):
+            why = "it needs code of its own, which is never run; architectures that transformers has can be loaded"
+        else:
+            why = _first_line(error)
+        raise ZobenchError(f"--model {spec}: cannot load {folder.path}: {why}") from error
     absent = sorted(found["missing_keys"]) + sorted(str(k) for k in found["mismatched_keys"])
     if absent:
         raise ZobenchError(

@@ -1,0 +1,320 @@
+import json
+import shutil
+
+import pytest
+import torch
+import transformers as tf
+from huggingface_hub import errors
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from zobench.errors import ZobenchError
+from zobench.models import folder as folder_module
+from zobench.models.embedded import load as load_embedded
+from zobench.models.load import adopt, check_device, load_model, placement
+
+WORDS = ["<pad>", "<s>", "</s>", *"abcdefgh"]
+GIB = 2**30
+
+
+def tokenizer(**special):
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="a"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tf.PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", **special)
+
+
+def llama(**more):
+    torch.manual_seed(0)
+    return tf.LlamaForCausalLM(
+        tf.LlamaConfig(
+            vocab_size=16,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=40,
+            **more,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "little"
+    llama(tie_word_embeddings=True).save_pretrained(path)
+    tokenizer(pad_token="<pad>").save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def model_folder(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "little")
+
+
+def rewrite(path, **facts):
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, **facts}))
+
+
+def test_a_folder_loads_ready_for_forward_passes(model_folder):
+    loaded = load_model(str(model_folder), device="cpu")
+    assert loaded.name == "little"
+    assert not loaded.model.training
+    assert not any(p.requires_grad for p in loaded.model.parameters())
+    assert (loaded.device, loaded.dtype) == (torch.device("cpu"), "float32")
+    assert (loaded.context_length, loaded.pad_id, loaded.tokenizer.padding_side) == (40, 0, "left")
+    assert [b.name for b in loaded.blocks] == ["model.layers.0", "model.layers.1"]
+    assert loaded.tokenizer("a b")["input_ids"] == [3, 4]
+    ids = torch.tensor([[3, 4, 5]])
+    with torch.no_grad():
+        assert torch.equal(
+            loaded.model(input_ids=ids).logits, llama(tie_word_embeddings=True).eval()(input_ids=ids).logits
+        )
+
+
+def test_tied_weights_count_once(model_folder):
+    tied = load_model(str(model_folder))
+    separate = adopt(llama(tie_word_embeddings=False), tokenizer(), name="separate")
+    assert separate.parameters - tied.parameters == 16 * 16
+    assert tied.weights_bytes == 4 * tied.parameters
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_dtype_is_that_of_every_parameter(model_folder, dtype):
+    loaded = load_model(str(model_folder), dtype=dtype, device="cpu")
+    assert {p.dtype for p in loaded.model.parameters()} == {getattr(torch, dtype)}
+    assert loaded.dtype == dtype
+    assert loaded.weights_bytes == 2 * loaded.parameters
+
+
+def test_the_revision_of_a_folder_follows_its_content_not_its_place(model_folder, tmp_path):
+    first = load_model(str(model_folder)).revision
+    assert first.startswith("sha256:") and len(first) == 7 + 16
+    moved = shutil.copytree(model_folder, tmp_path / "elsewhere" / "little")
+    (moved / "README.md").write_text("not part of the model")
+    assert load_model(str(moved)).revision == first
+    weights = load_file(moved / "model.safetensors")
+    weights["model.norm.weight"][0] += 1
+    save_file(weights, moved / "model.safetensors", metadata={"format": "pt"})
+    assert load_model(str(moved)).revision != first
+
+
+def test_the_end_of_sequence_pads_where_there_is_no_pad_token(model_folder):
+    tokenizer().save_pretrained(model_folder)
+    loaded = load_model(str(model_folder))
+    assert loaded.pad_id == loaded.tokenizer.pad_token_id == 2
+
+
+def test_a_relative_path_and_a_trailing_slash_name_the_folder(model_folder, monkeypatch):
+    monkeypatch.chdir(model_folder.parent)
+    assert load_model("./little/").name == load_model("little").name == "little"
+
+
+def fault(spec, **options):
+    with pytest.raises(ZobenchError) as caught:
+        load_model(str(spec), **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_wrong_words_are_told(model_folder):
+    assert "did you mean 'float16'" in fault(model_folder, dtype="float61")
+    assert "unknown device 'gpu'" in fault(model_folder, device="gpu")
+    assert "a folder has no revisions" in fault(model_folder, revision="main")
+    assert "no such folder" in fault("./nowhere")
+    assert "no such folder" in fault("a/b/c")
+    assert "not a folder" in fault(model_folder / "config.json")
+    assert "neither a folder nor a hub id" in fault("what is this")
+
+
+def test_folders_that_lack_something_are_told(model_folder):
+    (model_folder / "model.safetensors").rename(model_folder / "pytorch_model.bin")
+    assert "no *.safetensors" in fault(model_folder) and "only pytorch_model.bin" in fault(model_folder)
+    (model_folder / "pytorch_model.bin").rename(model_folder / "model.safetensors")
+    (model_folder / "tokenizer.json").rename(model_folder / "kept")
+    assert "no tokenizer" in fault(model_folder)
+    (model_folder / "tokenizer.json").write_text("{")
+    assert "cannot read the tokenizer" in fault(model_folder)
+    (model_folder / "config.json").unlink()
+    assert "has no config.json" in fault(model_folder)
+
+
+def test_weights_of_half_a_model_are_refused_and_not_made_up(model_folder):
+    weights = load_file(model_folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, model_folder / "model.safetensors", metadata={"format": "pt"})
+    assert "1 tensors are missing" in fault(model_folder) and "model.layers.1.mlp.up_proj.weight" in fault(model_folder)
+
+
+def test_damaged_weights_are_told(model_folder):
+    content = (model_folder / "model.safetensors").read_bytes()
+    (model_folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+    assert f"has {len(content) // 2} bytes instead of {len(content)}" in fault(model_folder)
+    (model_folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    assert "not a safetensors file" in fault(model_folder)
+
+
+def test_models_that_are_no_causal_language_model_are_told(model_folder):
+    rewrite(model_folder, model_type="t5", architectures=["T5ForConditionalGeneration"])
+    assert "cannot load" in fault(model_folder)
+    rewrite(model_folder, model_type="never_heard_of")
+    assert "never_heard_of" in fault(model_folder)
+
+
+def test_code_of_the_models_side_is_not_run(model_folder):
+    (model_folder / "evil.py").write_text("raise SystemExit('ran')")
+    rewrite(model_folder, model_type="own", auto_map={"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"})
+    assert "code of its own, which is never run" in fault(model_folder)
+
+
+def test_quantised_weights_are_refused(model_folder):
+    rewrite(model_folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    assert "quantised" in fault(model_folder)
+
+
+def test_a_tokenizer_that_cannot_pad_is_refused():
+    bare = tokenizer()
+    bare.eos_token = None
+    with pytest.raises(ZobenchError, match="neither a pad nor an end-of-sequence token"):
+        adopt(llama(), bare, name="m")
+
+
+def test_a_pad_token_without_embedding_is_refused():
+    grown = tokenizer()
+    grown.add_tokens([f"x{i}" for i in range(10)])
+    grown.add_special_tokens({"pad_token": "<p>"})
+    with pytest.raises(ZobenchError, match="pad token 21 has no embedding"):
+        adopt(llama(), grown, name="m")
+
+
+def test_context_length_of_gpt2_and_of_none():
+    small = {"vocab_size": 16, "n_embd": 8, "n_layer": 1, "n_head": 1}
+    model = tf.GPT2LMHeadModel(tf.GPT2Config(**small, n_positions=24))
+    assert adopt(model, tokenizer(), name="m").context_length == 24
+    bloom = tf.BloomForCausalLM(tf.BloomConfig(vocab_size=16, hidden_size=8, n_layer=1, n_head=1))
+    assert adopt(bloom, tokenizer(model_max_length=30), name="m").context_length == 30
+    with pytest.raises(ZobenchError, match="context length"):
+        adopt(bloom, tokenizer(), name="m")
+
+
+def test_no_embedded_model_yet():
+    with pytest.raises(ZobenchError, match="--model .* --data-dir"):
+        load_embedded()
+
+
+# ---- where weights go
+
+
+def test_a_gpu_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ZobenchError, match="no GPU here"):
+        check_device("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_device("cuda:1")
+    with pytest.raises(ZobenchError, match="cuda:0 to cuda:1"):
+        check_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("device", "need", "free", "place"),
+    [
+        ("cpu", 99, [], "cpu"),
+        ("auto", 99, [], "cpu"),
+        ("auto", 5, [10, 10], "cuda:0"),
+        ("cuda", 8, [7, 10], "cuda:1"),
+        ("cuda:1", 5, [10, 10], "cuda:1"),
+        ("auto", 15, [10, 10], "spread"),
+    ],
+)
+def test_placement(device, need, free, place):
+    assert placement("m", device, need * GIB, [f * GIB for f in free]) == place
+
+
+@pytest.mark.parametrize(
+    ("device", "need", "free"), [("auto", 95, [100]), ("cuda", 19, [10, 10]), ("cuda:0", 15, [10, 10])]
+)
+def test_too_little_gpu_memory_is_told(device, need, free):
+    with pytest.raises(ZobenchError, match=rf"needs {need}.0 GiB .* free .*--device cpu"):
+        placement("m", device, need * GIB, [f * GIB for f in free])
+
+
+def test_the_size_of_weights_is_read_from_headers(model_folder):
+    assert folder_module.weights_numel(model_folder) == load_model(str(model_folder)).parameters
+
+
+# ---- the hub
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Stands in for the download; calls are kept."""
+    calls, answer = [], {}
+
+    def download(repo, **options):
+        calls.append((repo, options))
+        if "error" in answer:
+            raise answer["error"]
+        return str(answer["folder"])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    answer["calls"] = calls
+    return answer
+
+
+def test_a_hub_id_is_downloaded_and_its_commit_kept(hub, model_folder):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    hub["folder"] = model_folder.rename(model_folder.parent / commit)
+    loaded = load_model("someone/little", offline=True)
+    assert (loaded.name, loaded.revision) == ("someone/little", commit)
+    [(repo, options)] = hub["calls"]
+    assert (repo, options["revision"], options["local_files_only"]) == ("someone/little", None, True)
+    assert not any("bin" in pattern or "py" in pattern for pattern in options["allow_patterns"])
+
+
+def test_known_models_are_pinned_and_a_revision_overrides(hub, model_folder):
+    hub["folder"] = model_folder
+    load_model("Qwen/Qwen3-8B")
+    load_model("Qwen/Qwen3-8B", revision="main")
+    assert [o["revision"] for _, o in hub["calls"]] == ["b968826d9c46dd6066d109eabc6255188de91218", "main"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "offline", "said"),
+    [
+        (errors.GatedRepoError, False, "is gated: .*HF_TOKEN"),
+        (errors.RepositoryNotFoundError, False, "neither a folder nor on the hub .*HF_TOKEN"),
+        (errors.RevisionNotFoundError, False, "has no revision v9"),
+        (errors.LocalEntryNotFoundError, True, "not in the local cache at revision v9 and --offline was asked for"),
+        (errors.LocalEntryNotFoundError, False, "the hub cannot be reached"),
+        (errors.OfflineModeIsEnabled, False, "the hub cannot be reached"),
+        (errors.HfHubHTTPError, False, "could not be downloaded at revision v9"),
+        (OSError, False, "could not be downloaded"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_in_one_line(hub, kind, offline, said):
+    error = kind.__new__(kind)
+    error.args = ("something\nlong\nabout http",)
+    hub["error"] = error
+    with pytest.raises(ZobenchError, match=said) as caught:
+        load_model("someone/little", revision="v9", offline=offline)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is error
+
+
+def test_a_bug_is_not_dressed_up_as_the_users_fault(hub):
+    hub["error"] = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        load_model("someone/little")
+
+
+def test_a_real_cache_is_read_without_network(model_folder, tmp_path, monkeypatch):
+    commit = "89abcdef0123456789abcdef0123456789abcdef"
+    home = tmp_path / "cache" / "models--someone--little"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text(commit)
+    shutil.copytree(model_folder, home / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    loaded = load_model("someone/little", offline=True)
+    assert (loaded.name, loaded.revision) == ("someone/little", commit)
+    assert "is not in the local cache and --offline" in fault("someone/other", offline=True)
