@@ -152,7 +152,6 @@ def register(manager: pluggy.PluginManager, plugin: object, key: str) -> tuple[s
     except ValueError:
         raise PluginFault("the same module is already loaded under another name") from None
     except pluggy.PluginValidationError as e:
-        manager.unregister(plugin)
         raise PluginFault(one_line(str(e))) from None
     return hooks
 
@@ -173,10 +172,20 @@ def _checked_hooks(manager: pluggy.PluginManager, plugin: object, specs: dict[st
             raise PluginFault(unknown("hook", hook, specs, see="docs/plugins.md") + _line_of(function))
         if options.get("wrapper") or options.get("hookwrapper"):
             raise PluginFault(f"{hook} is a hook wrapper, which zobench does not use{_line_of(function)}")
+        for argument in _arguments(function) - set(specs[hook]) if hook in specs else ():
+            known = unknown(f"argument of {hook}", argument, specs[hook], see="docs/plugins.md")
+            raise PluginFault(known + _line_of(function))
         hooks.append(hook)
     if not hooks:
         raise PluginFault("it has no hook: no function marked with @zobench.hookimpl (see: docs/plugins.md)")
     return tuple(hooks)
+
+
+def _arguments(function: Callable[..., object]) -> set[str]:
+    """The arguments a hook implementation asks for: those without a default."""
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name for p in parameters if p.default is p.empty and p.kind in positional}
 
 
 def _line_of(function: object) -> str:
