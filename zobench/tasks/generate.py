@@ -1,0 +1,51 @@
+"""Greedy decoding: the likeliest token until a stop token or the limit, as MeZO generates answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .loss import Forward, Reading
+
+
+def stop_tokens(tokenizer: Any) -> frozenset[int]:
+    """The ids that end an answer: the last one of a line break, and the tokenizer's end of sequence."""
+    newline = tokenizer.encode("\n", add_special_tokens=False)[-1:]
+    eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return frozenset(int(i) for i in (*newline, *eos))
+
+
+def greedy(
+    forward: Forward, ids: Tensor, mask: Tensor | None, *, limit: int, stop: frozenset[int], reading: Reading
+) -> tuple[list[list[int] | None], int]:
+    """New ids of each row (with the stop token, if one came) and the forward passes it took.
+
+    ids: int64 (rows, length), left-padded where `mask` (rows, length) is 0; None for no padding. A row of which a
+    logit is NaN gives None. The keys and values of earlier tokens are reused where the forward can.
+    """
+    rows: list[list[int] | None] = [[] for _ in range(ids.shape[0])]
+    going, past, forwards, step = set(range(ids.shape[0])), None, 0, ids
+    while going and forwards < limit:
+        extra: dict[str, Any] = {"use_cache": True, "past_key_values": past} if reading.cache else {}
+        if reading.keep:
+            extra["logits_to_keep"] = 1
+        if mask is not None:
+            extra["attention_mask"] = mask
+        out = forward(input_ids=step if reading.cache else ids, **extra)
+        forwards += 1
+        last = out.logits[:, -1]
+        past, step = out.past_key_values if reading.cache else None, last.argmax(-1, keepdim=True)
+        chosen = torch.where(last.isnan().any(-1), -1, step[:, 0]).tolist()
+        for number in sorted(going):
+            row, token = rows[number], chosen[number]
+            if token < 0 or row is None:
+                rows[number] = None
+            else:
+                row.append(token)
+            if token < 0 or token in stop:
+                going.discard(number)
+        ids = torch.cat([ids, step], dim=1)
+        mask = None if mask is None else torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+    return rows, forwards

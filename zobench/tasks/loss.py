@@ -1,0 +1,104 @@
+"""The losses of a batch, as MeZO trains on them (utils.py, forward_wrap_with_option_len; trainer.py).
+
+Every loss takes `forward(**kw)`, which returns an object with `.logits` (rows, length, vocabulary): a model, or what
+an engine makes of one. None looks at a value of a logit, so all but `non_diff` work under torch.func.functional_call
+and vmap. All return a 0-dim tensor, in the logits' dtype unless `Reading.float32`. `attention_mask` is passed,
+`position_ids` are not, as in MeZO.
+
+Options are right-aligned, so their tokens are known from their number alone; no token is dropped for having the pad
+token's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .batch import Batch
+
+Forward: TypeAlias = Callable[..., Any]
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How logits are asked for and read.
+
+    float32: convert them before log-probabilities are taken. keep: the forward takes `logits_to_keep`, so that the
+    vocabulary is projected to at answer positions only. cache: it takes `use_cache` and `past_key_values`.
+    """
+
+    float32: bool = False
+    keep: bool = False
+    cache: bool = False
+
+    def logits(self, forward: Forward, batch: Batch, last: int | None = None) -> Tensor:
+        """Logits (rows, last or length, vocabulary) of the batch, at its `last` positions or at all."""
+        extra: dict[str, Any] = {"use_cache": False} if self.cache else {}
+        if self.keep and last is not None:
+            extra["logits_to_keep"] = last
+        out = forward(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **extra).logits
+        return self.read(out if last is None else out[:, -last:])
+
+    def read(self, logits: Tensor) -> Tensor:
+        """The logits in the dtype that log-probabilities are taken in."""
+        return logits.float() if self.float32 else logits
+
+
+def option_window(forward: Forward, batch: Batch, reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (rows, width, vocabulary) and targets (rows, width) of the last `batch.width` tokens, and which of them
+    belong to the row's option (bool).
+    """
+    logits = reading.logits(forward, batch, batch.width + 1)[:, :-1]
+    places = torch.arange(batch.width, device=batch.option_len.device)
+    inside = places >= batch.width - batch.option_len[:, None]
+    return logits, batch.input_ids[:, -batch.width :], inside
+
+
+def option_loss(forward: Forward, batch: Batch, reading: Reading) -> Tensor:
+    """Cross-entropy of the option tokens, pooled over the batch: long options weigh more."""
+    logits, targets, inside = option_window(forward, batch, reading)
+    return F.cross_entropy(logits.flatten(0, 1), targets.masked_fill(~inside, IGNORED).flatten(), ignore_index=IGNORED)
+
+
+def option_scores(forward: Forward, batch: Batch, reading: Reading) -> tuple[Tensor, Tensor]:
+    """Sum and mean (rows,) of the log-probabilities of each row's option tokens."""
+    logits, targets, inside = option_window(forward, batch, reading)
+    selected = F.log_softmax(logits, dim=-1).gather(-1, targets[..., None])[..., 0]
+    total = torch.where(inside, selected, 0).sum(-1)
+    return total, total / batch.option_len
+
+
+def classification_loss(forward: Forward, batch: Batch, reading: Reading) -> Tensor:
+    """Cross-entropy over each example's candidates of their mean log-probabilities; mean over examples."""
+    scores = option_scores(forward, batch, reading)[1]
+    first = batch.num_options[0]
+    if all(n == first for n in batch.num_options):
+        return F.cross_entropy(scores.view(-1, first), batch.labels)
+    groups = torch.split(scores, list(batch.num_options))
+    losses = [F.cross_entropy(g[None], batch.labels[i : i + 1]) for i, g in enumerate(groups)]
+    return torch.stack(losses).mean()
+
+
+def lm_loss(forward: Forward, batch: Batch, reading: Reading) -> Tensor:
+    """Cross-entropy of every token that is not padding, prompts included.
+
+    As in MeZO, the first token of a padded row counts too. It is predicted from padding, so its part of the loss
+    depends on how the attention kernel treats rows of nothing but padding.
+    """
+    logits = reading.logits(forward, batch)[:, :-1]
+    targets = batch.input_ids.masked_fill(batch.attention_mask == 0, IGNORED)[:, 1:]
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+LOSSES: dict[str, Callable[[Forward, Batch, Reading], Tensor]] = {
+    "classification": classification_loss,
+    "option": option_loss,
+    "lm": lm_loss,
+}
+"""The losses that are functions of logits alone, by name; `non_diff` is PreparedTask's, as it needs the tokenizer."""

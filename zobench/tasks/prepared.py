@@ -1,0 +1,253 @@
+"""A task made ready for one model: encoded, checked, and able to give batches, losses and scores."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import ZobenchError
+from .batch import Batch, collate
+from .encode import Encoded, Encoder
+from .generate import greedy, stop_tokens
+from .loss import LOSSES, Forward, Reading
+from .metrics import TEXT_METRICS, accuracy, mean, standard_error
+from .rules import Rules
+from .sampling import Splits, demonstration_seeds, sample
+from .score import Scorer
+from .task import Example, Task
+
+if TYPE_CHECKING:
+    from ..models.load import LoadedModel
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the items done and their total."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A split, scored. `items`: one value an item, in the split's order; NaN where the model gave NaN.
+
+    `predictions`: the chosen candidate's index, or the generated text. `forwards`: calls of the model.
+    """
+
+    metric: str
+    value: float
+    n: int
+    stderr: float
+    items: list[float]
+    forwards: int
+    predictions: list[int | str]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The loss on dev, and the calls of the model it took."""
+
+    value: float
+    forwards: int
+
+
+class PreparedTask:
+    """A task for one model. All rows are encoded and checked here, so that a bad item shows before a run, not after it.
+
+    Raises ZobenchError for an item that cannot be rendered or encoded, and for rules that do not fit the task.
+    """
+
+    def __init__(self, task: Task, splits: Splits, loaded: LoadedModel, rules: Rules | None = None) -> None:
+        self.task, self.rules, self.device = task, rules or Rules(), loaded.device
+        self.tokenizer, self.pad_id = loaded.tokenizer, loaded.pad_id
+        self.loss_name = task.train_loss if self.rules.train_loss == "task" else self.rules.train_loss
+        self._check_rules()
+        self.encoder = Encoder(
+            loaded.tokenizer,
+            max_length=min(self.rules.max_length, loaded.context_length),
+            max_new_tokens=self.rules.max_new_tokens,
+            model_type=str(getattr(loaded.model.config, "model_type", "")),
+        )
+        self.reading = _reading(loaded.model, self.rules)
+        self._stop = stop_tokens(loaded.tokenizer)
+        self._splits = splits
+        examples = {name: _render(task, getattr(splits, name)) for name in ("train", "dev", "test")}
+        self._train = [self._encode_for_training(e) for e in examples["train"]]
+        self._dev_train = [self._encode_for_training(e) for e in examples["dev"]]
+        self._scored = {name: self._encode_for_scoring(examples, name) for name in ("dev", "test")}
+
+    def _check_rules(self) -> None:
+        name, kind = self.loss_name, self.task.kind
+        if name == "classification" and kind == "generation":
+            raise ZobenchError(f"task {self.task.name}: train_loss=classification needs candidates; use option")
+        if name == "non_diff" and kind != "generation":
+            raise ZobenchError(
+                f"task {self.task.name}: train_loss=non_diff is for generation tasks; use {self.task.train_loss}"
+            )
+        if self.rules.scoring != "mean" and kind == "generation":
+            raise ZobenchError(f"task {self.task.name}: scoring={self.rules.scoring} needs candidates; use mean")
+        if self.rules.scoring != "mean" and self.task.sfc is None:
+            raise ZobenchError(f"task {self.task.name}: the task has no [sfc] calibration texts; use scoring=mean")
+
+    # ---- encoding
+
+    def _encode_for_training(self, example: Example) -> Encoded:
+        """All candidates for classification, a bare prompt for non_diff, else the gold candidate or answer alone."""
+        if self.loss_name == "classification":
+            return self.encoder.encode(example, training=True)
+        return self.encoder.encode(example, training=self.loss_name != "non_diff", only_gold=True)
+
+    def _encode_for_scoring(
+        self, examples: Mapping[str, list[Example]], name: str
+    ) -> list[tuple[Encoded, Encoded | None]]:
+        """Each item's rows, and its calibration rows where scoring needs them."""
+        out: list[tuple[Encoded, Encoded | None]] = []
+        for example, shown in zip(examples[name], self._demonstrations(examples, name), strict=True):
+            sfc = None
+            if self.rules.scoring != "mean":
+                before = shown if self.rules.scoring == "icl_sfc" else ()
+                sfc = self.encoder.encode(example, demonstrations=before, sfc=True)
+            out.append((self.encoder.encode(example, demonstrations=shown), sfc))
+        return out
+
+    def _demonstrations(self, examples: Mapping[str, list[Example]], name: str) -> Iterator[Sequence[Example]]:
+        k, n = self.rules.demonstrations, len(examples[name])
+        if self.rules.demonstration_sets == "fixed" or k == 0:
+            yield from [examples["train"][:k]] * n
+            return
+        pool = self._splits.pool
+        for seed in demonstration_seeds(n):
+            yield [self.task.render(pool[i], i) for i in sample(len(pool), k, seed)]
+
+    # ---- training
+
+    @property
+    def train_size(self) -> int:
+        return len(self._train)
+
+    @property
+    def dev_size(self) -> int:
+        return len(self._dev_train)
+
+    @property
+    def test_size(self) -> int:
+        return len(self._scored["test"])
+
+    @property
+    def unstable_rows(self) -> int:
+        """Training rows whose prompt's ids do not begin the text's ids: their option window is a token off."""
+        return sum(not row.stable for e in self._train for row in e.rows)
+
+    def train_batch(self, indices: Sequence[int]) -> Batch:
+        """The training examples with these indices, on the CPU."""
+        return collate([self._train[i] for i in indices], self.pad_id, self.rules.pad_to_multiple_of)
+
+    def loss(self, forward: Forward, batch: Batch) -> Tensor:
+        """The training loss of a batch: a 0-dim tensor on the batch's device."""
+        if self.loss_name == "non_diff":
+            return self._non_diff(forward, batch)[0]
+        return LOSSES[self.loss_name](forward, batch, self.reading)
+
+    def _non_diff(self, forward: Forward, batch: Batch) -> tuple[Tensor, int]:
+        """Minus the mean metric (float32) of greedily generated answers, and the forward passes (MeZO, section 3.3).
+
+        Not for vmap: what is generated decides what is looked at next.
+        """
+        made, forwards = greedy(
+            forward,
+            batch.input_ids,
+            batch.attention_mask,
+            limit=self._room(batch.input_ids.shape[1]),
+            stop=self._stop,
+            reading=self.reading,
+        )
+        values = [self._text_item(self._decode(ids), golds) for ids, golds in zip(made, batch.golds, strict=True)]
+        return torch.tensor(
+            -math.fsum(values) / len(values), dtype=torch.float32, device=batch.input_ids.device
+        ), forwards
+
+    # ---- evaluation
+
+    @torch.no_grad()
+    def dev_loss(self, model: nn.Module) -> Evaluated:
+        """The training loss on dev: the mean over examples of their batch's loss, `eval_batch_size` at a time.
+
+        As in MeZO's trainer the last, shorter batch weighs by its size, and the mean is taken by numpy in the dtype
+        of the losses: with float16 losses (loss_dtype "model") it is rounded to float16. With `non_diff`, where MeZO
+        does not evaluate at all, it is that loss on dev.
+        """
+        step, values, forwards = self.rules.eval_batch_size, [], 0
+        for start in range(0, self.dev_size, step):
+            part = self._dev_train[start : start + step]
+            batch = collate(part, self.pad_id, self.rules.pad_to_multiple_of).to(self.device)
+            if self.loss_name == "non_diff":
+                loss, used = self._non_diff(model, batch)
+            else:
+                loss, used = self.loss(model, batch), 1
+            values.append(np.repeat(_numpy(loss), len(part)))
+            forwards += used
+        if not values:
+            raise ZobenchError(f"task {self.task.name}: there are no dev items to evaluate on; set num_dev")
+        return Evaluated(float(np.concatenate(values).mean()), forwards)
+
+    def dev_score(self, model: nn.Module, progress: Progress | None = None) -> Score:
+        """The metric on dev."""
+        return self._score("dev", model, progress)
+
+    def test_score(self, model: nn.Module, progress: Progress | None = None) -> Score:
+        """The metric on test."""
+        return self._score("test", model, progress)
+
+    @torch.no_grad()
+    def _score(self, name: str, model: nn.Module, progress: Progress | None) -> Score:
+        pairs, items, predictions, forwards = self._scored[name], [], [], 0
+        scorer = Scorer(model, self.reading, self.rules, self.pad_id, self.device)
+        for done, (encoded, sfc) in enumerate(pairs, 1):
+            prediction: int | str | None
+            if self.task.kind == "generation":
+                ids = torch.tensor([encoded.rows[0].ids], device=self.device)
+                limit = self._room(ids.shape[1])
+                made, used = greedy(model, ids, None, limit=limit, stop=self._stop, reading=self.reading)
+                forwards += used
+                prediction = self._decode(made[0])
+                items.append(self._text_item(prediction, encoded.golds))
+            else:
+                prediction = scorer.choose(encoded, sfc)
+                items.append(math.nan if prediction is None else accuracy(prediction, encoded.correct))
+            predictions.append(-1 if prediction is None else prediction)
+            if progress is not None:
+                progress(done, len(pairs))
+        error = standard_error(self.task.metric, items)
+        return Score(self.task.metric, mean(items), len(items), error, items, forwards + scorer.forwards, predictions)
+
+    def _room(self, length: int) -> int:
+        return min(self.rules.max_new_tokens, self.encoder.max_length - length)
+
+    def _decode(self, ids: list[int] | None) -> str | None:
+        return None if ids is None else str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+    def _text_item(self, answer: str | None, golds: Sequence[str]) -> float:
+        return math.nan if answer is None else TEXT_METRICS[self.task.metric](answer, golds)
+
+
+def _render(task: Task, items: Sequence[Mapping[str, Any]]) -> list[Example]:
+    return [task.render(item, index) for index, item in enumerate(items)]
+
+
+def _numpy(loss: Tensor) -> Any:
+    """The loss as numpy has it: float16 as it is, bfloat16, which numpy does not know, as float32."""
+    loss = loss.detach().cpu()
+    return (loss.float() if loss.dtype == torch.bfloat16 else loss).numpy()
+
+
+def _reading(model: nn.Module, rules: Rules) -> Reading:
+    """What the model's forward takes is read from its signature."""
+    takes = inspect.signature(model.forward).parameters
+    return Reading(
+        float32=rules.loss_dtype == "float32",
+        keep=rules.logits == "option" and "logits_to_keep" in takes,
+        cache="use_cache" in takes and "past_key_values" in takes,
+    )

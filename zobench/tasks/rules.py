@@ -1,0 +1,41 @@
+"""How a task is encoded, trained on and scored: the switches that are fixed for a whole table. Light: no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..settings import Count, Natural
+
+TrainLossRule = Literal["task", "classification", "option", "lm", "non_diff"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The defaults are MeZO's.
+
+    loss_dtype: in which dtype log-probabilities are taken, in training, on dev and in scoring. "model" is MeZO's: in
+        float16 a loss is then a multiple of its ulp (0.001 between 1 and 2) and equal scores are common (the first
+        candidate wins). "float32" converts the logits first.
+    train_loss: "task" is the task's own; see zobench.tasks.loss for each.
+    scoring: "mean" log-probability of the option's tokens, or "sfc": sum minus the sum without the item's content
+        (Holtzman et al. 2021); with demonstrations "icl_sfc" keeps them before the calibration text.
+    eval_batch_size: examples in a batch of the dev loss. score_batch_size: rows scored together; 1, as in MeZO, needs
+        no padding; more is faster and differs in rounding.
+    demonstrations: training items shown before every item that is scored (0: none); "fixed" shows the first ones of
+        the training split to all, "per_item" draws them anew from the training pool for each.
+    logits: "option" asks the model for logits at answer positions only, where it can; "all" is MeZO's, and the same
+        up to rounding.
+    """
+
+    max_length: Count = 2048
+    max_new_tokens: Count = 50
+    loss_dtype: Literal["model", "float32"] = "model"
+    train_loss: TrainLossRule = "task"
+    scoring: Literal["mean", "sfc", "icl_sfc"] = "mean"
+    eval_batch_size: Count = 8
+    score_batch_size: Count = 1
+    pad_to_multiple_of: Count = 8
+    demonstrations: Natural = 0
+    demonstration_sets: Literal["fixed", "per_item"] = "fixed"
+    logits: Literal["option", "all"] = "option"

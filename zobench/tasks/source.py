@@ -1,0 +1,191 @@
+"""Where items come from: the data hub, a folder of JSONL files, or the data embedded in the package.
+
+Light: `datasets` is imported only when the hub is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from ..errors import ZobenchError, unknown
+from .task import Task
+
+EMBEDDED = "zobench.models.embedded"
+"""Holds embedded data: `TASKS`, the names, and `task_data(name) -> (train, validation, provenance)`."""
+
+
+@dataclass(frozen=True)
+class Pools:
+    """All items of a task, in their source's order: what samples are drawn from. `provenance` goes into the record."""
+
+    train: Sequence[Mapping[str, Any]]
+    validation: Sequence[Mapping[str, Any]]
+    data: Literal["hub", "folder", "embedded"]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def load_pools(task: Task, where: str | Path, *, offline: bool = False) -> Pools:
+    """The pools of a task from `where`: "hub", "embedded", or the folder that holds `<task>/train.jsonl`.
+
+    `offline`: the hub's local cache only (also with HF_HUB_OFFLINE or HF_DATASETS_OFFLINE set).
+    Raises ZobenchError where the data cannot be had or items lack fields that the task needs.
+    """
+    if where == "embedded":
+        pools = _embedded(task)
+    elif where == "hub":
+        pools = _hub(task, offline)
+    else:
+        return _folder(task, Path(where))  # which has checked every line, and can name the file
+    for name, pool in (("train", pools.train), ("validation", pools.validation)):
+        if not len(pool):
+            raise ZobenchError(f"task {task.name}: the {pools.data} split {name} is empty")
+        absent = task.source.missing(pool[0])
+        if absent:
+            raise ZobenchError(
+                f"task {task.name}: the {pools.data} split {name} lacks the fields {', '.join(absent)}; "
+                f"it has {', '.join(sorted(pool[0]))}"
+            )
+    return pools
+
+
+# ---- a folder
+
+
+def _folder(task: Task, root: Path) -> Pools:
+    folder = root / task.name
+    if not folder.is_dir():
+        near = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
+        reason = unknown("folder", task.name, near) if near else "there is no such folder"
+        raise ZobenchError(
+            f"task {task.name}: no data in {folder}: {reason}; --data-dir wants <task>/train.jsonl and validation.jsonl"
+        )
+    pools, files = [], {}
+    for split in ("train", "validation"):
+        path = _file(task, folder, split)
+        content = _bytes(path)
+        pools.append(_items(task, path, content))
+        files[split] = {
+            "file": f"{task.name}/{path.name}",
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "rows": len(pools[-1]),
+        }
+    return Pools(pools[0], pools[1], "folder", files)
+
+
+def _file(task: Task, folder: Path, split: str) -> Path:
+    variant = task.source.variant
+    names = ([f"{split}.{variant}.jsonl"] if variant else []) + [f"{split}.jsonl"]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise ZobenchError(f"task {task.name}: {folder} has no {' and no '.join(names)}")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise ZobenchError(f"{path}: cannot be read: {e.strerror}") from None
+
+
+def _items(task: Task, path: Path, content: bytes) -> list[Mapping[str, Any]]:
+    """The items of a JSONL file, one object a line; empty lines are skipped. Only a line feed ends a line."""
+    items: list[Mapping[str, Any]] = []
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            item = json.loads(line)
+        except ValueError as e:
+            raise ZobenchError(f"{path}: line {number} is not valid JSON: {e}") from None
+        if not isinstance(item, dict):
+            raise ZobenchError(f"{path}: line {number} is not a JSON object with the item's fields")
+        absent = task.source.missing(item)
+        if absent:
+            raise ZobenchError(f"{path}: line {number} lacks {', '.join(absent)}; it has {', '.join(sorted(item))}")
+        items.append(item)
+    if not items:
+        raise ZobenchError(f"{path}: holds no items")
+    return items
+
+
+# ---- embedded
+
+
+def _embedded(task: Task) -> Pools:
+    mend = "choose a model with --model and its data with --data-dir DIR (or let the data hub be asked)"
+    if importlib.util.find_spec(EMBEDDED) is None:
+        raise ZobenchError(f"task {task.name}: this installation has no embedded data; {mend}")
+    provider = importlib.import_module(EMBEDDED)
+    if task.name not in provider.TASKS:
+        raise ZobenchError(unknown("embedded task", task.name, provider.TASKS) + f"; or {mend}")
+    train, validation, provenance = provider.task_data(task.name)
+    return Pools(train, validation, "embedded", dict(provenance))
+
+
+# ---- the hub
+
+
+def _hub(task: Task, offline: bool) -> Pools:
+    """The pinned revision from the hub or its cache. No data set script is ever run: `datasets` >= 4 has none."""
+    try:
+        import datasets
+    except ImportError:
+        raise ZobenchError("the data hub needs the package datasets: pip install datasets, or use --data-dir") from None
+    source = task.source
+    with _offline_mode(offline):
+        try:
+            loaded = [
+                datasets.load_dataset(source.id, source.config, split=name, revision=source.revision)
+                for name in (source.train, source.validation)
+            ]
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as e:
+            known = " ".join(str(e).split())
+            how = "is not in the local cache (offline)" if offline else "cannot be loaded from the hub"
+            raise ZobenchError(
+                f"task {task.name}: {source.id} ({source.config}) {how}: {known}; --data-dir DIR reads local files"
+            ) from None
+    for pool in loaded:
+        _check_revision(task, pool)
+    rows = {"train": len(loaded[0]), "validation": len(loaded[1])}
+    facts = {"id": source.id, "config": source.config, "revision": source.revision, "rows": rows}
+    return Pools(cast(Any, loaded[0]), cast(Any, loaded[1]), "hub", facts)
+
+
+def _check_revision(task: Task, pool: Any) -> None:
+    """Without a connection `datasets` falls back to the newest cached revision; only the pinned one will do."""
+    urls = [str(url) for url in (pool.info.download_checksums or {}) if str(url).startswith("hf://")]
+    other = [url for url in urls if "@" in url and f"@{task.source.revision}" not in url]
+    if other:
+        raise ZobenchError(
+            f"task {task.name}: the cache holds another revision of {task.source.id} ({other[0]}); "
+            f"fetch {task.source.revision} once with a connection"
+        )
+
+
+@contextlib.contextmanager
+def _offline_mode(offline: bool) -> Iterator[None]:
+    """Both libraries read their environment variable once, on import: so the flags they keep are set, and put back."""
+    if not offline:
+        yield
+        return
+    import datasets.config
+    import huggingface_hub.constants
+
+    places: list[Any] = [datasets.config, huggingface_hub.constants]
+    before = [place.HF_HUB_OFFLINE for place in places]
+    try:
+        for place in places:
+            place.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
