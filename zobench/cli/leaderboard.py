@@ -1,0 +1,75 @@
+"""`zobench leaderboard`: the board of a results folder, from its records alone. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ZobenchError
+from .common import PluginFiles, plugins_of
+
+
+def leaderboard(
+    results: Annotated[Path, typer.Argument(help="A results folder, which holds cells/.", metavar="DIR")],
+    paper: Annotated[bool, typer.Option("--paper", help="Put the paper's numbers beside ours.")] = False,
+    split_protocols: Annotated[
+        bool, typer.Option("--split-protocols", help="A section for each protocol, where they differ.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write (or check) this file, not DIR/leaderboard.md.", metavar="FILE")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if the file is not what the records give.")
+    ] = False,
+    plugin: PluginFiles = None,
+) -> int:
+    """Make the leaderboard of a results folder from its records: print it, and write DIR/leaderboard.md.
+
+    The same records give the same bytes. Exit status: 0; 1 if --check finds a difference; 2 for bad input, unreadable
+    records included: the board is then still made from the others, and names them.
+    """
+    from ..report import store
+    from ..report.leaderboard import render
+
+    records, problems = store.read(results)
+    if not records:
+        for problem in problems:
+            print(f"zobench: warning: {problem}", file=sys.stderr)
+        read = "no record in" if not problems else "no readable record in"
+        raise ZobenchError(f"{read} {results / store.CELLS}: make some with `zobench run --results {results}`")
+    columns = plugins_of(plugin).leaderboard_columns()
+    board = render(records, paper=paper, columns=columns, split_protocols=split_protocols, problems=problems)
+    path = results / store.BOARD if out is None else out
+    if check:
+        status = _check(path, board)
+    else:
+        print(board, end="")
+        store.write_text(path, board)
+        status = 0
+    for problem in problems:
+        print(f"zobench: error: {problem}", file=sys.stderr)
+    return 2 if problems else status
+
+
+def _check(path: Path, board: str) -> int:
+    """0 where `path` holds this board; else 1, with the first differences on stderr."""
+    if not path.is_file():
+        raise ZobenchError(f"no {path} to check: make it with `zobench leaderboard`, without --check")
+    committed = path.read_text(encoding="utf-8")
+    if committed == board:
+        print(f"{path} is what the records give", file=sys.stderr)
+        return 0
+    lines = difflib.unified_diff(
+        committed.splitlines(), board.splitlines(), "committed", "from the records", n=0, lineterm=""
+    )
+    for line, _ in zip(lines, range(12), strict=False):
+        print(line[:200], file=sys.stderr)
+    print(
+        f"zobench: {path} is not what the records give; make it again with the same options, without --check",
+        file=sys.stderr,
+    )
+    return 1

@@ -1,0 +1,160 @@
+"""The leaderboard: a pure function of the records. Same records, in whatever order: same bytes. Light: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ..errors import ZobenchError
+from . import compare, notes, stats, tables, text
+from . import paper as published
+from .record import Record
+from .rows import Section, sections
+from .summary import summarise
+
+__all__ = ["render", "summarise"]
+
+HOW_TO_READ = (
+    "How to read: test scores in percent (accuracy; F1 where a task has it), higher is better; learning rate and "
+    "checkpoint were chosen on dev, test was read once. References are in italics, above the methods, which are sorted "
+    "by average. **Bold** is only what is better than every other method in its column beyond chance; what is not, is "
+    f"a tie. `{text.NONE}` is not run, or nothing to show; a failed cell says how it failed."
+)
+RULE = (
+    "Bold: paired sign-flip test over the test items (for accuracy at one seed, McNemar's exact test), differences "
+    f"averaged over shared seeds, Holm-corrected within the column, p < {stats.ALPHA:g}; and, with two or more shared "
+    f"seeds, a mean difference more than {stats.SEED_MARGIN:g} standard errors over seeds off zero. References take no "
+    "part; a method with a failed seed cannot be best."
+)
+UNCERTAINTY = (
+    "### Uncertainty\n\nStandard error of one seed's score in points (test items × seeds): binomial for accuracy, of "
+    "the mean otherwise; twice it is about a 95 % interval."
+)
+GAIN = (
+    "### Gain over zero-shot\n\nPoints over the untouched model on the same test items ± standard error of the paired "
+    "difference."
+)
+SPEED = (
+    "Speed-up over full-scope MeZO in the official order, both measured in the cell on the same batches in turn: "
+    "speed-up: milliseconds per step of MeZO to the method's (forward + perturb + update), medians."
+)
+FORWARDS = (
+    "### Forward passes\n\nMean of a cell, all learning rates of its grid included. A forward is one pass of the model "
+    "over one batch."
+)
+RATES = (
+    "### Learning rates\n\nChosen on dev; ↑ ↓: the upper or lower end of the grid; in brackets, learning rates that "
+    "failed, counted over seeds."
+)
+
+
+def render(
+    records: Iterable[Record],
+    *,
+    paper: bool = False,
+    columns: Mapping[str, Callable[[list[Record]], str]] | None = None,
+    split_protocols: bool = False,
+    problems: Sequence[object] = (),
+) -> str:
+    """The board as Markdown, ending in a newline.
+
+    `columns` are plugins' (heading -> function of a row's records to its text), `problems` records that could not be
+    read, which the board must not pass over in silence. With `paper` the published numbers stand beside ours.
+    Raises ZobenchError for no records, and for records that may not stand in one table (`split_protocols` gives each
+    protocol its own section instead).
+    """
+    every = sections(records, split_protocols=split_protocols)
+    if not every:
+        raise ZobenchError("no records to make a leaderboard of: make some with `zobench run`")
+    parts = ["# zobench leaderboard", HOW_TO_READ]
+    if problems:
+        parts += ["**Records that could not be read, and are not in this board:**"]
+        parts += [text.bullets(sorted(str(problem) for problem in problems))]
+    for section in every:
+        parts += _section(section, columns or {})
+        parts += [block] if paper and (block := published.beside(section)) else []
+    if paper and (block := published.apart(every)):
+        parts += ["## The paper: other models", block]
+    return "\n\n".join([*parts, "---", _foot(every)]) + "\n"
+
+
+def _section(section: Section, columns: Mapping[str, Callable[[list[Record]], str]]) -> list[str]:
+    verdicts = {task: compare.of_task(section, task) for task in section.tasks}
+    overall = compare.of_average(section)
+    further, faults = notes.plugin_columns(columns)
+    cost = tables.cost_table(section, further)
+    shared, settings = tables.settings_table(section)
+    warned = [*notes.warnings(section), *faults]
+    failed = tables.failure_table(section)
+    speeds = tables.speed_table(section)
+    return [
+        *_head(section),
+        _score_caption(section),
+        tables.score_table(section, verdicts, overall),
+        *_listed("Best by column", [*notes.ties(section, verdicts, overall)], RULE),
+        *_listed("Warnings", warned),
+        *([f"### Failed cells\n\n{failed}"] if failed else []),
+        UNCERTAINTY,
+        tables.error_table(section),
+        GAIN,
+        tables.gain_table(section),
+        _cost_caption(section),
+        cost,
+        *([f"{SPEED}\n\n{speeds}"] if speeds else []),
+        FORWARDS,
+        tables.forwards_table(section),
+        RATES,
+        tables.rate_table(section),
+        f"### Settings\n\nOf all rows: {shared}.",
+        settings,
+    ]
+
+
+def _head(section: Section) -> list[str]:
+    told = f" ({text.settings(section.distinct)})" if section.distinct else ""
+    version = text.value(section.protocol.get("version", text.NONE))
+    revision = f" Revision `{section.revision}`." if section.revision else ""
+    departures = notes.departures(section)
+    lines = [
+        f"## {section.model}, {section.data} data, protocol {version}{told}",
+        f"{notes.data_line(section)}{revision} Seeds: {notes.seeds_of(section)}.",
+        f"Protocol: {text.settings(text.flat(section.protocol))}.",
+    ]
+    return lines + _listed("Departures from the protocol", departures)
+
+
+def _score_caption(section: Section) -> str:
+    several = max((len(e.done) for row in section.rows for e in row.entries.values()), default=0) > 1
+    kind = "standard deviation over seeds (n - 1)" if several else "standard error over test items (one seed)"
+    if tables.mixed_seeds(section):
+        kind += f"; with {tables.ONE_SEED}, of one seed: standard error over test items"
+    return (
+        f"### Test score\n\n± is the {kind}. The average is over the {len(section.scored)} tasks that any method "
+        "finished; a method that lacks one of them, or a seed of one, has none. Gain: of the average over zero-shot."
+    )
+
+
+def _cost_caption(section: Section) -> str:
+    devices = sorted({notes.device(r) for r in section.records if r["status"] == "ok"})
+    on = f" On {'; '.join(devices)}." if devices else ""
+    return (
+        "### Cost\n\nMilliseconds per step in training (medians over steps, means over seeds and tasks), the largest "
+        "peak memory of a cell (all that was held, weights included), the method's own state; speed-up: geometric mean "
+        f"over tasks.{on}"
+    )
+
+
+def _listed(title: str, lines: Sequence[str], head: str = "") -> list[str]:
+    if not lines:
+        return []
+    return [f"**{title}.** {head}".rstrip(), text.bullets(lines)]
+
+
+def _foot(every: Sequence[Section]) -> str:
+    records = [record for section in every for record in section.records]
+    versions = sorted({text.value(section.protocol.get("version", text.NONE)) for section in every})
+    schemas = sorted({record["schema"] for record in records})
+    ok = sum(record["status"] == "ok" for record in records)
+    return (
+        f"{len(records)} records, {ok} ok, {len(records) - ok} failed; schema {', '.join(map(str, schemas))}; "
+        f"protocol {', '.join(versions)}. Made from the records alone by `zobench leaderboard`."
+    )

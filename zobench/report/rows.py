@@ -1,0 +1,293 @@
+"""Records sorted into what a board shows: sections (model and data), rows (a method), entries (a method on a task).
+
+Raises ZobenchError where records may not stand in one table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..errors import ZobenchError
+from . import stats, text
+from .record import Record, ScoreInfo, Status
+
+REFERENCES = frozenset({"zero_shot", "adamw"})
+"""Estimators that are shown for orientation: above the others, and no rivals for the bold type."""
+
+NO_SELECTOR = "-"
+
+
+def canonical(value: Any) -> str:
+    """One text for equal JSON values."""
+    return json.dumps(value, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method on one task: its records by seed."""
+
+    records: Mapping[int, Record]
+
+    @cached_property
+    def done(self) -> dict[int, Record]:
+        """Those that ended well, by seed."""
+        return {seed: r for seed, r in sorted(self.records.items()) if r["status"] == "ok"}
+
+    @cached_property
+    def failed(self) -> Counter[Status]:
+        """How often each way of failing happened."""
+        return Counter(r["status"] for _, r in sorted(self.records.items()) if r["status"] != "ok")
+
+    @property
+    def whole(self) -> bool:
+        """Every seed that was tried ended well."""
+        return bool(self.records) and not self.failed
+
+    def scores(self, which: str = "test") -> dict[int, ScoreInfo]:
+        """The scores (`test`, `zero_shot`) by seed, of the records that ended well."""
+        return {seed: r["metrics"][which] for seed, r in self.done.items()}  # type: ignore[literal-required]
+
+    def values(self, which: str = "test") -> list[float]:
+        """The scores' values, in the seeds' order."""
+        return [score["value"] for score in self.scores(which).values()]
+
+    def mean(self, which: str = "test") -> float | None:
+        """The mean over seeds; None where no record ended well."""
+        values = self.values(which)
+        return stats.mean(values) if values else None
+
+    def stderr(self) -> float:
+        """The standard error of one seed's test score (the mean over seeds)."""
+        return stats.mean([score["stderr"] for score in self.scores().values()])
+
+    def items(self, which: str = "test") -> dict[int, Sequence[float]]:
+        """The items' scores by seed, where the records keep them."""
+        return {seed: score["items"] for seed, score in self.scores(which).items() if "items" in score}
+
+    def gain(self) -> stats.Comparison | None:
+        """The tuned model against the untouched one, paired; None where the items are not kept."""
+        return stats.compare(self.items(), self.items("zero_shot"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: an estimator with a selector and all their settings, over tasks and seeds."""
+
+    records: tuple[Record, ...]
+    estimator: str
+    selector: str
+    method: str  # the estimator, with the settings that tell it from others of the section
+    where: str  # the selector, likewise
+    reference: bool
+    entries: Mapping[str, Entry]
+
+    @property
+    def name(self) -> str:
+        """For sentences: `mezo / layer (index=1)`."""
+        return self.method if self.where == NO_SELECTOR else f"{self.method} / {self.where}"
+
+    def entry(self, task: str) -> Entry:
+        """The entry of a task; one without records where the method was not run on it."""
+        return self.entries.get(task, Entry({}))
+
+    def whole(self, tasks: Iterable[str]) -> bool:
+        """Whether every one of the tasks was run and none of its seeds failed: then there is an average."""
+        return all(self.entry(task).whole for task in tasks)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What stands in one set of tables: one model, one source of data, one protocol."""
+
+    model: str
+    revision: str | None
+    data: str
+    protocol: Mapping[str, Any]
+    tasks: tuple[str, ...]
+    rows: tuple[Row, ...]  # references first, then by average
+    distinct: Mapping[str, Any] = field(default_factory=dict)  # protocol settings that tell it from its neighbours
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All its records, in a fixed order."""
+        return tuple(r for row in self.rows for r in row.records)
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The tasks that some method finished: those of the average."""
+        return tuple(t for t in self.tasks if any(row.entry(t).done for row in self.rows))
+
+    @property
+    def rivals(self) -> tuple[Row, ...]:
+        """The rows that are no references."""
+        return tuple(row for row in self.rows if not row.reference)
+
+
+def average(row: Row, tasks: Sequence[str]) -> float | None:
+    """The mean over tasks of the mean over seeds; None unless the row is whole on all of them."""
+    if not tasks or not row.whole(tasks):
+        return None
+    return stats.mean([m for task in tasks if (m := row.entry(task).mean()) is not None])
+
+
+def sections(records: Iterable[Record], *, split_protocols: bool = False) -> list[Section]:
+    """The sections of a board, in a fixed order whatever the order of the records.
+
+    Raises ZobenchError where one section would hold several protocols (unless they may be split), several versions or
+    revisions of a task's data, or the same cell twice.
+    """
+    grouped: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in sorted(records, key=_order):
+        cell = record["cell"]
+        grouped[cell["model"], cell["model_revision"] or "", cell["data"]].append(record)
+    out: list[Section] = []
+    for key in sorted(grouped):
+        by_protocol: dict[str, list[Record]] = defaultdict(list)
+        for record in grouped[key]:
+            by_protocol[canonical(record["protocol"])].append(record)
+        if len(by_protocol) > 1 and not split_protocols:
+            raise ZobenchError(_mixed_protocols(key[0], list(by_protocol.values())))
+        flats = [text.flat(group[0]["protocol"]) for group in by_protocol.values()]
+        varying = _varying(flats)
+        for (_, group), settings in zip(sorted(by_protocol.items()), _sorted_like(by_protocol, flats), strict=True):
+            out.append(_section(group, {k: settings[k] for k in varying if k in settings}))
+    return out
+
+
+def _sorted_like(groups: Mapping[str, Any], values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [value for _, value in sorted(zip(groups, values, strict=True), key=lambda pair: pair[0])]
+
+
+def _order(record: Record) -> tuple[str, ...]:
+    cell = record["cell"]
+    return (cell["task"], cell["estimator"], cell["selector"], f"{cell['seed']:020d}", record["id"])
+
+
+def _section(records: Sequence[Record], distinct: Mapping[str, Any]) -> Section:
+    tasks = sorted({r["cell"]["task"] for r in records})
+    for task in tasks:
+        of_task = [r for r in records if r["cell"]["task"] == task]
+        for key, what in (("task_version", "versions"), ("data_revision", "revisions of the data")):
+            _one_value(task, of_task, key, what)
+    rows = _rows(records)
+    scored = [t for t in tasks if any(row.entry(t).done for row in rows)]
+    first = records[0]
+    return Section(
+        model=first["cell"]["model"],
+        revision=first["cell"]["model_revision"],
+        data=first["cell"]["data"],
+        protocol=first["protocol"],
+        tasks=tuple(tasks),
+        rows=tuple(sorted(rows, key=lambda row: _rank(row, scored))),
+        distinct=distinct,
+    )
+
+
+def _rank(row: Row, tasks: Sequence[str]) -> tuple[Any, ...]:
+    m = average(row, tasks)
+    by_value = (m is None, -round(m, 9) if m is not None else 0.0)
+    if row.reference:  # what trains nothing above what trains
+        return (0, row.selector != NO_SELECTOR, row.method, row.where)
+    return (1, *by_value, row.method, row.where)
+
+
+def _rows(records: Sequence[Record]) -> list[Row]:
+    grouped: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        cell = record["cell"]
+        keys = ("estimator", "selector", "estimator_settings", "selector_settings", "run_settings", "lrs")
+        grouped[canonical({key: cell[key] for key in keys})].append(record)  # type: ignore[literal-required]
+    groups = [grouped[key] for key in sorted(grouped)]
+    firsts = [group[0] for group in groups]
+    return [
+        Row(
+            records=tuple(group),
+            estimator=group[0]["cell"]["estimator"],
+            selector=group[0]["cell"]["selector"],
+            method=_method(group[0], firsts),
+            where=_where(group[0], firsts),
+            reference=group[0]["cell"]["estimator"] in REFERENCES,
+            entries=_entries(group),
+        )
+        for group in groups
+    ]
+
+
+def _entries(records: Sequence[Record]) -> dict[str, Entry]:
+    by_task: dict[str, dict[int, Record]] = defaultdict(dict)
+    for record in records:
+        task, seed = record["cell"]["task"], record["cell"]["seed"]
+        if seed in by_task[task]:
+            twin = by_task[task][seed]
+            raise ZobenchError(f"records {twin['id']} and {record['id']} are of the same cell: delete one of them")
+        by_task[task][seed] = record
+    return {task: Entry(of_seed) for task, of_seed in by_task.items()}
+
+
+def _method(record: Record, all_rows: Sequence[Record]) -> str:
+    """The estimator's name and, among rows of the same estimator, the settings that differ."""
+    cell = record["cell"]
+    same = [r for r in all_rows if r["cell"]["estimator"] == cell["estimator"]]
+    twins = [r for r in same if r["cell"]["selector"] == cell["selector"]]
+    told = _told(same, record, lambda r: r["cell"]["estimator_settings"])
+    told |= _told(twins, record, lambda r: r["cell"]["run_settings"])
+    told |= _told(twins, record, lambda r: {"lrs": r["cell"]["lrs"]})
+    return _label(cell["estimator"], told)
+
+
+def _where(record: Record, all_rows: Sequence[Record]) -> str:
+    cell = record["cell"]
+    same = [r for r in all_rows if r["cell"]["selector"] == cell["selector"]]
+    return _label(cell["selector"], _told(same, record, lambda r: r["cell"]["selector_settings"]))
+
+
+def _told(among: Sequence[Record], record: Record, read: Callable[[Record], Mapping[str, Any]]) -> dict[str, Any]:
+    own = read(record)
+    return {key: own[key] for key in _varying([read(r) for r in among]) if key in own}
+
+
+def _label(name: str, told: Mapping[str, Any]) -> str:
+    return f"{name} ({text.settings(told)})" if told else name
+
+
+def _varying(mappings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys that not all mappings have alike."""
+    keys = sorted({key for mapping in mappings for key in mapping})
+    absent = object()
+    return [k for k in keys if len({canonical(m[k]) if k in m else absent for m in mappings}) > 1]
+
+
+def _mixed_protocols(model: str, groups: Sequence[Sequence[Record]]) -> str:
+    flats = [text.flat(group[0]["protocol"]) for group in groups]
+    parts = []
+    for key in _varying(flats)[:3]:
+        by_value: dict[str, list[Record]] = defaultdict(list)
+        for settings, group in zip(flats, groups, strict=True):
+            by_value[text.value(settings.get(key))].extend(group)
+        parts.append(f"{key} is " + " and ".join(f"{v} in {_ids(rs)}" for v, rs in sorted(by_value.items())))
+    return (
+        f"the records of {model} have different protocols, which may not stand in one table: {'; '.join(parts)}; "
+        "pass --split-protocols for a section each, or keep them in different folders"
+    )
+
+
+def _one_value(task: str, records: Sequence[Record], key: str, what: str) -> None:
+    by_value: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_value[text.value(record["cell"].get(key))].append(record)
+    if len(by_value) > 1:
+        parts = " and ".join(f"{v} in {_ids(rs)}" for v, rs in sorted(by_value.items()))
+        raise ZobenchError(
+            f"records of task {task} are of different {what}, which may not stand in one table: {parts}; "
+            "move or delete those of one of them"
+        )
+
+
+def _ids(records: Sequence[Record]) -> str:
+    ids = sorted(r["id"] for r in records)
+    return f"{len(ids)} record{'s'[: len(ids) != 1]} ({ids[0]}{', ...' if len(ids) > 1 else ''})"

@@ -1,0 +1,112 @@
+"""How a board writes numbers and tables. Light; one place, so that equal numbers look equal everywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+NONE = "-"
+"""What stands where nothing was measured."""
+
+_ABSOLUTE = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s:'\"`,;()/]+/)+")
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def signed(value: float) -> str:
+    """A difference of fractions in points, with its sign; zero has none."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as milliseconds, to three figures."""
+    ms = 1e3 * seconds
+    return f"{ms:.0f}" if ms >= 99.95 else f"{ms:.1f}" if ms >= 9.995 else f"{ms:.2f}"
+
+
+def ratio(value: float) -> str:
+    """A speed-up."""
+    return f"{value:.2f}x"
+
+
+def size(n: float) -> str:
+    """Bytes in the unit that fits."""
+    for unit in ("B", "KiB", "MiB"):
+        if n < 1024:
+            return f"{n:.0f} B" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1024
+    return f"{n:.2f} GiB"
+
+
+def count(n: float) -> str:
+    """A whole number with its thousands apart; from a million on in millions, then billions."""
+    if n >= 1e9:
+        return f"{n / 1e9:.2f} G"
+    return f"{n / 1e6:.1f} M" if n >= 1e6 else f"{round(n):,}"
+
+
+def share(fraction: float) -> str:
+    """A fraction as a percentage, to three figures, for shares that may be tiny."""
+    return f"{100 * fraction:.3g} %"
+
+
+def value(v: Any) -> str:
+    """A setting's value: 1e-06, [1, 2], per_tensor."""
+    if isinstance(v, float):
+        return f"{v:g}"
+    return v if isinstance(v, str) else json.dumps(v, sort_keys=True)
+
+
+def settings(items: Mapping[str, Any]) -> str:
+    """Settings in one line: `eps=0.001, rank=2`."""
+    return ", ".join(f"{key}={value(items[key])}" for key in sorted(items)) or NONE
+
+
+def flat(items: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    out: dict[str, Any] = {}
+    for key, v in items.items():
+        out |= flat(v, f"{prefix}{key}.") if isinstance(v, Mapping) and v else {f"{prefix}{key}": v}
+    return out
+
+
+def layers(indices: Sequence[int]) -> str:
+    """Block indices with runs joined: `0-31`, `1, 30`."""
+    runs: list[list[int]] = []
+    for i in sorted(set(indices)):
+        if runs and i == runs[-1][-1] + 1:
+            runs[-1].append(i)
+        else:
+            runs.append([i])
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs) or NONE
+
+
+def sentence(text: str, limit: int = 160) -> str:
+    """One line of at most `limit` characters, its paths without their folders: a board tells nothing of a disk."""
+    line = _ABSOLUTE.sub("", " ".join(text.split()))
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def escape(text: str) -> str:
+    """Text that keeps to its cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
+    """A Markdown table; the first `left` columns are aligned left, the others right."""
+    cells = [[escape(cell) for cell in row] for row in rows]
+    aligned = ["left" if i < left else "right" for i in range(len(headers))]
+    return tabulate(cells, [escape(h) for h in headers], tablefmt="pipe", disable_numparse=True, colalign=aligned)
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {line}" for line in lines)
