@@ -66,7 +66,7 @@ class Trial(TypedDict):
     status: Status
     best_step: int
     dev_loss: float | None
-    dev_metric: float | None
+    dev_metric: NotRequired[float | None]  # where dev was scored too: the loss is what chooses
     steps: int
     curve: list[tuple[int, float]]  # (step, dev loss)
     message: NotRequired[str]
