@@ -20,7 +20,9 @@ from .task import Example
 FIRST_TOKEN = {"opt": 0}
 """By model_type: the id that every row starts with, where it is not the tokenizer's own beginning of sequence."""
 PAD_TOKEN = {"llama": 0}
-"""By model_type: the id that rows are padded with, where it is not the tokenizer's own."""
+"""By model_type: the id that rows are padded with, where it is not the tokenizer's own. Which one it is matters little:
+padding is masked, and no token is left out of a loss for having this id (MeZO drops those with the config's pad id).
+"""
 SEPARATOR = "\n\n"
 """Between demonstrations, and before what follows them."""
 
@@ -44,18 +46,6 @@ class Encoded:
     correct: tuple[int, ...]
     golds: tuple[str, ...]
     label: str
-
-
-def pad_id(tokenizer: Any, model_type: str) -> int:
-    """The id to pad with: `PAD_TOKEN`, else the tokenizer's pad token, else its end of sequence, else 0.
-
-    Which one it is matters little: padding is masked, and no answer is ever left out of a loss because one of its
-    tokens has this id (MeZO drops such tokens, where a model's config names the pad token).
-    """
-    for candidate in (PAD_TOKEN.get(model_type), tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if candidate is not None:
-            return int(candidate)
-    return 0
 
 
 class Encoder:

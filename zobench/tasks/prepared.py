@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import ZobenchError
 from .batch import Batch, collate
-from .encode import Encoded, Encoder
+from .encode import PAD_TOKEN, Encoded, Encoder
 from .generate import greedy, stop_tokens
 from .loss import LOSSES, Forward, Reading
 from .metrics import TEXT_METRICS, accuracy, mean, standard_error
@@ -62,14 +62,15 @@ class PreparedTask:
 
     def __init__(self, task: Task, splits: Splits, loaded: LoadedModel, rules: Rules | None = None) -> None:
         self.task, self.rules, self.device = task, rules or Rules(), loaded.device
-        self.tokenizer, self.pad_id = loaded.tokenizer, loaded.pad_id
+        model_type = str(getattr(loaded.model.config, "model_type", ""))
+        self.tokenizer, self.pad_id = loaded.tokenizer, PAD_TOKEN.get(model_type, loaded.pad_id)
         self.loss_name = task.train_loss if self.rules.train_loss == "task" else self.rules.train_loss
         self._check_rules()
         self.encoder = Encoder(
             loaded.tokenizer,
             max_length=min(self.rules.max_length, loaded.context_length),
             max_new_tokens=self.rules.max_new_tokens,
-            model_type=str(getattr(loaded.model.config, "model_type", "")),
+            model_type=model_type,
         )
         self.reading = _reading(loaded.model, self.rules)
         self._stop = stop_tokens(loaded.tokenizer)

@@ -121,12 +121,13 @@ def _items(task: Task, path: Path, content: bytes) -> list[Mapping[str, Any]]:
 
 
 def _embedded(task: Task) -> Pools:
-    mend = "choose a model with --model and its data with --data-dir DIR (or let the data hub be asked)"
-    if importlib.util.find_spec(EMBEDDED) is None:
-        raise ZobenchError(f"task {task.name}: this installation has no embedded data; {mend}")
-    provider = importlib.import_module(EMBEDDED)
-    if task.name not in provider.TASKS:
-        raise ZobenchError(unknown("embedded task", task.name, provider.TASKS) + f"; or {mend}")
+    mend = "choose a model with --model, and its data with --data-dir DIR or from the hub"
+    provider = importlib.import_module(EMBEDDED) if importlib.util.find_spec(EMBEDDED) else None
+    known: Sequence[str] = getattr(provider, "TASKS", ())
+    if provider is None or not known:
+        raise ZobenchError(f"task {task.name}: this version carries no embedded task data; {mend}")
+    if task.name not in known:
+        raise ZobenchError(unknown("embedded task", task.name, known) + f"; or {mend}")
     train, validation, provenance = provider.task_data(task.name)
     return Pools(train, validation, "embedded", dict(provenance))
 

@@ -1,0 +1,131 @@
+"""The losses, against MeZO's wrapped forward on the same weights and batches."""
+
+import pytest
+import torch
+from task_kit import golden, llama, loaded, opt, output, splits, task
+from torch.func import functional_call, vmap
+
+from zobench.tasks.batch import Batch, collate
+from zobench.tasks.encode import Encoded, Row
+from zobench.tasks.loss import LOSSES, Reading, option_scores
+from zobench.tasks.prepared import PreparedTask
+from zobench.tasks.rules import Rules
+
+OBJECTIVES = ["option", "option_nopad", "classification", "classification_ragged", "lm"]
+LOSS_OF = {"option_nopad": "option", "classification_ragged": "classification"}
+
+
+def batch_of(raw) -> Batch:
+    ids, counts = torch.tensor(raw["input_ids"]), raw.get("num_options", [1] * len(raw["input_ids"]))
+    groups, labels, place = [], [], 0
+    while place < len(counts):
+        groups.append(counts[place])
+        labels.append(raw["labels"][place] if "num_options" in raw else 0)
+        place += counts[place]
+    option_len = raw.get("option_len", [1] * len(ids))
+    mask = torch.tensor(raw["attention_mask"])
+    return Batch(
+        ids, mask, torch.tensor(option_len), torch.tensor(labels), tuple(groups), max(option_len), int(mask.sum())
+    )
+
+
+def expected(model, objective, dtype):
+    runs = golden("zo_steps")["runs"]
+    return next(r["loss_before"] for r in runs if (r["model"], r["objective"], r["dtype"]) == (model, objective, dtype))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_llama(objective, dtype, keep):
+    if (objective, dtype) == ("option_nopad", "float32"):
+        dtype = "float64"
+    loss = LOSSES[LOSS_OF.get(objective, objective)]
+    batch = batch_of(golden("llama_batches")[objective])
+    got = loss(llama(getattr(torch, dtype)), batch, Reading(keep=keep, cache=keep))
+    assert got.shape == () and got.dtype == getattr(torch, dtype)
+    tolerance = 1e-6 if (objective, dtype) == ("lm", "float64") else {"float32": 2e-6, "float64": 1e-12}[dtype]
+    assert got.item() == pytest.approx(expected("llama", objective, dtype), abs=tolerance)
+
+
+def test_opt():
+    got = LOSSES["option"](opt(), batch_of(golden("opt_batches")["option"]), Reading(keep=True, cache=True))
+    assert got.item() == pytest.approx(expected("opt", "option", "float64"), abs=1e-12)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_under_functional_call_and_vmap(objective):
+    """Two copies of the weights at once give what each gives alone."""
+    model, batch = llama(torch.float64), batch_of(golden("llama_batches")[objective])
+    loss = LOSSES[LOSS_OF.get(objective, objective)]
+    weights = dict(model.named_parameters())
+    moved = {name: w * 1.1 for name, w in weights.items()}
+    both = {name: torch.stack([w, moved[name]]) for name, w in weights.items()}
+
+    def at(parameters):
+        return loss(lambda **kw: functional_call(model, parameters, (), kw), batch, Reading(keep=True, cache=True))
+
+    together = vmap(at)(both)
+    assert torch.allclose(together, torch.stack([at(weights), at(moved)]), rtol=1e-12, atol=0)
+    assert together[0] != together[1]
+
+
+def two_rows() -> Batch:
+    rows = (Row((1, 5, 6, 7), 2), Row((1, 5, 6), 1))
+    return collate([Encoded(rows, 1, (1,), ("x",), "")], 0, 4)
+
+
+def test_collate_pads_left_to_the_multiple():
+    batch = two_rows()
+    assert batch.input_ids.tolist() == [[1, 5, 6, 7], [0, 1, 5, 6]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [0, 1, 1, 1]]
+    assert (batch.option_len.tolist(), batch.labels.tolist(), batch.num_options) == ([2, 1], [1], (2,))
+    assert (batch.width, batch.tokens, batch.rows, batch.examples) == (2, 7, 2, 1)
+    long = collate([Encoded((Row((1, 2, 3, 4, 5), 1),), 0, (0,), (), "")], 9, 4)
+    assert long.input_ids.tolist() == [[9, 9, 9, 1, 2, 3, 4, 5]]
+
+
+def test_loss_by_hand():
+    """Uniform logits: every token costs log V, so option loss is log V and candidates tie."""
+    batch = two_rows()
+    uniform = lambda **kw: output(torch.zeros(*kw["input_ids"].shape, 10))  # noqa: E731
+    assert LOSSES["option"](uniform, batch, Reading()).item() == pytest.approx(torch.log(torch.tensor(10.0)).item())
+    assert LOSSES["classification"](uniform, batch, Reading()).item() == pytest.approx(
+        torch.log(torch.tensor(2.0)).item()
+    )
+    total, mean = option_scores(uniform, batch, Reading())
+    assert torch.allclose(total, torch.tensor([-4.605170, -2.302585])) and torch.allclose(mean, torch.tensor(-2.302585))
+
+
+def test_a_token_with_the_pad_id_stays_in_the_loss():
+    """MeZO would drop it where the config names that id; here padding is what the mask says."""
+    model = llama()
+    kept, other = Row((1, 9, 8, 0), 1), Row((1, 9, 8, 3), 1)
+    losses = [
+        LOSSES["option"](model, collate([Encoded((row,), 0, (0,), (), "")], 0), Reading()).item()
+        for row in (kept, other)
+    ]
+    assert all(torch.isfinite(torch.tensor(losses))) and losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("objective", ["option", "classification"])
+def test_loss_dtype(objective):
+    """In float16 the loss is one; read as float32 the same logits give a finer number near it."""
+    model, batch = llama(torch.float16), batch_of(golden("llama_batches")[objective])
+    coarse, fine = (LOSSES[objective](model, batch, Reading(float32=f)) for f in (False, True))
+    assert (coarse.dtype, fine.dtype) == (torch.float16, torch.float32)
+    assert fine.item() == pytest.approx(expected("llama", objective, "float32"), abs=5e-3)
+    assert coarse.item() == pytest.approx(fine.item(), abs=1e-2) and fine.item() != coarse.item()
+
+
+def test_train_loss_rules():
+    """One batch under each rule: rows are all candidates for classification, else the gold one alone."""
+    items, model = [s["data"] for s in golden("prompts")["SST2"]["samples"]], llama()
+    seen = {}
+    for name in ("task", "classification", "option", "lm"):
+        prepared = PreparedTask(task("SST2"), splits(items, items, items), loaded(model), Rules(train_loss=name))
+        batch = prepared.train_batch([0, 1, 2, 3])
+        seen[name] = (batch.rows, prepared.loss(model, batch).item())
+    assert seen["task"] == seen["classification"]
+    assert [seen[name][0] for name in ("classification", "option", "lm")] == [8, 4, 4]
+    assert len({seen[name][1] for name in ("classification", "option", "lm")}) == 3
