@@ -82,17 +82,22 @@ def test_hook_zobench_tasks(local, tmp_path):
     toml = (Path(zobench_tasks.__file__).with_name("sst2.toml")).read_text()
     (tmp_path / "mine.toml").write_text(toml.replace('name = "sst2"', 'name = "mine"'))
     plugins = local("""
+        import dataclasses
         from pathlib import Path
-        import zobench
         from zobench import Task, hookimpl
         FILE = Path(__file__).with_name("mine.toml")
+        MADE = dataclasses.replace(Task.load(FILE), name="made")
         @hookimpl
         def zobench_tasks():
-            return {"mine": FILE, "made": Task.load(FILE)}
+            return {"mine": FILE, "made": MADE, "late": "zobench_file_that_is_not_there:TASK", "other": MADE}
     """)
     assert plugins.task("mine").name == "mine"
     assert plugins.task("mine") is plugins.task("mine")
-    assert plugins.task("made") == plugins.task("mine")
+    assert plugins.task("made").title == plugins.task("mine").title
+    with pytest.raises(ZobenchError, match=r"task 'late' of plugin 'mine' .* cannot be imported"):
+        plugins.task("late")
+    with pytest.raises(ZobenchError, match=r"task 'other' of plugin 'mine' .* calls itself 'made': use that name"):
+        plugins.task("other")
 
 
 def test_hook_zobench_models(local):

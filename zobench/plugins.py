@@ -9,13 +9,10 @@ Light: imports no torch. There is no global registry; the object is passed to th
 from __future__ import annotations
 
 import copy
-import functools
-import importlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,6 +30,7 @@ from .discovery import (
     register,
 )
 from .errors import ZobenchError, unknown
+from .offers import COLUMNS, KINDS, Offer, check_offer, hook_of, import_offer
 
 if TYPE_CHECKING:
     from .models.load import LoadedModel
@@ -43,40 +41,6 @@ if TYPE_CHECKING:
     from .zo.estimator import Estimator
 
 __all__ = ["KINDS", "Offer", "PluginInfo", "Plugins", "load_plugins"]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of thing that plugins register: its hook is `zobench_<plural>`."""
-
-    singular: str
-    base: tuple[str, str] | None  # module and name of the class that a registered class must have as a base
-    wants: str  # what a value may be, in words
-    marks: str = "_-"  # what a name may contain beside letters and digits
-
-    @property
-    def pattern(self) -> str:
-        return rf"[A-Za-z0-9_][A-Za-z0-9{re.escape(self.marks)}]*"
-
-
-KINDS: Mapping[str, Kind] = {
-    "estimators": Kind("estimator", ("zobench.zo.estimator", "Estimator"), "a subclass of zobench.Estimator"),
-    "selectors": Kind("selector", ("zobench.selector", "Selector"), "a subclass of zobench.Selector"),
-    "tasks": Kind("task", ("zobench.tasks.task", "Task"), "a pathlib.Path of a TOML file or a zobench.Task"),
-    "models": Kind("model", None, "a function that loads a model", "_-."),
-    "executors": Kind("executor", None, "a class with a method `run`"),
-}
-_COLUMNS = "zobench_leaderboard_columns"
-
-
-@dataclass(frozen=True)
-class Offer:
-    """One registered name: its value as the plugin gave it, and the plugin."""
-
-    kind: str
-    name: str
-    value: object
-    by: PluginInfo
 
 
 def _warn(message: str) -> None:
@@ -116,7 +80,7 @@ class Plugins:
         self.warn = warn
         self.loaded: list[PluginInfo] = []  # those with an error too
         self._manager = new_manager()
-        self._offers: dict[str, dict[str, list[Offer]]] = {kind: {} for kind in (*KINDS, _COLUMNS)}
+        self._offers: dict[str, dict[str, list[Offer]]] = {kind: {} for kind in (*KINDS, COLUMNS)}
         self._values: dict[tuple[str, str], object] = {}
         self._muted: set[int] = set()
 
@@ -138,14 +102,14 @@ class Plugins:
         return info
 
     def _offers_of(self, key: str, kind: str, info: PluginInfo) -> Iterable[Offer]:
-        hook = _hook_of(kind)
+        hook = hook_of(kind)
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
             if impl.plugin_name == key:
                 given = impl.function()
                 if not isinstance(given, Mapping):
                     raise PluginFault(f"{hook} returned {given!r:.80}, not a mapping of names")
                 for name, value in given.items():
-                    _check_offer(kind, name, value)
+                    check_offer(kind, name, value)
                     yield Offer(kind, name, value, info)
 
     # ---- names
@@ -200,7 +164,12 @@ class Plugins:
             from .tasks.task import Task
 
             value = self._values["tasks", name] = Task.load(value)
-        return cast("Task", value)
+        task = cast("Task", value)
+        if task.name != name:
+            raise ZobenchError(
+                f"task {name!r} of {self.offer('tasks', name).by} calls itself {task.name!r}: use that name"
+            )
+        return task
 
     def get(self, kind: str, name: str) -> object:
         """The object that is registered as `name`, imported now if need be; a task's file as its path."""
@@ -241,10 +210,10 @@ class Plugins:
 
     def leaderboard_columns(self) -> dict[str, Callable[[list[Record]], str]]:
         """Further columns of the board by heading. ZobenchError if two plugins claim a heading."""
-        for heading, offers in self._offers[_COLUMNS].items():
+        for heading, offers in self._offers[COLUMNS].items():
             if len(offers) > 1:
                 raise ZobenchError(f"leaderboard column {heading!r} is registered by {_both(offers)}: {_CLASH_MEND}")
-        found = self._offers[_COLUMNS].items()
+        found = self._offers[COLUMNS].items()
         return {heading: cast("Callable[[list[Record]], str]", offers[0].value) for heading, offers in found}
 
 
@@ -253,51 +222,3 @@ _CLASH_MEND = f"rename one, or leave one out ({ONLY_VARIABLE}=-name)"
 
 def _both(offers: Sequence[Offer]) -> str:
     return " and ".join(str(offer.by) for offer in offers)
-
-
-def _hook_of(kind: str) -> str:
-    return kind if kind == _COLUMNS else f"zobench_{kind}"
-
-
-def _check_offer(kind: str, name: object, value: object) -> None:
-    """PluginFault unless `name` and `value` are what the hook may return. Imports nothing."""
-    hook = _hook_of(kind)
-    if kind == _COLUMNS:
-        if not isinstance(name, str) or not callable(value):
-            raise PluginFault(f"{hook}: {name!r}: {value!r:.80} is not a heading and a function")
-        return
-    rules = KINDS[kind]
-    if not isinstance(name, str) or not re.fullmatch(rules.pattern, name):
-        raise PluginFault(f"{hook}: {name!r} is no name: use letters, digits and {' '.join(rules.marks)}")
-    if isinstance(value, str):
-        if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value):
-            raise PluginFault(f"{hook}: {name}: {value!r} does not read 'module:Name'")
-    elif not _fits(kind, value):
-        raise PluginFault(f"{hook}: {name}: {value!r:.80} is not {rules.wants}, nor 'module:Name'")
-
-
-def _fits(kind: str, value: object) -> bool:
-    """Whether a value that exists is of the kind. A base whose module is not imported yet has no subclasses."""
-    base = KINDS[kind].base
-    home = getattr(sys.modules.get(base[0]), base[1], ()) if base else ()
-    if kind == "tasks":
-        return isinstance(value, Path) or isinstance(value, home)
-    if kind == "models":
-        return callable(value)
-    if kind == "executors":
-        return isinstance(value, type) and callable(getattr(value, "run", None))
-    return isinstance(value, type) and issubclass(value, home) and value is not home
-
-
-def import_offer(offer: Offer) -> object:
-    """Import what 'module:Name' names. ZobenchError if that fails, or if it is not of the offer's kind."""
-    singular, text = KINDS[offer.kind].singular, cast(str, offer.value)
-    module, _, path = text.partition(":")
-    where = f"{singular} {offer.name!r} of {offer.by}: {text!r}"
-    try:
-        value = functools.reduce(getattr, path.split("."), importlib.import_module(module))
-    except (Exception, SystemExit) as e:
-        raise ZobenchError(f"{where} cannot be imported: {describe_fault(e)}") from e
-    if not _fits(offer.kind, value):
-        raise ZobenchError(f"{where} is not {KINDS[offer.kind].wants}")
-    return value
