@@ -1,4 +1,4 @@
-"""Tiny random models of the families that decoder blocks and activations are tested on, and outliers planted in them."""
+"""Tiny random models of the families that blocks and activations are tested on, and outliers planted in them."""
 
 from types import SimpleNamespace
 

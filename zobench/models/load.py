@@ -87,6 +87,19 @@ def load_model(
     return adopt(model, tokenizer, name=folder.name, revision=folder.revision)
 
 
+def load_tokenizer(spec: str, *, revision: str | None = None, offline: bool = False) -> tuple[Any, int, str]:
+    """The tokenizer of a model, its context length in tokens and its `model_type`, without its weights in memory.
+
+    Arguments and errors as those of `load_model`.
+    """
+    from transformers import AutoConfig
+
+    folder = find(spec, revision=revision, offline=offline)
+    tokenizer = _read_tokenizer(folder, spec)
+    config = AutoConfig.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+    return tokenizer, _context_length(config, tokenizer, folder.name), str(config.model_type)
+
+
 def adopt(model: Any, tokenizer: Any, *, name: str, revision: str | None = None) -> LoadedModel:
     """Make a model and tokenizer at hand into a LoadedModel: evaluation mode, no gradients, padding on the left.
 

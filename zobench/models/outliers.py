@@ -25,7 +25,7 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 FRACTION = 0.1
 JUMP = 5.0
 RATIOS: dict[Rule, float] = {"plateau": 100.0, "jump": 100.0, "ratio": 1000.0}
-"""max/median of models without outliers stays under about 20; massive activations are at a thousand and above."""
+"""max/median of models without outliers stays under about 25; massive activations are at a thousand and above."""
 
 
 def choose_block(

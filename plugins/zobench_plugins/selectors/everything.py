@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from zobench import Scope, SelectionContext, Selector
 
 
 class Everything(Selector):
-    """Everything may move, as in MeZO (Malladi et al. 2023)."""
+    """Everything may move."""
+
+    reference: ClassVar[str] = "Malladi et al. 2023, arXiv:2305.17333"
 
     def select(self, context: SelectionContext) -> Scope:
         """The whole model."""

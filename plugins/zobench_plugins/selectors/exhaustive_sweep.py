@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from zobench import Count, Natural, Positive, ProbeResult, Scope, SelectionContext, Selector, ZobenchError
 
 
 class ExhaustiveSweep(Selector):
-    """Fine-tune each block alone and keep the best: the search that found the dominant layer (arXiv 2606.05516, 3.2).
+    """Fine-tune each block alone and keep the best: the search that found the dominant layer.
 
     The paper's search is the full 10,000 steps a block; `steps` is the price that this one pays for each.
     """
+
+    reference: ClassVar[str] = "arXiv:2606.05516, section 3.2"
 
     steps: Count = 200
     lr: Positive | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import ClassVar
 
 from zobench import (
     BlockActivation,
@@ -20,11 +21,13 @@ from zobench.models.outliers import FRACTION, JUMP, Rule, describe, jumps
 
 
 class FirstOutlier(Selector):
-    """All parameters of the first block whose largest activation is abnormal (arXiv 2606.05516, section 3.3).
+    """All parameters of the first block whose largest activation is abnormal: the dominant layer, by forwards alone.
 
     The paper gives no threshold; zobench.models.outliers has the rules and where their thresholds come from. Ours,
     too, is the size of the calibration set: 32 training examples.
     """
+
+    reference: ClassVar[str] = "arXiv:2606.05516, section 3.3"
 
     rule: Rule = "plateau"
     fraction: Fraction = FRACTION

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from zobench import Natural, Scope, SelectionContext, Selector, ZobenchError
 
 
 class Layer(Selector):
-    """All parameters of the named blocks: attention, MLP and norms (paper of the dominant layer, section 3.2)."""
+    """All parameters of the named blocks: attention, MLP and norms."""
+
+    reference: ClassVar[str] = "arXiv:2606.05516, section 3.2"
 
     index: tuple[Natural, ...] = ()
     """0-based, comma-separated; negative ones are refused, so that a record always says which block it was."""

@@ -1,0 +1,119 @@
+import json
+
+import pytest
+import torch
+import transformers as tf
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from zobench.cli import main
+from zobench.models.load import load_model
+from zobench.plugins import load_plugins
+
+WORDS = ["<unk>", "<s>", "</s>", "It", "was", "terrible", "great", ".", *"abcdefgh"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A tiny model with an outlier planted in block 1, and forty reviews."""
+    root = tmp_path_factory.mktemp("analyze")
+    torch.manual_seed(0)
+    config = tf.LlamaConfig(
+        vocab_size=16,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        initializer_range=0.1,
+        tie_word_embeddings=True,
+    )
+    model = tf.LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[5] *= 1e5
+    model.save_pretrained(root / "model")
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    tf.PreTrainedTokenizerFast(tokenizer_object=core, **special).save_pretrained(root / "model")
+    items = [{"sentence": " ".join("abcdefgh"[i % 5 : 8]), "label": i % 2, "idx": i} for i in range(60)]
+    (root / "data" / "sst2").mkdir(parents=True)
+    for name in ("train", "validation"):
+        (root / "data" / "sst2" / f"{name}.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items))
+    return root
+
+
+@pytest.fixture
+def analyze(place):
+    def call(*more):
+        base = ["analyze", "activations", "--model", str(place / "model"), "--data-dir", str(place / "data")]
+        return main([*base, "--task", "sst2", "--preset", "smoke", "--batches", "2", "--batch-size", "3", *more])
+
+    return call
+
+
+def test_table_rules_and_json(analyze, tmp_path, capsys):
+    assert analyze("--json", str(tmp_path / "out.json")) == 0
+    out = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("|")]
+    assert rows[0] == ["block", "mean", "median", "max", "max/median", "jump", "position", "channel", "token"]
+    assert [row[0] for row in rows[2:]] == ["embedding", "0", "1", "2"]
+    assert [row[7] for row in rows[4:]] == ["5", "5"]
+    assert "2 batches of 3 training examples" in out
+    assert "rule plateau: block 1 (" in out
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert [row["index"] for row in facts["rows"]] == [-1, 0, 1, 2]
+    assert {rule: says["block"] for rule, says in facts["rules"].items()} == {"plateau": 1, "jump": 1, "ratio": 1}
+    assert facts["revision"].startswith("sha256:")
+    assert facts["rows"][2]["jump"] == pytest.approx(facts["rows"][2]["max"] / facts["rows"][1]["max"])
+    assert rows[4][3] == f"{facts['rows'][2]['max']:.4g}"
+
+
+def test_it_is_the_table_of_the_selector(analyze, place, tmp_path):
+    """The same split, order and batches as a run's."""
+    from zobench.models.activations import block_activations
+    from zobench.run.order import batches
+    from zobench.run.protocol import PRESETS
+    from zobench.tasks.prepared import PreparedTask
+    from zobench.tasks.sampling import split
+    from zobench.tasks.source import load_pools
+
+    analyze("--json", str(tmp_path / "out.json"), "--seed", "7")
+    loaded = load_model(str(place / "model"), device="cpu")
+    task = load_plugins(only="").task("sst2")
+    sizes = {k: int(PRESETS["smoke"][k]) for k in ("num_train", "num_dev", "num_test")}
+    prepared = PreparedTask(task, split(load_pools(task, place / "data"), **sizes, seed=0), loaded)
+    order = batches(prepared.train_size, 3, 7)
+    table = block_activations(loaded, [prepared.train_batch(next(order)) for _ in range(2)])
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert [(r["max"], r["mean"], r["token"]) for r in facts["rows"][1:]] == [(r.max, r.mean, r.token) for r in table]
+
+
+def test_plot(analyze, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert analyze("--plot", str(tmp_path / "out.png")) == 0
+    assert (tmp_path / "out.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert analyze("--plot", str(tmp_path / "out.svg")) == 0
+    drawn = (tmp_path / "out.svg").read_text()
+    assert "<svg" in drawn
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--plot", "x.txt"], "name a .png, .pdf or .svg file"),
+        (["--task", "sst3"], "unknown task 'sst3'"),
+        (["--model", "./nowhere"], "no such folder"),
+        (["--device", "gpu"], "unknown device"),
+        (["--json", "/no/such/folder/x.json"], "cannot write /no/such/folder/x.json: No such file"),
+    ],
+)
+def test_faults_are_one_line_and_status_2(analyze, capsys, more, said):
+    pytest.importorskip("matplotlib")
+    assert analyze(*more) == 2
+    err = capsys.readouterr().err.strip()
+    assert said in err and err.startswith("zobench: error: ") and "\n" not in err
+
+
+def test_plot_without_matplotlib(analyze, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert analyze("--plot", "x.png") == 2
+    assert "pip install 'zobench[plots]'" in capsys.readouterr().err

@@ -1,0 +1,217 @@
+"""`zobench analyze`: look into a model without training it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ZobenchError
+from .common import PluginFiles, plugins_of
+
+if TYPE_CHECKING:
+    from ..models.activations import BlockActivation
+    from ..models.load import LoadedModel
+    from ..plugins import Plugins
+    from ..tasks.batch import Batch
+
+app = typer.Typer(no_args_is_help=True)
+
+HEADINGS = ("block", "mean", "median", "max", "max/median", "jump", "position", "channel", "token")
+
+
+class Dtype(StrEnum):
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+
+
+class Preset(StrEnum):
+    smoke = "smoke"
+    small = "small"
+    paper = "paper"
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What to analyse."""
+
+    model: str
+    task: str
+    data_dir: Path | None
+    preset: str
+    seed: int
+    batches: int
+    batch_size: int
+    dtype: str
+    device: str
+    offline: bool
+
+
+@app.callback()
+def analyze() -> None:
+    """Look into a model: the activations that selectors go by."""
+
+
+@app.command()
+def activations(
+    task: Annotated[str, typer.Option("--task", "-t", help="The task whose training examples are looked at.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A folder with a model, a hub id, or the name of a model of a plugin.")
+    ] = "embedded",
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Read the task from DIR/<task>/{train,validation}.jsonl instead of the hub.", metavar="DIR"),
+    ] = None,
+    batches: Annotated[int, typer.Option(help="Batches of training examples.", min=1)] = 4,
+    batch_size: Annotated[int, typer.Option(help="Examples in a batch.", min=1)] = 8,
+    preset: Annotated[Preset, typer.Option(help="Whose training split: as in zobench run.")] = Preset.small,
+    seed: Annotated[int, typer.Option(help="Whose training order: as in zobench run.", min=0)] = 0,
+    dtype: Annotated[Dtype, typer.Option(help="Of the weights.")] = Dtype.float32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask a hub; use what is on this machine.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the table and the rules here.", metavar="FILE")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Print |h| of the stream after each decoder block, and which block each outlier rule would choose.
+
+    With the same task, preset, seed, batches and dtype this is the table that `--selector first_outlier` goes by.
+    """
+    if plot is not None:
+        _figure_class(plot)  # a wrong name or a missing library shows before the work
+    asked = Asked(model, task, data_dir, preset.value, seed, batches, batch_size, dtype.value, device, offline)
+    found = plugins_of(plugin)
+    from ..models.activations import block_activations
+
+    loaded = _load(asked, found)
+    calibration = _calibration(asked, found, loaded)
+    table = block_activations(loaded, calibration, embedding=True)
+    facts = _facts(asked, loaded, table)
+    tokens = sum(batch.tokens for batch in calibration)
+    print(
+        f"{loaded.name}, {asked.task}: {len(calibration)} batches of {batch_size} training examples, {tokens} tokens\n"
+    )
+    print(_markdown(facts["rows"]) + "\n")
+    for name, rule in facts["rules"].items():
+        says = "no outlier" if rule["block"] is None else f"block {rule['block']}"
+        print(f"rule {name}: {says} ({rule['condition']})")
+    if json_file is not None:
+        _write(json_file, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    if plot is not None:
+        _write(plot, _drawn(plot, facts))
+
+
+def _load(asked: Asked, found: Plugins) -> LoadedModel:
+    if asked.model in found.names("models"):
+        return found.model(asked.model)(dtype=asked.dtype, device=asked.device)
+    from ..models.load import load_model
+
+    return load_model(asked.model, dtype=asked.dtype, device=asked.device, offline=asked.offline)
+
+
+def _calibration(asked: Asked, found: Plugins, loaded: LoadedModel) -> list[Batch]:
+    """The first batches of training, as `zobench run` would see them with this preset and seed."""
+    from ..run.order import batches
+    from ..run.protocol import PRESETS, Protocol
+    from ..settings import resolve, settings_of
+    from ..tasks.prepared import PreparedTask
+    from ..tasks.sampling import split
+    from ..tasks.source import load_pools
+
+    known = settings_of(Protocol)
+    rules = Protocol(**resolve(Protocol, {k: v for k, v in PRESETS[asked.preset].items() if k in known}))
+    task = found.task(asked.task)
+    where = asked.data_dir or ("embedded" if asked.model in found.names("models") else "hub")
+    pools = load_pools(task, where, offline=asked.offline)
+    dev = task.num_dev if rules.num_dev is None else rules.num_dev
+    splits = split(pools, num_train=rules.num_train, num_dev=dev, num_test=0, seed=rules.data_seed)
+    prepared = PreparedTask(task, dataclasses.replace(splits, dev=[], test=[]), loaded, rules)
+    order = batches(prepared.train_size, asked.batch_size, asked.seed)
+    return [prepared.train_batch(next(order)) for _ in range(asked.batches)]
+
+
+def _facts(asked: Asked, loaded: LoadedModel, table: Sequence[BlockActivation]) -> dict[str, Any]:
+    """All that is known, for JSON: what was asked, the rows, what each rule says."""
+    from ..models.outliers import RULES, choose_block, describe, jumps
+
+    rows = []
+    for row, jump in zip(table, jumps(table), strict=True):
+        token = str(loaded.tokenizer.convert_ids_to_tokens(row.token))
+        ratio = row.ratio if math.isfinite(row.ratio) else None
+        rows.append({**dataclasses.asdict(row), "ratio": ratio, "jump": jump, "text": token})
+    return {
+        "model": loaded.name,
+        "revision": loaded.revision,
+        "dtype": loaded.dtype,
+        "task": asked.task,
+        "preset": asked.preset,
+        "seed": asked.seed,
+        "batches": asked.batches,
+        "batch_size": asked.batch_size,
+        "rows": rows,
+        "rules": {rule: {"block": choose_block(table, rule=rule), "condition": describe(rule)} for rule in RULES},
+    }
+
+
+def _markdown(rows: Sequence[dict[str, Any]]) -> str:
+    from tabulate import tabulate
+
+    lines = []
+    for row in rows:
+        lines.append(
+            [
+                "embedding" if row["index"] < 0 else str(row["index"]),
+                *(f"{row[key]:.4g}" for key in ("mean", "median", "max")),
+                "-" if row["ratio"] is None else f"{row['ratio']:.1f}",
+                "-" if row["jump"] is None else f"x{row['jump']:.2f}",
+                str(row["position"]),
+                str(row["channel"]),
+                repr(row["text"]),
+            ]
+        )
+    return tabulate(lines, HEADINGS, tablefmt="github", disable_numparse=True, colalign=("right",) * 8 + ("left",))
+
+
+def _figure_class(path: Path) -> Any:
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ZobenchError(f"--plot {path}: name a .png, .pdf or .svg file")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ZobenchError("--plot needs matplotlib: pip install 'zobench[plots]'") from error
+    return Figure
+
+
+def _drawn(path: Path, facts: dict[str, Any]) -> bytes:
+    """Max, mean and median by block on a logarithmic axis, the plateau rule's block marked: the paper's figure 2."""
+    figure = _figure_class(path)(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    rows = [row for row in facts["rows"] if row["index"] >= 0]
+    blocks = [row["index"] for row in rows]
+    for key, marker in (("max", "o"), ("mean", "s"), ("median", "^")):
+        axes.plot(blocks, [row[key] for row in rows], marker=marker, markersize=3, label=key)
+    chosen = facts["rules"]["plateau"]["block"]
+    if chosen is not None:
+        axes.plot([chosen], [rows[chosen]["max"]], "*", markersize=14, color="tab:red", label=f"block {chosen}")
+    axes.set(yscale="log", xlabel="decoder block", ylabel="|h|", title=f"{facts['model']} on {facts['task']}")
+    axes.legend()
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix.lower()[1:], dpi=150)
+    return drawn.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ZobenchError(f"cannot write {path}: {error.strerror}") from error
