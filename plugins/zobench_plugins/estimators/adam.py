@@ -1,0 +1,36 @@
+"""Adam's preconditioner, shared by zo_adam and adamw."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from zobench import Algebra, Direction, Estimator, Positive, Range
+
+Beta = Annotated[float, Range(ge=0, lt=1)]
+
+
+class Adam(Estimator):
+    """Kingma and Ba 2015 (arXiv:1412.6980), Algorithm 1: both moments in fp32.
+
+    Bias correction counts, tensor by tensor, the steps that the tensor took part in: a scope may rest.
+    """
+
+    state_per_parameter: ClassVar[float] = 2.0
+
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    delta: Positive = 1e-8
+
+    def setup(self) -> None:
+        self.m, self.v = self.buffer("m"), self.buffer("v")
+        self.n = self.buffer("n", shape=lambda p: ())
+
+    def preconditioned(self, gradient: Algebra) -> Direction:
+        """The step mhat / (sqrt(vhat) + delta), after the moments have taken in this gradient."""
+        for p, g in self.each(gradient):
+            self.n[p].add_(1)
+            self.m[p].lerp_(g, 1 - self.beta1)
+            self.v[p].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
+        mhat = self.m / self.n.map(lambda n: 1 - self.beta1**n)
+        vhat = self.v / self.n.map(lambda n: 1 - self.beta2**n)
+        return mhat / (vhat.sqrt() + self.delta)

@@ -1,0 +1,53 @@
+"""LOZO, Chen et al. 2024."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from zobench import Count, Direction, Estimator, Losses, Positive, matrices, vectors
+
+
+class LOZO(Estimator):
+    """Low-rank directions: on matrices d = U V^T with V held for nu steps; on other tensors d is Gaussian.
+
+    Paper: Enhancing Zeroth-order Fine-tuning with Low-rank Structures (arXiv:2410.07698), Algorithm 1 (lazy
+    sampling): U (m, r) and V (n, r) ~ N(0, 1);  c = [L(theta + eps U V^T) - L(theta - eps U V^T)] / (2 eps);
+    W <- W - lr c U V^T / r.
+
+    Defaults: rank 2, nu 50, eps 1e-3 (released script). Its learning rates, 1e-6 and 1e-7, belong to the released code,
+    which leaves out the 1/r; the grid here is r times them, the same steps. Forwards a step: 2. State: none, since
+    V is drawn again from its seed.
+
+    Public code (both switches off by default):
+      scale="code"            no 1/r in the step: its lr acts as r times the paper's;
+      refresh="as_released"   at a step that draws a new V, the move is along another U (and another z) than the
+                              looks, since the released update sweep draws U where the looks drew V: 1 step in nu
+                              goes in an unrelated direction.
+    """
+
+    reference: ClassVar[str] = "Chen et al. 2024, arXiv:2410.07698, Algorithm 1"
+    forwards_per_step: ClassVar[int | None] = 2
+    lr_grid: ClassVar[tuple[float, ...]] = (2e-7, 2e-6)
+    exercise: ClassVar[dict[str, object]] = {"nu": 3}
+
+    eps: Positive = 1e-3
+    rank: Count = 2
+    nu: Count = 50
+    scale: Literal["paper", "code"] = "paper"
+    refresh: Literal["sound", "as_released"] = "sound"
+
+    def factors(self) -> tuple[Direction, Direction]:
+        u = self.noise(shape=lambda p: (p.shape[0], self.rank), on=matrices, label="u")
+        v = self.noise(shape=lambda p: (p.shape[1], self.rank), on=matrices, every=self.nu, label="v")
+        return u @ v.T, self.noise(on=vectors)
+
+    def iterate(self, losses: Losses) -> Tensor:
+        uv, z = self.factors()
+        lp, lm = losses(self.eps * (uv + z), -self.eps * (uv + z))
+        c = (lp - lm) / (2 * self.eps)
+        if self.refresh == "as_released" and self.t % self.nu == 0:
+            uv, z = self.factors()
+        self.descend(c * ((uv / self.rank if self.scale == "paper" else uv) + z))
+        return lp

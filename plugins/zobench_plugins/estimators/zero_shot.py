@@ -1,0 +1,21 @@
+"""The model as it is: the row that every fine-tuned one is measured against."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from zobench import Estimator, Losses
+
+
+class ZeroShot(Estimator):
+    """No training: the run loop evaluates the model as loaded. Forwards a step: none. State: none."""
+
+    reference: ClassVar[str] = "no training"
+    trains: ClassVar[bool] = False
+    forwards_per_step: ClassVar[int | None] = 0
+    lr_grid: ClassVar[tuple[float, ...]] = (0.0,)
+
+    def iterate(self, losses: Losses) -> Tensor:
+        raise TypeError("zero_shot does not train: its `trains` is False, so no step may be asked of it")
