@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..errors import ZobenchError
-from . import compare, notes, stats, tables, text
+from . import choices, compare, costs, notes, stats, tables, text
 from . import paper as published
 from .record import Record
 from .rows import Section, sections
@@ -37,6 +37,7 @@ SPEED = (
     "Speed-up over full-scope MeZO in the official order, both measured in the cell on the same batches in turn: "
     "speed-up: milliseconds per step of MeZO to the method's (forward + perturb + update), medians."
 )
+LAYERS = "### Layers\n\nDecoder blocks that could move; shown because they differ by task or seed."
 FORWARDS = (
     "### Forward passes\n\nMean of a cell, all learning rates of its grid included. A forward is one pass of the model "
     "over one batch."
@@ -81,11 +82,11 @@ def _section(section: Section, columns: Mapping[str, Callable[[list[Record]], st
     verdicts = {task: compare.of_task(section, task) for task in section.tasks}
     overall = compare.of_average(section)
     further, faults = notes.plugin_columns(columns)
-    cost = tables.cost_table(section, further)
-    shared, settings = tables.settings_table(section)
+    cost = costs.cost_table(section, further)
+    shared, settings = choices.settings_table(section)
     warned = [*notes.warnings(section), *faults]
-    failed = tables.failure_table(section)
-    speeds = tables.speed_table(section)
+    failed = choices.failure_table(section)
+    speeds, layers = costs.speed_table(section), costs.layer_table(section)
     return [
         *_head(section),
         _score_caption(section),
@@ -99,11 +100,12 @@ def _section(section: Section, columns: Mapping[str, Callable[[list[Record]], st
         tables.gain_table(section),
         _cost_caption(section),
         cost,
-        *([f"{SPEED}\n\n{speeds}"] if speeds else []),
+        *([SPEED, speeds] if speeds else []),
+        *([LAYERS, layers] if layers else []),
         FORWARDS,
-        tables.forwards_table(section),
+        costs.forwards_table(section),
         RATES,
-        tables.rate_table(section),
+        choices.rate_table(section),
         f"### Settings\n\nOf all rows: {shared}.",
         settings,
     ]
@@ -113,7 +115,7 @@ def _head(section: Section) -> list[str]:
     told = f" ({text.settings(section.distinct)})" if section.distinct else ""
     version = text.value(section.protocol.get("version", text.NONE))
     revision = f" Revision `{section.revision}`." if section.revision else ""
-    departures = notes.departures(section)
+    departures = [*published.protocol_differences(section.protocol), *notes.departures(section)]
     lines = [
         f"## {section.model}, {section.data} data, protocol {version}{told}",
         f"{notes.data_line(section)}{revision} Seeds: {notes.seeds_of(section)}.",
@@ -123,10 +125,9 @@ def _head(section: Section) -> list[str]:
 
 
 def _score_caption(section: Section) -> str:
-    several = max((len(e.done) for row in section.rows for e in row.entries.values()), default=0) > 1
-    kind = "standard deviation over seeds (n - 1)" if several else "standard error over test items (one seed)"
-    if tables.mixed_seeds(section):
-        kind += f"; with {tables.ONE_SEED}, of one seed: standard error over test items"
+    kind = "standard error over test items (one seed)"
+    if tables.over_seeds(section):
+        kind = f"standard deviation over seeds (n - 1); {tables.OVER_ITEMS}: one seed, standard error over test items"
     return (
         f"### Test score\n\n± is the {kind}. The average is over the {len(section.scored)} tasks that any method "
         "finished; a method that lacks one of them, or a seed of one, has none. Gain: of the average over zero-shot."

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import text
+from .choices import edge
 from .compare import Verdict
 from .record import Record
-from .rows import NO_SELECTOR, Row, Section
-from .tables import edge
+from .rows import Row, Section
 
 DATA = {
     "embedded": "The data are **synthetic**: small tasks made for the embedded model, with no bearing on the data sets "
@@ -40,7 +40,7 @@ def warnings(section: Section) -> list[str]:
     """What in the section's numbers asks for care, in a fixed order."""
     out: list[str] = []
     for row in section.rows:
-        if row.selector != NO_SELECTOR:
+        if row.trains:
             out += _of_rates(row, section)
             out += _of_gains(row, section)
     return [*out, *_of_seeds(section), *_of_machines(section), *_of_zero_shot(section)]
@@ -142,7 +142,8 @@ def plugin_columns(
             try:
                 return str(column(list(row.records)))
             except Exception as e:  # a plugin's column must not cost the board; the board says that it failed
-                faults.append(f"column {heading!r} failed for {row.name}: {type(e).__name__}: {text.sentence(str(e))}")
+                fault = f"column {heading!r} failed: {type(e).__name__}: {text.sentence(str(e))}"
+                faults.extend([] if fault in faults else [fault])
                 return "failed"
 
         return cell

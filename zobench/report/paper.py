@@ -17,6 +17,15 @@ from .rows import Row, Section, average
 
 SCORE_TABLES = ("1", "2", "3")
 AVERAGE = "average"
+PROTOCOL_KEYS = {
+    "steps": "zo_steps",
+    "eval_every": "eval_every",
+    "lr_schedule": "zo_lr_schedule",
+    "weight_decay": "weight_decay",
+    "num_train": "train",
+    "num_test": "test",
+}
+"""Our protocol's settings and what paper.json calls them; its dev sizes are the tasks' own."""
 
 
 @functools.cache
@@ -33,6 +42,17 @@ def model_key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", last.removesuffix("-hf"))
 
 
+def protocol_differences(protocol: Mapping[str, Any]) -> list[str]:
+    """Where a protocol has other numbers than the paper's, in one line; empty where it has none."""
+    theirs = numbers()["source"]["protocol"]
+    found = [
+        f"{ours} {text.value(protocol[ours])} (paper: {text.value(theirs[key])})"
+        for ours, key in PROTOCOL_KEYS.items()
+        if ours in protocol and protocol[ours] != theirs[key]
+    ]
+    return [f"not the paper's sizes: {', '.join(found)}"] if found else []
+
+
 def models() -> list[str]:
     """The models whose scores the paper prints, in its order."""
     return list(dict.fromkeys(table["model"] for table in _score_tables()))
@@ -47,8 +67,7 @@ def beside(section: Section) -> str:
 def apart(shown: Sequence[Section]) -> str:
     """The paper's tables of models that no section shows; empty where there is none."""
     known = {model_key(section.model) for section in shown}
-    blocks = [_block(model, None) for model in models() if model_key(model) not in known]
-    return "\n\n".join(blocks)
+    return "\n\n".join(_block(model, None) for model in models() if model_key(model) not in known)
 
 
 def _score_tables() -> list[dict[str, Any]]:
@@ -56,34 +75,31 @@ def _score_tables() -> list[dict[str, Any]]:
 
 
 def _block(model: str, section: Section | None) -> str:
-    rows, tables = _paper_rows(model)
-    tasks = [task for task in dict.fromkeys(t for _, scores in rows for t in scores) if task != AVERAGE]
-    body: list[list[str]] = []
-    for paper, scores in rows:
-        body.append([f"paper: {paper['method']}", "-", *(_number(scores.get(t)) for t in (*tasks, AVERAGE))])
-        for row in _ours(paper, section):
-            body += _comparison(row, scores, tasks)
-    title = f"The paper's numbers for {model}" + ("" if section is None else ", with ours under them")
-    source = numbers()["source"]
     caption = (
-        f"Copied from arXiv {source['arxiv']}, table{'s'[: len(tables) != 1]} {', '.join(tables)}: percentages as "
-        "printed, without error bars or a number of seeds; no part of any statistic of this board."
+        f"Copied from arXiv {numbers()['source']['arxiv']}: percentages as printed, without error bars or a number of "
+        "seeds; no part of any statistic of this board."
     )
     if section is None:
+        title = f"### The paper's numbers for {model}"
         caption += " **Another model than those above**: not to be compared with them."
-    parts = [f"### {title}", caption, text.table(["method", "selector", *tasks, AVERAGE], body)]
+    else:
+        title = f"### The paper's numbers for {model}, with ours under them"
+    parts = [title, caption]
+    for printed in (one for one in _score_tables() if one["model"] == model):
+        parts += [f"Its table {printed['table']}:", _scores(printed["rows"], section)]
     return "\n\n".join(parts + _speed(model))
 
 
-def _paper_rows(model: str) -> tuple[list[tuple[dict[str, Any], Mapping[str, float]]], list[str]]:
-    """(the rows of a model, each method once, from the first table that has it; the tables used)."""
-    rows: dict[str, tuple[dict[str, Any], Mapping[str, float]]] = {}
-    tables: list[str] = []
-    for table in _score_tables():
-        fresh = [row for row in table["rows"] if row["method"] not in rows] if table["model"] == model else []
-        rows |= {row["method"]: (row, row["scores"]) for row in fresh}
-        tables += [table["table"]] if fresh else []
-    return list(rows.values()), tables
+def _scores(printed: Sequence[Mapping[str, Any]], section: Section | None) -> str:
+    """One of its tables: its average is over its own tasks, so tables are not merged."""
+    tasks = [task for task in printed[0]["scores"] if task != AVERAGE]
+    body: list[list[str]] = []
+    for row in printed:
+        scores = row["scores"]
+        body.append([f"paper: {row['method']}", *(_number(scores.get(t)) for t in (*tasks, AVERAGE))])
+        for own in _ours(row, section):
+            body += _comparison(own, scores, tasks)
+    return text.table(["method", *tasks, AVERAGE], body, left=1)
 
 
 def _ours(paper: Mapping[str, Any], section: Section | None) -> list[Row]:
@@ -93,16 +109,15 @@ def _ours(paper: Mapping[str, Any], section: Section | None) -> list[Row]:
 
 
 def _comparison(row: Row, paper: Mapping[str, float], tasks: Sequence[str]) -> list[list[str]]:
-    """Our row, and ours minus the paper's. The average is over the paper's tasks, where we have them all."""
-    printed = [task for task in tasks if task in paper]
+    """Our row, and ours minus the paper's. The average is over the table's tasks, where we have them all."""
     ours: dict[str, float | None] = {task: row.entry(task).mean() for task in tasks}
-    ours[AVERAGE] = average(row, printed)
+    ours[AVERAGE] = average(row, tasks)
     cells, differences = [], []
     for task in (*tasks, AVERAGE):
         own, theirs = ours[task], paper.get(task)
         cells.append(text.NONE if own is None else text.percent(own))
         differences.append(text.NONE if own is None or theirs is None else text.signed(own - theirs / 100))
-    return [[f"ours: {row.method}", row.where, *cells], ["ours - paper", "-", *differences]]
+    return [[f"ours: {row.name}", *cells], ["ours - paper", *differences]]
 
 
 def _number(value: float | None) -> str:

@@ -87,9 +87,14 @@ class Row:
     entries: Mapping[str, Entry]
 
     @property
+    def trains(self) -> bool:
+        """Whether it trains: what does not is the same at every seed."""
+        return self.selector != NO_SELECTOR
+
+    @property
     def name(self) -> str:
         """For sentences: `mezo / layer (index=1)`."""
-        return self.method if self.where == NO_SELECTOR else f"{self.method} / {self.where}"
+        return f"{self.method} / {self.where}" if self.trains else self.method
 
     def entry(self, task: str) -> Entry:
         """The entry of a task; one without records where the method was not run on it."""
@@ -110,7 +115,7 @@ class Section:
     protocol: Mapping[str, Any]
     tasks: tuple[str, ...]
     rows: tuple[Row, ...]  # references first, then by average
-    distinct: Mapping[str, Any] = field(default_factory=dict)  # protocol settings that tell it from its neighbours
+    distinct: Mapping[str, Any] = field(default_factory=dict)  # what tells it from its neighbours
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -147,6 +152,8 @@ def sections(records: Iterable[Record], *, split_protocols: bool = False) -> lis
         grouped[cell["model"], cell["model_revision"] or "", cell["data"]].append(record)
     out: list[Section] = []
     for key in sorted(grouped):
+        twins = [other for other in grouped if (other[0], other[2]) == (key[0], key[2])]
+        revision = {"revision": key[1][:12]} if len(twins) > 1 else {}
         by_protocol: dict[str, list[Record]] = defaultdict(list)
         for record in grouped[key]:
             by_protocol[canonical(record["protocol"])].append(record)
@@ -155,7 +162,7 @@ def sections(records: Iterable[Record], *, split_protocols: bool = False) -> lis
         flats = [text.flat(group[0]["protocol"]) for group in by_protocol.values()]
         varying = _varying(flats)
         for (_, group), settings in zip(sorted(by_protocol.items()), _sorted_like(by_protocol, flats), strict=True):
-            out.append(_section(group, {k: settings[k] for k in varying if k in settings}))
+            out.append(_section(group, revision | {k: settings[k] for k in varying if k in settings}))
     return out
 
 
@@ -192,7 +199,7 @@ def _rank(row: Row, tasks: Sequence[str]) -> tuple[Any, ...]:
     m = average(row, tasks)
     by_value = (m is None, -round(m, 9) if m is not None else 0.0)
     if row.reference:  # what trains nothing above what trains
-        return (0, row.selector != NO_SELECTOR, row.method, row.where)
+        return (0, row.trains, row.method, row.where)
     return (1, *by_value, row.method, row.where)
 
 

@@ -96,8 +96,8 @@ def sentence(text: str, limit: int = 160) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that keeps to its cell of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """Text that keeps to its cell of a Markdown table and is no HTML."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
@@ -109,4 +109,4 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) 
 
 def bullets(lines: Sequence[str]) -> str:
     """A Markdown list."""
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {line.replace('<', '&lt;')}" for line in lines)

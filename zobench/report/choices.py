@@ -1,0 +1,84 @@
+"""The tables of what was chosen, how it was computed, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import text
+from .record import Record
+from .rows import Entry, Row, Section
+from .tables import distinct, heads, trained
+
+
+def edge(record: Record) -> str:
+    """`upper` or `lower` where the chosen learning rate is the end of a grid of several; empty otherwise."""
+    grid, chosen = sorted(set(record["cell"]["lrs"])), record.get("chosen", {}).get("lr")
+    if len(grid) < 2 or chosen is None:
+        return ""
+    return "upper" if chosen >= grid[-1] else "lower" if chosen <= grid[0] else ""
+
+
+def rate_table(section: Section) -> str:
+    """The learning rate chosen on dev, by task; an arrow where it is the end of its grid."""
+    arrows = {"upper": " ↑", "lower": " ↓", "": ""}
+
+    def cell(entry: Entry) -> str:
+        chosen = {
+            r["chosen"]["lr"]: f"{r['chosen']['lr']:g}{arrows[edge(r)]}"
+            for r in entry.done.values()
+            if r.get("chosen", {}).get("lr") is not None
+        }
+        lost = [t["status"] for r in entry.done.values() for t in r["trials"] if t["status"] != "ok"]
+        shown = ", ".join(chosen[lr] for lr in sorted(chosen)) or text.NONE
+        return shown + (f" ({', '.join(f'{lost.count(s)} {s}' for s in sorted(set(lost)))})" if lost else "")
+
+    body = [
+        [*heads(row), ", ".join(f"{lr:g}" for lr in sorted(row.records[0]["cell"]["lrs"])) or text.NONE]
+        + [cell(row.entry(task)) for task in section.tasks]
+        for row in trained(section)
+    ]
+    return text.table(["method", "selector", "tried", *section.tasks], body, left=3)
+
+
+def settings_table(section: Section) -> tuple[str, str]:
+    """(settings that all rows share, in one line; a table of those that differ, empty where none do)."""
+    flats = [text.flat(row.records[0]["cell"]["run_settings"]) for row in section.rows]
+    keys = sorted({key for one in flats for key in one})
+    shared = [k for k in keys if all(k in one and one[k] == flats[0].get(k) for one in flats)]
+    own = [k for k in keys if k not in shared]
+    resolved = [_engines(row) for row in section.rows]
+    headers = ["method", "selector", "estimator settings", "selector settings", *own, "computed with"]
+    body = [
+        [
+            *heads(row),
+            text.settings(row.records[0]["cell"]["estimator_settings"]),
+            text.settings(row.records[0]["cell"]["selector_settings"]),
+            *(text.value(one[k]) if k in one else text.NONE for k in own),
+            used,
+        ]
+        for row, one, used in zip(section.rows, flats, resolved, strict=True)
+    ]
+    return text.settings({k: flats[0][k] for k in shared}), text.table(headers, body, left=len(headers))
+
+
+def _engines(row: Row) -> str:
+    """What `auto` became: the engine's facts as the records have them."""
+    facts = []
+    for record in row.records:
+        engine = record.get("engine")
+        if isinstance(engine, Mapping):
+            facts.append(text.settings(engine))
+        elif engine is not None:
+            facts.append(str(engine))
+    return distinct(facts)
+
+
+def failure_table(section: Section) -> str:
+    """The cells that did not end well, each with its one-line error."""
+    rows = [
+        [*heads(row), r["cell"]["task"], str(r["cell"]["seed"]), r["status"], text.sentence(r["error"] or text.NONE)]
+        for row in section.rows
+        for r in row.records
+        if r["status"] != "ok"
+    ]
+    return text.table(["method", "selector", "task", "seed", "status", "what happened"], rows, left=6) if rows else ""
