@@ -42,15 +42,16 @@ COMMANDS: dict[str, Command] = {
         ".run:run",
         "Fine-tune, measure, and print the leaderboard.",
         (
-            "zobench run --estimator mezo,sparse_mezo --selector all,first_outlier",
-            "zobench run --model Qwen/Qwen3-0.6B --estimator mezo --tasks sst2,rte --preset small --seeds 0,1,2",
-            "zobench run --plugin my_zo.py --estimator my_zo,mezo --set my_zo.eps=1e-2 --dry-run",
+            "zobench run --estimator mezo --selector first_outlier --tasks all --model Qwen/Qwen3-0.6B",
+            "zobench run --estimator zero_shot,mezo,adamw --selector layer --set layer.index=1 --model DIR",
+            "zobench run --estimator mezo,lozo --tasks copa,wsc --model MODEL --preset paper --seeds 0,1,2 --dry-run",
+            "zobench run --plugin my_zo.py --estimator my_zo,mezo --set my_zo.eps=1e-2 --model MODEL",
         ),
     ),
     "leaderboard": Command(
         ".leaderboard:leaderboard",
         "Make the leaderboard of a folder of records again.",
-        ("zobench leaderboard results/demo", "zobench leaderboard results/demo --paper"),
+        ("zobench leaderboard runs", "zobench leaderboard results/demo --paper"),
     ),
     "ls": Command(
         ".ls:ls",
@@ -75,7 +76,7 @@ COMMANDS: dict[str, Command] = {
     "analyze": Command(
         ".analyze:app",
         "Look into a model: the activations that selectors go by.",
-        ("zobench analyze activations --model facebook/opt-125m",),
+        ("zobench analyze activations --model facebook/opt-125m --task sst2 --data-dir DATA",),
     ),
     "new": Command(
         ".new:new",
@@ -87,7 +88,11 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
 }
-EXAMPLES = ("zobench run", "zobench run --estimator mezo,sparse_mezo --tasks sst2,rte", "zobench new estimator my_zo")
+EXAMPLES = (
+    "zobench run --estimator mezo,sparse_mezo --tasks sst2,rte --model MODEL",
+    "zobench leaderboard runs",
+    "zobench new estimator my_zo",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,6 +129,8 @@ def _click_command(arguments: Sequence[str]) -> Any:
     for name, command in COMMANDS.items():
         target = command.load() if completing or name == called else _not_called
         if isinstance(target, typer.Typer):
+            for subcommand in target.registered_commands:
+                subcommand.epilog = subcommand.epilog or epilog(command.examples)
             app.add_typer(target, name=name, help=command.help, epilog=epilog(command.examples))
         else:
             summary = command.help if target is _not_called else None

@@ -9,10 +9,11 @@ import ast
 import functools
 import importlib.util
 import inspect
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..discovery import describe_fault
+from ..discovery import describe_fault, one_line
 from ..errors import ZobenchError
 from ..plugins import KINDS, Offer
 from ..settings import settings_of
@@ -97,6 +98,27 @@ def _declared(node: ast.ClassDef, module: str) -> set[str]:
             if not item.target.id.startswith("_") and "ClassVar" not in ast.unparse(item.annotation):
                 names.add(item.target.id)
     return names
+
+
+def setting_notes(cls: type) -> dict[str, str]:
+    """The texts in quotes that stand under settings of a class and its bases, by setting, as one line each."""
+    notes: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        node = _class_node(base)
+        for item, below in itertools.pairwise(node.body) if node else ():
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(below, ast.Expr):
+                if isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
+                    notes[item.target.id] = one_line(below.value.value)
+    return notes
+
+
+def _class_node(cls: type) -> ast.ClassDef | None:
+    """The source of a class; None for one whose module has none to read, or which is not at its module's top."""
+    try:
+        tree, _ = _tree(cls.__module__)
+    except (ImportError, LookupError, ValueError):
+        return None
+    return next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == cls.__name__), None)
 
 
 def _comes_from_core(name: str, module: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from ..plugins import KINDS, Plugins
 from ..settings import settings_of
 from ..tasks.task import Task
 from .common import PluginFiles, Singular, plugins_of, print_table
+from .peek import setting_notes
+
+if TYPE_CHECKING:
+    from ..tasks.encode import Encoder
 
 
 def show(
@@ -80,8 +84,13 @@ def _print_settings(cls: type, name: str) -> None:
     if not settings:
         return print("\nno settings")
     print()
-    rows = [(s.name, s.describe_type(), _text(s.default), f"--set {name}.{s.name}=...") for s in settings]
-    print_table(("SETTING", "TYPE", "DEFAULT", "CHANGE WITH"), rows)
+    notes = setting_notes(cls)
+    headings = ("SETTING", "TYPE", "DEFAULT", "CHANGE WITH", *(("MEANING",) if notes else ()))
+    rows = [
+        (s.name, s.describe_type(), _text(s.default), f"--set {name}.{s.name}=...", notes.get(s.name, ""))
+        for s in settings
+    ]
+    print_table(headings, [row[: len(headings)] for row in rows])
 
 
 def _text(default: Any) -> str:
@@ -96,6 +105,34 @@ def _text(default: Any) -> str:
 def _show_task(found: Plugins, name: str, model: str | None, data_dir: Path | None, offline: bool) -> None:
     task = found.task(name)
     print_facts(_facts(found, "tasks", name) | _task_facts(task))
+    if model is None and data_dir is None:
+        return print("\n--data-dir DIR shows an example of it, --model MODEL what the model sees")
+    from ..tasks.render import render_task
+    from ..tasks.source import load_pools
+
+    own = model is not None and model in found.names("models")
+    pools = load_pools(task, data_dir or ("embedded" if own else "hub"), offline=offline)
+    encoder = None if model is None else _encoder(found, model, offline)
+    print()
+    print(render_task(task, [pools.train[0]], encoder).rstrip())
+
+
+def _encoder(found: Plugins, model: str, offline: bool) -> Encoder:
+    """As a run would encode for this model with the default rules; weights are read only for a plugin's model."""
+    from ..tasks.encode import Encoder
+    from ..tasks.rules import Rules
+
+    if model in found.names("models"):
+        loaded = found.model(model)(dtype="float32", device="cpu")
+        tokenizer, context = loaded.tokenizer, loaded.context_length
+        model_type = str(getattr(loaded.model.config, "model_type", ""))
+    else:
+        from ..models.load import load_tokenizer
+
+        tokenizer, context, model_type = load_tokenizer(model, offline=offline)
+    rules = Rules()
+    length = min(rules.max_length, context)
+    return Encoder(tokenizer, max_length=length, max_new_tokens=rules.max_new_tokens, model_type=model_type)
 
 
 def _task_facts(task: Task) -> dict[str, str]:
