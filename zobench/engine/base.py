@@ -1,0 +1,88 @@
+"""What an engine is: it computes losses at points and makes moves. It never changes the mathematics, only rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..zo.algebra import Buffer, Direction
+from ..zo.handle import Handle
+from ..zo.shapes import fits
+from .timers import Timers
+
+Closure: TypeAlias = Callable[[], Tensor]
+Group: TypeAlias = dict[str, Any]
+
+_NO_DECAY = ("bias", "layer_norm", "layernorm")
+
+
+class Engine:
+    """Base of all engines. Estimators call these, in this order in a step: attach, (losses | move | ...)*, end_step.
+
+    Attributes:
+        name: as the user types it. restore: exact | arithmetic, and precision: native | float32: what holds.
+        handles: the tensors of the present step. sweeps: passes over the scope's weights made so far.
+    """
+
+    name: ClassVar[str] = ""
+
+    def __init__(self, restore: str, precision: str) -> None:
+        self.restore, self.precision = restore, precision
+        self.handles: Sequence[Handle] = ()
+        self.timers = Timers(torch.device("cpu"))
+        self.sweeps = 0
+
+    def attach(self, handles: Sequence[Handle]) -> None:
+        """A step begins on these tensors. If they or their masks changed, `settle` was called before."""
+        self.handles = handles
+
+    def losses(self, closure: Closure | None, points: Sequence[Direction]) -> list[Tensor]:
+        """The losses at theta + point for each point, in order.
+
+        closure None: a replay. Nothing is evaluated and nothing returned, but weights are rounded as if it were.
+        """
+        raise NotImplementedError
+
+    def move(self, delta: Direction) -> None:
+        """Make the move theta <- theta + delta."""
+        raise NotImplementedError
+
+    def descend(self, grad: Direction) -> None:
+        """Make the move theta <- theta - lr * (grad + wd * theta), lr and wd by group."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """From here on the parameters hold theta."""
+        raise NotImplementedError
+
+    def end_step(self) -> None:
+        """A step is over; an engine that defers may leave the parameters displaced."""
+        self.settle()
+
+    def before_write(self, buffer: Buffer) -> None:
+        """A buffer that the present displacement may be made of is about to change."""
+        raise NotImplementedError
+
+    def held_bytes(self) -> int:
+        """Bytes of copies and masters held between steps."""
+        return 0
+
+    def load_masters(self, handles: Sequence[Handle], masters: Mapping[str, Tensor]) -> None:
+        """Go on with these float32 masters (name -> tensor), saved with a state."""
+
+
+def decay(p: Handle) -> float:
+    """The weight decay of one tensor: none if its name has bias, layer_norm or layernorm (MeZO, trainer.py)."""
+    return 0.0 if any(s in p.name for s in _NO_DECAY) else float(p.group["weight_decay"])
+
+
+def fitted(p: Handle, v: Tensor) -> Tensor:
+    """`v` in the shape of the tensor, -0.0 where its mask forbids moving: x + (-0.0) is x, bit for bit."""
+    if v.shape != p.shape:
+        if not fits(tuple(v.shape), tuple(p.shape)):
+            raise ValueError(f"a displacement of {p!r} has shape {tuple(v.shape)}")
+        v = v.expand(p.shape)
+    return v if p.mask is None else torch.where(p.mask, v, -0.0)

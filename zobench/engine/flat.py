@@ -1,0 +1,165 @@
+"""Engine `flat`: in place. Restore and update are one sweep; nothing is displaced between steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..zo.algebra import ZERO, Buffer, Direction
+from ..zo.handle import Handle
+from ..zo.nodes import Plan
+from .base import Closure, Engine, Group, decay, fitted
+from .guard import Stamps
+from .held import Held
+
+Act = Callable[[Handle, list[Tensor | None]], None]
+
+
+class Flat(Engine):
+    """Each point is reached from the last in one sweep: w += (new - old). After the last look the weights stay
+    displaced; the next move restores and updates in one sweep, in which equal noise is drawn once.
+
+    restore="exact" (or precision="float32") holds theta of the scope outside (see Held), so that a point is
+    theta + d, a restore is a copy, and nothing drifts. restore="arithmetic" adds and subtracts, as MeZO does.
+    """
+
+    name: ClassVar[str] = "flat"
+
+    def __init__(self, restore: str = "exact", precision: str = "native") -> None:
+        super().__init__("exact" if precision == "float32" else restore, precision)
+        self.held = Held(precision == "float32") if self.restore == "exact" else None
+        self.at = ZERO  # the parameters stand at theta + at ...
+        self.pending = ZERO  # ... where this part of theta is still owed to them (engines that defer)
+        self.stamps = Stamps()
+
+    def attach(self, handles: Sequence[Handle]) -> None:
+        super().attach(handles)
+        if self.held is not None and not self.at.terms and not self.pending.terms:
+            self.held.refresh(handles)
+
+    def losses(self, closure: Closure | None, points: Sequence[Direction]) -> list[Tensor]:
+        out: list[Tensor] = []
+        if closure is None and self.held is not None:
+            self.settle()  # exact: looking leaves no trace
+            return out
+        for x in points:
+            with self.timers.part("perturb"):
+                self.look(x)
+            if closure is not None:
+                with self.timers.part("forward"):
+                    out.append(closure())
+        return out
+
+    def look(self, point: Direction) -> None:
+        """Put the parameters at theta + point, in one sweep; pay what is pending."""
+        self.stamps.check()
+        change = point.plus(self.at, -1.0)
+        if change.terms or self.pending.terms:
+            if self.held is None:
+                change = change.plus(self.pending)
+                self.sweep(lambda group: (change,), _add, _take_back)
+            else:
+                self._show(point, self.held)
+        self.at, self.pending = point, ZERO
+        self.stamps.take(point, self.handles)
+
+    def _show(self, point: Direction, held: Held) -> None:
+        pending = self.pending
+
+        def act(p: Handle, values: list[Tensor | None]) -> None:
+            owed, v = values
+            if owed is not None:
+                held.advance(p, fitted(p, owed))
+            held.show(p, None if v is None else fitted(p, v))
+
+        def undo(p: Handle, values: list[Tensor | None]) -> None:
+            if values[0] is not None:
+                held.advance(p, -fitted(p, values[0]))
+
+        try:
+            self.sweep(lambda group: (pending, point), act, undo)
+        except BaseException:
+            for p in self.handles:
+                held.back(p)
+            self.at = ZERO
+            raise
+
+    def settle(self) -> None:
+        with self.timers.part("perturb"):
+            self.look(ZERO)
+
+    def before_write(self, buffer: Buffer) -> None:
+        self.stamps.drop(buffer)
+        if self.held is None and any(n is buffer for n in self.at.nodes()):
+            self.settle()
+
+    def move(self, delta: Direction) -> None:
+        with self.timers.part("update"):
+            self.shift(lambda group: delta, decays=False)
+
+    def descend(self, grad: Direction) -> None:
+        decays = any(decay(p) for p in self.handles)
+        with self.timers.part("update"):
+            if decays and self.held is None:
+                self.look(ZERO)  # the decay needs theta
+            self.shift(lambda group: grad * -group["lr"], decays)
+
+    def shift(self, delta: Callable[[Group], Direction], decays: bool) -> None:
+        """Restore, and theta <- theta + delta(group) - lr * wd * theta if it decays: one sweep."""
+        self.stamps.check()
+        held, base = self.held, self.pending if self.held is not None else self.pending.plus(self.at, -1.0)
+
+        def act(p: Handle, values: list[Tensor | None]) -> None:
+            v, rate = values[0], float(p.group["lr"]) * decay(p) if decays else 0.0
+            if rate and v is not None:
+                v = v - rate * (p.raw if held is None else held.theta(p))
+            if held is not None and v is None:
+                held.back(p)
+            elif v is not None:
+                p.raw.add_(fitted(p, v)) if held is None else held.add(p, fitted(p, v))
+
+        def undo(p: Handle, values: list[Tensor | None]) -> None:
+            if values[0] is not None:
+                p.raw.sub_(fitted(p, values[0])) if held is None else held.add(p, -fitted(p, values[0]))
+
+        self.sweep(lambda group: (delta(group).plus(base),), act, undo)
+        self.at = self.pending = ZERO
+        self.stamps.clear()
+
+    def sweep(self, directions: Callable[[Group], tuple[Direction, ...]], act: Act, undo: Act) -> None:
+        """One pass over the scope: `act` on each tensor with the values of its group's directions there.
+
+        If something fails in the middle, `undo` is called on the tensors that are done, and the error goes on.
+        """
+        self.sweeps += 1
+        plans: dict[int, Plan] = {}
+        done: list[Handle] = []
+        try:
+            for p in self.handles:
+                if id(p.group) not in plans:
+                    plans[id(p.group)] = Plan(*directions(p.group))
+                act(p, plans[id(p.group)].on(p))
+                done.append(p)
+        except BaseException:
+            for p in done:
+                undo(p, plans[id(p.group)].on(p))
+            raise
+
+    def held_bytes(self) -> int:
+        return 0 if self.held is None else self.held.nbytes()
+
+    def load_masters(self, handles: Sequence[Handle], masters: Mapping[str, Tensor]) -> None:
+        if self.held is not None:
+            self.held.load(handles, masters)
+
+
+def _add(p: Handle, values: list[Tensor | None]) -> None:
+    if values[0] is not None:
+        p.raw.add_(fitted(p, values[0]))
+
+
+def _take_back(p: Handle, values: list[Tensor | None]) -> None:
+    if values[0] is not None:
+        p.raw.sub_(fitted(p, values[0]))

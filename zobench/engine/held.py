@@ -1,0 +1,104 @@
+"""Theta held outside the parameters while they stand displaced: copies for exact restore, or float32 masters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..zo.handle import Handle
+
+
+class Held:
+    """Where theta is, tensor by tensor.
+
+    wide=False: a copy in the parameter's dtype, made when the tensor is first displaced after a rest, so that changes
+    from outside between steps are seen. wide=True: a float32 master of every narrower tensor, which lasts; when the
+    parameter was changed from outside (load_state_dict, copy_, a new .data) the master is read again from it.
+    """
+
+    def __init__(self, wide: bool) -> None:
+        self._wide = wide
+        self._store: dict[str, Tensor] = {}
+        self._out: set[str] = set()  # tensors whose parameter is not theta
+        self._stamps: dict[str, tuple[int, int]] = {}
+
+    def theta(self, p: Handle) -> Tensor:
+        """Theta of one tensor, not to be changed."""
+        if self._mastered(p):
+            return self._master(p)
+        return self._store[p.name] if p.name in self._out else p.raw
+
+    def show(self, p: Handle, v: Tensor | None) -> None:
+        """Put the parameter at theta + v (None: at theta)."""
+        if v is None:
+            self.back(p)
+            return
+        if self._mastered(p):
+            base = self._master(p)
+        else:
+            if p.name not in self._store or self._store[p.name].shape != p.shape:
+                self._store[p.name] = torch.empty_like(p.raw)
+            base = self._store[p.name]
+            if p.name not in self._out:
+                base.copy_(p.raw)
+        self._out.add(p.name)
+        torch.add(base, v, out=p.raw)
+
+    def back(self, p: Handle) -> None:
+        """Put the parameter at theta."""
+        if p.name in self._out:
+            p.raw.copy_(self._store[p.name])
+            self._out.discard(p.name)
+
+    def add(self, p: Handle, v: Tensor) -> None:
+        """Move theta <- theta + v, and the parameter with it."""
+        if self._mastered(p):
+            p.raw.copy_(self._master(p).add_(v))
+        elif p.name in self._out:
+            torch.add(self._store[p.name], v, out=p.raw)
+        else:
+            p.raw.add_(v)
+        self._out.discard(p.name)
+
+    def advance(self, p: Handle, v: Tensor) -> None:
+        """Move theta <- theta + v; a displaced parameter stays where it stands."""
+        if self._mastered(p) or p.name in self._out:
+            (self._master(p) if self._mastered(p) else self._store[p.name]).add_(v)
+        else:
+            p.raw.add_(v)
+
+    def refresh(self, handles: Sequence[Handle]) -> None:
+        """Read again the masters of parameters that were changed from outside."""
+        if self._wide:
+            for p in handles:
+                if self._mastered(p):
+                    self._master(p)
+
+    def load(self, handles: Sequence[Handle], masters: Mapping[str, Tensor]) -> None:
+        """Take these masters; the parameters must hold their rounded values, or the next refresh drops them."""
+        for p in handles:
+            if p.name in masters and self._mastered(p):
+                self._store[p.name] = masters[p.name].to(p.param.device, p.dtype, copy=True)
+                p.master = self._store[p.name]
+                self._stamps.pop(p.name, None)
+
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(t.numel() * t.element_size() for t in self._store.values())
+
+    def _mastered(self, p: Handle) -> bool:
+        return self._wide and p.param.dtype != p.dtype
+
+    def _master(self, p: Handle) -> Tensor:
+        w = self._store.get(p.name)
+        if w is None:
+            w = self._store[p.name] = p.master = p.raw.to(p.dtype)
+        elif p.name not in self._out:
+            now = (p.param._version, p.raw.data_ptr())
+            if self._stamps.get(p.name) != now:
+                if not torch.equal(p.raw, w.to(p.param.dtype)):
+                    w.copy_(p.raw)
+                self._stamps[p.name] = now
+        return w

@@ -1,0 +1,100 @@
+"""The objective: the loss of a batch at the present weights, and what engines and methods may ask of it beyond that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+class Objective:
+    """A closure for `Estimator.step` that offers more than a plain one.
+
+    Args:
+        model: its parameters are the weights.
+        loss: `loss(forward, batch)` -> 0-dim tensor, where `forward(...)` behaves like calling the model.
+        batch: given to `loss` as it is.
+        extra: further batches of training data, for `fresh`.
+        batched: `many` runs all points in one vmapped forward; False: one after the other (bit-equal to plain calls).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Callable[..., Any], Any], Tensor],
+        batch: Any,
+        extra: Iterator[Any] | None = None,
+        batched: bool = True,
+    ) -> None:
+        self.model, self.loss, self.batch, self.extra, self.batched = model, loss, batch, extra, batched
+
+    def __call__(self) -> Tensor:
+        """The loss at the present weights, without a graph."""
+        with torch.no_grad():
+            return self.loss(self.model, self.batch)
+
+    def at(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """The loss with these weights in the place of the model's own, by name; the others as they stand."""
+        return self.loss(lambda *a, **k: functional_call(self.model, dict(weights), a, k), self.batch)
+
+    def many(self, points: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
+        """The losses at several weights (all with the same names), in one evaluation if `batched`."""
+        self._check_names(points[0])
+        with torch.no_grad():
+            if not self.batched or len(points) == 1 or not points[0]:
+                return [self.at(w) for w in points]
+            stacked = {name: torch.stack([w[name] for w in points]) for name in points[0]}
+            return list(vmap(self.at)(stacked))
+
+    def with_inputs(self, names: Sequence[str], see: Callable[[str, Tensor], None]) -> Tensor:
+        """The loss, after see(name, x) for each name that is the weight of a linear layer; x: (rows, in_features)."""
+        owner = {f"{n}.weight": m for n, m in self.model.named_modules() if isinstance(m, nn.Linear)}
+        hooks = [owner[n].register_forward_pre_hook(_seer(n, see)) for n in names if n in owner]
+        try:
+            return self()
+        finally:
+            for h in hooks:
+                h.remove()
+
+    def gradient(self, names: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and its gradient for these parameters, in their dtype, by one backward pass.
+
+        Zeros where the loss does not depend on a parameter. requires_grad and .grad of the model are left alone.
+        """
+        params = dict(self.model.named_parameters())
+        self._check_names(dict.fromkeys(names, torch.empty(0)))
+        leaves = {n: params[n].detach().requires_grad_() for n in names}
+        with torch.enable_grad():
+            loss = self.at(leaves)
+            grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True, allow_unused=True)
+        return loss.detach(), dict(zip(names, grads, strict=True))
+
+    def jvp(self, tangents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The loss and its derivative along the tangents (name -> tensor of the parameter's shape and dtype)."""
+        self._check_names(tangents)
+        params = {n: p.detach() for n, p in self.model.named_parameters() if n in tangents}
+        with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no forward-mode derivative
+            out: tuple[Tensor, Tensor] = jvp(self.at, (params,), ({n: tangents[n] for n in params},))  # type: ignore[assignment]
+        return out
+
+    def fresh(self) -> Objective:
+        """The same objective on a further batch. RuntimeError if there is no source of them."""
+        if self.extra is None:
+            raise RuntimeError("this objective has no further batches: Objective(..., extra=iterator)")
+        return Objective(self.model, self.loss, next(self.extra), self.extra, self.batched)
+
+    def _check_names(self, weights: Mapping[str, Tensor]) -> None:
+        unknown = set(weights) - {n for n, _ in self.model.named_parameters()}
+        if unknown:
+            raise KeyError(f"the model has no parameter {min(unknown)!r}: give the estimator model.named_parameters()")
+
+
+def _seer(name: str, see: Callable[[str, Tensor], None]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+        see(name, args[0].reshape(-1, args[0].shape[-1]))
+
+    return hook

@@ -1,0 +1,75 @@
+"""Engine `pair`: theta is never displaced. All points of a call are evaluated on working copies of the scope."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..zo.algebra import Direction
+from ..zo.handle import Handle
+from ..zo.nodes import Plan
+from .base import Closure, fitted
+from .flat import Flat
+from .held import Held
+
+
+class Pair(Flat):
+    """Restore is exact and free; a copy of the scope is needed for every point of a call (`most` at a time).
+
+    An objective that has `many(points)`, each point a mapping name -> weights, evaluates them together; a plain
+    closure is called once a point with the parameters' data exchanged for the copies.
+    """
+
+    name: ClassVar[str] = "pair"
+
+    def __init__(self, restore: str = "exact", precision: str = "native", most: int = 16) -> None:
+        super().__init__("exact", precision)
+        self.held: Held = Held(precision == "float32")
+        self.most = most
+
+    def losses(self, closure: Closure | None, points: Sequence[Direction]) -> list[Tensor]:
+        self.stamps.check()
+        out: list[Tensor] = []
+        if closure is None:
+            return out
+        for i in range(0, len(points), self.most):
+            with self.timers.part("perturb"):
+                copies = self._copies(points[i : i + self.most])
+            with self.timers.part("forward"):
+                many: Any = getattr(closure, "many", None)
+                out += list(many(copies)) if many is not None else self._exchanged(closure, copies)
+        if points:
+            self.stamps.take(points[-1], self.handles)  # nothing is displaced, but a fault must show on every engine
+        return out
+
+    def _copies(self, points: Sequence[Direction]) -> list[dict[str, Tensor]]:
+        """The weights at each point, of the tensors that some point displaces."""
+        copies: list[dict[str, Tensor]] = [{} for _ in points]
+        plan = Plan(*points)
+        self.sweeps += 1
+        for p in self.handles:
+            values = plan.on(p)
+            if any(v is not None for v in values):
+                for c, v in zip(copies, values, strict=True):
+                    c[p.name] = p.raw if v is None else (self.held.theta(p) + fitted(p, v)).to(p.param.dtype)
+        return copies
+
+    def _exchanged(self, closure: Closure, copies: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+        """The closure at each of the copies, shown through the parameters."""
+        out: list[Tensor] = []
+        kept: list[tuple[Handle, Tensor]] = [(p, p.raw) for p in self.handles if p.name in copies[0]]
+        try:
+            for c in copies:
+                for p, _ in kept:
+                    p.param.data = c[p.name]
+                out.append(closure())
+        finally:
+            for p, theta in kept:
+                p.param.data = theta
+        return out
+
+    def settle(self) -> None:
+        self.stamps.check()
+        self.stamps.clear()

@@ -1,0 +1,114 @@
+"""Where the seconds of a step go: forward, perturb, update. Off unless asked; no wait for the device in the step.
+
+Parts may nest: the time of an inner part is its own. On an accelerator the marks are CUDA events, read on demand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+Part: TypeAlias = Literal["forward", "perturb", "update"]
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Seconds of one step. `step_s` is from its start to its end; what is in no part is Python and bookkeeping."""
+
+    forward_s: float
+    perturb_s: float
+    update_s: float
+    step_s: float
+
+
+class Timers:
+    """Times the parts of each step while `on` is True. Times of steps are kept until `take`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.on = False
+        self._cuda = device.type == "cuda"
+        self._open: list[Part] = []
+        self._marks: list[tuple[Part | None, Any]] = []
+        self._steps: list[list[tuple[Part | None, Any]]] = []
+
+    def start_step(self) -> None:
+        """A step begins."""
+        self._marks, self._open = [], []
+        self._mark(None)
+
+    def end_step(self) -> None:
+        """A step is over."""
+        if self.on and self._marks:
+            self._mark(None)
+            self._steps.append(self._marks)
+        self._marks = []
+
+    @contextmanager
+    def part(self, name: Part) -> Iterator[None]:
+        """What runs inside belongs to this part."""
+        if not self.on:
+            yield
+            return
+        self._open.append(name)
+        self._mark(name)
+        try:
+            yield
+        finally:
+            self._open.pop()
+            self._mark(self._open[-1] if self._open else None)
+
+    def take(self) -> list[StepTimes]:
+        """The times of all steps since the last call (waits for the device)."""
+        steps, self._steps = self._steps, []
+        if steps and self._cuda:
+            steps[-1][-1][1].synchronize()
+        return [self._times(marks) for marks in steps]
+
+    @property
+    def last(self) -> StepTimes:
+        """The times of the last step (waits for the device); zeros if none was timed."""
+        if not self._steps:
+            return StepTimes(0.0, 0.0, 0.0, 0.0)
+        if self._cuda:
+            self._steps[-1][-1][1].synchronize()
+        return self._times(self._steps[-1])
+
+    @property
+    def forward_s(self) -> float:
+        """Seconds of the last step in forwards."""
+        return self.last.forward_s
+
+    @property
+    def perturb_s(self) -> float:
+        """Seconds of the last step in displacing and restoring weights."""
+        return self.last.perturb_s
+
+    @property
+    def update_s(self) -> float:
+        """Seconds of the last step in moving weights and updating state."""
+        return self.last.update_s
+
+    def _mark(self, name: Part | None) -> None:
+        if not self.on:
+            return
+        if not self._cuda:
+            self._marks.append((name, time.perf_counter()))
+            return
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        self._marks.append((name, event))
+
+    def _between(self, a: Any, b: Any) -> float:
+        return float(a.elapsed_time(b)) / 1e3 if self._cuda else float(b - a)
+
+    def _times(self, marks: list[tuple[Part | None, Any]]) -> StepTimes:
+        parts = {"forward": 0.0, "perturb": 0.0, "update": 0.0}
+        for (name, start), (_, end) in zip(marks, marks[1:], strict=False):
+            if name is not None:
+                parts[name] += self._between(start, end)
+        return StepTimes(parts["forward"], parts["perturb"], parts["update"], self._between(marks[0][1], marks[-1][1]))

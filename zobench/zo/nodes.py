@@ -1,0 +1,130 @@
+"""The nodes of lazy expressions, and plans that compute them one tensor at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+from torch import Tensor
+
+from .handle import Handle
+from .operands import Scalar
+
+Get: TypeAlias = "Callable[[Node, Handle], Tensor | None]"
+
+
+class Node:
+    """One term of a direction. Nodes are compared by identity."""
+
+    seeded: ClassVar[bool] = False  # pure noise: closes over nothing, so it may outlive a step
+
+    def value(self, p: Handle, get: Get) -> Tensor | None:
+        """The node's value on one tensor, None where it has none; `get` computes the nodes it is made of."""
+        raise NotImplementedError
+
+    def parts(self) -> Iterator[Lazy]:
+        """The expressions this node is made of."""
+        return iter(())
+
+    def walk(self) -> Iterator[Node]:
+        """The node and all below it."""
+        yield self
+        for d in self.parts():
+            yield from d.nodes()
+
+
+class Lazy:
+    """A sum of scalar x node, not computed yet."""
+
+    terms: Mapping[Node, Scalar]
+
+    def evaluate(self, p: Handle, get: Get) -> Tensor | None:
+        """The sum of the terms that have a value on `p`."""
+        raise NotImplementedError
+
+    def nodes(self) -> Iterator[Node]:
+        """All nodes the expression is made of, with repetition."""
+        for n in self.terms:
+            yield from n.walk()
+
+
+class Op(Node):
+    """A function of expressions and numbers, applied tensor by tensor."""
+
+    def __init__(self, symbol: str, fn: Callable[..., Tensor], args: tuple[Any, ...]) -> None:
+        self.symbol, self.fn, self.args = symbol, fn, args
+
+    def parts(self) -> Iterator[Lazy]:
+        return (a for a in self.args if isinstance(a, Lazy))
+
+    def value(self, p: Handle, get: Get) -> Tensor | None:
+        values: list[Any] = []
+        for a in self.args:
+            v = a.evaluate(p, get) if isinstance(a, Lazy) else a
+            if v is None and a is not None:
+                return None
+            values.append(v)
+        try:
+            return self.fn(*values)
+        except RuntimeError as e:
+            raise RuntimeError(f"while computing {self!r} for {p!r}: {e}") from e
+
+    def __repr__(self) -> str:
+        shown = [f"{a!r}" for a in self.args]
+        return (
+            f"({shown[0]} {self.symbol} {shown[1]})" if self.symbol in "+-*/@" else f"{self.symbol}({', '.join(shown)})"
+        )
+
+
+class Kept(Op):
+    """An Op whose result is stored per tensor until a seed under it changes. The store is its noise source's."""
+
+    def value(self, p: Handle, get: Get) -> Tensor | None:
+        noises: list[Any] = [n for n in self.walk() if n.seeded]
+        store = noises[0].source.kept
+        slot = (self.fn, p.name, *((n.label, n.kind) for n in noises))
+        seeds = [(n.seed, n.shape_on(p)) for n in noises]
+        if store.get(slot, (None,))[0] != seeds:
+            store[slot] = (seeds, super().value(p, get))
+        result: Tensor | None = store[slot][1]
+        return result
+
+
+class Plan:
+    """Expressions to be computed together, tensor by tensor.
+
+    A node that several of them share is computed once a tensor, and freed after its last use.
+    """
+
+    def __init__(self, *roots: Lazy) -> None:
+        self.roots = roots
+        uses: dict[Node, int] = {}
+        for r in roots:
+            _count(r, uses)
+        self._shared = {n: k for n, k in uses.items() if k > 1}
+        self._left: dict[Node, int] = {}
+        self._memo: dict[Node, Tensor | None] = {}
+
+    def on(self, p: Handle) -> list[Tensor | None]:
+        """The value of each expression on `p` (None: it has none there). They may share storage with buffers."""
+        self._left = dict(self._shared)
+        try:
+            return [r.evaluate(p, self._of) for r in self.roots]
+        finally:
+            self._memo.clear()
+
+    def _of(self, node: Node, p: Handle) -> Tensor | None:
+        if node not in self._shared:
+            return node.value(p, self._of)
+        if node not in self._memo:
+            self._memo[node] = node.value(p, self._of)
+        self._left[node] -= 1
+        return self._memo[node] if self._left[node] else self._memo.pop(node)
+
+
+def _count(d: Lazy, uses: dict[Node, int]) -> None:
+    for n in d.terms:
+        uses[n] = uses.get(n, 0) + 1
+        if uses[n] == 1:
+            for part in n.parts():
+                _count(part, uses)
