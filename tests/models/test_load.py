@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from zobench.errors import ZobenchError
 from zobench.models import folder as folder_module
 from zobench.models.embedded import load as load_embedded
-from zobench.models.load import adopt, check_device, load_model, placement
+from zobench.models.load import adopt, check_device, load_model, load_tokenizer, placement
 
 WORDS = ["<pad>", "<s>", "</s>", *"abcdefgh"]
 GIB = 2**30
@@ -145,6 +145,19 @@ def test_weights_of_half_a_model_are_refused_and_not_made_up(model_folder):
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, model_folder / "model.safetensors", metadata={"format": "pt"})
     assert "1 tensors are missing" in fault(model_folder) and "model.layers.1.mlp.up_proj.weight" in fault(model_folder)
+
+
+def test_weights_of_another_shape_are_refused(model_folder):
+    rewrite(model_folder, intermediate_size=25)
+    assert "6 tensors are missing or of another shape, such as model.layers.0.mlp.down_proj" in fault(model_folder)
+
+
+def test_the_tokenizer_alone(model_folder):
+    read, length, kind = load_tokenizer(str(model_folder))
+    assert (read("a b")["input_ids"], read.padding_side, length, kind) == ([3, 4], "left", 40, "llama")
+    rewrite(model_folder, model_type="never_heard_of")
+    with pytest.raises(ZobenchError, match="cannot load .*never_heard_of"):
+        load_tokenizer(str(model_folder))
 
 
 def test_damaged_weights_are_told(model_folder):

@@ -92,11 +92,8 @@ def load_tokenizer(spec: str, *, revision: str | None = None, offline: bool = Fa
 
     Arguments and errors as those of `load_model`.
     """
-    from transformers import AutoConfig
-
     folder = find(spec, revision=revision, offline=offline)
-    tokenizer = _read_tokenizer(folder, spec)
-    config = AutoConfig.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+    tokenizer, config = _read_tokenizer(folder, spec), _read_config(folder, spec)
     return tokenizer, _context_length(config, tokenizer, folder.name), str(config.model_type)
 
 
@@ -171,36 +168,43 @@ def _read_tokenizer(folder: ModelFolder, spec: str) -> Any:
         ) from error
 
 
+def _read_config(folder: ModelFolder, spec: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise _cannot_load(folder, spec, error) from error
+
+
 def _read_model(folder: ModelFolder, spec: str, dtype: str, place: str, free: list[int]) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     where: dict[str, Any] = {}
     if place == _SPREAD:
         where = {"device_map": "auto", "max_memory": {i: int(_USABLE * f) for i, f in enumerate(free)}}
     elif place != "cpu":
         where = {"device_map": {"": place}}
+    config = _read_config(folder, spec)
+    if getattr(config, "quantization_config", None) is not None:
+        raise ZobenchError(f"--model {spec}: its weights are quantised; zobench moves floating-point weights only")
     try:
-        config = AutoConfig.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
-        if getattr(config, "quantization_config", None) is not None:
-            raise ZobenchError(f"--model {spec}: its weights are quantised; zobench moves floating-point weights only")
         with _quiet_loading():
             model, found = AutoModelForCausalLM.from_pretrained(
                 str(folder.path),
                 config=config,
                 dtype=DTYPES[dtype],
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # refused below, in our words
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
                 **where,
             )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        if "trust_remote_code" in str(error):
-            why = "it needs code of its own, which is never run; architectures that transformers has can be loaded"
-        else:
-            why = _first_line(error)
-        raise ZobenchError(f"--model {spec}: cannot load {folder.path}: {why}") from error
-    absent = sorted(found["missing_keys"]) + sorted(str(k) for k in found["mismatched_keys"])
+        raise _cannot_load(folder, spec, error) from error
+    other_shape = [key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]]
+    absent = sorted({*found["missing_keys"], *other_shape})
     if absent:
         raise ZobenchError(
             f"--model {spec}: the weights in {folder.path} are not a whole causal language model: "
@@ -210,6 +214,14 @@ def _read_model(folder: ModelFolder, spec: str, dtype: str, place: str, free: li
     if stray:
         raise ZobenchError(f"--model {spec}: the GPUs here cannot hold all of its blocks; use --dtype float16")
     return model
+
+
+def _cannot_load(folder: ModelFolder, spec: str, error: Exception) -> ZobenchError:
+    if "trust_remote_code" in str(error):
+        why = "it needs code of its own, which is never run; architectures that transformers has can be loaded"
+    else:
+        why = _first_line(error)
+    return ZobenchError(f"--model {spec}: cannot load {folder.path}: {why}")
 
 
 @contextmanager
