@@ -17,8 +17,9 @@ class ExhaustiveSweep(Selector):
     reference: ClassVar[str] = "arXiv:2606.05516, section 3.2"
 
     steps: Count = 200
+    """Training steps for each block."""
     lr: Positive | None = None
-    """None: the first of the cell's learning rates."""
+    """Of the short runs; none: the first of the cell's learning rates."""
     by: Literal["dev_loss", "dev_metric"] = "dev_loss"
     """What decides; equal blocks are told apart by the other one, then the lower index wins."""
     blocks: tuple[Natural, ...] = ()

@@ -30,6 +30,7 @@ class FirstOutlier(Selector):
     reference: ClassVar[str] = "arXiv:2606.05516, section 3.3"
 
     rule: Rule = "plateau"
+    """What counts as abnormal: near the top of all blocks, far above the block before, or far above the median."""
     fraction: Fraction = FRACTION
     """Of rule plateau: the least share of the largest max of any block."""
     ratio: Positive | None = None
@@ -37,7 +38,9 @@ class FirstOutlier(Selector):
     jump: Positive = JUMP
     """Of rule jump: the least factor over the max of the block before."""
     batches: Count = 4
+    """Training batches to look at, one forward pass each."""
     batch_size: Count = 8
+    """Training examples in each."""
 
     def select(self, context: SelectionContext) -> Scope:
         """That block. ZobenchError, with the numbers nearest to an outlier, where there is none."""
