@@ -167,8 +167,8 @@ def _check_revision(task: Task, pool: Any) -> None:
     other = [url for url in urls if "@" in url and f"@{task.source.revision}" not in url]
     if other:
         raise ZobenchError(
-            f"task {task.name}: the cache holds another revision of {task.source.id} ({other[0]}); "
-            f"fetch {task.source.revision} once with a connection"
+            f"task {task.name}: the newest copy of {task.source.id} in the cache is another revision ({other[0]}); "
+            f"load it once with a connection, which gets {task.source.revision}"
         )
 
 
