@@ -1,9 +1,11 @@
-"""Distributions with plugins, made on the fly: real entry-point metadata on sys.path, without pip."""
+"""Distributions with plugins: real entry-point metadata in a folder for sys.path or PYTHONPATH, without pip."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -31,3 +33,20 @@ def installer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         return path
 
     return install
+
+
+def install_example(folder: Path) -> Path:
+    """Build the wheel of tests/example_plugin and unpack it into `folder`, as an installer does. No network."""
+    from hatchling.build import build_wheel
+
+    before = os.getcwd()
+    wheels = folder / "wheels"
+    wheels.mkdir(parents=True)
+    try:
+        os.chdir(Path(__file__).parent / "example_plugin")
+        wheel = wheels / build_wheel(str(wheels))
+    finally:
+        os.chdir(before)
+    target = folder / "site"
+    zipfile.ZipFile(wheel).extractall(target)
+    return target

@@ -131,7 +131,16 @@ def _union(value: object, args: tuple[Any, ...], label: str) -> Any:
 def _plain(value: object, to: Any, label: str) -> Any:
     fault = ZobenchError(f"{label}={value}: not {describe(to)}")
     if to is bool:
-        words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+        words = {
+            "true": True,
+            "1": True,
+            "yes": True,
+            "on": True,
+            "false": False,
+            "0": False,
+            "no": False,
+            "off": False,
+        }
         if isinstance(value, bool):
             return value
         if str(value).lower() in words:
@@ -165,5 +174,5 @@ def describe(to: Any) -> str:
     if origin is Literal:
         return "one of " + "|".join(map(str, args))
     if origin is tuple:
-        return f"comma-separated {describe(args[0])}s"
+        return f"comma-separated, each {describe(args[0])}"
     return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(to, str(to))

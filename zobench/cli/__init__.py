@@ -106,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ZobenchError as e:
         return _fail(str(e))
     except _ClickException as e:
+        if e.format_message().startswith("Usage:"):  # a group without a subcommand: its message is its help
+            print(e.format_message(), file=sys.stderr)
+            return 2
         context = getattr(e, "ctx", None)
         path = context.command_path if context else "zobench"
         return _fail(f"{e.format_message().rstrip('.')} (see: {path} --help)")

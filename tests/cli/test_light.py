@@ -1,0 +1,45 @@
+"""What answers without a model must be quick: no torch, no transformers, under a second."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+from zobench.cli import COMMANDS
+
+HEAVY = ("torch", "transformers", "datasets", "evaluate", "scipy", "matplotlib", "peft", "ray")
+PROGRAM = """
+import contextlib, io, json, sys
+from zobench.cli import main
+found = {}
+for line in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        status = main(line.split())
+    heavy = [name for name in HEAVY if name in sys.modules]
+    found[line] = [status, len(out.getvalue()), heavy]
+print(json.dumps(found))
+"""
+
+
+def test_commands_that_need_no_model_import_nothing_heavy(tmp_path):
+    lines = ["--help", "--version", *(f"{name} --help" for name in COMMANDS)]
+    lines += ["analyze activations --help", "ls", "ls estimators --json", "plugins", "show task sst2"]
+    lines += [f"new task mine --directory {tmp_path}"]
+    program = PROGRAM.replace("HEAVY", repr(HEAVY))
+    done = subprocess.run([sys.executable, "-c", program, *lines], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert {line: (status, heavy) for line, (status, _, heavy) in found.items()} == {line: (0, []) for line in lines}
+    assert all(size > 10 for _, size, _ in found.values())
+    assert done.stderr == ""
+
+
+def test_help_answers_in_under_a_second():
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "zobench", "--help"], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - start)
+        assert "zobench [OPTIONS] COMMAND" in done.stdout
+    assert min(times) < 1.0, times

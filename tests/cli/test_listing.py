@@ -1,0 +1,195 @@
+"""`zobench ls` and `zobench show`: built-ins, a broken plugin, a clash, and descriptions without an import."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from plugin_kit import Install, installer
+
+from zobench.cli import main
+from zobench.cli.peek import setting_notes, summarise
+from zobench.plugins import load_plugins
+from zobench.settings import settings_of
+
+LOCAL = '''
+"""Mine."""
+from typing import ClassVar, Literal
+from zobench import Natural, Selector, hookimpl
+
+class Base(Selector):
+    start: Natural = 0
+
+class Mine(Base):
+    """The first line.
+
+    The rest.
+    """
+
+    reference: ClassVar[str] = "A paper"
+    mode: Literal["a", "b"] = "a"
+    """Which of
+    the two."""
+    index: tuple[int, ...] = (1, 2)
+    limit: float | None = None
+    _private: int = 3
+
+def load(*, dtype, device):
+    """A model."""
+
+@hookimpl
+def zobench_selectors():
+    return {"mine": Mine}
+
+@hookimpl
+def zobench_models():
+    return {"tiny": load}
+'''
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    return installer(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("ZOBENCH_PLUGINS", "")
+    path = tmp_path / "mine.py"
+    path.write_text(LOCAL)
+    return str(path)
+
+
+def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, object]]:
+    assert main(["ls", *arguments, "--json"]) == 0
+    return {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+
+
+def test_ls_has_every_builtin_described(capsys, monkeypatch):
+    monkeypatch.setenv("ZOBENCH_PLUGINS", "")
+    rows = listed(capsys)
+    assert {"mezo", "first_outlier", "sst2", "local"} <= set(rows)
+    assert all(
+        row["description"] and row["error"] is None and row["distribution"] == "zobench" for row in rows.values()
+    )
+    assert rows["mezo"]["kind"] == "estimator" and rows["sst2"]["settings"] is None
+
+
+def test_ls_prints_a_table_a_kind(capsys, local):
+    assert main(["ls", "--plugin", local]) == 0
+    out = capsys.readouterr().out
+    assert [word for word in out.split() if word.isupper() and word.endswith("S")].count("SETTINGS") == 2
+    assert "\nmine" in out and "The first line." in out and "The rest" not in out
+    assert all(line == line.rstrip() for line in out.splitlines())
+    assert main(["ls", "models"]) == 0
+    assert capsys.readouterr().out.startswith("NAME")
+
+
+def test_ls_of_one_kind_of_a_local_file(capsys, local):
+    rows = listed(capsys, "selectors", "--plugin", local)
+    assert rows["mine"] | {"version": "?"} == {
+        "kind": "selector",
+        "name": "mine",
+        "description": "The first line.",
+        "settings": 4,
+        "error": None,
+        "plugin": "mine",
+        "distribution": local,
+        "version": "?",
+    }
+    assert "mezo" not in rows
+    assert listed(capsys, "models", "--plugin", local)["tiny"]["description"] == "A model."
+
+
+def test_what_the_source_says_is_what_the_class_says():
+    plugins = load_plugins(only="")
+    for kind in ("estimators", "selectors"):
+        for name in plugins.names(kind):
+            summary = summarise(plugins.offer(kind, name))
+            cls = plugins.get(kind, name)
+            assert isinstance(cls, type)
+            assert summary.settings == len(settings_of(cls)), name
+            assert cls.__doc__ and cls.__doc__.startswith(summary.text) and summary.text, name
+            assert set(setting_notes(cls)) <= set(settings_of(cls)), name
+
+
+def test_ls_marks_a_clash_and_a_name_that_leads_nowhere(install, capsys, monkeypatch):
+    source = """
+        from zobench import Selector, hookimpl
+        class First(Selector):
+            "First."
+        @hookimpl
+        def zobench_selectors():
+            return {"layer": First, "lost": "not_a_module_xyz:X", "gone": "other_module:X"}
+    """
+    install("other", source)
+    monkeypatch.setenv("ZOBENCH_PLUGINS", "other")
+    assert main(["ls", "selectors"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\nlayer ") == 2
+    assert (
+        "First. [clashes with plugin 'selectors' (zobench" in out and "[clashes with plugin 'other' (other 1.0)]" in out
+    )
+    assert "'not_a_module_xyz:X' cannot be found: LookupError: no source of module not_a_module_xyz" in out
+    assert "'other_module:X' cannot be found: LookupError: no class or function X in other_module" in out
+
+
+def test_plugins_shows_why_one_did_not_load_and_ls_warns(install, capsys, monkeypatch):
+    install("broken", "import not_a_module_xyz")
+    monkeypatch.setenv("ZOBENCH_PLUGINS", "broken")
+    assert main(["plugins"]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and "ModuleNotFoundError: No module named 'not_a_module_xyz' (broken_module.py:1)" in out
+    assert main(["ls", "selectors"]) == 0
+    out, err = capsys.readouterr()
+    assert "first_outlier" in out and err.count("\n") == 1 and "plugin 'broken' (broken 1.0) could not be loaded" in err
+
+
+def test_show_a_selector(capsys, local):
+    assert main(["show", "selector", "mine", "--plugin", local]) == 0
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: " ".join(line.split()) for line in out.splitlines() if line}
+    assert rows["reference"] == "reference A paper"
+    assert rows["source"] == f"source {local}"
+    assert "The rest." in out
+    assert rows["start"] == "start a whole number at least 0 0 --set mine.start=..."
+    assert rows["mode"] == "mode one of a|b a --set mine.mode=... Which of the two."
+    assert rows["index"] == "index comma-separated, each a whole number 1,2 --set mine.index=..."
+    assert rows["limit"] == "limit a number or none none --set mine.limit=..."
+    assert "_private" not in out
+
+
+def test_show_what_has_no_settings(capsys, local):
+    assert main(["show", "model", "tiny", "--plugin", local]) == 0
+    assert "A model." in capsys.readouterr().out
+    assert main(["show", "selector", "all"]) == 0
+    assert capsys.readouterr().out.endswith("no settings\n")
+
+
+def test_show_an_estimator(capsys):
+    assert main(["show", "estimator", "mezo"]) == 0
+    out = capsys.readouterr().out
+    assert "arXiv:2305.17333" in out and "zobench_plugins/estimators/mezo.py" in out
+    assert "--set mezo.eps=..." in out and "a number above 0" in out
+
+
+def test_show_a_task_with_and_without_an_example(capsys, tmp_path):
+    assert main(["show", "task", "sst2"]) == 0
+    out = capsys.readouterr().out
+    for part in (
+        "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
+        "'terrible', 'great'",
+        "accuracy",
+        "version",
+        "nyu-mll/glue",
+    ):
+        assert part in out
+    assert "example 0" not in out and "--data-dir DIR shows an example" in out
+    folder = tmp_path / "sst2"
+    folder.mkdir()
+    for split in ("train", "validation"):
+        (folder / f"{split}.jsonl").write_text(json.dumps({"sentence": "dull . ", "label": 0, "idx": 1}) + "\n")
+    assert main(["show", "task", "sst2", "--data-dir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "| dull . It was" in out and "option 0: ' terrible'  <- right" in out and "tokens" not in out
