@@ -7,9 +7,9 @@ import sys
 from dataclasses import replace
 
 import pytest
+import zobench_tasks
 from task_kit import FILES, golden, task
 
-import zobench_tasks
 from zobench.errors import ZobenchError
 from zobench.tasks.task import HubSource, Task, task_files
 from zobench.tasks.template import drop_end, ensure_end, lower_first_word, upper_first
@@ -35,7 +35,8 @@ def test_a_task_file(name):
 
 def test_loading_and_rendering_needs_no_torch():
     code = (
-        "import sys; from zobench.tasks.task import Task, task_files; import zobench.tasks.source, zobench.tasks.sampling\n"
+        "import sys; from zobench.tasks.task import Task, task_files\n"
+        "import zobench.tasks.source, zobench.tasks.sampling\n"
         "import zobench.tasks.render, zobench.tasks.rules, zobench.tasks.metrics\n"
         "t = Task.load(task_files('zobench_tasks')['sst2']); t.render({'sentence': 'x', 'label': 0})\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'evaluate', 'scipy'} & set(sys.modules)))"

@@ -138,6 +138,13 @@ class PreparedTask:
         return len(self._scored["test"])
 
     @property
+    def forwards_per_item(self) -> float:
+        """Forward passes that scoring a test item takes: its rows, or at most the tokens it may generate."""
+        if self.task.kind == "generation":
+            return float(self.rules.max_new_tokens)
+        return sum(len(e.rows) for e, _ in self._scored["test"]) / self.test_size
+
+    @property
     def unstable_rows(self) -> int:
         """Training rows whose prompt's ids do not begin the text's ids: their option window is a token off."""
         return sum(not row.stable for e in self._train for row in e.rows)
