@@ -81,4 +81,4 @@ def failure_table(section: Section) -> str:
         for r in row.records
         if r["status"] != "ok"
     ]
-    return text.table(["method", "selector", "task", "seed", "status", "what happened"], rows, left=6) if rows else ""
+    return text.table(["method", "selector", "task", "seed", "status", "what happened"], rows, left=6)

@@ -45,10 +45,11 @@ def layer_table(section: Section) -> str:
     def moved(entry: Entry) -> str:
         return distinct([text.layers(s["layers"]) for r in entry.done.values() if (s := r["scope"]) is not None])
 
-    rows = trained(section)
-    varying = [row for row in rows if len({moved(row.entry(t)) for t in section.tasks if row.entry(t).done}) > 1]
-    varying += [row for row in rows if row not in varying and any(" or " in moved(e) for e in row.entries.values())]
-    return by_task(section, moved, [row for row in rows if row in varying]) if varying else ""
+    def differs(row: Row) -> bool:
+        shown = {moved(row.entry(task)) for task in section.tasks if row.entry(task).done}
+        return len(shown) > 1 or any(" or " in one for one in shown)
+
+    return by_task(section, moved, [row for row in trained(section) if differs(row)])
 
 
 def forwards_table(section: Section) -> str:

@@ -82,33 +82,30 @@ def _section(section: Section, columns: Mapping[str, Callable[[list[Record]], st
     verdicts = {task: compare.of_task(section, task) for task in section.tasks}
     overall = compare.of_average(section)
     further, faults = notes.plugin_columns(columns)
-    cost = costs.cost_table(section, further)
     shared, settings = choices.settings_table(section)
-    warned = [*notes.warnings(section), *faults]
-    failed = choices.failure_table(section)
-    speeds, layers = costs.speed_table(section), costs.layer_table(section)
+    # Before the warnings: `faults` fills as the plugins' columns are called.
+    cost = costs.cost_table(section, further)
     return [
         *_head(section),
         _score_caption(section),
         tables.score_table(section, verdicts, overall),
         *_listed("Best by column", [*notes.ties(section, verdicts, overall)], RULE),
-        *_listed("Warnings", warned),
-        *([f"### Failed cells\n\n{failed}"] if failed else []),
-        UNCERTAINTY,
-        tables.error_table(section),
-        GAIN,
-        tables.gain_table(section),
-        _cost_caption(section),
-        cost,
-        *([SPEED, speeds] if speeds else []),
-        *([LAYERS, layers] if layers else []),
-        FORWARDS,
-        costs.forwards_table(section),
-        RATES,
-        choices.rate_table(section),
-        f"### Settings\n\nOf all rows: {shared}.",
-        settings,
+        *_listed("Warnings", [*notes.warnings(section), *faults]),
+        *_part("### Failed cells", choices.failure_table(section)),
+        *_part(UNCERTAINTY, tables.error_table(section)),
+        *_part(GAIN, tables.gain_table(section)),
+        *_part(_cost_caption(section), cost),
+        *_part(SPEED, costs.speed_table(section)),
+        *_part(LAYERS, costs.layer_table(section)),
+        *_part(FORWARDS, costs.forwards_table(section)),
+        *_part(RATES, choices.rate_table(section)),
+        *_part(f"### Settings\n\nOf all rows: {shared}.", settings),
     ]
+
+
+def _part(caption: str, table: str) -> list[str]:
+    """A table under its caption; neither where the table has no rows."""
+    return [caption, table] if table else []
 
 
 def _head(section: Section) -> list[str]:

@@ -101,7 +101,9 @@ def escape(text: str) -> str:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
-    """A Markdown table; the first `left` columns are aligned left, the others right."""
+    """A Markdown table, the first `left` columns aligned left, the others right; empty where there are no rows."""
+    if not rows:
+        return ""
     cells = [[escape(cell) for cell in row] for row in rows]
     aligned = ["left" if i < left else "right" for i in range(len(headers))]
     return tabulate(cells, [escape(h) for h in headers], tablefmt="pipe", disable_numparse=True, colalign=aligned)
