@@ -247,8 +247,7 @@ def test_columns_of_plugins_see_a_rows_records_and_cannot_break_a_board():
 
 def test_unreadable_records_are_on_the_board():
     line = "cells/x.json: an empty file; delete it"
-    assert f"- {line}
-" in render([record()], problems=[line])
+    assert f"- {line}\n" in render([record()], problems=[line])
 
 
 # ---- the paper's numbers
