@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .selector import ProbeResult, SelectionContext, Selector
     from .settings import Count, Fraction, Natural, NonNegative, Positive, Range
     from .tasks.task import Task
-    from .zo.algebra import Algebra, Buffer, Direction
+    from .zo.algebra import Algebra, Direction
+    from .zo.buffer import Buffer
     from .zo.estimator import Estimator
     from .zo.handle import Handle, matrices, vectors
     from .zo.losses import Losses
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Algebra": "zo.algebra",
     "BlockActivation": "models.activations",
-    "Buffer": "zo.algebra",
+    "Buffer": "zo.buffer",
     "Count": "settings",
     "Direction": "zo.algebra",
     "Estimator": "zo.estimator",

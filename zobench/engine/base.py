@@ -8,7 +8,8 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from ..zo.algebra import Buffer, Direction
+from ..zo.algebra import Direction
+from ..zo.buffer import Buffer
 from ..zo.handle import Handle
 from ..zo.shapes import fits
 from .timers import Timers
@@ -57,6 +58,10 @@ class Engine:
     def settle(self) -> None:
         """From here on the parameters hold theta."""
         raise NotImplementedError
+
+    def abandon(self) -> None:
+        """A step failed: put the parameters at theta whatever else is wrong."""
+        self.settle()
 
     def end_step(self) -> None:
         """A step is over; an engine that defers may leave the parameters displaced."""

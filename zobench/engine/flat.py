@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..zo.algebra import ZERO, Buffer, Direction
+from ..zo.algebra import ZERO, Direction
+from ..zo.buffer import Buffer
 from ..zo.handle import Handle
 from ..zo.nodes import Plan
 from .base import Closure, Engine, Group, decay, fitted
@@ -76,7 +77,7 @@ class Flat(Engine):
 
         def undo(p: Handle, values: list[Tensor | None]) -> None:
             if values[0] is not None:
-                held.advance(p, -fitted(p, values[0]))
+                held.advance(p, fitted(p, -values[0]))
 
         try:
             self.sweep(lambda group: (pending, point), act, undo)
@@ -89,6 +90,10 @@ class Flat(Engine):
     def settle(self) -> None:
         with self.timers.part("perturb"):
             self.look(ZERO)
+
+    def abandon(self) -> None:
+        self.stamps.clear()
+        self.settle()
 
     def before_write(self, buffer: Buffer) -> None:
         self.stamps.drop(buffer)
@@ -122,9 +127,11 @@ class Flat(Engine):
 
         def undo(p: Handle, values: list[Tensor | None]) -> None:
             if values[0] is not None:
-                p.raw.sub_(fitted(p, values[0])) if held is None else held.add(p, -fitted(p, values[0]))
+                p.raw.add_(fitted(p, -values[0])) if held is None else held.take_back(p, fitted(p, -values[0]))
 
         self.sweep(lambda group: (delta(group).plus(base),), act, undo)
+        if held is not None:
+            held.rest()
         self.at = self.pending = ZERO
         self.stamps.clear()
 
@@ -162,4 +169,4 @@ def _add(p: Handle, values: list[Tensor | None]) -> None:
 
 def _take_back(p: Handle, values: list[Tensor | None]) -> None:
     if values[0] is not None:
-        p.raw.sub_(fitted(p, values[0]))
+        p.raw.add_(fitted(p, -values[0]))

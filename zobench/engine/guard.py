@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..zo.algebra import Buffer, Direction
+from ..zo.algebra import Direction
+from ..zo.buffer import Buffer
 from ..zo.handle import Handle
 
 

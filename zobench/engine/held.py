@@ -38,9 +38,7 @@ class Held:
         if self._mastered(p):
             base = self._master(p)
         else:
-            if p.name not in self._store or self._store[p.name].shape != p.shape:
-                self._store[p.name] = torch.empty_like(p.raw)
-            base = self._store[p.name]
+            base = self._copy(p)
             if p.name not in self._out:
                 base.copy_(p.raw)
         self._out.add(p.name)
@@ -53,14 +51,24 @@ class Held:
             self._out.discard(p.name)
 
     def add(self, p: Handle, v: Tensor) -> None:
-        """Move theta <- theta + v, and the parameter with it."""
+        """Move theta <- theta + v, and the parameter with it. When the sweep is over, call `rest`."""
         if self._mastered(p):
             p.raw.copy_(self._master(p).add_(v))
         elif p.name in self._out:
             torch.add(self._store[p.name], v, out=p.raw)
         else:
             p.raw.add_(v)
-        self._out.discard(p.name)
+
+    def take_back(self, p: Handle, v: Tensor) -> None:
+        """Undo an `add` of -v before `rest`: exact where theta is still held, else by arithmetic."""
+        if p.name in self._out and not self._mastered(p):
+            p.raw.copy_(self._store[p.name])
+        else:
+            self.add(p, v)
+
+    def rest(self) -> None:
+        """Every parameter is theta."""
+        self._out.clear()
 
     def advance(self, p: Handle, v: Tensor) -> None:
         """Move theta <- theta + v; a displaced parameter stays where it stands."""
@@ -87,6 +95,12 @@ class Held:
     def nbytes(self) -> int:
         """Bytes held."""
         return sum(t.numel() * t.element_size() for t in self._store.values())
+
+    def _copy(self, p: Handle) -> Tensor:
+        c = self._store.get(p.name)
+        if c is None or c.shape != p.shape or c.dtype != p.param.dtype or c.device != p.param.device:
+            c = self._store[p.name] = torch.empty_like(p.raw)
+        return c
 
     def _mastered(self, p: Handle) -> bool:
         return self._wide and p.param.dtype != p.dtype

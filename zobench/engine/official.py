@@ -47,17 +47,17 @@ class Official(Flat):
         change = point.plus(self.at, -1.0)
         if change.terms:
             if not self.at.terms:
-                self._unit = abs(float(next(iter(point.terms.values()))))
+                self._unit = abs(float(next(iter(point.terms.values())))) or 1.0
 
             def act(p: Handle, values: list[Tensor | None]) -> None:
                 v = self._drawn(change, p, self._unit)
                 if v is not None:
-                    p.param.data = p.raw + fitted(p, v)
+                    p.param.data = (p.raw + fitted(p, v)).to(p.param.dtype)
 
             def undo(p: Handle, values: list[Tensor | None]) -> None:
                 v = self._drawn(change, p, self._unit)
                 if v is not None:
-                    p.param.data = p.raw - fitted(p, v)
+                    p.param.data = (p.raw + fitted(p, -v)).to(p.param.dtype)
 
             self.sweep(lambda group: (), act, undo)
         self.at = point

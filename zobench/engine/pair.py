@@ -73,3 +73,4 @@ class Pair(Flat):
     def settle(self) -> None:
         self.stamps.check()
         self.stamps.clear()
+        self.held.refresh(self.handles)

@@ -35,6 +35,7 @@ class Timers:
         self._open: list[Part] = []
         self._marks: list[tuple[Part | None, Any]] = []
         self._steps: list[list[tuple[Part | None, Any]]] = []
+        self._last: list[tuple[Part | None, Any]] = []
 
     def start_step(self) -> None:
         """A step begins."""
@@ -45,6 +46,7 @@ class Timers:
         """A step is over."""
         if self.on and self._marks:
             self._mark(None)
+            self._last = self._marks
             self._steps.append(self._marks)
         self._marks = []
 
@@ -72,11 +74,11 @@ class Timers:
     @property
     def last(self) -> StepTimes:
         """The times of the last step (waits for the device); zeros if none was timed."""
-        if not self._steps:
+        if not self._last:
             return StepTimes(0.0, 0.0, 0.0, 0.0)
         if self._cuda:
-            self._steps[-1][-1][1].synchronize()
-        return self._times(self._steps[-1])
+            self._last[-1][1].synchronize()
+        return self._times(self._last)
 
     @property
     def forward_s(self) -> float:

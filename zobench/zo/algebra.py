@@ -1,16 +1,15 @@
 """The algebra of lazy directions: what an estimator writes down. Nothing is computed until an engine asks.
 
-A `Direction` is a sum of scalar x node. Nodes are seeded noise (`zobench.zo.noise`), buffers, and operators on them:
-`+ - * / @ .T sqrt square abs sign clamp map`. There are no reductions and no comparisons: for those, loop over
+A `Direction` is a sum of scalar x node. Nodes are seeded noise (zo/noise.py), buffers (zo/buffer.py) and operators
+on them: `+ - * / @ .T sqrt square abs sign clamp map`. There are no reductions and no comparisons: for those, loop over
 `estimator.each(direction)`.
 """
 
 from __future__ import annotations
 
 import operator
-import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +17,7 @@ from torch import Tensor
 from .handle import Handle
 from .nodes import Get, Kept, Lazy, Node, Op, Plan
 from .operands import Scalar, added, clamped, frozen, name_of, refuse, scalar, times
-from .shapes import Entry, Mismatch, Rule, Shapes, fits
-
-if TYPE_CHECKING:
-    from .estimator import Estimator
+from .shapes import Mismatch, Rule, Shapes, fits
 
 
 class Algebra:
@@ -78,7 +74,7 @@ class Algebra:
         return self.__add__(-scalar(other, "subtract from", self))
 
     def __rsub__(self, other: Any) -> Direction:
-        return -self + other
+        return (-self).__add__(other)
 
     def __matmul__(self, other: Any) -> Direction:
         if not isinstance(other, Algebra):
@@ -187,9 +183,12 @@ class Direction(Algebra, Lazy):
         """The value on one tensor, float32 or wider; None where the direction has none. Not to be changed in place."""
         return Plan(self).on(p)[0]
 
-    def bare(self) -> bool:
-        """True if the value is a node's own, perhaps the storage of a buffer."""
-        return len(self.terms) == 1 and all(not isinstance(c, Tensor) and c == 1 for c in self.terms.values())
+    def owned(self, p: Handle, value: Tensor) -> Tensor:
+        """`value`, computed by this direction, or a copy if it shares memory with a buffer or a kept result."""
+        memory = value.untyped_storage().data_ptr()
+        held = (n.storage(p) for n in self.nodes())
+        shared = any(t is not None and t.untyped_storage().data_ptr() == memory for t in held)
+        return value.clone(memory_format=torch.contiguous_format) if shared else value
 
     def evaluate(self, p: Handle, get: Get) -> Tensor | None:
         out: Tensor | None = None
@@ -230,122 +229,6 @@ def _term(n: Node, c: Scalar) -> str:
 
 
 ZERO = Direction({}, None)
-
-
-class Buffer(Node, Algebra):
-    """State per tensor, float32 or wider, an operand of the algebra; allocated on first use, saved in state_dict.
-
-    `buffer[p]` is its tensor, which may be changed in place in a loop over handles; `assign` sets it everywhere. An
-    expression sees a buffer as it is when the expression is computed. Made by `Estimator.buffer`, `compute`, `freeze`.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        owner: Estimator,
-        init: float | Callable[[Handle], Tensor] = 0.0,
-        shape: Callable[[Handle], Sequence[int]] | None = None,
-        on: Callable[[Handle], bool] | None = None,
-        values: dict[str, Tensor] | None = None,
-    ) -> None:
-        self.name, self._owner = name, weakref.ref(owner)  # weak: no cycle may keep tensors alive
-        self.init, self.shape_of, self.where = init, shape, None if on is None else frozen(on)
-        self.store: dict[str, Tensor] = {} if values is None else values
-        self.partial = values is not None  # of this step only: defined where it has a value
-        self._shapes: Shapes | None = None
-
-    def lin(self) -> Direction:
-        return Direction({self: 1.0}, self.shapes())
-
-    def __contains__(self, p: Handle) -> bool:
-        return p.name in self.store
-
-    def __getitem__(self, p: Handle) -> Tensor:
-        """The buffer's tensor for `p`, allocated if it was not. KeyError for one of a step that has none for `p`."""
-        if p.name not in self.store:
-            if self.partial:
-                raise KeyError(f"{self.name!r} has no value for {p.name}")
-            if callable(self.init):
-                self[p] = self.init(p)
-            else:
-                shape = tuple(p.shape if self.shape_of is None else self.shape_of(p))
-                self[p] = torch.full(shape, float(self.init), dtype=p.dtype, device=p.param.device)
-        return self.store[p.name]
-
-    def __setitem__(self, p: Handle, value: Tensor) -> None:
-        old = self.store.get(p.name)
-        self.store[p.name] = value
-        if old is None or old.shape != value.shape:
-            self._shapes = None
-
-    def value(self, p: Handle, get: Get) -> Tensor | None:
-        if self.partial:
-            return self.store.get(p.name)
-        return None if self.where is not None and not self.where(p) else self[p]
-
-    def allocate(self, handles: Sequence[Handle]) -> None:
-        """Make the tensors of these handles now: an init function may read the weights, so not within a sweep."""
-        if not self.partial and callable(self.init):
-            for p in handles:
-                if self.where is None or self.where(p):
-                    self[p]
-
-    def shapes(self) -> Shapes:
-        """Its shapes on the tensors of the present step."""
-        space = self._alive().space
-        if self._shapes is None or self._shapes.space is not space:
-            self._shapes = space.make({p.name: self._entry(p) for p in self._alive().active})
-        return self._shapes
-
-    def _entry(self, p: Handle) -> Entry:
-        if p.name in self.store:
-            return tuple(self.store[p.name].shape)
-        if self.partial or (self.where is not None and not self.where(p)):
-            return None
-        if self.shape_of is not None:
-            return tuple(self.shape_of(p))
-        return "?" if callable(self.init) else tuple(p.shape)
-
-    def assign(self, expression: Algebra) -> None:
-        """Set self <- expression on every tensor of the active scope where it has a value.
-
-        ValueError if a shape does not broadcast to the buffer's.
-        """
-        owner, d = self._alive(), expression.lin()
-        owner._before_assign(self, d)
-        self.allocate(owner.active)
-        for p in owner.active:
-            shape = d.shapes.of.get(p.name) if d.shapes is not None else None
-            target = self._entry(p)
-            if isinstance(target, tuple) and not fits(shape, target):
-                raise ValueError(
-                    f"cannot assign {d!r} to {self.name!r}: on {p.name} it has shape {shape}, not {target}"
-                )
-        plan, copy = Plan(d), d.bare()
-        for p in owner.active:
-            v = plan.on(p)[0]
-            if v is not None:
-                old = self.store.get(p.name)
-                if old is not None:
-                    v = v.expand(old.shape)
-                self[p] = v.clone() if copy or not v.is_contiguous() else v.to(p.dtype)
-
-    def load(self, values: dict[str, Tensor]) -> None:
-        """Hold these tensors, by the names of their handles, instead."""
-        self.store, self._shapes = values, None
-
-    def nbytes(self) -> int:
-        """Bytes allocated."""
-        return sum(t.numel() * t.element_size() for t in self.store.values())
-
-    def _alive(self) -> Estimator:
-        owner = self._owner()
-        if owner is None:
-            raise RuntimeError(f"the estimator that buffer {self.name!r} belongs to is gone")
-        return owner
-
-    def __repr__(self) -> str:
-        return self.name
 
 
 def operate(rule: Rule, symbol: str, fn: Callable[..., Tensor], *args: Any) -> Direction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -13,33 +13,22 @@ from torch import Tensor
 from ..engine import build as build_engine
 from ..engine.base import Engine
 from ..engine.timers import Timers
-from ..errors import ZobenchError, unknown
+from ..errors import ZobenchError
 from ..settings import resolve
-from .algebra import Algebra, Buffer, Direction, check_displaces
+from . import saving
+from .buffer import Buffer
 from .handle import Handle
 from .log import StepLog
 from .losses import Losses
-from .nodes import Plan
-from .noise import KINDS, Noise, build_source, mix
+from .noise import build_source
 from .scope import Scope
 from .shapes import Space
+from .vocabulary import Diverged, Vocabulary
 
-Where = Callable[[Handle], bool]
-ShapeOf = Callable[[Handle], tuple[int, ...]]
-
-
-class Diverged(ArithmeticError):
-    """A loss was not finite. Raised from `step` before anything moved; the weights are theta of before the step."""
-
-    def __init__(self, step: int, loss: float) -> None:
-        super().__init__(f"the loss of step {step} is {loss}")
-        self.step, self.loss = step, loss
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Diverged, (self.step, self.loss)
+__all__ = ["Diverged", "Estimator"]
 
 
-class Estimator(torch.optim.Optimizer):
+class Estimator(Vocabulary, torch.optim.Optimizer):
     """Base of all estimators: annotate settings, write `iterate` as the paper's box has it, declare state in `setup`.
 
         class MeZO(Estimator):
@@ -73,6 +62,24 @@ class Estimator(torch.optim.Optimizer):
     trains: ClassVar[bool] = True
     parameterisation: ClassVar[str] = "full"
 
+    # facts for the card and for zobench.testing.check_estimator
+    reference: ClassVar[str] = ""  # paper and algorithm
+    verified: ClassVar[bool] = True  # False: a detail is a guess, as the class's description says
+    forwards_per_step: ClassVar[int | None] = None  # at the default settings; None: it varies
+    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)  # what the paper tunes over
+    state_per_parameter: ClassVar[float] = 0.0  # numbers kept for each parameter between steps
+    neutral: ClassVar[Mapping[str, Any] | None] = None  # settings with which the method is MeZO
+    exercise: ClassVar[Mapping[str, Any]] = {}  # settings that bring its rare events into a few steps
+    moves_along_looks: ClassVar[bool] = True  # False: it moves through state or signs
+    reference: ClassVar[str] = ""
+    forwards_per_step: ClassVar[int | None] = None
+    state_per_parameter: ClassVar[float] = 0.0
+    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
+    small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
+    verified: ClassVar[bool] = True
+    neutral: ClassVar[dict[str, object] | None] = None
+    exercise: ClassVar[dict[str, object]] = {}
+
     def __init__(
         self,
         params: Scope | Iterable[Any],
@@ -92,9 +99,7 @@ class Estimator(torch.optim.Optimizer):
         if lr < 0 or weight_decay < 0:
             raise ZobenchError(f"lr={lr}, weight_decay={weight_decay}: neither may be negative")
         given = params if isinstance(params, Scope) else None
-        super().__init__(
-            params.named if isinstance(params, Scope) else params, {"lr": lr, "weight_decay": weight_decay}
-        )
+        super().__init__(given.named if given is not None else params, {"lr": lr, "weight_decay": weight_decay})  # type: ignore[arg-type]
         self._all_move = given is not None
         self.handles = self._make_handles()
         self.scope = given or Scope((p.name, p.param) for p in self.handles)
@@ -105,11 +110,11 @@ class Estimator(torch.optim.Optimizer):
         self.t = 0
         self.forwards: Counter[str] = Counter()
         self.log: list[StepLog] = []
-        self._unchecked: list[Tensor] = []
-        self._buffers: dict[str, Buffer] = {}
-        self._unclaimed: dict[str, dict[str, Tensor]] = {}  # loaded state of buffers not declared yet
+        self.unchecked: list[Tensor] = []
+        self.buffers: dict[str, Buffer] = {}
+        self.unclaimed: dict[str, dict[str, Tensor]] = {}  # loaded state of buffers not declared yet
         self._spaces: dict[tuple[str, ...], Space] = {}
-        self._in_step = self._settled = False
+        self._in_step = self.settled_outside = False
         self._step_seed, self._drawn, self._held_labels = 0, 0, set[str]()
         self.active: list[Handle] = []
         self._activate()
@@ -137,105 +142,6 @@ class Estimator(torch.optim.Optimizer):
     def iterate(self, losses: Losses) -> Tensor | None:
         """One step of the algorithm. Returns the loss to be logged; None: the first one seen."""
         raise NotImplementedError(f"{type(self).__name__} has no iterate(self, losses)")
-
-    # ---- the vocabulary
-
-    def noise(
-        self,
-        kind: str = "gaussian",
-        *,
-        shape: ShapeOf | None = None,
-        on: Where | None = None,
-        every: int = 0,
-        label: str = "z",
-    ) -> Direction:
-        """A new seeded direction: gaussian N(0, 1) or rademacher +-1 entries.
-
-        shape: its shape on each tensor, if not the tensor's. on: the tensors where it has a value. every=k: the same
-        draw for k steps, held under `label` (once a step for each label: TypeError otherwise).
-        """
-        if kind not in KINDS:
-            raise ValueError(unknown("noise kind", kind, KINDS))
-        if every:
-            if label in self._held_labels:
-                raise TypeError(f"two draws are held under the label {label!r} in one step: give each its own label=")
-            self._held_labels.add(label)
-            seed = mix(self.seed, "held", label, self.t // every)
-        else:
-            self._drawn += 1
-            seed = self._step_seed if self._drawn == 1 else mix(self._step_seed, self._drawn)
-        shapes = self.space.whole
-        if shape is not None or on is not None:
-            chosen = (p for p in self.active if on is None or on(p))
-            shapes = self.space.make({p.name: tuple(shape(p) if shape else p.shape) for p in chosen})
-        return Direction({Noise(seed, kind, self.source, shapes, label): 1.0}, shapes)
-
-    def buffer(
-        self,
-        name: str,
-        init: float | Callable[[Handle], Tensor] = 0.0,
-        *,
-        shape: ShapeOf | None = None,
-        on: Where | None = None,
-    ) -> Buffer:
-        """State per tensor, float32 or wider, allocated on first use and saved in state_dict; the same one each time.
-
-        init: a number, or a function of the handle (which may read `p.data`). shape: if not the tensor's. on: the
-        tensors that have one.
-        """
-        if name not in self._buffers:
-            self._buffers[name] = Buffer(name, self, init, shape, on)
-            self._buffers[name].store = self._unclaimed.pop(name, {})
-        return self._buffers[name]
-
-    def compute(self, fn: Callable[[Handle], Tensor], on: Where | None = None, name: str = "t") -> Buffer:
-        """fn(p) for every tensor, now, at theta: the only way weights enter the algebra. A buffer of this step."""
-        self.settle()
-        with self.timers.part("update"):
-            return Buffer(name, self, values={p.name: fn(p) for p in self.active if on is None or on(p)})
-
-    def freeze(self, d: Algebra, name: str = "t") -> Buffer:
-        """The values of `d` now, held: a buffer of this step that may be assigned to."""
-        bare = d.lin().bare()
-        return Buffer(name, self, values={p.name: v.clone() if bare else v for p, v in self.each(d)})
-
-    def each(self, *ds: Algebra) -> Iterator[tuple[Any, ...]]:
-        """`for p, a, b in self.each(d1, d2)`: one tensor at a time, computed, with the weights at theta.
-
-        A value is None where its direction has none. Masked entries are 0; the tensor of a plain buffer is the
-        buffer's own, unmasked, and may be changed in place.
-        """
-        self.settle()
-        lines = [self._ready(d.lin()) for d in ds]
-        plan = Plan(*lines)
-        for p in self.active:
-            values = plan.on(p)
-            if any(v is not None for v in values):
-                yield p, *(v if v is None or d.bare() else _unmasked(p, v) for d, v in zip(lines, values, strict=True))
-
-    def move(self, delta: Algebra) -> None:
-        """Make the move theta <- theta + delta."""
-        self.engine.move(self._checked(delta, "move along"))
-
-    def descend(self, grad: Algebra) -> None:
-        """Make the move theta <- theta - lr * (grad + weight_decay * theta); lr, weight_decay: the group's."""
-        self.engine.descend(self._checked(grad, "descend along"))
-
-    def descent(self, grad: Algebra) -> Direction:
-        """-lr * grad as a point: to look there before going. Without weight decay."""
-        rates = {float(g["lr"]) for g in self.param_groups}
-        if len(rates) == 1:
-            return grad * -rates.pop()
-        values = {
-            p.name: torch.tensor(-float(p.group["lr"]), dtype=p.dtype, device=p.param.device) for p in self.active
-        }
-        return grad * Buffer("-lr", self, values=values)
-
-    def settle(self) -> None:
-        """From here on the parameters hold theta (before an evaluation or a checkpoint; methods rarely need it)."""
-        if not self._in_step:
-            self._settled = True
-        self.engine.settle()
 
     # ---- what a user calls
 
@@ -276,19 +182,19 @@ class Estimator(torch.optim.Optimizer):
             raise ZobenchError(f"step {self.t} of the log has seed {taped.seed}, this estimator {seed}: not its log")
         self._step_seed, self._drawn = seed, 0
         self._held_labels.clear()
-        self._unchecked.clear()
+        self.unchecked.clear()
         rates = tuple(float(g["lr"]) for g in self.param_groups)
-        record = StepLog(self.t, seed, rates, settled=self._settled)
+        record = StepLog(self.t, seed, rates, settled=self.settled_outside)
         device = self.handles[0].param.device
         tape = iter([v.to(device) for v in taped.seen]) if taped is not None else None
-        self._in_step, self._settled = True, False
+        self._in_step, self.settled_outside = True, False
         self.timers.start_step()
         try:
             shown = self.iterate(Losses(self, closure, record, tape))
             self._check_finite()
             self.engine.end_step()
         except BaseException:
-            self.engine.settle()
+            self.engine.abandon()
             raise
         finally:
             self._in_step = False
@@ -326,80 +232,20 @@ class Estimator(torch.optim.Optimizer):
             self.space = self._spaces[names]
         self.engine.attach(active)
 
-    def _checked(self, d: object, verb: str) -> Direction:
-        """A move made ready; TypeError if it is none, ValueError for wrong shapes, Diverged for losses not finite."""
-        if not isinstance(d, Algebra):
-            raise TypeError(f"{type(self).__name__} can only {verb} a direction such as g * z, got {type(d).__name__}")
-        check_displaces(d.lin(), self.active, verb)
-        self._check_finite()
-        return self._ready(d.lin())
-
-    def _ready(self, d: Direction) -> Direction:
-        """Allocate the buffers `d` is made of before a sweep starts: an init function may read the weights."""
-        for n in d.nodes():
-            if isinstance(n, Buffer):
-                n.allocate(self.active)
-        return d
-
-    def _before_assign(self, buffer: Buffer, d: Direction) -> None:
-        self._check_finite()
-        self._ready(d)
-        self.engine.before_write(buffer)
-
-    def _check_finite(self) -> None:
-        """Diverged if a loss seen since the last call is not finite."""
-        seen, self._unchecked = self._unchecked, []
-        if self.check_finite and seen:
-            values = torch.stack([v.to(torch.float32) for v in seen])
-            if not bool(values.isfinite().all()):
-                raise Diverged(self.t, float(values[~values.isfinite()][0]))
-
     # ---- saving
 
     def state_bytes(self) -> int:
         """Bytes of the method's state: its buffers and cached bases. What the engine holds is `engine.held_bytes()`."""
         kept: list[Tensor] = [v[1] for v in self.source.kept.values()]
-        return sum(b.nbytes() for b in self._buffers.values()) + sum(x.numel() * x.element_size() for x in kept)
+        return sum(b.nbytes() for b in self.buffers.values()) + sum(int(x.nbytes) for x in kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on, beside the weights: plain numbers and tensors (copies). Settles first."""
-        self.settle()
-        return {
-            "estimator": type(self).__name__,
-            "t": self.t,
-            "seed": self.seed,
-            "noise": {"name": self.source.name, **self.source.state()},
-            "forwards": dict(self.forwards),
-            "param_groups": [{k: v for k, v in g.items() if k != "params"} for g in self.param_groups],
-            "buffers": {b.name: {n: x.clone() for n, x in b.store.items()} for b in self._buffers.values()},
-            "masters": {p.name: p.master.clone() for p in self.handles if p.master is not None},
-        }
+        """All that is needed to go on, beside the weights: plain numbers and copies of tensors. Settles first.
+
+        `torch.load(..., weights_only=True)` takes it.
+        """
+        return saving.state(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a saved state; load the weights first. ZobenchError if it is another estimator's."""
-        s = state_dict
-        mine = {"estimator": type(self).__name__, "noise": self.source.name, "groups": len(self.param_groups)}
-        theirs = {"estimator": s["estimator"], "noise": s["noise"]["name"], "groups": len(s["param_groups"])}
-        for what, value in mine.items():
-            if theirs[what] != value:
-                raise ZobenchError(f"the saved state has {what} {theirs[what]!r}, this estimator {value!r}")
-        self.engine.settle()
-        self.t, self.seed, self.forwards = s["t"], s["seed"], Counter(s["forwards"])
-        self.source.seed = self.seed
-        self.source.load_state(s["noise"])
-        for g, saved in zip(self.param_groups, s["param_groups"], strict=True):
-            g.update(saved)
-        devices = {p.name: p.param.device for p in self.handles}
-        for name, store in s["buffers"].items():
-            values = {n: x.to(devices[n], copy=True) for n, x in store.items()}
-            if name in self._buffers:
-                self._buffers[name].load(values)
-            else:
-                self._unclaimed[name] = values
-        self.engine.load_masters(self.handles, s["masters"])
-        self._settled = True
-
-
-def _unmasked(p: Handle, v: Tensor) -> Tensor:
-    """`v` with 0 where the mask of `p` forbids moving."""
-    return v if p.mask is None or v.shape != p.shape else torch.where(p.mask, v, 0.0)
+        saving.load(self, state_dict)

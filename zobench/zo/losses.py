@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ZobenchError
-from .algebra import ZERO, Algebra, Buffer, Direction, check_displaces
+from .algebra import ZERO, Algebra, Direction, check_displaces
+from .buffer import Buffer
 from .handle import Handle
 from .log import StepLog
 
@@ -52,7 +53,7 @@ class Losses:
                 raise TypeError(f"losses() takes displacements such as eps * z, or 0; got {type(x).__name__}")
             d = x.lin() if isinstance(x, Algebra) else ZERO
             check_displaces(d, est.active, "look along")
-            looks.append(est._ready(d))
+            looks.append(est.ready(d))
         values = est.engine.losses(self._objective, looks)
         return tuple(self._seen(values, len(looks)))
 
@@ -141,7 +142,7 @@ class Losses:
         else:
             est.forwards[self._kind] += n
             out = [_scalar(v) for v in values]
-            est._unchecked += out
+            est.unchecked += out
         self._record.seen += out
         return out
 

@@ -26,6 +26,10 @@ class Node:
         """The expressions this node is made of."""
         return iter(())
 
+    def storage(self, p: Handle) -> Tensor | None:
+        """The tensor the node itself holds for `p`, which its value may share memory with."""
+        return None
+
     def walk(self) -> Iterator[Node]:
         """The node and all below it."""
         yield self
@@ -79,15 +83,23 @@ class Op(Node):
 class Kept(Op):
     """An Op whose result is stored per tensor until a seed under it changes. The store is its noise source's."""
 
+    def __init__(self, symbol: str, fn: Callable[..., Tensor], args: tuple[Any, ...]) -> None:
+        super().__init__(symbol, fn, args)
+        self._noises: list[Any] = [n for n in self.walk() if n.seeded]
+        self._store: dict[Any, Any] = self._noises[0].source.kept
+
     def value(self, p: Handle, get: Get) -> Tensor | None:
-        noises: list[Any] = [n for n in self.walk() if n.seeded]
-        store = noises[0].source.kept
-        slot = (self.fn, p.name, *((n.label, n.kind) for n in noises))
-        seeds = [(n.seed, n.shape_on(p)) for n in noises]
-        if store.get(slot, (None,))[0] != seeds:
-            store[slot] = (seeds, super().value(p, get))
-        result: Tensor | None = store[slot][1]
+        seeds = [(n.seed, n.shape_on(p)) for n in self._noises]
+        if self._store.get(self._slot(p), (None,))[0] != seeds:
+            self._store[self._slot(p)] = (seeds, super().value(p, get))
+        return self.storage(p)
+
+    def storage(self, p: Handle) -> Tensor | None:
+        result: Tensor | None = self._store.get(self._slot(p), (None, None))[1]
         return result
+
+    def _slot(self, p: Handle) -> tuple[Any, ...]:
+        return self.fn, p.name, *((n.label, n.kind) for n in self._noises)
 
 
 class Plan:

@@ -114,7 +114,7 @@ class PerTensor(NoiseSource):
 
 
 class OfficialStream(PerTensor):
-    """MeZO's noise (large_models/trainer.py): one torch.normal stream over the scope in order, in the parameters' dtypes.
+    """MeZO's noise (large_models/trainer.py): one torch.normal stream over the scope, in the parameters' dtypes.
 
     A step's seed is the next numpy RandomState(seed).randint(10**9). Draws that MeZO has no counterpart for
     (other kinds, parts of the scope, other shapes) are those of `per_tensor`.
