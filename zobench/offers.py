@@ -23,6 +23,7 @@ class Kind:
     base: tuple[str, str] | None  # module and name of the class that a registered class must have as a base
     wants: str  # what a value may be, in words
     marks: str = "_-"  # what a name may contain beside letters and digits
+    settings: bool = False  # whether annotated attributes of the class are settings
 
     @property
     def pattern(self) -> str:
@@ -30,8 +31,10 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "estimators": Kind("estimator", ("zobench.zo.estimator", "Estimator"), "a subclass of zobench.Estimator"),
-    "selectors": Kind("selector", ("zobench.selector", "Selector"), "a subclass of zobench.Selector"),
+    "estimators": Kind(
+        "estimator", ("zobench.zo.estimator", "Estimator"), "a subclass of zobench.Estimator", settings=True
+    ),
+    "selectors": Kind("selector", ("zobench.selector", "Selector"), "a subclass of zobench.Selector", settings=True),
     "tasks": Kind("task", ("zobench.tasks.task", "Task"), "a pathlib.Path of a TOML file or a zobench.Task"),
     "models": Kind("model", None, "a function that loads a model", "_-."),
     "executors": Kind("executor", None, "a class with a method `run`"),

@@ -131,8 +131,8 @@ def test_ls_marks_a_clash_and_a_name_that_leads_nowhere(install, capsys, monkeyp
     assert (
         "First. [clashes with plugin 'selectors' (zobench" in out and "[clashes with plugin 'other' (other 1.0)]" in out
     )
-    assert "'not_a_module_xyz:X' cannot be found: LookupError: no source of module not_a_module_xyz" in out
-    assert "'other_module:X' cannot be found: LookupError: no class or function X in other_module" in out
+    assert "'not_a_module_xyz:X' cannot be described: LookupError: no source of module not_a_module_xyz" in out
+    assert "'other_module:X' cannot be described: LookupError: no class or function X in other_module" in out
 
 
 def test_plugins_shows_why_one_did_not_load_and_ls_warns(install, capsys, monkeypatch):

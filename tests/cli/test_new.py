@@ -26,7 +26,8 @@ def test_a_new_estimator_passes_the_checks(tmp_path):
     from zobench.testing import check_estimator
 
     assert main(["new", "estimator", "my_zo", "--directory", str(tmp_path)]) == 0
-    check_estimator(load_plugins([tmp_path / "my_zo.py"], only="").estimator("my_zo"), problems=["mlp"])
+    cls = load_plugins([tmp_path / "my_zo.py"], only="").estimator("my_zo")
+    check_estimator(cls, engines=["flat"], problems=["mlp"])
 
 
 def test_nothing_is_overwritten(tmp_path, capsys):

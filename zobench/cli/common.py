@@ -39,6 +39,10 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+_NEVER_WRAPPED = 24
+"""Columns up to this width stay whole in a narrow terminal; wider ones give way."""
+
+
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print left-aligned columns on stdout: wrapped to the width of a terminal, one line a row where there is none."""
     from rich.console import Console
@@ -46,8 +50,9 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for column, heading in enumerate(headings):
+        short = max((len(row[column]) for row in rows), default=0) <= _NEVER_WRAPPED
+        table.add_column(heading, overflow="fold", no_wrap=short)
     for row in rows:
         table.add_row(*map(Text, row))
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 1000)

@@ -30,22 +30,30 @@ class Summary:
 
 
 def summarise(offer: Offer) -> Summary:
-    """The first line of an offer's description. ZobenchError if its source or file cannot be found or read."""
+    """What an offer's description begins with, and how many settings it has; ZobenchError where that cannot be read."""
     if offer.kind == "tasks":
         return _task(offer)
-    countable = KINDS[offer.kind].base is not None
-    if isinstance(offer.value, str):
-        module, _, name = offer.value.partition(":")
-        try:
-            node, home = _definition(module, name)
-            count = len(_declared(node, home)) if countable and isinstance(node, ast.ClassDef) else None
-            return Summary(_first_line(ast.get_docstring(node)), count)
-        except (ImportError, SyntaxError, LookupError, ValueError) as e:
-            where = f"{KINDS[offer.kind].singular} {offer.name!r} of {offer.by}"
-            raise ZobenchError(f"{where}: {offer.value!r} cannot be found: {describe_fault(e)}") from e
-    count = len(settings_of(offer.value)) if countable and isinstance(offer.value, type) else None
-    own = offer.value.__dict__.get("__doc__") if isinstance(offer.value, type) else inspect.getdoc(offer.value)
-    return Summary(_first_line(own), count)
+    try:
+        summary = _read(offer.value) if isinstance(offer.value, str) else _ask(offer.value)
+        return summary if KINDS[offer.kind].settings else Summary(summary.text)
+    except (Exception, SystemExit) as e:  # finding a module imports its package, which may raise anything
+        where = f"{KINDS[offer.kind].singular} {offer.name!r} of {offer.by}"
+        raise ZobenchError(f"{where}: {offer.value!r:.80} cannot be described: {describe_fault(e)}") from e
+
+
+def _read(lazy: str) -> Summary:
+    """Of what "module:Name" names, from its source."""
+    module, _, name = lazy.partition(":")
+    node, home = _definition(module, name)
+    count = len(_declared(node, home)) if isinstance(node, ast.ClassDef) else None
+    return Summary(_first_line(ast.get_docstring(node)), count)
+
+
+def _ask(value: object) -> Summary:
+    """Of a class or function that exists."""
+    if not isinstance(value, type):
+        return Summary(_first_line(inspect.getdoc(value)))
+    return Summary(_first_line(value.__dict__.get("__doc__")), len(settings_of(value)))
 
 
 def _task(offer: Offer) -> Summary:

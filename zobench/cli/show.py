@@ -47,7 +47,7 @@ def show(
     doc = inspect.getdoc(value)
     if doc:
         print(f"\n{doc}")
-    if isinstance(value, type) and plural in ("estimators", "selectors"):
+    if isinstance(value, type) and KINDS[plural].settings:
         _print_settings(value, name)
 
 
