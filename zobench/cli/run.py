@@ -53,7 +53,7 @@ def run(
         str, typer.Option("--estimator", "-e", help="Estimators, comma separated, or `all` (zobench ls estimators).")
     ],
     selector: Annotated[
-        str, typer.Option("--selector", "-s", help="Selectors, comma separated, or `all` (zobench ls selectors).")
+        str, typer.Option("--selector", "-s", help="Selectors, comma separated (zobench ls selectors); `all`: all weights.")
     ] = "all",
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, comma separated, or `all`.")] = "all",
     model: Annotated[

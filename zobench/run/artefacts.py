@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 from safetensors.torch import save_file
 
-from ..zo.log import write_log
+from ..zo.log import LogWriter
 
 if TYPE_CHECKING:
     from ..report.record import Status
@@ -46,7 +46,8 @@ class Artefacts:
         weights.unlink(missing_ok=True)
         log = on.estimator.log[: run.best_step]
         if not any(step.wide for step in log):
-            write_log(replay, log)
+            with LogWriter(replay) as writer:
+                writer.write(log)
             return "replay log"
         size = sum(t.numel() * t.element_size() for t in run.best.values())
         if size > cell.computation.snapshot_limit:

@@ -37,7 +37,7 @@ def pace(session: Session, prepared: PreparedTask, batch_size: int) -> Pace:
     """Time forwards of one training batch: the whole of it, and its first row alone. Medians of three."""
     batch = on_device(prepared, session.loaded, list(range(min(batch_size, prepared.train_size))))
     row = on_device(prepared, session.loaded, [0])
-    return Pace(*(_median_s(lambda b=b: prepared.loss(session.loaded.model, b)) for b in (batch, row)))  # type: ignore[misc]
+    return Pace(*(_median_s(lambda b=b: prepared.loss(session.loaded.model, b)) for b in (batch, row)))
 
 
 def _median_s(run: object) -> float:
@@ -55,7 +55,7 @@ def cost(cell: Cell, session: Session) -> Cost:
     prepared, splits = session.prepared(cell.task, cell.protocol)
     per, rules = pace(session, prepared, cell.protocol.batch_size), cell.protocol
     cls = session.plugins.estimator(cell.estimator)
-    candidates = prepared.rows_per_example()
+    candidates = prepared.forwards_per_item
     dev = math.ceil(len(splits.dev) / rules.eval_batch_size)
     step = cls.forwards_per_step or 2
     forwards = {"train": 0, "eval": math.ceil((len(splits.dev) + 2 * len(splits.test)) * candidates)}

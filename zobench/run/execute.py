@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from ..models.load import LoadedModel
     from ..plugins import Plugins
     from ..report.record import Record, Status
+    from ..tasks.source import Pools
     from .cell import Cell
 
 Rerun = Literal["missing", "failed", "always"]
@@ -68,7 +71,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         model_revision=loaded.revision,
         data=next(iter(pools.values())).data,
         task_versions={task: session.task(task).version for task in wish.tasks},
-        data_revisions={task: p.revision for task, p in pools.items()},
+        data_revisions={task: _data_revision(p) for task, p in pools.items()},
     )
     planned = cells(wish, routed, plugins, identity)
     known = _known(place.results, plugins)
@@ -92,6 +95,11 @@ def _load(place: Place, plugins: Plugins, routed: Routed) -> LoadedModel:
     from ..models.load import load_model
 
     return load_model(place.model, dtype=dtype, device=place.device, offline=place.offline)
+
+
+def _data_revision(pools: Pools) -> str:
+    """A short hash of where the data came from: the hub's commit, or the contents of the files."""
+    return hashlib.blake2b(json.dumps(pools.provenance, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
 def _known(results: Path, plugins: Plugins) -> Mapping[str, Record]:

@@ -76,8 +76,6 @@ def applied(
     own.named[:] = ordered(own.named, method.computation.tensor_order)
     original = {name: keep(p.detach()) for name, p in own.named}
     try:
-        for _, p in own.named:
-            p.requires_grad_(True)
         info = _engine(method.computation, own, loaded, method.parameterisation)
         estimator = method.cls(
             own,
@@ -95,8 +93,6 @@ def applied(
         with torch.no_grad():
             for name, p in own.named:
                 p.copy_(original[name])
-                p.requires_grad_(False)
-                p.grad = None
         parameterisation.detach()
 
 
@@ -116,22 +112,30 @@ def ordered(named: Sequence[tuple[str, T]], how: str) -> list[tuple[str, T]]:
 
 
 def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisation: str) -> EngineInfo:
+    layer = sum(p.numel() for p in loaded.blocks[0].module.parameters())
     choice = choose(
-        wish.engine,
-        restore=wish.restore,
-        precision=wish.precision,
-        scope=scope,
-        model=loaded.model,
-        free_bytes=free_bytes(loaded.device),
+        scope.numel(),
+        loaded.parameters,
+        free_bytes(loaded.device),
+        layer_numel=layer,
+        itemsize=scope.named[0][1].element_size(),
+        master=wish.precision == "float32",
     )
+    engine = choice.engine if wish.engine == "auto" else wish.engine
+    fixed = {"official": "arithmetic", "pair": "exact"}.get(engine)
     return EngineInfo(
-        engine=choice.engine,
-        restore=choice.restore,
+        engine=engine,
+        restore=fixed or (choice.restore if wish.restore == "auto" else wish.restore),
         precision=wish.precision,
         noise=wish.noise,
         parameterisation=parameterisation,
         tensor_order=wish.tensor_order,
     )
+
+
+def scope_bytes(scope: Scope) -> int:
+    """Bytes of the scope's tensors, each whole."""
+    return sum(p.numel() * p.element_size() for _, p in scope.named)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -143,7 +147,7 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def keeper(loaded: LoadedModel, scope_bytes: int) -> Callable[[Tensor], Tensor]:
-    """How checkpoints are copied: on the model's device where three more copies of the scope fit, else to the host."""
-    roomy = 4 * scope_bytes < free_bytes(loaded.device)
+def keeper(loaded: LoadedModel, size: int) -> Callable[[Tensor], Tensor]:
+    """How tensors of `size` bytes in all are kept: on the device where four more copies fit, else on the host."""
+    roomy = 4 * size < free_bytes(loaded.device)
     return (lambda t: t.clone()) if roomy else (lambda t: t.to("cpu", copy=True))

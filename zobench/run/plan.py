@@ -65,12 +65,18 @@ def parse_settings(items: Sequence[str]) -> dict[str, str]:
 
 
 def expand(names: Sequence[str], known: Sequence[str], kind: str) -> tuple[str, ...]:
-    """Names as given, `all` for every known one, each once. Raises ZobenchError for an unknown one."""
+    """Names as given, each once; `all` for every known one, unless one is called so (the selector `all`).
+
+    Raises ZobenchError for an unknown one.
+    """
     out: list[str] = []
     for name in names:
-        if name != "all" and name not in known:
+        if name in known:
+            out.append(name)
+        elif name == "all":
+            out += known
+        else:
             raise ZobenchError(unknown(kind, name, known, see=f"zobench ls {kind}s"))
-        out += known if name == "all" else [name]
     return tuple(dict.fromkeys(out))
 
 

@@ -17,7 +17,7 @@ from ..report.record import SCHEMA, EngineInfo, Record, ScopeInfo, ScoreInfo, St
 from .artefacts import Artefacts
 from .environment import describe
 from .memory import PeakMemory
-from .method import Method, applied, keeper
+from .method import Method, applied, keeper, scope_bytes
 from .selection import Context, everything
 from .speed import Sides, measure
 from .train import Trained, train
@@ -122,10 +122,10 @@ class Runner:
         self, cell: Cell, out: Outcome, artefacts: Artefacts, method: Method, scope: Scope, prepared: PreparedTask
     ) -> None:
         loaded, best = self.session.loaded, None
-        keep = keeper(loaded, scope.nbytes())
+        keep = keeper(loaded, scope_bytes(scope))
         for lr in cell.lrs:
             with applied(method, loaded, scope, lr=lr, seed=cell.seed, keep=keep) as on:
-                on.estimator.timers.enable()
+                on.estimator.timers.on = True
                 out.fields.setdefault("scope", scope_info(on.scope, scope, loaded.parameters))
                 out.fields.setdefault("engine", on.info)
                 watcher = self.progress.watch(cell, artefacts)
@@ -150,7 +150,7 @@ class Runner:
     ) -> None:
         """Dev and test metric at the chosen checkpoint: the only place where test is read with tuned weights."""
         loaded = self.session.loaded
-        keep = keeper(loaded, scope.nbytes())
+        keep = keeper(loaded, scope_bytes(scope))
         out.fields["chosen"] = {"lr": best.lr, "step": best.best_step}
         medians = best.medians()
         if medians is not None:
@@ -255,7 +255,10 @@ def _info(score: Score) -> ScoreInfo:
 
 def _data(provenance: dict[str, Any], splits: Splits, prepared: PreparedTask) -> dict[str, Any]:
     sizes = {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)}
-    return {"provenance": provenance, "sizes": sizes, "notes": {**splits.notes, **prepared.notes}}
+    notes: dict[str, Any] = dict(splits.notes)
+    if prepared.unstable_rows:
+        notes["unstable_rows"] = f"{prepared.unstable_rows} training rows whose option window is shifted by a token"
+    return {"provenance": provenance, "sizes": sizes, "notes": notes}
 
 
 def _failed(out: Outcome, status: Status, e: BaseException) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ZobenchError
 from ..selector import ProbeResult
 from ..zo.scope import Scope
-from .method import Method, applied, keeper
+from .method import Method, applied, keeper, scope_bytes
 from .order import batches as training_order
 from .train import on_device, train
 
@@ -73,7 +73,7 @@ class Context:
     def probe(self, scope: Scope, steps: int, lr: float | None = None, *, metric: bool = False) -> ProbeResult:
         lr = self._lr if lr is None else lr
         short = dataclasses.replace(self._protocol, steps=steps, eval_every=steps)
-        keep = keeper(self.loaded, scope.nbytes())
+        keep = keeper(self.loaded, scope_bytes(scope))
         with applied(self._method, self.loaded, scope, lr=lr, seed=self.seed, keep=keep) as on:
             run = train(on.estimator, self.loaded, self._prepared, short, lr=lr, seed=self.seed, keep=keep)
             forwards = run.eval_forwards + sum(on.estimator.forwards.values())

@@ -15,7 +15,7 @@ import torch
 
 from ..report.record import PhaseTimes, SpeedInfo
 from .method import Applied, Method, applied
-from .train import Feed, median_phases
+from .train import Feed, median_phases, phase_times
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,6 +66,7 @@ def measure(
         )
         todo = min(BLOCK, warmup + steps - len(taken[side]))
         with applied(method, loaded, scope, lr=0.0, seed=seed, keep=keep) as on:
+            on.estimator.timers.on = True
             phases = _block(on, feeds[side], todo)
         taken[side] += phases
         forwards += sum(on.estimator.forwards.values())
@@ -94,8 +95,6 @@ def timed_step(estimator: Estimator, objective: Objective) -> PhaseTimes:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     wall = time.perf_counter() - start
-    phases = estimator.timers.last()
-    assert phases is not None
-    return PhaseTimes(
-        forward_s=phases["forward_s"], perturb_s=phases["perturb_s"], update_s=phases["update_s"], step_s=wall
-    )
+    times = phase_times(estimator.timers.last)
+    times["step_s"] = wall
+    return times

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from ..engine.objective import Objective
+from ..engine.timers import StepTimes
 from ..report.record import PhaseTimes, Status
 from ..zo.estimator import Diverged
 from .order import batches
@@ -91,7 +92,8 @@ class Feed:
     def objective(self) -> Objective:
         """The objective of the next batch."""
         batch = on_device(self.prepared, self.loaded, next(self.order))
-        return Objective(self.loaded.model, self.prepared.loss, batch, extra=self._extra())
+        one_by_one = self.prepared.loss_name == "non_diff"  # generated text: what is looked at next depends on it
+        return Objective(self.loaded.model, self.prepared.loss, batch, extra=self._extra(), batched=not one_by_one)
 
 
 def train(
@@ -122,14 +124,19 @@ def train(
             break
         out.train_s += time.perf_counter() - start
         out.steps = step
-        phases = estimator.timers.last()
-        if phases is not None:
-            out.phases.append(phases)
         if watcher is not None:
             watcher.step(step, protocol.steps, lr, loss)
         if step % protocol.eval_every == 0 and not _checkpoint(estimator, loaded, prepared, out, keep, watcher):
             break
+    out.phases = [phase_times(taken) for taken in estimator.timers.take()]
     return out
+
+
+def phase_times(taken: StepTimes) -> PhaseTimes:
+    """The times of a step as a record has them."""
+    return PhaseTimes(
+        forward_s=taken.forward_s, perturb_s=taken.perturb_s, update_s=taken.update_s, step_s=taken.step_s
+    )
 
 
 def _schedule(estimator: Estimator, lr: float, done: int, protocol: ProtocolSettings) -> None:
