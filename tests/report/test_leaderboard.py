@@ -69,7 +69,7 @@ def test_failed_seeds_are_counted_beside_the_mean():
 def test_a_board_of_failures_alone():
     board = render([record(status="oom", error="out of memory")])
     assert table(board, "Test score")["mezo / all"] == ["oom", "-", "-"]
-    assert "1 records, 0 ok, 1 failed" in board
+    assert "1 record, 0 ok, 1 failed" in board
 
 
 def test_spreads_are_over_seeds_or_else_over_items():
@@ -165,11 +165,12 @@ def test_settings_and_what_auto_became():
     made[0]["engine"] = {  # type: ignore[typeddict-item]
         "engine": "flat",
         "restore": "exact",
+        "noise": "per_tensor",
     }
     board = render(made)
     assert "Of all rows: dtype=float32, engine=auto, restore=auto." in board
     found = table(board, "Settings")
-    assert found[""] == ["estimator settings", "selector settings", "noise", "computed with"]
+    assert found[""] == ["estimator settings", "selector settings", "noise", "auto became"]
     assert found["mezo / all"] == ["eps=0.001", "-", "per_tensor", "engine=flat, restore=exact"]
     assert found["lozo / all"] == ["eps=0.001, rank=2", "-", "official", "-"]
 
@@ -199,7 +200,7 @@ def test_what_asks_for_care_is_warned_of():
     (few,) = warnings(render(well()[:1]))
     assert few == "Some scores rest on 1 seed: what another seed would give is not seen at all."
     moved = [*well(), record("lozo", device="GPU 1"), *well(task="a")]
-    assert any("from different machines" in w and "GPU 1 (1 records)" in w for w in warnings(render(moved)))
+    assert any("from different machines" in w and "GPU 1 (1 record)" in w for w in warnings(render(moved)))
     drift = [*well(), *[record("lozo", seed=s, zero_shot=52) for s in range(3)]]
     (differs,) = warnings(render(drift))
     assert "scored differently in different records on sst2 (by up to 2.0 points)" in differs
@@ -213,6 +214,7 @@ def test_departures_and_the_source_of_the_data_are_said():
     board = render([one])
     assert "- wsc: train: 454 instead of 1000: the pool is smaller" in board
     assert "not the paper's sizes: steps 100 (paper: 10000)" in board
+    assert "num_dev 16 (paper: 500; 100 for wsc, cb, copa)" in render([record(protocol={"num_dev": 16})])
     sizes = {"steps": 10000, "eval_every": 2000, "num_test": 1000}
     assert "Departures" not in render([record(protocol=sizes)])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from . import text
 from .record import Record
 from .rows import Entry, Row, Section
@@ -46,8 +44,8 @@ def settings_table(section: Section) -> tuple[str, str]:
     keys = sorted({key for one in flats for key in one})
     shared = [k for k in keys if all(k in one and one[k] == flats[0].get(k) for one in flats)]
     own = [k for k in keys if k not in shared]
-    resolved = [_engines(row) for row in section.rows]
-    headers = ["method", "selector", "estimator settings", "selector settings", *own, "computed with"]
+    resolved = [_resolved(row) for row in section.rows]
+    headers = ["method", "selector", "estimator settings", "selector settings", *own, "auto became"]
     body = [
         [
             *heads(row),
@@ -61,16 +59,14 @@ def settings_table(section: Section) -> tuple[str, str]:
     return text.settings({k: flats[0][k] for k in shared}), text.table(headers, body, left=len(headers))
 
 
-def _engines(row: Row) -> str:
-    """What `auto` became: the engine's facts as the records have them."""
-    facts = []
+def _resolved(row: Row) -> str:
+    """What the records say was really used, where it is not what was asked for: what `auto` became."""
+    found = []
     for record in row.records:
-        engine = record.get("engine")
-        if isinstance(engine, Mapping):
-            facts.append(text.settings(engine))
-        elif engine is not None:
-            facts.append(str(engine))
-    return distinct(facts)
+        asked, used = record["cell"]["run_settings"], dict(record.get("engine", {}))
+        if used:
+            found.append(text.settings({k: v for k, v in used.items() if asked.get(k) != v}))
+    return distinct(found)
 
 
 def failure_table(section: Section) -> str:

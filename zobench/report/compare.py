@@ -58,7 +58,7 @@ def _judge(
 ) -> Verdict | None:
     if not able:
         return None
-    best = max(able, key=lambda row: (values[id(row)] or 0.0, row.name))
+    best = min(able, key=lambda row: (-(values[id(row)] or 0.0), row.name))
     others = [row for row in scored if row is not best]
     found = [(row, compare(best, row)) for row in others]
     tested = [(row, one) for row, one in found if one is not None]

@@ -125,8 +125,9 @@ def _score_caption(section: Section) -> str:
     kind = "standard error over test items (one seed)"
     if tables.over_seeds(section):
         kind = f"standard deviation over seeds (n - 1); {tables.OVER_ITEMS}: one seed, standard error over test items"
+    tasks = text.plural(len(section.scored), "task")
     return (
-        f"### Test score\n\n± is the {kind}. The average is over the {len(section.scored)} tasks that any method "
+        f"### Test score\n\n± is the {kind}. The average is over the {tasks} that any method "
         "finished; a method that lacks one of them, or a seed of one, has none. Gain: of the average over zero-shot."
     )
 
@@ -152,7 +153,8 @@ def _foot(every: Sequence[Section]) -> str:
     versions = sorted({text.value(section.protocol.get("version", text.NONE)) for section in every})
     schemas = sorted({record["schema"] for record in records})
     ok = sum(record["status"] == "ok" for record in records)
+    total = text.plural(len(records), "record")
     return (
-        f"{len(records)} records, {ok} ok, {len(records) - ok} failed; schema {', '.join(map(str, schemas))}; "
+        f"{total}, {ok} ok, {len(records) - ok} failed; schema {', '.join(map(str, schemas))}; "
         f"protocol {', '.join(versions)}. Made from the records alone by `zobench leaderboard`."
     )

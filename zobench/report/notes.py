@@ -96,7 +96,7 @@ def _of_seeds(section: Section) -> Iterable[str]:
     if numbers and min(numbers) < FEW_SEEDS:
         fewest = min(numbers)
         yield (
-            f"Some scores rest on {fewest} seed{'s'[: fewest != 1]}: what another seed would give "
+            f"Some scores rest on {text.plural(fewest, 'seed')}: what another seed would give "
             + ("is not seen at all." if fewest == 1 else "is hardly seen.")
         )
 
@@ -104,7 +104,7 @@ def _of_seeds(section: Section) -> Iterable[str]:
 def _of_machines(section: Section) -> Iterable[str]:
     devices = Counter(device(r) for r in section.records if r["status"] == "ok")
     if len(devices) > 1:
-        shown = "; ".join(f"{name} ({n} records)" for name, n in sorted(devices.items()))
+        shown = "; ".join(f"{name} ({text.plural(n, 'record')})" for name, n in sorted(devices.items()))
         yield f"Times and memory are from different machines and may not be compared; speed-ups may. {shown}."
 
 

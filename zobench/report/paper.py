@@ -25,7 +25,7 @@ PROTOCOL_KEYS = {
     "num_train": "train",
     "num_test": "test",
 }
-"""Our protocol's settings and what paper.json calls them; its dev sizes are the tasks' own."""
+"""Our protocol's settings and what paper.json calls them."""
 
 
 @functools.cache
@@ -50,6 +50,10 @@ def protocol_differences(protocol: Mapping[str, Any]) -> list[str]:
         for ours, key in PROTOCOL_KEYS.items()
         if ours in protocol and protocol[ours] != theirs[key]
     ]
+    if protocol.get("num_dev") is not None:  # none: the task's own, which are the paper's
+        found.append(
+            f"num_dev {protocol['num_dev']} (paper: {theirs['dev']}; 100 for {', '.join(theirs['dev_100_tasks'])})"
+        )
     return [f"not the paper's sizes: {', '.join(found)}"] if found else []
 
 

@@ -297,4 +297,4 @@ def _one_value(task: str, records: Sequence[Record], key: str, what: str) -> Non
 
 def _ids(records: Sequence[Record]) -> str:
     ids = sorted(r["id"] for r in records)
-    return f"{len(ids)} record{'s'[: len(ids) != 1]} ({ids[0]}{', ...' if len(ids) > 1 else ''})"
+    return f"{text.plural(len(ids), 'record')} ({ids[0]}{', ...' if len(ids) > 1 else ''})"

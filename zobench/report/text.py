@@ -65,6 +65,11 @@ def value(v: Any) -> str:
     return v if isinstance(v, str) else json.dumps(v, sort_keys=True)
 
 
+def plural(n: int, noun: str) -> str:
+    """`1 record`, `2 records`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def settings(items: Mapping[str, Any]) -> str:
     """Settings in one line: `eps=0.001, rank=2`."""
     return ", ".join(f"{key}={value(items[key])}" for key in sorted(items)) or NONE
@@ -89,7 +94,7 @@ def layers(indices: Sequence[int]) -> str:
     return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs) or NONE
 
 
-def sentence(text: str, limit: int = 160) -> str:
+def sentence(text: str, limit: int = 300) -> str:
     """One line of at most `limit` characters, its paths without their folders: a board tells nothing of a disk."""
     line = _ABSOLUTE.sub("", " ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 3] + "..."
