@@ -59,7 +59,7 @@ def test_ls_and_show_have_its_names(installed, capsys):
 def test_its_estimator_passes_the_checks(installed):
     from zobench.testing import check_estimator
 
-    check_estimator(load_plugins(only="example").estimator("greedy"), problems=["mlp"])
+    check_estimator(load_plugins(only="example").estimator("greedy"), engines=["flat", "pair"], problems=["mlp"])
 
 
 @pytest.mark.parametrize(("around", "layers"), [("0", (2,)), ("1", (1, 2, 3)), ("9", (0, 1, 2, 3, 4))])

@@ -463,3 +463,12 @@ def test_a_local_file_that_is_missing_or_no_python(tmp_path):
 def test_a_local_file_clashes_with_a_builtin(local):
     with pytest.raises(ZobenchError, match=r"'layer' is registered by plugin 'selectors' \(zobench .*mine.py"):
         local(selectors("layer")).selector("layer")
+
+
+def test_a_local_file_that_cannot_be_read(local, monkeypatch):
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ZobenchError, match=r"cannot read the plugin file '.*mine.py': Permission denied"):
+        local("x = 1")

@@ -79,11 +79,14 @@ def _from_entry_point(point: EntryPoint) -> Candidate:
 
 
 def from_file(path: str | Path) -> Candidate:
-    """A local Python file as a plugin. ZobenchError if there is no such file."""
+    """A local Python file as a plugin. ZobenchError if there is no such file, or it cannot be read."""
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise ZobenchError(f"no plugin file {str(path)!r}: --plugin takes the path of a Python file")
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    try:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    except OSError as e:
+        raise ZobenchError(f"cannot read the plugin file {str(path)!r}: {e.strerror}") from e
     return Candidate(PluginInfo(file.stem, str(path), digest), lambda: _import_file(file))
 
 

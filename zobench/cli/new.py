@@ -31,9 +31,15 @@ def new(
     plugin = written[0]
     print("wrote " + " and ".join(map(str, written)))
     print(f"see it:  zobench show {kind.value} {name} --plugin {plugin}")
-    if kind.value == "task":
-        return print(f"run it:  zobench run --plugin {plugin} --tasks {name} --data-dir DIR --estimator mezo")
-    print(f"run it:  zobench run --plugin {plugin} --{kind.value} {name}")
+    print("run it:  " + _RUN[kind.value].format(path=plugin, name=name))
+
+
+_RUN = {
+    "estimator": "zobench run --plugin {path} --estimator {name},mezo --tasks sst2 --model MODEL",
+    "selector": "zobench run --plugin {path} --selector {name},all --estimator mezo --tasks sst2 --model MODEL",
+    "task": "zobench run --plugin {path} --tasks {name} --estimator mezo --model MODEL --data-dir DIR",
+}
+"""How to run what was written, beside what it is compared with."""
 
 
 def write_plugin(kind: str, name: str, directory: Path) -> list[Path]:
@@ -48,7 +54,8 @@ def write_plugin(kind: str, name: str, directory: Path) -> list[Path]:
     for path in paths:
         if path.exists():
             raise ZobenchError(f"{path} exists already: choose another name or --directory")
-    words = {"name": name, "path": str(paths[0]), "class_name": class_name(name, kind)}
+    run = _RUN[kind].format(path=paths[0], name=name)
+    words = {"name": name, "run": run, "class_name": class_name(name, kind)}
     templates = files(__package__) / "templates"
     try:
         directory.mkdir(parents=True, exist_ok=True)
