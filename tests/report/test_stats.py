@@ -12,9 +12,9 @@ import pytest
 from zobench.report import stats
 
 
-@pytest.fixture(params=range(30))
+@pytest.fixture(params=range(12))
 def rng(request: pytest.FixtureRequest) -> random.Random:
-    """Thirty draws, the same each time."""
+    """Twelve draws, the same each time."""
     return random.Random(request.param)
 
 
