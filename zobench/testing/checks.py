@@ -1,0 +1,257 @@
+"""The checks of one case. Each returns a detail worth showing, raises Failed, or raises NotApplicable."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.objective import Objective
+from ..zo.estimator import Estimator
+from ..zo.losses import Losses
+from .problems import half_masks
+from .trial import Case, Trial, distance, same
+from .watch import Values, Watch, equal_terms
+
+STEPS = 8
+"""Steps of a run: with `exercise` settings, enough to pass a refresh and be interrupted between two."""
+
+
+class Failed(AssertionError):
+    """A check found the estimator wrong."""
+
+
+class NotApplicable(Exception):
+    """A check has nothing to look at here; the text says why."""
+
+
+class ReferenceMeZO(Estimator):
+    """What a method at neutral settings must equal (Malladi et al. 2023, Algorithm 1)."""
+
+    forwards_per_step: ClassVar[int | None] = 2
+    eps: float = 1e-3
+
+    def iterate(self, losses: Losses) -> Tensor:
+        z = self.noise()
+        lp, lm = losses(+self.eps * z, -self.eps * z)
+        self.descend((lp - lm) / (2 * self.eps) * z)
+        return lp
+
+
+def expect(holds: bool, message: str) -> None:
+    if not holds:
+        raise Failed(message)
+
+
+def replay(case: Case) -> str:
+    """V1: every term of a move is, bitwise, a term of one of the step's looks, or lies in their span."""
+    settings: Mapping[str, Any] = {}
+    if not case.cls.moves_along_looks:
+        if case.cls.neutral is None:
+            raise NotApplicable("the class says that its moves are not along its looks")
+        settings = case.cls.neutral
+    trial = case.trial(**settings)
+    watch, bitwise, looked = Watch(trial.opt), True, False
+    for step in range(STEPS):
+        watch.clear()
+        trial.go(1)
+        looked = looked or bool(watch.looks)
+        for move in watch.moves if watch.looks else []:
+            exact = any(equal_terms(move, look) for look in watch.looks)
+            bitwise = bitwise and exact
+            off = 0.0 if exact else _residual(move, watch.looks)
+            expect(off < 1e-10, f"step {step} moved along a direction that it did not look along (off by {off:.0%})")
+    if not looked:
+        raise NotApplicable("no loss was asked for at a displaced point")
+    return "bitwise" if bitwise else "in the span of the looks"
+
+
+def _residual(move: Values, looks: list[Values]) -> float:
+    """The largest share of `move`, over tensors, outside the span of the looks."""
+    worst = 0.0
+    for name, v in move.items():
+        columns = [look[name].flatten() for look in looks if name in look and look[name].shape == v.shape]
+        size = float(v.norm())
+        if size == 0:
+            continue
+        if not columns:
+            return 1.0
+        basis = torch.stack(columns, 1)
+        best = torch.linalg.lstsq(basis, v.flatten()[:, None], driver="gelsd").solution
+        worst = max(worst, float((basis @ best - v.flatten()[:, None]).norm()) / size)
+    return worst
+
+
+def restore(case: Case) -> str:
+    """V2: a step that looks but does not move leaves the weights where they were."""
+    trial = case.trial()
+    Watch(trial.opt, still=True)
+    trial.go(3)
+    off = distance(trial.weights(), trial.start)
+    exact = trial.opt.engine.restore == "exact"
+    expect(off == 0 if exact else off < 1e-12, f"weights were not restored: largest difference {off:.1e}")
+    return f"largest difference {off:.0e}"
+
+
+def frozen(case: Case) -> str:
+    """V3: tensors outside the scope stay bit for bit, those inside move."""
+    trial = case.trial("layer")
+    inside = {n for n, _ in trial.scope.named}
+    trial.go(STEPS)
+    now = trial.weights()
+    touched = [n for n in now if n not in inside and not torch.equal(now[n], trial.start[n])]
+    expect(not touched, f"tensors outside the scope changed: {', '.join(touched[:3])}")
+    still = [n for n in inside if torch.equal(now[n], trial.start[n])]
+    expect(len(still) < len(inside), "nothing in the scope moved")
+    return ""
+
+
+def masks(case: Case) -> str:
+    """Entries outside a static mask stay bit for bit."""
+    trial = case.trial("masked")
+    trial.go(STEPS)
+    now, inside = trial.weights(), half_masks(trial.problem.named())
+    moved = [n for n, m in inside.items() if not torch.equal(now[n][~m], trial.start[n][~m])]
+    expect(not moved, f"entries outside the mask changed in {', '.join(moved[:3])}")
+    expect(not same(now, trial.start), "nothing inside the mask moved")
+    return ""
+
+
+def forwards(case: Case) -> str:
+    """V5: as many forwards as the class declares (at its own default settings), and all of them counted."""
+    declared = case.cls.forwards_per_step
+    given = {k: v for k, v in case.settings.items() if k not in case.cls.exercise}
+    trial = Trial(case, "full", given)
+    problem, calls = trial.problem, 0
+
+    def counting(forward: Any, batch: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return problem.loss(forward, batch)
+
+    more = (problem.batch(k) for k in itertools.count(10_000))
+    for step in range(2):
+        trial.opt.step(Objective(problem.model, counting, problem.batch(step), more, batched=False))
+    counted = {k: v for k, v in trial.opt.forwards.items() if k != "backward"}
+    expect(sum(counted.values()) == calls, f"{calls} forwards were made, {counted} counted")
+    train = trial.opt.forwards.get("train", 0) / 2
+    expect(declared is None or train == declared, f"{train:g} forwards a step, forwards_per_step says {declared}")
+    return f"{train:g} a step"
+
+
+def state(case: Case) -> str:
+    """V6: state_bytes() is what the class declares, up to two numbers a tensor, and does not grow."""
+    trial = case.trial()
+    trial.go(3)
+    early = trial.opt.state_bytes()
+    trial.go(STEPS - 3)
+    late = trial.opt.state_bytes()
+    expect(early == late, f"state grew from {early} to {late} bytes")
+    numel = sum(p.numel() for _, p in trial.scope.named)
+    declared = case.cls.state_per_parameter * numel * 8
+    slack = 16 * len(trial.scope.named)
+    expect(
+        declared <= late <= declared + slack,
+        f"state is {late} bytes for {numel} float64 parameters in {len(trial.scope.named)} tensors; "
+        f"state_per_parameter declares {declared:g}",
+    )
+    return f"{late} bytes"
+
+
+def seeds(case: Case) -> str:
+    """V7: the same seed gives the same bits; another seed does not."""
+    first, again = case.trial(), case.trial()
+    first.go(STEPS)
+    again.go(STEPS)
+    expect(same(first.weights(), again.weights()), "two runs with one seed differ")
+    other = case.trial(seed=1)
+    other.go(STEPS)
+    if not any(r.wide for r in first.opt.log):
+        expect(not same(first.weights(), other.weights()), "another seed gives the same run")
+    return ""
+
+
+def streams(case: Case) -> str:
+    """V7: the global random streams neither matter nor move."""
+    undisturbed, disturbed = case.trial(), case.trial()
+    undisturbed.go(STEPS)
+    kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        for step in range(STEPS):
+            torch.manual_seed(step)
+            np.random.seed(step)
+            random.seed(step)
+            before = torch.get_rng_state()
+            disturbed.go(1)
+            expect(torch.equal(before, torch.get_rng_state()), "a step drew from torch's global random stream")
+    finally:
+        torch.set_rng_state(kept[0])
+        np.random.set_state(kept[1])
+        random.setstate(kept[2])
+    expect(same(undisturbed.weights(), disturbed.weights()), "the run depends on a global random stream")
+    return ""
+
+
+def resume(case: Case) -> str:
+    """V7: interrupted between two refreshes, saved, loaded with weights_only=True: the same bits."""
+    first, second = case.trial(), case.trial()
+    first.go(STEPS // 2)
+    saved = first.checkpoint()
+    first.go(STEPS // 2)
+    second.resume(saved)
+    second.go(STEPS // 2)
+    off = distance(first.weights(), second.weights())
+    expect(same(first.weights(), second.weights()), f"the resumed run differs by {off:.1e}")
+    expect(first.opt.forwards == second.opt.forwards, "the forward counter was not resumed")
+    return ""
+
+
+def from_log(case: Case) -> str:
+    """V7: weights and state rebuilt from the log, bit for bit, without a forward."""
+    first, second = case.trial(), case.trial()
+    first.go(STEPS)
+    expected = first.weights()
+    if any(r.wide for r in first.opt.log):
+        raise NotApplicable("a step saw more than losses: replay needs a snapshot")
+    second.opt.replay(first.opt.log)
+    off = distance(expected, second.weights())
+    expect(same(expected, second.weights()), f"the replayed weights differ by {off:.1e}")
+    expect(not any(second.opt.forwards.values()), f"replay made forwards: {second.opt.forwards}")
+    expect(first.opt.state_bytes() == second.opt.state_bytes(), "replay left another state")
+    return ""
+
+
+def neutral(case: Case) -> str:
+    """V8: at the class's neutral settings the run is MeZO's."""
+    settings = case.cls.neutral
+    if settings is None:
+        raise NotApplicable("the class declares no neutral settings")
+    trial = case.trial(**settings)
+    eps = getattr(trial.opt, "eps", ReferenceMeZO.eps)
+    reference = Trial(case, "full", {"eps": eps}, cls=ReferenceMeZO)
+    trial.go(STEPS)
+    reference.go(STEPS)
+    off = distance(trial.weights(), reference.weights())
+    expect(off < 1e-9, f"with {dict(settings)} it differs from MeZO by {off:.1e}")
+    return f"largest difference {off:.0e}"
+
+
+CHECKS: Mapping[str, Callable[[Case], str]] = {
+    "V1 replay": replay,
+    "V2 restore": restore,
+    "V3 frozen": frozen,
+    "V3 masks": masks,
+    "V5 forwards": forwards,
+    "V6 state": state,
+    "V7 seed": seeds,
+    "V7 random streams": streams,
+    "V7 resume": resume,
+    "V7 replay log": from_log,
+    "V8 neutral": neutral,
+}
+"""By name; the numbers are those of the battery in docs/testing.md."""

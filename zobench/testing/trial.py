@@ -1,0 +1,114 @@
+"""One estimator on one problem with one engine, set up so that the same trial twice is the same run."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..zo.estimator import Estimator
+from ..zo.parameterisation import attach
+from ..zo.scope import Scope
+from .problems import Problem, Rotating, half_masks, llama, mlp
+
+PROBLEMS: Mapping[str, Callable[[], Problem]] = {"mlp": mlp, "llama": llama}
+
+
+@cache
+def _template(name: str) -> Problem:
+    return PROBLEMS[name]()
+
+
+def fresh(name: str) -> Problem:
+    """A new copy of a named problem, at its initial weights."""
+    problem = copy.copy(_template(name))
+    problem.model = copy.deepcopy(problem.model)
+    return problem
+
+
+def everything(problem: Problem) -> Scope:
+    return Scope(problem.named())
+
+
+def one_layer(problem: Problem) -> Scope:
+    return Scope([(n, p) for n, p in problem.named() if "layers.1." in n])
+
+
+def masked(problem: Problem) -> Scope:
+    return Scope(problem.named(), masks=half_masks(problem.named()))
+
+
+def rotating(problem: Problem) -> Scope:
+    return Rotating(problem.named(), layers=2)
+
+
+SCOPES: Mapping[str, Callable[[Problem], Scope]] = {
+    "full": everything,
+    "layer": one_layer,
+    "masked": masked,
+    "rotating": rotating,
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is checked: an estimator with its settings, an engine, a problem."""
+
+    cls: type[Estimator]
+    settings: Mapping[str, Any]
+    engine: str
+    problem: str
+
+    def trial(self, scope: str = "full", **settings: Any) -> Trial:
+        """A new run over the scope of that name (see SCOPES); `settings` replace some of the case's."""
+        return Trial(self, scope, {**self.settings, **settings})
+
+
+class Trial:
+    """A run in progress. `weights()` settles the engine; `start` are the weights it began with."""
+
+    def __init__(self, case: Case, scope: str, settings: Mapping[str, Any], cls: type[Estimator] | None = None) -> None:
+        cls = cls or case.cls
+        self.problem = fresh(case.problem)
+        self.scope = SCOPES[scope](self.problem)
+        if case.problem == "llama" and cls.parameterisation != "full" and scope != "masked":
+            self.scope = attach(cls.parameterisation, self.problem.model, self.scope, settings=settings).scope
+        self.start = self.problem.weights()
+        self.opt = cls(self.scope, lr=self.problem.lr, engine=case.engine, **settings)
+
+    def go(self, steps: int) -> list[float]:
+        """So many steps on; the losses that step() returned."""
+        return [float(self.opt.step(self.problem.objective(self.opt.t))) for _ in range(steps)]
+
+    def weights(self) -> dict[str, Tensor]:
+        self.opt.settle()
+        return self.problem.weights()
+
+    def checkpoint(self) -> bytes:
+        """Weights and state through torch.save."""
+        file = io.BytesIO()
+        torch.save({"state": self.opt.state_dict(), "weights": self.weights()}, file)
+        return file.getvalue()
+
+    def resume(self, saved: bytes) -> None:
+        """Load what `checkpoint` wrote, with weights_only=True: state must be plain tensors and values."""
+        loaded = torch.load(io.BytesIO(saved), weights_only=True)
+        with torch.no_grad():
+            for name, p in self.problem.named():
+                p.copy_(loaded["weights"][name])
+        self.opt.load_state_dict(loaded["state"])
+
+
+def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    """The largest difference of an entry; nan if any entry is."""
+    return max(float((a[n] - b[n]).abs().max()) for n in a)
+
+
+def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)

@@ -1,0 +1,75 @@
+"""What a step looked along and moved along, noted from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..zo.algebra import Algebra, Direction
+from ..zo.estimator import Estimator
+from ..zo.losses import Losses
+
+Values = dict[str, Tensor]
+"""One term of a direction, valued: tensor name -> value (tensors where it has none are absent)."""
+
+
+@dataclass
+class Watch:
+    """Notes, from now on, the terms of every point that `opt` asks a loss at and of every move it makes.
+
+    A direction is a sum of scalar x term; terms are noted without their scalars, in the values they have at the
+    moment of the look or the move. `still=True` lets the estimator look but not move.
+    """
+
+    opt: Estimator
+    still: bool = False
+    looks: list[Values] = field(default_factory=list)
+    moves: list[Values] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        opt: Any = self.opt
+        iterate, descend, move = opt.iterate, opt.descend, opt.move
+        watch = self
+
+        class Watched(Losses):
+            def __call__(self, *points: Any) -> Any:
+                for d in points:
+                    if isinstance(d, Algebra):
+                        watch.looks += watch.terms(d)
+                return super().__call__(*points)
+
+        def watched_iterate(losses: Losses) -> Any:
+            losses.__class__ = Watched
+            return iterate(losses)
+
+        def moving(how: Any) -> Any:
+            def go(d: Algebra) -> None:
+                if isinstance(d, Algebra):
+                    watch.moves += watch.terms(d)
+                if not watch.still:
+                    how(d)
+
+            return go
+
+        opt.iterate, opt.descend, opt.move = watched_iterate, moving(descend), moving(move)
+
+    def terms(self, d: Algebra) -> list[Values]:
+        """The terms of a direction as they are now, over the tensors active in this step."""
+        out = []
+        for node in d.lin().terms:
+            alone = Direction({node: 1.0}, None)
+            values = {p.name: alone.on(p) for p in self.opt.active}
+            out.append({n: v.clone() for n, v in values.items() if v is not None})
+        return out
+
+    def clear(self) -> None:
+        self.looks.clear()
+        self.moves.clear()
+
+
+def equal_terms(a: Values, b: Values) -> bool:
+    """Bitwise equality of two terms."""
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
