@@ -7,7 +7,7 @@ from torch.func import functional_call, vmap
 
 from zobench.tasks.batch import Batch, collate
 from zobench.tasks.encode import Encoded, Row
-from zobench.tasks.loss import LOSSES, Reading, option_scores
+from zobench.tasks.loss import LOSSES, Reading, option_log_probs
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
 
@@ -93,8 +93,9 @@ def test_loss_by_hand():
     assert LOSSES["classification"](uniform, batch, Reading()).item() == pytest.approx(
         torch.log(torch.tensor(2.0)).item()
     )
-    total, mean = option_scores(uniform, batch, Reading())
-    assert torch.allclose(total, torch.tensor([-4.605170, -2.302585])) and torch.allclose(mean, torch.tensor(-2.302585))
+    selected, inside = option_log_probs(uniform, batch, Reading())
+    assert inside.tolist() == [[True, True], [False, True]]
+    assert torch.allclose(selected, torch.tensor([[-2.302585, -2.302585], [0.0, -2.302585]]))
 
 
 def test_a_token_with_the_pad_id_stays_in_the_loss():

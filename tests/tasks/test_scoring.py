@@ -86,6 +86,19 @@ def test_several_rows_at_once_score_alike(model):
     assert (one.forwards, many.forwards) == (len(rows), 1)
 
 
+def test_float16_scores_are_rounded_once():
+    """Mean of the float16 log-probabilities as torch takes it, not the rounded sum divided."""
+    model = llama(torch.float16)
+    rows = [row for e, _ in prepared("ReCoRD", model)._scored["test"] for row in e.rows]
+    expected = []
+    for row in rows:
+        ids = torch.tensor([row.ids])
+        log_probs = model(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[-row.option_len :, 0]
+        expected.append((log_probs.sum().item(), log_probs.mean().item()))
+    sums, means = scorer(model).rows(rows)
+    assert list(zip(sums, means, strict=True)) == expected
+
+
 def test_ties_go_to_the_first_and_nan_to_none(model):
     encoded = prepared("CB", model)._scored["test"][0][0]
     flat = lambda value: lambda **kw: output(torch.full((*kw["input_ids"].shape, 512), value))  # noqa: E731

@@ -66,17 +66,18 @@ def option_loss(forward: Forward, batch: Batch, reading: Reading) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), targets.masked_fill(~inside, IGNORED).flatten(), ignore_index=IGNORED)
 
 
-def option_scores(forward: Forward, batch: Batch, reading: Reading) -> tuple[Tensor, Tensor]:
-    """Sum and mean (rows,) of the log-probabilities of each row's option tokens."""
+def option_log_probs(forward: Forward, batch: Batch, reading: Reading) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (rows, width) of the last `batch.width` tokens, 0 outside the row's option, and the places
+    (bool) inside it.
+    """
     logits, targets, inside = option_window(forward, batch, reading)
     selected = F.log_softmax(logits, dim=-1).gather(-1, targets[..., None])[..., 0]
-    total = torch.where(inside, selected, 0).sum(-1)
-    return total, total / batch.option_len
+    return torch.where(inside, selected, 0), inside
 
 
 def classification_loss(forward: Forward, batch: Batch, reading: Reading) -> Tensor:
     """Cross-entropy over each example's candidates of their mean log-probabilities; mean over examples."""
-    scores = option_scores(forward, batch, reading)[1]
+    scores = option_log_probs(forward, batch, reading)[0].sum(-1) / batch.option_len
     first = batch.num_options[0]
     if all(n == first for n in batch.num_options):
         return F.cross_entropy(scores.view(-1, first), batch.labels)

@@ -10,7 +10,7 @@ from torch import nn
 
 from .batch import collate
 from .encode import Encoded, Row
-from .loss import Reading, option_scores
+from .loss import Reading, option_log_probs
 from .rules import Rules
 
 
@@ -63,7 +63,10 @@ class Scorer:
         encoded = Encoded(tuple(rows), None, (), (), "")
         batch = collate([encoded], self.pad_id, 1 if alone else self.rules.pad_to_multiple_of).to(self.device)
         forward = self._unmasked if alone else self.model
-        return option_scores(forward, batch, self.reading)
+        selected, _ = option_log_probs(forward, batch, self.reading)
+        if alone:
+            return selected.sum(-1), selected.mean(-1)  # in float16 rounded once each, as in MeZO
+        return selected.sum(-1), selected.sum(-1) / batch.option_len
 
     def _unmasked(self, *, attention_mask: torch.Tensor, **kw: object) -> object:
         return self.model(**kw)
