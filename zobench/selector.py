@@ -67,6 +67,8 @@ class Selector:
 
             def select(self, context: SelectionContext) -> Scope:
                 return context.layers(*range(self.start, len(context.blocks), 2))
+
+    Raises ZobenchError for a setting that is unknown, cannot be read, or is out of its range.
     """
 
     def __init__(self, **settings: object) -> None:
