@@ -16,6 +16,7 @@ class Adam(Estimator):
     """
 
     state_per_parameter: ClassVar[float] = 2.0
+    moves_along_looks: ClassVar[bool] = False
 
     beta1: Beta = 0.9
     beta2: Beta = 0.999

@@ -40,5 +40,6 @@ class FZOO(Estimator):
         l0, *ls = losses(0, *(self.eps * u for u in us))
         sigma = torch.stack(ls).std(correction=1 if self.deviation == "sample" else 0)
         step = torch.where(sigma > self.floor, 1 / (self.n * sigma), 0.0)  # on the device: no host sync
-        self.descend(sum((li - l0) * step * u for li, u in zip(ls, us, strict=True)))
+        first, *rest = ((li - l0) * step * u for li, u in zip(ls, us, strict=True))
+        self.descend(sum(rest, first))
         return l0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
@@ -29,8 +30,9 @@ class HiZOO(Estimator):
     forwards_per_step: ClassVar[int | None] = 3
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     state_per_parameter: ClassVar[float] = 1.0
-    neutral: ClassVar[dict[str, object] | None] = {"alpha": 0.0}
-    exercise: ClassVar[dict[str, object]] = {"alpha": 1e-2}
+    neutral: ClassVar[Mapping[str, object] | None] = {"alpha": 0.0}
+    exercise: ClassVar[Mapping[str, object]] = {"alpha": 1e-2}
+    moves_along_looks: ClassVar[bool] = False
 
     eps: Positive = 1e-3
     alpha: NonNegative = 1e-8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from torch import Tensor
@@ -30,7 +31,7 @@ class LOZO(Estimator):
     reference: ClassVar[str] = "Chen et al. 2024, arXiv:2410.07698, Algorithm 1"
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (2e-7, 2e-6)
-    exercise: ClassVar[dict[str, object]] = {"nu": 3}
+    exercise: ClassVar[Mapping[str, object]] = {"nu": 3}
 
     eps: Positive = 1e-3
     rank: Count = 2

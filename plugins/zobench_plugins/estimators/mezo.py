@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
@@ -26,6 +27,7 @@ class MeZO(Estimator):
     reference: ClassVar[str] = "Malladi et al. 2023, arXiv:2305.17333, Algorithm 1"
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
+    neutral: ClassVar[Mapping[str, object] | None] = {}
 
     eps: Positive = 1e-3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -33,6 +34,7 @@ class SparseMeZO(Estimator):
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (5e-7, 1e-6, 2e-6, 5e-6)
     verified: ClassVar[bool] = False
+    neutral: ClassVar[Mapping[str, object] | None] = {"sparsity": 0.0, "refresh": "threshold"}
 
     eps: Positive = 1e-3
     sparsity: Annotated[float, Range(ge=0, lt=1)] = 0.75
@@ -41,9 +43,11 @@ class SparseMeZO(Estimator):
 
     def setup(self) -> None:
         if self.refresh == "never":
-            self.mask = self.buffer("mask", init=lambda p: self.small(p, self.quantile(p)), at_start=True)
+            self.mask = self.buffer("mask", init=lambda p: self.small(p, self.quantile(p)))
+            self.mask.allocate(self.handles)
         elif self.refresh == "mask":
-            self.h = self.buffer("h", init=self.quantile, at_start=True)
+            self.h = self.buffer("h", init=self.quantile)
+            self.h.allocate(self.handles)
 
     def quantile(self, p: Handle) -> Tensor:
         """The (1 - sparsity) quantile of |theta|; by selection, since torch.quantile refuses more than 2^24 entries."""
