@@ -14,10 +14,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import cross_entropy, linear
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
+from zo_kit import MeZO
 
 from zobench import Estimator, Objective
-
-from zo_kit import MeZO
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 RUNS = {r["name"]: r for r in json.loads((GOLDEN / "zo_steps.json").read_text())["runs"]}

@@ -90,7 +90,7 @@ class Official(Flat):
     def move(self, delta: Direction) -> None:
         self.settle()
         with self.timers.part("update"):
-            self.look((-delta).numbers())
+            self.look(delta)
             self.at = ZERO
 
     def _drawn(self, d: Direction, p: Handle, unit: float | None) -> Tensor | None:

@@ -91,7 +91,10 @@ class Kept(Op):
     def value(self, p: Handle, get: Get) -> Tensor | None:
         seeds = [(n.seed, n.shape_on(p)) for n in self._noises]
         if self._store.get(self._slot(p), (None,))[0] != seeds:
-            self._store[self._slot(p)] = (seeds, super().value(p, get))
+            value = super().value(p, get)
+            if value is None:
+                return None
+            self._store[self._slot(p)] = (seeds, value)
         return self.storage(p)
 
     def storage(self, p: Handle) -> Tensor | None:

@@ -39,7 +39,7 @@ class Scope:
             raise ZobenchError("the scope is empty: no parameter may move")
         if len(params) < len(self.named):
             twice = next(n for n, _ in self.named if [m for m, _ in self.named].count(n) > 1)
-            raise ZobenchError(f"the scope names {twice!r} twice")
+            raise ZobenchError(f"two parameters are named {twice!r}: take the names from model.named_parameters()")
         self._masks = {name: _checked(name, m, params) for name, m in (masks or {}).items()}
 
     def active(self, step: int) -> Callable[[str], bool]:
