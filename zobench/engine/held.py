@@ -72,8 +72,11 @@ class Held:
 
     def advance(self, p: Handle, v: Tensor) -> None:
         """Move theta <- theta + v; a displaced parameter stays where it stands."""
-        if self._mastered(p) or p.name in self._out:
-            (self._master(p) if self._mastered(p) else self._store[p.name]).add_(v)
+        if self._mastered(p):
+            self._master(p).add_(v)
+            self._out.add(p.name)
+        elif p.name in self._out:
+            self._store[p.name].add_(v)
         else:
             p.raw.add_(v)
 
