@@ -60,7 +60,7 @@ class Held:
             p.raw.add_(v)
 
     def take_back(self, p: Handle, v: Tensor) -> None:
-        """Undo an `add` of -v before `rest`: exact where theta is still held, else by arithmetic."""
+        """Undo an `add` of -v before `rest`: exact where a copy of theta is held, else by arithmetic."""
         if p.name in self._out and not self._mastered(p):
             p.raw.copy_(self._store[p.name])
         else:

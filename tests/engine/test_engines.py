@@ -1,0 +1,250 @@
+"""Engines never change the mathematics: they agree, restore exactly where they say so, and undo what fails."""
+
+import pytest
+import torch
+from torch import nn
+from zo_kit import MODES, Adaptive, MeZO, Run, apart, same
+
+from zobench import Estimator, ZobenchError
+from zobench.engine import ENGINES, Choice, build, choose
+
+
+@pytest.mark.parametrize("noise", ["per_tensor", "official"])
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("method", [MeZO, Adaptive])
+def test_engines_agree_in_float64(method, batched, noise):
+    weights, losses = [], []
+    for engine, restore in MODES:
+        run = Run(method, engine=engine, restore=restore, batched=batched, noise=noise, weight_decay=0.01)
+        losses.append(run.go(8))
+        weights.append(run.weights())
+    assert max(apart(weights[0], w) for w in weights) < 1e-11
+    assert all(a == pytest.approx(b, abs=1e-12) for run in losses for a, b in zip(run, losses[0], strict=True))
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_deferred_is_flat_bit_for_bit_when_exact(plain):
+    """The same roundings in another order of sweeps."""
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = (Run(engine=e, dtype=dtype, plain=plain) for e in ("flat", "deferred"))
+        assert a.go(6) == b.go(6)
+        assert same(a.weights(), b.weights())
+
+
+def test_sweeps():
+    """What ten steps cost: flat 3 a step, deferred 2, official 4, pair 1 for its copies and 1 to move."""
+    for engine, want in (("flat", 30), ("deferred", 20), ("official", 40), ("pair", 20)):
+        run = Run(engine=engine)
+        run.go(10)
+        assert run.opt.engine.sweeps == want, engine
+
+
+class Looks(Estimator):
+    """Looks about and does not move; notes the weights it stands on."""
+
+    def iterate(self, losses):
+        z = self.noise()
+        losses(1e-3 * z, 0, -1e-3 * z, 0.5 * z)
+        part = self.noise(on=lambda p: "layers.1" in p.name)
+        losses(part, 2 * part)
+        losses(1e-3 * z * z, 1e-3 * z.sign())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["native", "float32"])
+@pytest.mark.parametrize("engine", ["flat", "deferred", "pair"])
+def test_exact_restore_is_exact(engine, precision, dtype):
+    run = Run(Looks, engine=engine, precision=precision, dtype=dtype)
+    run.go(5)
+    assert same(run.weights(), run.start)
+
+
+def test_arithmetic_restore_drifts_as_mezos_does():
+    for engine in ("flat", "official"):
+        run = Run(Looks, engine=engine, restore="arithmetic", dtype=torch.float16)
+        run.go(5)
+        assert run.opt.engine.restore == "arithmetic"
+        assert not same(run.weights(), run.start) and apart(run.weights(), run.start) < 0.05
+
+
+@pytest.mark.parametrize("engine", ["flat", "deferred", "pair"])
+def test_float32_masters_keep_small_updates(engine):
+    """1000 moves of a hundredth of an ulp each: lost in bfloat16, kept in the master."""
+
+    class Creep(Estimator):
+        def iterate(self, losses):
+            losses(1e-3 * self.noise())
+            self.move(1e-5 * self.noise().abs().map(torch.ones_like))
+
+    def run(precision):
+        w = nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+        opt = Creep([("w", w)], lr=1.0, engine=engine, precision=precision)
+        for _ in range(1000):
+            opt.step(lambda: torch.tensor(0.0))
+        opt.settle()
+        return float(w.detach()[0]), opt
+
+    assert run("native")[0] == 1.0
+    value, opt = run("float32")
+    assert value == pytest.approx(1.01, abs=0.004)
+    assert opt.active[0].data.dtype == torch.float32 and float(opt.active[0].data[0]) == pytest.approx(1.01, rel=1e-4)
+    assert opt.engine.held_bytes() == 16
+
+
+@pytest.mark.parametrize("engine", ["flat", "deferred", "pair"])
+@pytest.mark.parametrize("precision", ["native", "float32"])
+def test_weights_changed_from_outside_between_steps_are_seen(engine, precision):
+    """A checkpoint loaded, a copy written: copies and masters of the engine must not bring the old weights back."""
+    run = Run(engine=engine, precision=precision, dtype=torch.bfloat16)
+    run.go(3)
+    run.opt.settle()
+    zeros = {n: torch.zeros_like(p) for n, p in run.model.named_parameters()}
+    run.model.load_state_dict(zeros)
+    assert float(run.opt.active[0].data.abs().max()) == 0 or precision == "float32"
+    run.opt.step(lambda: torch.tensor(1.0))  # equal losses: no move
+    assert same(run.weights(), zeros)
+
+
+def test_a_float32_model_needs_no_master():
+    run = Run(precision="float32", dtype=torch.float32)
+    run.go(2)
+    assert all(p.master is None for p in run.opt.handles)
+
+
+@pytest.mark.parametrize(("engine", "restore"), MODES)
+def test_an_error_in_the_middle_of_a_sweep_is_undone(engine, restore):
+    class Breaks(MeZO):
+        bad = False
+
+        def fail(self, x):
+            if self.bad and x.shape == (8,):
+                raise RuntimeError("broken")
+            return x
+
+        def iterate(self, losses):
+            z = self.noise()
+            c = losses.slope(z, self.eps)
+            if self.where == "look":
+                losses(self.eps * self.noise().map(self.fail))
+            else:
+                self.descend(c * z.map(self.fail))
+
+    for where in ("look", "move"):
+        Breaks.where = where
+        run = Run(Breaks, engine=engine, restore=restore)
+        run.go(2)
+        before = run.weights()
+        run.opt.bad = True
+        with pytest.raises(RuntimeError, match="while computing fail.*layers.0.bias.*broken"):
+            run.go(1)
+        exact = run.opt.engine.restore == "exact" and (engine, where) != ("pair", "move")  # a pair holds no copy then
+        after = {n: p.detach() for n, p in run.model.named_parameters()}
+        assert same(after, before) if exact else apart(after, before) < 1e-14, where
+        run.opt.bad = False
+        run.go(1)
+        assert run.opt.t == 3
+
+
+@pytest.mark.parametrize(("engine", "restore"), MODES)
+def test_an_error_in_the_closure_leaves_theta(engine, restore):
+    run = Run(engine=engine, restore=restore)
+    run.go(2)
+    before, calls = run.weights(), []
+
+    def closure():
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return torch.tensor(1.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.opt.step(closure)
+    after = {n: p.detach() for n, p in run.model.named_parameters()}
+    assert same(after, before) if run.opt.engine.restore == "exact" else apart(after, before) < 1e-14
+
+
+def test_official_makes_mezos_very_operations():
+    """The chain of p.data = p.data + (s * z) * eps and the update, op for op, in half precision."""
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        run = Run(engine="official", noise="official", dtype=dtype, weight_decay=0.1, lr=1e-2, seed=3)
+        run.go(1)
+        record, eps, lr = run.opt.log[0], 1e-3, 1e-2
+        g = ((record.seen[0] - record.seen[1]) / (2 * eps)).item()
+        want = {n: p.clone() for n, p in run.start.items()}
+        for s in (1, -2, 1):
+            torch.manual_seed(record.seed)
+            for n, p in want.items():
+                z = torch.normal(mean=0, std=1, size=p.size(), dtype=p.dtype)
+                want[n] = p + s * z * eps
+        torch.manual_seed(record.seed)
+        for n, p in want.items():
+            z = torch.normal(mean=0, std=1, size=p.size(), dtype=p.dtype)
+            want[n] = p - lr * (g * z) if "bias" in n else p - lr * (g * z + 0.1 * p)
+        assert same(run.weights(), want), dtype
+
+
+def test_pair_evaluates_all_points_of_a_call_together():
+    run, calls = Run(Adaptive, engine="pair", batched=True), []
+
+    class Counting:
+        def __init__(self, inner):
+            self.inner = inner
+
+        def __call__(self):
+            raise AssertionError("a pair asks for many")
+
+        def many(self, points):
+            calls.append(len(points))
+            return self.inner.many(points)
+
+    for t in range(3):
+        run.opt.step(Counting(run.objective(t)))
+    assert calls == [3, 3, 3]
+
+
+def test_pair_shows_a_plain_closure_its_copies():
+    run, seen = Run(engine="pair"), []
+    own = {n: p.data_ptr() for n, p in run.model.named_parameters()}
+
+    def closure():
+        seen.append({n: p.data_ptr() for n, p in run.model.named_parameters()})
+        return torch.tensor(1.0)
+
+    run.opt.step(closure)
+    assert all(s[n] != own[n] for s in seen for n in own)
+    assert {n: p.data_ptr() for n, p in run.model.named_parameters()} == own
+
+
+def test_held_bytes():
+    size = sum(p.numel() for p in Run().model.parameters())
+    for engine, restore, precision, want in (
+        ("flat", "exact", "native", 2 * size),
+        ("flat", "arithmetic", "native", 0),
+        ("flat", "exact", "float32", 4 * size),
+        ("pair", "exact", "native", 0),
+        ("pair", "exact", "float32", 4 * size),
+        ("official", "exact", "native", 0),
+    ):
+        run = Run(engine=engine, restore=restore, precision=precision, dtype=torch.bfloat16)
+        run.go(1)
+        assert run.opt.engine.held_bytes() == want, (engine, restore, precision)
+
+
+def test_choose():
+    layer, model, gib = 200_000_000, 6_700_000_000, 2**30
+    assert choose(layer, model, 100 * gib, layer_numel=layer) == Choice("pair", "exact")
+    assert choose(layer, model, 100 * gib) == ("pair", "exact")
+    assert choose(model, model, 100 * gib, layer_numel=layer) == ("flat", "exact")
+    assert choose(model, model, 20 * gib, layer_numel=layer) == ("flat", "arithmetic")
+    assert choose(layer, model, gib, layer_numel=layer) == ("flat", "exact" if layer * 2 <= gib / 2 else "arithmetic")
+    assert choose(layer, model, 100 * gib, layer_numel=layer, points=1000) == ("flat", "exact")
+    assert choose(model, model, 40 * gib, layer_numel=layer, master=True) == ("flat", "arithmetic")
+    for c in (choose(layer, model, 10 * gib), choose(model, model, gib)):
+        assert build(*c).name == c.engine
+
+
+def test_names():
+    assert list(ENGINES) == ["official", "flat", "deferred", "pair"]
+    assert all(build(name).name == name for name in ENGINES)
+    with pytest.raises(ZobenchError, match="unknown engine 'par'; did you mean 'pair'"):
+        build("par")

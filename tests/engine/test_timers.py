@@ -1,0 +1,73 @@
+"""Timers: the seconds of a step go where they were spent."""
+
+import time
+
+import pytest
+import torch
+from zo_kit import ENGINES, MeZO, Run
+
+from zobench.engine.timers import StepTimes, Timers
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_parts_of_a_step(engine):
+    run = Run(engine=engine)
+    run.opt.timers.on = True
+
+    def closure():
+        time.sleep(0.02)
+        return torch.tensor(1.0)
+
+    for _ in range(3):
+        run.opt.step(closure)
+    t = run.opt.timers
+    assert t.forward_s == pytest.approx(0.04, abs=0.03) and t.forward_s >= 0.04
+    assert 0 < t.perturb_s < 0.04 and 0 < t.update_s < 0.04 or engine == "deferred"
+    assert t.forward_s + t.perturb_s + t.update_s <= t.last.step_s
+    steps = t.take()
+    assert len(steps) == 3 and steps[-1] == t.last and t.take() == []
+
+
+def test_off_unless_asked():
+    run = Run()
+    run.go(2)
+    assert run.opt.timers.last == StepTimes(0.0, 0.0, 0.0, 0.0) and run.opt.timers.take() == []
+
+
+def test_parts_nest():
+    """An inner part is not counted twice."""
+    t = Timers(torch.device("cpu"))
+    t.on = True
+    t.start_step()
+    with t.part("update"):
+        time.sleep(0.01)
+        with t.part("perturb"):
+            time.sleep(0.03)
+        time.sleep(0.01)
+    t.end_step()
+    assert 0.02 <= t.update_s < 0.03 + 0.03 and 0.03 <= t.perturb_s
+    assert t.update_s + t.perturb_s <= t.last.step_s
+
+
+def test_a_failed_step_leaves_the_timers_usable():
+    run = Run(MeZO)
+    run.opt.timers.on = True
+
+    def broken():
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        run.opt.step(broken)
+    run.go(1)
+    assert run.opt.timers.forward_s > 0
+
+
+@pytest.mark.gpu
+def test_events_on_an_accelerator():
+    w = torch.nn.Parameter(torch.zeros(1000, 1000, device="cuda"))
+    opt = MeZO([("w", w)], lr=1.0)
+    opt.timers.on = True
+    for _ in range(3):
+        opt.step(lambda: (w @ w).sum())
+    times = opt.timers.take()
+    assert len(times) == 3 and all(min(t.forward_s, t.perturb_s, t.update_s) > 0 for t in times)
