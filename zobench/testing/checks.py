@@ -18,8 +18,8 @@ from .problems import half_masks
 from .trial import Case, Trial, distance, same
 from .watch import Values, Watch, equal_terms
 
-STEPS = 8
-"""Steps of a run: with `exercise` settings, enough to pass a refresh and be interrupted between two."""
+INTERRUPTED = 4
+"""The step after which a run is interrupted: with a refresh every three, between two of them."""
 
 
 class Failed(AssertionError):
@@ -57,7 +57,7 @@ def replay(case: Case) -> str:
         settings = case.cls.neutral
     trial = case.trial(**settings)
     watch, bitwise, looked = Watch(trial.opt), True, False
-    for step in range(STEPS):
+    for step in range(case.steps):
         watch.clear()
         trial.go(1)
         looked = looked or bool(watch.looks)
@@ -100,9 +100,8 @@ def restore(case: Case) -> str:
 
 def frozen(case: Case) -> str:
     """V3: tensors outside the scope stay bit for bit, those inside move."""
-    trial = case.trial("layer")
+    trial = case.run("layer")
     inside = {n for n, _ in trial.scope.named}
-    trial.go(STEPS)
     now = trial.weights()
     touched = [n for n in now if n not in inside and not torch.equal(now[n], trial.start[n])]
     expect(not touched, f"tensors outside the scope changed: {', '.join(touched[:3])}")
@@ -113,8 +112,7 @@ def frozen(case: Case) -> str:
 
 def masks(case: Case) -> str:
     """Entries outside a static mask stay bit for bit."""
-    trial = case.trial("masked")
-    trial.go(STEPS)
+    trial = case.run("masked")
     now, inside = trial.weights(), half_masks(trial.problem.named())
     moved = [n for n, m in inside.items() if not torch.equal(now[n][~m], trial.start[n][~m])]
     expect(not moved, f"entries outside the mask changed in {', '.join(moved[:3])}")
@@ -147,10 +145,8 @@ def forwards(case: Case) -> str:
 def state(case: Case) -> str:
     """V6: state_bytes() is what the class declares, up to two numbers a tensor, and does not grow."""
     trial = case.trial()
-    trial.go(3)
-    early = trial.opt.state_bytes()
-    trial.go(STEPS - 3)
-    late = trial.opt.state_bytes()
+    trial.go(2)
+    early, late = trial.opt.state_bytes(), case.run().opt.state_bytes()
     expect(early == late, f"state grew from {early} to {late} bytes")
     numel = sum(p.numel() for _, p in trial.scope.named)
     declared = case.cls.state_per_parameter * numel * 8
@@ -165,12 +161,11 @@ def state(case: Case) -> str:
 
 def seeds(case: Case) -> str:
     """V7: the same seed gives the same bits; another seed does not."""
-    first, again = case.trial(), case.trial()
-    first.go(STEPS)
-    again.go(STEPS)
+    first, again = case.run(), case.trial()
+    again.go(case.steps)
     expect(same(first.weights(), again.weights()), "two runs with one seed differ")
     other = case.trial(seed=1)
-    other.go(STEPS)
+    other.go(case.steps)
     if not any(r.wide for r in first.opt.log):
         expect(not same(first.weights(), other.weights()), "another seed gives the same run")
     return ""
@@ -178,11 +173,10 @@ def seeds(case: Case) -> str:
 
 def streams(case: Case) -> str:
     """V7: the global random streams neither matter nor move."""
-    undisturbed, disturbed = case.trial(), case.trial()
-    undisturbed.go(STEPS)
+    undisturbed, disturbed = case.run(), case.trial()
     kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
-        for step in range(STEPS):
+        for step in range(case.steps):
             torch.manual_seed(step)
             np.random.seed(step)
             random.seed(step)
@@ -200,11 +194,11 @@ def streams(case: Case) -> str:
 def resume(case: Case) -> str:
     """V7: interrupted between two refreshes, saved, loaded with weights_only=True: the same bits."""
     first, second = case.trial(), case.trial()
-    first.go(STEPS // 2)
+    first.go(INTERRUPTED)
     saved = first.checkpoint()
-    first.go(STEPS // 2)
+    first.go(case.steps - INTERRUPTED)
     second.resume(saved)
-    second.go(STEPS // 2)
+    second.go(case.steps - INTERRUPTED)
     off = distance(first.weights(), second.weights())
     expect(same(first.weights(), second.weights()), f"the resumed run differs by {off:.1e}")
     expect(first.opt.forwards == second.opt.forwards, "the forward counter was not resumed")
@@ -213,8 +207,7 @@ def resume(case: Case) -> str:
 
 def from_log(case: Case) -> str:
     """V7: weights and state rebuilt from the log, bit for bit, without a forward."""
-    first, second = case.trial(), case.trial()
-    first.go(STEPS)
+    first, second = case.run(), case.trial()
     expected = first.weights()
     if any(r.wide for r in first.opt.log):
         raise NotApplicable("a step saw more than losses: replay needs a snapshot")
@@ -234,8 +227,8 @@ def neutral(case: Case) -> str:
     trial = case.trial(**settings)
     eps = getattr(trial.opt, "eps", ReferenceMeZO.eps)
     reference = Trial(case, "full", {"eps": eps}, cls=ReferenceMeZO)
-    trial.go(STEPS)
-    reference.go(STEPS)
+    trial.go(case.steps)
+    reference.go(case.steps)
     off = distance(trial.weights(), reference.weights())
     expect(off < 1e-9, f"with {dict(settings)} it differs from MeZO by {off:.1e}")
     return f"largest difference {off:.0e}"
@@ -254,4 +247,4 @@ CHECKS: Mapping[str, Callable[[Case], str]] = {
     "V7 replay log": from_log,
     "V8 neutral": neutral,
 }
-"""By name; the numbers are those of the battery in docs/testing.md."""
+"""By name; check_estimator says what the numbers stand for."""

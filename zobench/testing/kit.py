@@ -20,7 +20,6 @@ from .trial import PROBLEMS, SCOPES, Case, distance
 TOLERANCE = 1e-8
 """Largest difference of a float64 weight between two engines after a run."""
 
-DIFFERENTIAL_STEPS = {"mlp": 8, "llama": 4}
 DIFFERENTIAL_SCOPES = {"mlp": tuple(SCOPES), "llama": ("full", "rotating")}
 
 
@@ -83,37 +82,34 @@ def _battery(
     problems: Sequence[str],
     moments: Expect | None,
 ) -> None:
+    cases = {(e, p): Case(cls, settings, e, p) for e in engines for p in problems}
     for engine in engines:
-        case = Case(cls, settings, engine, "mlp")
+        case = cases.get((engine, "mlp")) or Case(cls, settings, engine, "mlp")
         for name, check in CHECKS.items():
             _note(report, name, engine, "mlp", partial(check, case))
     _note(report, "V4 moments", "pair", "quadratic", lambda: check_moments(cls, settings, moments))
     _note(report, "V6 memory", "flat", "40 tensors", lambda: check_memory(cls, settings))
     for problem in problems:
         for scope in DIFFERENTIAL_SCOPES[problem]:
-            _agree(report, cls, settings, engines, problem, scope)
+            _agree(report, [cases[e, problem] for e in engines], scope)
 
 
-def _agree(
-    report: Report, cls: type[Estimator], settings: Mapping[str, Any], engines: Sequence[str], problem: str, scope: str
-) -> None:
+def _agree(report: Report, cases: Sequence[Case], scope: str) -> None:
     """Every engine against the first that runs: the same weights after a few steps."""
     first: tuple[str, dict[str, Tensor]] | None = None
 
-    def one(engine: str) -> str:
+    def one(case: Case) -> str:
         nonlocal first
-        trial = Case(cls, settings, engine, problem).trial(scope)
-        trial.go(DIFFERENTIAL_STEPS[problem])
-        weights = trial.weights()
+        weights = case.run(scope).weights()
         if first is None:
-            first = engine, weights
+            first = case.engine, weights
             return "the reference"
         off = distance(weights, first[1])
         expect(off < TOLERANCE, f"weights differ from those of {first[0]} by {off:.1e}")
         return f"{off:.0e} from {first[0]}"
 
-    for engine in sorted(engines, key=lambda name: name != "pair"):  # pair never touches theta: it is the reference
-        _note(report, f"engines agree: {scope}", engine, problem, partial(one, engine))
+    for case in sorted(cases, key=lambda c: c.engine != "pair"):  # pair never touches theta: it is the reference
+        _note(report, f"engines agree: {scope}", case.engine, case.problem, partial(one, case))
 
 
 def _untrained(case: Case) -> str:

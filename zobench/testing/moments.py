@@ -15,7 +15,7 @@ from ..zo.scope import Scope
 from .checks import expect
 from .problems import Quadratic
 
-SAMPLES, FEW = 1500, 200
+SAMPLES, FEW = 600, 100
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -56,7 +56,11 @@ SCOPES: Mapping[str, Callable[[Problem], Scope]] = {
 }
 
 
-@dataclass(frozen=True)
+STEPS = {"mlp": 7, "llama": 3}
+"""Steps of a run: with `exercise` settings, enough to pass a refresh after an interruption between two."""
+
+
+@dataclass(eq=False)
 class Case:
     """What is checked: an estimator with its settings, an engine, a problem."""
 
@@ -64,6 +68,21 @@ class Case:
     settings: Mapping[str, Any]
     engine: str
     problem: str
+    _done: dict[str, Trial] = field(default_factory=dict, repr=False)
+
+    @property
+    def steps(self) -> int:
+        """Steps of a whole run on this problem."""
+        return STEPS[self.problem]
+
+    def run(self, scope: str = "full") -> Trial:
+        """A whole run over that scope, settled at its end; the same one at every call, not to be taken further."""
+        if scope not in self._done:
+            trial = self.trial(scope)
+            trial.go(self.steps)
+            trial.opt.settle()
+            self._done[scope] = trial
+        return self._done[scope]
 
     def trial(self, scope: str = "full", **settings: Any) -> Trial:
         """A new run over the scope of that name (see SCOPES); `settings` replace some of the case's."""

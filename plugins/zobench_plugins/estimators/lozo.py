@@ -39,16 +39,21 @@ class LOZO(Estimator):
     scale: Literal["paper", "code"] = "paper"
     refresh: Literal["sound", "as_released"] = "sound"
 
-    def factors(self) -> tuple[Direction, Direction]:
+    def held(self) -> Direction:
+        """V (n, r), the same for nu steps."""
+        return self.noise(shape=lambda p: (p.shape[1], self.rank), on=matrices, every=self.nu, label="v")
+
+    def drawn(self) -> tuple[Direction, Direction]:
+        """U (m, r) on matrices, z on all others, new at every call."""
         u = self.noise(shape=lambda p: (p.shape[0], self.rank), on=matrices, label="u")
-        v = self.noise(shape=lambda p: (p.shape[1], self.rank), on=matrices, every=self.nu, label="v")
-        return u @ v.T, self.noise(on=vectors)
+        return u, self.noise(on=vectors)
 
     def iterate(self, losses: Losses) -> Tensor:
-        uv, z = self.factors()
-        lp, lm = losses(self.eps * (uv + z), -self.eps * (uv + z))
+        v, (u, z) = self.held(), self.drawn()
+        d = u @ v.T + z
+        lp, lm = losses(+self.eps * d, -self.eps * d)
         c = (lp - lm) / (2 * self.eps)
         if self.refresh == "as_released" and self.t % self.nu == 0:
-            uv, z = self.factors()
-        self.descend(c * ((uv / self.rank if self.scale == "paper" else uv) + z))
+            u, z = self.drawn()
+        self.descend(c * (u @ v.T / (self.rank if self.scale == "paper" else 1) + z))
         return lp

@@ -1,0 +1,71 @@
+"""Every registered estimator passes the whole battery on every engine; a new file is covered by being registered."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+from zobench_plugins import estimators
+
+from zobench.testing import Moments, check_estimator
+
+NAMES = estimators.zobench_estimators()
+
+
+def load(name):
+    module, _, attribute = NAMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def sparse(problem, settings):
+    """g = (m z . grad) m z: the gradient where the mask is, and (|m| + 2) |m grad|^2."""
+
+    def small(x):
+        return x.abs() <= x.abs().flatten().kthvalue(round(0.25 * x.numel())).values
+
+    mask = torch.cat([small(problem.w.detach()).flatten(), small(problem.v.detach())])
+    grad = problem.gradient() * mask
+    return Moments(grad, (int(mask.sum()) + 2) * float(grad @ grad))
+
+
+def lozo(problem, settings):
+    """Rows of U are independent given V, so that the moments are those of a Wishart matrix V V^T.
+
+    d = U V^T on the matrix (m x n), z on the vector (k); g = (d . grad) (U V^T / r, z):
+    E[g] = grad, and E|g|^2 = A / r^2 + r |W|^2 k / 1 + |v|^2 m n r / r^2 + (k + 2) |v|^2, where
+    A = E[(U V^T . W)^2 |U V^T|^2] = (m (r^2 n + 2 r) + 2 r (r + n + 1)) |W|^2.
+    """
+    (m, n), k, r = problem.w.shape, problem.v.numel(), settings.get("rank", 2)
+    grad = problem.gradient()
+    w2, v2 = float(grad[: m * n].square().sum()), float(grad[m * n :].square().sum())
+    a = (m * (r * r * n + 2 * r) + 2 * r * (r + n + 1)) * w2
+    return Moments(grad, a / r**2 + r * w2 * k + v2 * m * n / r + (k + 2) * v2)
+
+
+MOMENTS = {"sparse_mezo": sparse, "lozo": lozo}
+SETTINGS = {"lozo": {"nu": 1}}  # V is drawn at every sample: the closed form averages over it
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_the_battery(name):
+    cls = load(name)
+    report = check_estimator(cls)
+    assert report.passed
+    if cls.trains:
+        assert len({f.engine for f in report} - {"pair"}) >= 3, "every engine was tried"
+        assert not any(f.passed is None for f in report.of("V3")), "scope and masks apply to all"
+
+
+@pytest.mark.parametrize("name", sorted(MOMENTS))
+def test_closed_forms(name):
+    check_estimator(load(name), engines=["pair"], problems=["mlp"], moments=MOMENTS[name], **SETTINGS.get(name, {}))
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_class_facts_for_the_card(name):
+    cls = load(name)
+    assert cls.reference and cls.__doc__ and len(cls.__doc__.split()) > 10
+    assert cls.forwards_per_step is not None
+    assert cls.lr_grid and all(isinstance(lr, float) for lr in cls.lr_grid)
+    assert cls.parameterisation in ("full", "lora")
