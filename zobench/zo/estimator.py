@@ -62,23 +62,16 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     trains: ClassVar[bool] = True
     parameterisation: ClassVar[str] = "full"
 
-    # facts for the card and for zobench.testing.check_estimator
+    # facts for the card, the run and zobench.testing.check_estimator
     reference: ClassVar[str] = ""  # paper and algorithm
     verified: ClassVar[bool] = True  # False: a detail is a guess, as the class's description says
     forwards_per_step: ClassVar[int | None] = None  # at the default settings; None: it varies
-    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)  # what the paper tunes over
     state_per_parameter: ClassVar[float] = 0.0  # numbers kept for each parameter between steps
+    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)  # what the paper tunes over
+    small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)  # for models of a few thousand parameters
     neutral: ClassVar[Mapping[str, Any] | None] = None  # settings with which the method is MeZO
     exercise: ClassVar[Mapping[str, Any]] = {}  # settings that bring its rare events into a few steps
     moves_along_looks: ClassVar[bool] = True  # False: it moves through state or signs
-    reference: ClassVar[str] = ""
-    forwards_per_step: ClassVar[int | None] = None
-    state_per_parameter: ClassVar[float] = 0.0
-    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
-    small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
-    verified: ClassVar[bool] = True
-    neutral: ClassVar[dict[str, object] | None] = None
-    exercise: ClassVar[dict[str, object]] = {}
 
     def __init__(
         self,
