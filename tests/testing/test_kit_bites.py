@@ -99,8 +99,6 @@ class HalfStep(MeZO):
 
 
 class Uphill(MeZO):
-    neutral: ClassVar = None
-
     def iterate(self, losses):
         z = self.noise()
         self.descend(-losses.slope(z, self.eps) * z)

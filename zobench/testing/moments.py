@@ -12,7 +12,7 @@ from torch import Tensor
 from ..engine.objective import Objective
 from ..zo.estimator import Estimator
 from ..zo.scope import Scope
-from .checks import expect
+from .checks import expect, neutral_of
 from .problems import Quadratic
 
 SAMPLES, FEW = 600, 100
@@ -64,8 +64,9 @@ def check_moments(cls: type[Estimator], settings: Mapping[str, Any], moments: Ex
     Bounds: 5 standard errors for the mean along the expected one and for the mean square; the whole mean by its
     squared distance, which is 1 in units of its expectation, at most 2.
     """
-    if moments is None and cls.neutral is not None:
-        moments, settings = gaussian, {**settings, **cls.neutral}
+    neutral = neutral_of(cls)
+    if moments is None and neutral is not None:
+        moments, settings = gaussian, {**settings, **neutral}
     if moments is None:
         return _downhill(sample(cls, settings, FEW))
     g = sample(cls, settings, SAMPLES)
