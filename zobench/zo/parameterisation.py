@@ -98,7 +98,7 @@ class LoRA:
         try:
             self._inject(model)
             self._initialise(model, seed)
-            self.scope = _AdapterScope(model, scope, list(chosen))
+            self.scope: Scope = _AdapterScope(model, scope, list(chosen))
         except BaseException:
             self.detach()
             raise

@@ -19,8 +19,11 @@ class Adam(Estimator):
     moves_along_looks: ClassVar[bool] = False
 
     beta1: Beta = 0.9
+    """Decay of the mean of the gradient."""
     beta2: Beta = 0.999
+    """Decay of the mean of its square."""
     delta: Positive = 1e-8
+    """Added to the root of the mean square."""
 
     def setup(self) -> None:
         self.m, self.v = self.buffer("m"), self.buffer("v")

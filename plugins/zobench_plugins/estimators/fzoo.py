@@ -33,9 +33,13 @@ class FZOO(Estimator):
     exercise: ClassVar[Mapping[str, object]] = {"n": 3}
 
     eps: Positive = 1e-4
+    """How far to look: the looks are at theta + eps times each direction."""
     n: Annotated[int, Range(ge=2)] = 8
+    """Directions a step; it costs n + 1 forwards."""
     floor: NonNegative = 1e-12
+    """At a deviation of the losses not above this, the weights stay."""
     deviation: Literal["sample", "population"] = "sample"
+    """Divide by n - 1 (paper) or by n (released code)."""
 
     def iterate(self, losses: Losses) -> Tensor:
         us = [self.noise("rademacher") for _ in range(self.n)]

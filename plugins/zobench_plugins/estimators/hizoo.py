@@ -35,7 +35,9 @@ class HiZOO(Estimator):
     moves_along_looks: ClassVar[bool] = False
 
     eps: Positive = 1e-3
+    """How far to look: the looks are at theta +- eps times the direction."""
     alpha: NonNegative = 1e-8
+    """Weight of the new curvature in its running mean."""
 
     def setup(self) -> None:
         self.h = self.buffer("h", init=1.0)

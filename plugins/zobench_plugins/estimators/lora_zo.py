@@ -27,5 +27,8 @@ class LoRAZO(MeZO):
     lr_grid: ClassVar[tuple[float, ...]] = (5e-6, 1e-5, 2e-5, 5e-5)
 
     r: Count = 8
+    """Rank of the adapters."""
     alpha: Positive = 16.0
+    """The adapters' product is scaled by alpha / r."""
     targets: tuple[str, ...] = ("q_proj", "v_proj")
+    """Names of the linear modules that get an adapter, in the layers of the scope."""

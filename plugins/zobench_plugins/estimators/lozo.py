@@ -34,10 +34,15 @@ class LOZO(Estimator):
     exercise: ClassVar[Mapping[str, object]] = {"nu": 3}
 
     eps: Positive = 1e-3
+    """How far to look: the looks are at theta +- eps times the direction."""
     rank: Count = 2
+    """Columns of U and V."""
     nu: Count = 50
+    """Steps for which V is held."""
     scale: Literal["paper", "code"] = "paper"
+    """Whether the step has the 1/rank of the paper (see above)."""
     refresh: Literal["sound", "as_released"] = "sound"
+    """Whether the step that draws a new V repeats the released fault (see above)."""
 
     def held(self) -> Direction:
         """V (n, r), the same for nu steps."""

@@ -30,6 +30,7 @@ class MeZO(Estimator):
     neutral: ClassVar[Mapping[str, object] | None] = {}
 
     eps: Positive = 1e-3
+    """How far to look: the looks are at theta +- eps times the direction."""
 
     def iterate(self, losses: Losses) -> Tensor:
         z = self.noise()

@@ -37,9 +37,13 @@ class SparseMeZO(Estimator):
     neutral: ClassVar[Mapping[str, object] | None] = {"sparsity": 0.0, "refresh": "threshold"}
 
     eps: Positive = 1e-3
+    """How far to look: the looks are at theta +- eps times the direction."""
     sparsity: Annotated[float, Range(ge=0, lt=1)] = 0.75
+    """Share of each tensor, the largest magnitudes, that stays."""
     refresh: Literal["mask", "never", "threshold"] = "mask"
+    """What is evaluated anew at every step (see above)."""
     vectors: Literal["masked", "dense", "fixed"] = "masked"
+    """What happens to tensors that are no matrices (see above)."""
 
     def setup(self) -> None:
         if self.refresh == "never":

@@ -29,6 +29,7 @@ class ZOAdam(Adam):
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6, 1e-5, 1e-4)
 
     eps: Positive = 1e-3
+    """How far to look: the looks are at theta +- eps times the direction."""
 
     def iterate(self, losses: Losses) -> Tensor:
         z = self.noise()
