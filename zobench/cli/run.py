@@ -16,19 +16,6 @@ if TYPE_CHECKING:
     from ..run.execute import Place, Plan
     from ..run.plan import Wish
 
-EPILOG = """Examples:
-
-zobench run --estimator mezo --selector first_outlier --tasks all
-
-zobench run --model meta-llama/Llama-2-7b-hf --estimator mezo,sparse_mezo --selector all,first_outlier --tasks copa,wsc
---preset paper --dtype float16 --seeds 0,1,2
-
-zobench run --model ./my-model --data-dir ./data --estimator zero_shot,mezo,adamw --selector layer --set layer.index=1
---tasks sst2 --lr 1e-4,1e-3 --dry-run
-
-zobench run --plugin my_zo.py --estimator my_zo --selector all --tasks sst2 --set my_zo.eps=1e-2
-"""
-
 
 class Preset(StrEnum):
     smoke = "smoke"
@@ -53,7 +40,8 @@ def run(
         str, typer.Option("--estimator", "-e", help="Estimators, comma separated, or `all` (zobench ls estimators).")
     ],
     selector: Annotated[
-        str, typer.Option("--selector", "-s", help="Selectors, comma separated (zobench ls selectors); `all`: all weights.")
+        str,
+        typer.Option("--selector", "-s", help="Selectors, comma separated (zobench ls selectors); `all`: all weights."),
     ] = "all",
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, comma separated, or `all`.")] = "all",
     model: Annotated[

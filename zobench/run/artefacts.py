@@ -61,5 +61,3 @@ class Artefacts:
             self._steps.close()
         if traceback is not None:
             self._path("error.txt").write_text(f"status: {status}\n{traceback}", encoding="utf-8")
-
-

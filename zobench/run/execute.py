@@ -134,7 +134,8 @@ def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
 
 def board(plan: Plan, place: Place) -> str:
     """The leaderboard of everything in the results folder, written beside the records."""
-    every, _ = store.read(place.results)
-    text = leaderboard.render(every, columns=plan.session.plugins.leaderboard_columns())
+    every, problems = store.read(place.results)
+    columns = plan.session.plugins.leaderboard_columns()
+    text = leaderboard.render(every, columns=columns, split_protocols=True, problems=problems)
     store.write_text(place.results / "leaderboard.md", text)
     return text

@@ -40,7 +40,6 @@ class Method:
         asked = self.computation.parameterisation
         return self.cls.parameterisation if asked == "estimator" else asked
 
-
     @classmethod
     def official(cls, estimator: type[Estimator], like: Computation) -> Method:
         """An estimator as MeZO computes it: all weights as they are, in the official order and arithmetic."""
@@ -112,12 +111,10 @@ def ordered(named: Sequence[tuple[str, T]], how: str) -> list[tuple[str, T]]:
 
 
 def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisation: str) -> EngineInfo:
-    layer = sum(p.numel() for p in loaded.blocks[0].module.parameters())
     choice = choose(
         scope.numel(),
         loaded.parameters,
         free_bytes(loaded.device),
-        layer_numel=layer,
         itemsize=scope.named[0][1].element_size(),
         master=wish.precision == "float32",
     )

@@ -82,7 +82,8 @@ def expand(names: Sequence[str], known: Sequence[str], kind: str) -> tuple[str, 
 
 def route(wish: Wish, plugins: Plugins) -> Routed:
     """Give every setting to its owner: `name.key` to that plugin, `key` to the protocol or the run, else to every
-    chosen plugin that declares it. Raises ZobenchError for a key that nobody has, with the nearest names."""
+    chosen plugin that declares it. Raises ZobenchError for a key that nobody has, with the nearest names.
+    """
     if wish.preset not in PRESETS:
         raise ZobenchError(unknown("preset", wish.preset, PRESETS))
     estimators = {name: plugins.estimator(name) for name in wish.estimators}

@@ -2,7 +2,7 @@
 
 Two groups of settings, both reached by `--set name=value`: `Protocol`, which a board refuses to mix, and
 `Computation`, how the numbers were computed, which every record carries and every board shows.
-Source of the defaults: princeton-nlp/MeZO, large_models (mezo.sh, run.py); the paper's section 4 for steps and dev sizes.
+Source of the defaults: princeton-nlp/MeZO, large_models (mezo.sh, run.py); for steps and dev sizes the paper, section 4.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ PRESETS: dict[str, dict[str, str]] = {
     },
     "small": {
         "num_train": "200",
-        "num_dev": "50",
+        "num_dev": "32",
         "num_test": "100",
-        "batch_size": "8",
-        "steps": "60",
-        "eval_every": "12",
+        "batch_size": "4",
+        "steps": "40",
+        "eval_every": "20",
         "max_length": "256",
         "max_new_tokens": "16",
         "speed_steps": "10",
         "speed_warmup": "3",
-        "exhaustive_sweep.steps": "12",
+        "exhaustive_sweep.steps": "8",
     },
     "paper": {},
 }

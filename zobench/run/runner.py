@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections import Counter
@@ -13,7 +14,7 @@ import torch
 
 from ..errors import ZobenchError
 from ..report import store
-from ..report.record import SCHEMA, EngineInfo, Record, ScopeInfo, ScoreInfo, Status, Trial
+from ..report.record import SCHEMA, Record, ScopeInfo, ScoreInfo, Status, Trial
 from .artefacts import Artefacts
 from .environment import describe
 from .memory import PeakMemory
@@ -163,6 +164,9 @@ class Runner:
             test = prepared.test_score(loaded.model, self.progress.items)
             out.seconds["eval_s"] = out.seconds.get("eval_s", 0.0) + time.perf_counter() - start
         out.forwards["eval"] += test.forwards
+        if not (math.isfinite(dev.value) and math.isfinite(test.value)):
+            out.status, out.error = "diverged", "the chosen weights give scores that are no numbers"
+            return
         assert best.best_loss is not None
         out.metrics["dev"] = {**_info(dev), "loss": best.best_loss}
         out.metrics["test"] = _info(test)
@@ -191,9 +195,7 @@ class Runner:
             own_scope=scope,
         )
         keep = keeper(loaded, out.memory["weights_bytes"])
-        out.fields["speed"], forwards = measure(
-            sides, loaded, prepared, cell.protocol, seed=cell.seed, keep=keep
-        )
+        out.fields["speed"], forwards = measure(sides, loaded, prepared, cell.protocol, seed=cell.seed, keep=keep)
         out.forwards["speed"] += forwards
 
     def _record(self, cell: Cell, out: Outcome, started: str) -> Record:
@@ -221,9 +223,7 @@ class Runner:
 def scope_info(own: Scope, selected: Scope, model_parameters: int) -> ScopeInfo:
     """What could move: counted on the parameterisation's own tensors, layers as they were selected."""
     n = own.numel()
-    return ScopeInfo(
-        parameters=n, fraction=n / model_parameters, layers=list(selected.layers), tensors=len(own.named)
-    )
+    return ScopeInfo(parameters=n, fraction=n / model_parameters, layers=list(selected.layers), tensors=len(own.named))
 
 
 def _better(a: Trained, b: Trained) -> bool:

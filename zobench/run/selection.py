@@ -96,4 +96,8 @@ class Context:
 
 def everything(loaded: LoadedModel) -> Scope:
     """All parameters of the model, tied ones once, in the order of `named_parameters`."""
-    return Scope(loaded.model.named_parameters(), layers=tuple(block.index for block in loaded.blocks))
+    try:
+        layers = tuple(block.index for block in loaded.blocks)
+    except ZobenchError:  # all parameters are all parameters, also where no blocks are found
+        layers = ()
+    return Scope(loaded.model.named_parameters(), layers=layers)

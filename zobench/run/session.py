@@ -68,4 +68,3 @@ class Session:
         score = prepared.test_score(self.loaded.model, progress)
         self.zero_shot[key] = score
         return score, score.forwards
-

@@ -61,9 +61,7 @@ def measure(
     feeds = {side: Feed(loaded, prepared, protocol.batch_size, seed) for side in taken}
     while any(len(phases) < warmup + steps for phases in taken.values()):
         side = ("baseline", "own")[turn % 2]
-        method, scope = (
-            (sides.baseline, sides.baseline_scope) if side == "baseline" else (sides.own, sides.own_scope)
-        )
+        method, scope = (sides.baseline, sides.baseline_scope) if side == "baseline" else (sides.own, sides.own_scope)
         todo = min(BLOCK, warmup + steps - len(taken[side]))
         with applied(method, loaded, scope, lr=0.0, seed=seed, keep=keep) as on:
             on.estimator.timers.on = True
@@ -73,9 +71,7 @@ def measure(
         turn += 1
     baseline, own = (median_phases(taken[side][warmup:]) for side in ("baseline", "own"))
     assert baseline is not None and own is not None  # steps is at least 1 where this is called
-    info = SpeedInfo(
-        steps=steps, warmup=warmup, baseline=baseline, own=own, ratio=baseline["step_s"] / own["step_s"]
-    )
+    info = SpeedInfo(steps=steps, warmup=warmup, baseline=baseline, own=own, ratio=baseline["step_s"] / own["step_s"])
     return info, forwards
 
 
