@@ -118,7 +118,8 @@ def _execute(plan: Plan, place: Place, wish: Wish) -> None:
     from ..run.progress import Progress
 
     say(
-        f"{len(plan.todo)} cells to run, {len(plan.done)} done before; preset {wish.preset}; records: {place.results}/cells"
+        f"{len(plan.todo)} cells to run, {len(plan.done)} done before; preset {wish.preset}; "
+        f"records: {place.results / 'cells'}"
     )
     records = execute(plan, place, Progress(plan.session.plugins, len(plan.todo)))
     print(board(plan, place))

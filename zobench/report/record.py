@@ -113,7 +113,7 @@ class Record(TypedDict):
     scope: ScopeInfo | None
     selection: dict[str, Any]  # what the selector noted
     engine: NotRequired[EngineInfo]
-    data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, and notes where a split departs from the protocol
+    data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, notes on what departs from the protocol
     metrics: Metrics
     chosen: NotRequired[dict[str, Any]]  # lr and step of the checkpoint that test was read at
     kept: NotRequired[str]  # what rebuilds the chosen weights: replay log | weights | nothing: why

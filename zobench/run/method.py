@@ -98,8 +98,9 @@ def applied(
 def ordered(named: Sequence[tuple[str, T]], how: str) -> list[tuple[str, T]]:
     """The tensors of a scope in the order in which an official noise stream meets them.
 
-    `model`: as `named_parameters` gives them. `transformers-4`: LLaMA-like MLPs as transformers 4 registered them, gate,
-    down, up, where version 5 has gate, up, down: the same seed gives another z (protocol, section 5 and trap T4).
+    `model`: as `named_parameters` gives them. `transformers-4`: LLaMA-like MLPs as transformers 4 registered them,
+    gate, down, up, where version 5 has gate, up, down: the same seed gives another z (the recordings of the official
+    code are of version 4.28.1).
     """
     out = list(named)
     if how == "transformers-4":

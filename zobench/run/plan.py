@@ -1,4 +1,4 @@
-"""From the words of the command line to cells: presets, settings routed to whom they belong, the product of the flags."""
+"""From the words of the command line to cells: presets, settings routed to their owners, the product of the flags."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _owners(key: str, owners: Mapping[str, type], *, must: bool) -> list[tuple[s
 
 
 def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity) -> list[Cell]:
-    """The product of the flags, task by task, so that a task is encoded once; estimators that train nothing once each."""
+    """The product of the flags, task by task, so that each is encoded once; what trains nothing stands once."""
     out: dict[str, Cell] = {}
     for task, estimator, selector, seed in product(wish.tasks, wish.estimators, wish.selectors, wish.seeds):
         cls = plugins.estimator(estimator)

@@ -1,4 +1,4 @@
-"""What a user sees while cells run: bars on a terminal, one line a cell elsewhere. Observers of plugins hear of it here."""
+"""What a user sees while cells run: bars on a terminal, one line a cell elsewhere. Observers hear of it here."""
 
 from __future__ import annotations
 

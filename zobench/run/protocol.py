@@ -2,7 +2,7 @@
 
 Two groups of settings, both reached by `--set name=value`: `Protocol`, which a board refuses to mix, and
 `Computation`, how the numbers were computed, which every record carries and every board shows.
-Source of the defaults: princeton-nlp/MeZO, large_models (mezo.sh, run.py); for steps and dev sizes the paper, section 4.
+Source of the defaults: princeton-nlp/MeZO, large_models (mezo.sh, run.py); the paper for steps and dev sizes.
 """
 
 from __future__ import annotations

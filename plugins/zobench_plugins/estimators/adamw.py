@@ -25,6 +25,7 @@ class AdamW(Adam):
     reference: ClassVar[str] = "Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2 (backpropagation)"
     forwards_per_step: ClassVar[int | None] = 1
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 1e-5, 5e-5, 8e-5)
+    small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
 
     def iterate(self, losses: Losses) -> Tensor:
         loss, gradient = losses.gradient()

@@ -30,6 +30,7 @@ class FZOO(Estimator):
     reference: ClassVar[str] = "Dang et al. 2025, arXiv:2506.09034, Algorithm 1"
     forwards_per_step: ClassVar[int | None] = 9
     lr_grid: ClassVar[tuple[float, ...]] = (1e-5, 5e-5)
+    small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
     exercise: ClassVar[Mapping[str, object]] = {"n": 3}
 
     eps: Positive = 1e-4

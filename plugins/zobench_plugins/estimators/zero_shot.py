@@ -16,6 +16,7 @@ class ZeroShot(Estimator):
     trains: ClassVar[bool] = False
     forwards_per_step: ClassVar[int | None] = 0
     lr_grid: ClassVar[tuple[float, ...]] = (0.0,)
+    small_lrs: ClassVar[tuple[float, ...]] = (0.0,)
 
     def iterate(self, losses: Losses) -> Tensor:
         raise TypeError("zero_shot does not train: its `trains` is False, so no step may be asked of it")

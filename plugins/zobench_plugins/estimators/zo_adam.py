@@ -27,6 +27,7 @@ class ZOAdam(Adam):
     reference: ClassVar[str] = "Zhang et al. 2024, arXiv:2402.11592, appendix A"
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6, 1e-5, 1e-4)
+    small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
 
     eps: Positive = 1e-3
     """How far to look: the looks are at theta +- eps times the direction."""
