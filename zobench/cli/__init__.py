@@ -53,6 +53,11 @@ COMMANDS: dict[str, Command] = {
         "Make the leaderboard of a folder of records again.",
         ("zobench leaderboard runs", "zobench leaderboard results/demo --paper"),
     ),
+    "replay": Command(
+        ".replay:replay",
+        "Build a cell's chosen weights again from its replay log.",
+        ("zobench replay runs copa-mezo-layer-s0-5b1cee87eabf --model MODEL --out weights.safetensors",),
+    ),
     "ls": Command(
         ".ls:ls",
         "List estimators, selectors, tasks, models and executors.",

@@ -38,6 +38,7 @@ class ScopeInfo(TypedDict):
     fraction: float  # of the model's parameters
     layers: list[int]  # decoder blocks touched, 0-based
     tensors: int
+    names: list[str]  # of the tensors that were selected, before a parameterisation stands for some of them
 
 
 class ScoreInfo(TypedDict):

@@ -9,12 +9,18 @@ from typing import IO, TYPE_CHECKING
 from safetensors.torch import save_file
 
 from ..zo.log import LogWriter
+from ..zo.scope import Scope
 
 if TYPE_CHECKING:
     from ..report.record import Status
     from .cell import Cell
     from .method import Applied
     from .train import Trained
+
+
+def plain(scope: Scope) -> bool:
+    """Whether the names of its tensors are all that there is to this scope: no masks, no schedule."""
+    return type(scope) is Scope and scope.numel() == sum(p.numel() for _, p in scope.named)
 
 
 class Artefacts:
@@ -35,17 +41,17 @@ class Artefacts:
             self._steps = self._path("steps.jsonl").open("w", encoding="utf-8")
         self._steps.write(json.dumps(line) + "\n")
 
-    def keep_run(self, on: Applied, run: Trained, cell: Cell) -> str:
+    def keep_run(self, on: Applied, selected: Scope, run: Trained, cell: Cell) -> str:
         """Keep what rebuilds this run's checkpoint, in place of an earlier run's; says what was kept.
 
-        A run whose steps saw only losses keeps its replay log up to the checkpoint. One that saw more (gradients,
-        activations) keeps the scope's weights, where they are not over `snapshot_limit` bytes.
+        A run whose steps saw only losses, on a scope of whole tensors that stays the same, keeps its replay log up to
+        the checkpoint. Another keeps the scope's weights, where they are not over `snapshot_limit` bytes.
         """
         replay, weights = self._path("replay.bin"), self._path("weights.safetensors")
         replay.unlink(missing_ok=True)
         weights.unlink(missing_ok=True)
         log = on.estimator.log[: run.best_step]
-        if not any(step.wide for step in log):
+        if not any(step.wide for step in log) and plain(selected):
             with LogWriter(replay) as writer:
                 writer.write(log)
             return "replay log"

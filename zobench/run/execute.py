@@ -63,7 +63,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     plugins.executor(place.executor)
     where = _where(place, plugins)
     routed = route(wish, plugins)
-    loaded = _load(place, plugins, routed)
+    loaded = load(place, plugins, routed.computation.dtype)
     session = Session(loaded, plugins, where, place.offline)
     pools = {task: session.data(task) for task in wish.tasks}
     identity = Identity(
@@ -88,8 +88,8 @@ def _where(place: Place, plugins: Plugins) -> Where:
     return "embedded" if place.model in plugins.names("models") else "hub"
 
 
-def _load(place: Place, plugins: Plugins, routed: Routed) -> LoadedModel:
-    dtype = routed.computation.dtype
+def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
+    """The model by a plugin's name, else from its folder or the hub."""
     if place.model in plugins.names("models"):
         return plugins.model(place.model)(dtype=dtype, device=place.device)
     from ..models.load import load_model

@@ -56,7 +56,8 @@ class Progress:
         self.done += 1
         self.bars.update(self._cells, completed=self.done)
         self.bars.update(self._inner, visible=False)
-        self.console.print(f"[{self.done}/{self.total}] {summarise(record)}", highlight=False, markup=False)
+        line = f"[{self.done}/{self.total}] {summarise(record)}"
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def phase(self, text: str) -> None:
         """What is being done, where it is no training."""

@@ -72,7 +72,7 @@ class Runner:
             _failed(out, "error", e)
         out.memory["peak_bytes"] = memory.peak()
         out.seconds["total_s"] = time.perf_counter() - start
-        record = self._record(cell, out, started)
+        record = self._record(cell, out, started, memory)
         artefacts.finish(out.status, out.traceback)
         store.write(self.results, record)
         self.progress.cell_end(record)
@@ -138,7 +138,7 @@ class Runner:
                     out.forwards[purpose] += n
                 _count(out, run)
                 if run.status == "ok" and (best is None or _better(run, best)):
-                    out.fields["kept"] = artefacts.keep_run(on, run, cell)
+                    out.fields["kept"] = artefacts.keep_run(on, scope, run, cell)
                     best = run
         if best is None:
             out.status = "diverged"
@@ -198,7 +198,7 @@ class Runner:
         out.fields["speed"], forwards = measure(sides, loaded, prepared, cell.protocol, seed=cell.seed, keep=keep)
         out.forwards["speed"] += forwards
 
-    def _record(self, cell: Cell, out: Outcome, started: str) -> Record:
+    def _record(self, cell: Cell, out: Outcome, started: str, memory: PeakMemory) -> Record:
         times = {k: out.seconds[k] for k in sorted(out.seconds)}
         record: dict[str, Any] = {
             "schema": SCHEMA,
@@ -213,7 +213,7 @@ class Runner:
             "forwards": dict(out.forwards),
             "time": times,
             "memory": out.memory,
-            "environment": {**describe(self.session.loaded.device), "started": started},
+            "environment": {**describe(self.session.loaded.device), "started": started, "memory": memory.kind},
             "error": out.error,
         }
         record.update(out.fields)
@@ -223,7 +223,13 @@ class Runner:
 def scope_info(own: Scope, selected: Scope, model_parameters: int) -> ScopeInfo:
     """What could move: counted on the parameterisation's own tensors, layers as they were selected."""
     n = own.numel()
-    return ScopeInfo(parameters=n, fraction=n / model_parameters, layers=list(selected.layers), tensors=len(own.named))
+    return ScopeInfo(
+        parameters=n,
+        fraction=n / model_parameters,
+        layers=list(selected.layers),
+        tensors=len(own.named),
+        names=[name for name, _ in selected.named],
+    )
 
 
 def _better(a: Trained, b: Trained) -> bool:

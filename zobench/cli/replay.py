@@ -1,0 +1,44 @@
+"""`zobench replay`: the chosen weights of a finished cell as a safetensors file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ZobenchError, unknown
+from .common import PluginFiles, plugins_of
+
+
+def replay(
+    results: Annotated[Path, typer.Argument(help="The results folder of a run.")],
+    cell: Annotated[str, typer.Argument(help="The id of a cell, as its record's file is named.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="The model it ran on: a folder, a hub id or a name.")],
+    out: Annotated[Path, typer.Option(help="The file to write.", metavar="FILE")],
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1; the kind it ran on gives the same bits.")
+    ] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask a hub.")] = False,
+    plugin: PluginFiles = None,
+) -> None:
+    """Build the chosen weights of a cell again from its replay log, without data and without a forward pass."""
+    from ..report import store
+
+    record = store.find(results, cell)
+    if record is None:
+        known = [p.stem for p in (results / "cells").glob("*.json")]
+        raise ZobenchError(unknown("cell", cell, known))
+    if isinstance(record, store.Problem):
+        raise ZobenchError(str(record))
+    plugins = plugins_of(plugin)
+    from safetensors.torch import save_file
+
+    from ..run.execute import Place, load
+    from ..run.replay import rebuild
+
+    loaded = load(Place(model, device=device, offline=offline), plugins, record["cell"]["run_settings"]["dtype"])
+    weights = rebuild(record, results, loaded, plugins)
+    save_file({name: t.contiguous().cpu() for name, t in weights.items()}, out)
+    chosen = record["chosen"]
+    print(f"{out}: {len(weights)} tensors of {cell} at step {chosen['step']}, lr {chosen['lr']:g}")
