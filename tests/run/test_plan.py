@@ -63,7 +63,7 @@ def test_a_plain_key_goes_to_all_who_declare_it_and_a_dotted_one_to_its_owner():
 def test_protocol_and_run_settings_are_found_before_those_of_plugins():
     routed = route(wish(settings={"steps": "50", "eval_every": "10", "engine": "flat"}), PLUGINS)
     assert (routed.protocol.steps, routed.computation.engine) == (50, "flat")
-    assert routed.selectors["exhaustive_sweep"]["steps"] == 16  # the preset's own, not --set steps
+    assert routed.selectors["exhaustive_sweep"]["steps"] == 8  # the preset's own, not --set steps
 
 
 def test_set_goes_before_the_preset():
