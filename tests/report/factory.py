@@ -106,7 +106,9 @@ def record(
         made["memory"]["state_bytes"] = 4096
         made["trials"] = [trial(rate) for rate in lrs]
         if speedup is not None:
-            made["speed"] = SpeedInfo(steps=30, warmup=10, baseline=phases(ms * speedup), own=phases(ms), ratio=speedup)
+            made["speed"] = SpeedInfo(
+                steps=30, warmup=10, clock="wall", baseline=phases(ms * speedup), own=phases(ms), ratio=speedup
+            )
     return made  # type: ignore[return-value]
 
 

@@ -87,6 +87,7 @@ class SpeedInfo(TypedDict):
 
     steps: int
     warmup: int
+    clock: str  # of step_s: process | wall
     baseline: PhaseTimes
     own: PhaseTimes
     ratio: float  # baseline step_s / own step_s
