@@ -82,7 +82,13 @@ def record(
         "status": status,
         "protocol": protocol,
         "cell": key,
-        "scope": {"parameters": 1000 * len(layers), "fraction": 0.2 * len(layers), "layers": layers, "tensors": 9}
+        "scope": {
+            "parameters": 1000 * len(layers),
+            "fraction": 0.2 * len(layers),
+            "layers": layers,
+            "tensors": 9,
+            "names": ["w"],
+        }
         if trains
         else None,
         "selection": {},
