@@ -37,7 +37,7 @@ class Range:
 
     def __str__(self) -> str:
         signs = (("at least", self.ge), ("above", self.gt), ("at most", self.le), ("below", self.lt))
-        return " and ".join(f"{word} {bound:g}" for word, bound in signs if bound is not None)
+        return " and ".join(f"{word} {bound:.12g}" for word, bound in signs if bound is not None)
 
 
 Positive = Annotated[float, Range(gt=0)]

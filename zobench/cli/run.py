@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,22 +79,20 @@ def run(
     from ..run.plan import Wish, parse_settings
 
     settings = parse_settings(set_ or [])
-    for key, value in (("steps", steps), ("dtype", dtype), ("engine", engine)):
+    for key, value in (("steps", steps), ("dtype", dtype), ("engine", engine), ("lr", lr)):
         if value is not None:
             if key in settings:
                 raise ZobenchError(f"{key} is given twice: by --{key} and by --set {key}={settings[key]}")
             settings[key] = str(value)
     if steps is not None and "eval_every" not in settings:
         settings["eval_every"] = str(max(1, steps // 5))
-    from ..settings import convert
-
     wish = Wish(
-        _names(estimator),
-        _names(selector),
-        _names(tasks),
-        convert(seeds, tuple[int, ...], "--seeds"),
+        _names(estimator, "--estimator", "mezo,adamw"),
+        _names(selector, "--selector", "all,layer"),
+        _names(tasks, "--tasks", "sst2,copa"),
+        _seeds(seeds),
         preset.value,
-        None if lr is None else convert(lr, tuple[float, ...], "--lr"),
+        None,
         settings,
     )
     from ..run.execute import Place, make_plan
@@ -106,11 +105,20 @@ def run(
     _execute(plan, place, wish)
 
 
-def _names(text: str) -> tuple[str, ...]:
+def _names(text: str, option: str, example: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise ZobenchError("an empty list of names; write for example --estimator mezo,adamw")
+        raise ZobenchError(f"{option} names none; write for example {option} {example}")
     return names
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    from ..settings import Range, convert
+
+    seeds = convert(text, tuple[Annotated[int, Range(ge=0, lt=2**32)], ...], "--seeds")  # as MeZO's generators take
+    if not seeds:
+        raise ZobenchError("--seeds names none; write for example --seeds 0,1,2")
+    return tuple(dict.fromkeys(seeds))
 
 
 def _execute(plan: Plan, place: Place, wish: Wish) -> None:
@@ -121,7 +129,12 @@ def _execute(plan: Plan, place: Place, wish: Wish) -> None:
         f"{len(plan.todo)} cells to run, {len(plan.done)} done before; preset {wish.preset}; "
         f"records: {place.results / 'cells'}"
     )
-    records = execute(plan, place, Progress(plan.session.plugins, len(plan.todo)))
+    try:
+        records = execute(plan, place, Progress(plan.session.plugins, len(plan.todo)))
+    except KeyboardInterrupt:
+        with suppress(ZobenchError):  # nothing was done yet: there is no board to make
+            board(plan, place)
+        raise
     print(board(plan, place))
     failed = [r for r in [*records, *plan.done.values()] if r["status"] != "ok"]
     for record in failed:

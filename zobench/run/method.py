@@ -13,6 +13,7 @@ import torch
 from ..engine import choose
 from ..report.record import EngineInfo
 from ..zo.parameterisation import attach
+from .protocol import FIXED_RESTORE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,8 +74,9 @@ def applied(
     parameterisation = attach(method.parameterisation, loaded.model, scope, seed=seed, settings=method.settings)
     own = parameterisation.scope
     own.named[:] = ordered(own.named, method.computation.tensor_order)
-    original = {name: keep(p.detach()) for name, p in own.named}
+    original: dict[str, Tensor] = {}
     try:
+        original.update((name, keep(p.detach())) for name, p in own.named)
         info = _engine(method.computation, own, loaded, method.parameterisation)
         estimator = method.cls(
             own,
@@ -91,7 +93,8 @@ def applied(
     finally:
         with torch.no_grad():
             for name, p in own.named:
-                p.copy_(original[name])
+                if name in original:  # else memory ran out while it was kept: nothing has moved yet
+                    p.copy_(original[name])
         parameterisation.detach()
 
 
@@ -120,7 +123,7 @@ def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisati
         master=wish.precision == "float32",
     )
     engine = choice.engine if wish.engine == "auto" else wish.engine
-    fixed = {"official": "arithmetic", "pair": "exact"}.get(engine)
+    fixed = FIXED_RESTORE.get(engine)
     return EngineInfo(
         engine=engine,
         restore=fixed or (choice.restore if wish.restore == "auto" else wish.restore),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -93,13 +94,15 @@ def route(wish: Wish, plugins: Plugins) -> Routed:
     rules: dict[str, dict[str, object]] = {"protocol": {}, "run": {}}
     lrs = wish.lrs
     for source, settings in (("preset", PRESETS[wish.preset]), ("set", wish.settings)):
-        for key, value in settings.items():
+        for key, value in sorted(settings.items(), key=lambda item: "." in item[0]):  # `name.key` goes before `key`
             if key == "lr":
                 lrs = convert(value, tuple[float, ...], "lr")
                 continue
             found = _owners(key, owners, must=source == "set")
             for owner, name in found:
                 (rules if owner in rules else given)[owner][name] = value
+    if lrs is not None:
+        checked_rates(lrs)
     return Routed(
         protocol_from(rules["protocol"]),
         computation_from(rules["run"]),
@@ -156,8 +159,13 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity) -> l
 
 def grid(wish: Wish, routed: Routed, cls: Any) -> tuple[float, ...]:
     """The learning rates a cell tries: the user's, else the estimator's own for a paper run or a small one."""
-    lrs = routed.lrs or (cls.lr_grid if wish.preset == "paper" else cls.small_lrs)
-    bad = [lr for lr in lrs if not lr > 0]
-    if bad or not lrs:
-        raise ZobenchError(f"lr={','.join(map(str, lrs))}: learning rates must be above 0")
-    return tuple(lrs)
+    return checked_rates(routed.lrs or (cls.lr_grid if wish.preset == "paper" else cls.small_lrs))
+
+
+def checked_rates(lrs: Sequence[float]) -> tuple[float, ...]:
+    """The learning rates, if they are some. Raises ZobenchError for none, and for one not above 0 or not finite."""
+    if not lrs:
+        raise ZobenchError("no learning rate is given; write for example --lr 1e-4,1e-3, or leave --lr out")
+    if not all(0 < lr < math.inf for lr in lrs):
+        raise ZobenchError(f"lr={','.join(map(str, lrs))}: learning rates must be above 0, and finite")
+    return tuple(dict.fromkeys(lrs))

@@ -7,14 +7,18 @@ Source of the defaults: princeton-nlp/MeZO, large_models (mezo.sh, run.py); the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from ..errors import ZobenchError
+from ..errors import ZobenchError, unknown
 from ..settings import Count, Natural, NonNegative, resolve
 from ..tasks.rules import Rules
 
 VERSION = "mezo-1"
+YOUNGER = frozenset({"pad_targets"})
+"""Settings that came after VERSION. Their default is what was done before them, and at it they stay out of records, so
+that records from before and after them compare and have the same identity.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,9 @@ class Protocol(Rules):
 
     def record(self) -> dict[str, Any]:
         """As it stands in a record, under `protocol`."""
-        return {"version": VERSION, **vars(self)}
+        usual = {field.name: field.default for field in fields(self)}
+        said = {name: value for name, value in vars(self).items() if name not in YOUNGER or value != usual[name]}
+        return {"version": VERSION, **said}
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,9 @@ class Computation:
     speed_warmup: Natural = 10
     snapshot_limit: Natural = 1_000_000_000  # bytes; larger scopes keep no weights beside the record
 
+
+FIXED_RESTORE = {"official": "arithmetic", "pair": "exact"}
+"""Engines that restore the weights in one way, whatever is asked."""
 
 PRESETS: dict[str, dict[str, str]] = {
     "smoke": {
@@ -94,5 +103,15 @@ def protocol_from(values: dict[str, object]) -> Protocol:
 
 
 def computation_from(values: dict[str, object]) -> Computation:
-    """A checked computation. Raises ZobenchError for unknown names and bad values."""
-    return Computation(**resolve(Computation, values, owner="run"))
+    """A checked computation. Raises ZobenchError for unknown names, bad values, and what an engine cannot do."""
+    made = Computation(**resolve(Computation, values, owner="run"))
+    from ..engine import ENGINES
+
+    if made.engine not in ("auto", *ENGINES):
+        raise ZobenchError(unknown("engine", made.engine, ("auto", *ENGINES)))
+    only = FIXED_RESTORE.get(made.engine, made.restore)
+    if made.restore not in ("auto", only):
+        raise ZobenchError(f"engine={made.engine} knows restore={only} only; leave restore={made.restore} out")
+    if made.engine == "official" and made.precision != "native":
+        raise ZobenchError(f"engine=official knows precision=native only; leave precision={made.precision} out")
+    return made
