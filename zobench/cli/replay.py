@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,9 +26,11 @@ def replay(
     """Build the chosen weights of a cell again from its replay log, without data and without a forward pass."""
     from ..report import store
 
+    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)) or out.is_dir():
+        raise ZobenchError(f"--out {out}: cannot be written; name a file in a folder that is there")
     record = store.find(results, cell)
     if record is None:
-        known = [p.stem for p in (results / "cells").glob("*.json")]
+        known = [r["id"] for r in store.read(results)[0]]
         raise ZobenchError(unknown("cell", cell, known))
     if isinstance(record, store.Problem):
         raise ZobenchError(str(record))

@@ -30,7 +30,8 @@ class Artefacts:
         self.folder, self.id = results / "cells", cell_id
         self.folder.mkdir(parents=True, exist_ok=True)
         self._steps: IO[str] | None = None
-        self._path("error.txt").unlink(missing_ok=True)
+        for ending in ("steps.jsonl", "replay.bin", "weights.safetensors", "error.txt"):  # of an earlier run
+            self._path(ending).unlink(missing_ok=True)
 
     def _path(self, ending: str) -> Path:
         return self.folder / f"{self.id}.{ending}"

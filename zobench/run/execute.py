@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         wish.settings,
     )
     plugins.executor(place.executor)
+    check_results(place.results)
     where = _where(place, plugins)
     routed = route(wish, plugins)
     loaded = load(place, plugins, routed.computation.dtype)
@@ -77,6 +79,17 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     known = _known(place.results, plugins)
     done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id]["status"], place.rerun)}
     return Plan(session, routed, [c for c in planned if c.id not in done], done)
+
+
+def check_results(results: Path) -> None:
+    """ZobenchError where this cannot be, or become, a folder that takes records. Makes nothing."""
+    there = results.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise ZobenchError(f"--results {results}: {there} is a file; name a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ZobenchError(f"--results {results}: {there} cannot be written to; name another folder")
 
 
 def _where(place: Place, plugins: Plugins) -> Where:
@@ -120,6 +133,10 @@ def _again(status: Status, rerun: Rerun) -> bool:
 def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
     """Run the cells that are to do, and return their records; the board lies in `results`/leaderboard.md after it."""
     plugins = plan.session.plugins
+    try:
+        (place.results / store.CELLS).mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ZobenchError(f"--results {place.results}: cannot be made a folder of records: {e.strerror}") from e
     runner = Runner(plan.session, place.results, progress)
     records: list[Record] = []
     plugins.fire_run_start(cells=[dict(cell.key()) for cell in plan.todo])

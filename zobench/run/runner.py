@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SPEED_BASELINE = "mezo"
 """The estimator whose step in the official order over the full scope every speed-up is relative to."""
 
+UNTOUCHED_NAN = "the untouched model gives scores that are no numbers; try another --dtype"
+
 
 @dataclass
 class Outcome:
@@ -68,13 +70,16 @@ class Runner:
             out.status, out.error, interrupt = "interrupted", "interrupted by the user", e
         except (torch.cuda.OutOfMemoryError, MemoryError) as e:
             _failed(out, "oom", e)
-        except Exception as e:  # a failed cell is a record that says so, and the next cell runs
+        except (Exception, SystemExit) as e:  # a failed cell is a record that says so, and the next cell runs
             _failed(out, "error", e)
         out.memory["peak_bytes"] = memory.peak()
         out.seconds["total_s"] = time.perf_counter() - start
         record = self._record(cell, out, started, memory)
-        artefacts.finish(out.status, out.traceback)
-        store.write(self.results, record)
+        try:
+            artefacts.finish(out.status, out.traceback)
+            store.write(self.results, record)
+        except OSError as e:
+            raise ZobenchError(f"cannot write the record of {cell.id} to {self.results}: {e.strerror}") from e
         self.progress.cell_end(record)
         if interrupt is not None:
             raise interrupt
@@ -93,9 +98,14 @@ class Runner:
             if out.status != "ok":
                 return
         self._zero_shot(cell, out, prepared)
+        if out.status != "ok":
+            return
         if not cls.trains:
-            out.metrics["test"] = out.metrics["zero_shot"]
-            out.metrics["dev"] = _info(self._score_dev(out, prepared))
+            dev = self._score_dev(out, prepared)
+            if not math.isfinite(dev.value):
+                out.status, out.error = "diverged", UNTOUCHED_NAN
+                return
+            out.metrics["test"], out.metrics["dev"] = out.metrics["zero_shot"], _info(dev)
         elif cell.computation.speed_steps:
             self._speed(cell, out, method, scope, prepared)
 
@@ -183,6 +193,9 @@ class Runner:
         self.progress.phase("reading test of the untouched model")
         score, forwards = self.session.untouched(cell.task, cell.protocol, prepared, self.progress.items)
         out.forwards["eval"] += forwards
+        if not math.isfinite(score.value):
+            out.status, out.error = "diverged", UNTOUCHED_NAN
+            return
         out.metrics["zero_shot"] = _info(score)
 
     def _speed(self, cell: Cell, out: Outcome, method: Method, scope: Scope, prepared: PreparedTask) -> None:

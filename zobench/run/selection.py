@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,11 @@ class Context:
         self.forwards[purpose] += forwards
 
     def note(self, **facts: Any) -> None:
+        for name, fact in facts.items():
+            try:
+                json.dumps(fact)
+            except (TypeError, ValueError) as e:
+                raise TypeError(f"context.note({name}=...) takes what JSON knows, for the record: {e}") from e
         self.facts.update(facts)
 
     def everything(self) -> Scope:
