@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..errors import ZobenchError
+from .speed import BLOCK
 from .train import on_device
 
 if TYPE_CHECKING:
@@ -51,23 +53,36 @@ def _median_s(run: object) -> float:
 
 
 def cost(cell: Cell, session: Session) -> Cost:
-    """Forwards and seconds of one cell. Perturbing, updating and selecting a parameterisation come on top of these."""
+    """Forwards and seconds of one cell, as if it were the only one. Perturbing and updating come on top of these.
+
+    `train` and `speed` are what the record will say, for an estimator that takes `forwards_per_step` forwards at the
+    settings given. `eval` is at most that: generation may stop early, and cells of one task share the zero-shot score.
+    """
     prepared, splits = session.prepared(cell.task, cell.protocol)
     per, rules = pace(session, prepared, cell.protocol.batch_size), cell.protocol
     cls = session.plugins.estimator(cell.estimator)
     candidates = prepared.forwards_per_item
     dev = math.ceil(len(splits.dev) / rules.eval_batch_size)
     step = cls.forwards_per_step or 2
-    forwards = {"train": 0, "eval": math.ceil((len(splits.dev) + 2 * len(splits.test)) * candidates)}
+    rows = math.ceil((len(splits.dev) + (2 if cls.trains else 1) * len(splits.test)) * candidates)
+    forwards = {"train": 0, "eval": rows}
     batch_forwards = 0
     if cls.trains:
         forwards["train"] = len(cell.lrs) * rules.steps * step
         checkpoints = len(cell.lrs) * (rules.steps // rules.eval_every) * dev
         selector = session.plugins.selector(cell.selector)(**cell.selector_settings)
-        forwards["selection"] = selector.expected_forwards(len(session.loaded.blocks), step, dev)
+        forwards["selection"] = selector.expected_forwards(_blocks(session), step, dev)
         timed = cell.computation.speed_steps + cell.computation.speed_warmup
+        timed += math.ceil(timed / BLOCK)  # the uncounted first step of each block
         forwards["speed"] = timed * (step + 2) if cell.computation.speed_steps else 0
         batch_forwards = forwards["train"] + forwards["selection"] + forwards["speed"] + checkpoints
         forwards["eval"] += checkpoints
-    rows = math.ceil((len(splits.dev) + 2 * len(splits.test)) * candidates)
     return Cost(forwards, batch_forwards * per.batch_s + rows * per.row_s)
+
+
+def _blocks(session: Session) -> int:
+    """The number of decoder blocks; 0 where none are found, which only a selector that wants one minds."""
+    try:
+        return len(session.loaded.blocks)
+    except ZobenchError:
+        return 0

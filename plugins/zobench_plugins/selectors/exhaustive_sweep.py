@@ -37,6 +37,10 @@ class ExhaustiveSweep(Selector):
         context.note(chosen=best, probes=[_fact(i, result) for i, result in tried.items()])
         return scopes[best]
 
+    def expected_forwards(self, blocks: int, step: int, dev: int) -> int:
+        """Training and one dev loss for each block; metrics, where they decide, come on top."""
+        return (len(set(self.blocks)) or blocks) * (self.steps * step + dev)
+
     def _best(self, context: SelectionContext, scopes: dict[int, Scope], tried: dict[int, ProbeResult]) -> int:
         sane = {index: result for index, result in tried.items() if math.isfinite(result.dev_loss)}
         if not sane:

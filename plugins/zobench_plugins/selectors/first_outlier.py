@@ -54,6 +54,10 @@ class FirstOutlier(Selector):
             raise ZobenchError(f"first_outlier: {context.loaded.name} has no outlier block ({what}): {nearest(table)}")
         return context.layers(chosen)
 
+    def expected_forwards(self, blocks: int, step: int, dev: int) -> int:
+        """One a calibration batch."""
+        return self.batches
+
 
 def nearest(table: list[BlockActivation]) -> str:
     """The largest ratio and the largest jump of the table, and what to set."""
