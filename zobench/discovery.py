@@ -41,6 +41,7 @@ class PluginInfo:
 
     @property
     def origin(self) -> str:
+        """Distribution and version, as far as they are known."""
         return f"{self.dist} {self.version}".strip()
 
     def __str__(self) -> str:
@@ -56,9 +57,11 @@ class Candidate:
 
     @property
     def key(self) -> str:
+        """`distribution:entry-point`: the one name that no other plugin has."""
         return f"{self.info.dist}:{self.info.name}"
 
     def answers_to(self, word: str) -> bool:
+        """Whether a word of ZOBENCH_PLUGINS means this one."""
         return word in (self.info.name, self.info.dist, self.key)
 
 

@@ -27,6 +27,7 @@ class Kind:
 
     @property
     def pattern(self) -> str:
+        """The regular expression of its names."""
         return rf"[A-Za-z0-9_][A-Za-z0-9{re.escape(self.marks)}]*"
 
 

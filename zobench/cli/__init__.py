@@ -33,6 +33,7 @@ class Command:
     examples: tuple[str, ...]
 
     def load(self) -> Callable[..., Any] | typer.Typer:
+        """Import the module, and give its function or typer app."""
         module, _, name = self.target.partition(":")
         return cast("Callable[..., Any] | typer.Typer", getattr(importlib.import_module(module, __name__), name))
 

@@ -79,9 +79,14 @@ class Engine:
         """Go on with these float32 masters (name -> tensor), saved with a state."""
 
 
+def decays(p: Handle) -> bool:
+    """Whether weight decay is for this tensor: not if its name has bias, layer_norm or layernorm (MeZO, trainer.py)."""
+    return not any(s in p.name for s in _NO_DECAY)
+
+
 def decay(p: Handle) -> float:
-    """The weight decay of one tensor: none if its name has bias, layer_norm or layernorm (MeZO, trainer.py)."""
-    return 0.0 if any(s in p.name for s in _NO_DECAY) else float(p.group["weight_decay"])
+    """The weight decay of one tensor: its group's, where it has any."""
+    return float(p.group["weight_decay"]) if decays(p) else 0.0
 
 
 def fitted(p: Handle, v: Tensor) -> Tensor:

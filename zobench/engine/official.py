@@ -16,7 +16,7 @@ from ..errors import ZobenchError
 from ..zo.algebra import ZERO, Direction
 from ..zo.handle import Handle
 from ..zo.noise import Noise
-from .base import _NO_DECAY, Closure, fitted
+from .base import Closure, decays, fitted
 from .flat import Flat
 
 _SIGNS = (1.0, -1.0, 2.0, -2.0)  # factors s for which (s * z) * eps rounds as z * (s * eps)
@@ -71,7 +71,7 @@ class Official(Flat):
             v = self._drawn(grad, p, None)
             if v is None:
                 return p.raw
-            if not any(s in p.name for s in _NO_DECAY):
+            if decays(p):
                 v = v + float(p.group["weight_decay"]) * p.raw
             if p.mask is not None:
                 v = torch.where(p.mask, v, 0.0)

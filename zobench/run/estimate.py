@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,15 +41,15 @@ def pace(session: Session, prepared: PreparedTask, batch_size: int) -> Pace:
     """Time forwards of one training batch: the whole of it, and its first row alone. Medians of three."""
     batch = on_device(prepared, session.loaded, list(range(min(batch_size, prepared.train_size))))
     row = on_device(prepared, session.loaded, [0])
-    return Pace(*(_median_s(lambda b=b: prepared.loss(session.loaded.model, b)) for b in (batch, row)))
+    return Pace(*(_median_s(partial(prepared.loss, session.loaded.model, b)) for b in (batch, row)))
 
 
-def _median_s(run: object) -> float:
+def _median_s(run: Callable[[], torch.Tensor]) -> float:
     taken = []
     with torch.no_grad():
         for _ in range(4):
             start = time.perf_counter()
-            float(run())  # type: ignore[operator]
+            float(run())  # reading the loss waits for the device
             taken.append(time.perf_counter() - start)
     return sorted(taken[1:])[1]
 
@@ -61,10 +63,10 @@ def cost(cell: Cell, session: Session) -> Cost:
     prepared, splits = session.prepared(cell.task, cell.protocol)
     per, rules = pace(session, prepared, cell.protocol.batch_size), cell.protocol
     cls = session.plugins.estimator(cell.estimator)
-    candidates = prepared.forwards_per_item
     dev = math.ceil(len(splits.dev) / rules.eval_batch_size)
     step = cls.forwards_per_step or 2
-    rows = math.ceil((len(splits.dev) + (2 if cls.trains else 1) * len(splits.test)) * candidates)
+    scored = len(splits.dev) + (2 if cls.trains else 1) * len(splits.test)
+    rows = math.ceil(scored * prepared.forwards_per_item)
     forwards = {"train": 0, "eval": rows}
     batch_forwards = 0
     if cls.trains:

@@ -45,7 +45,6 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
     lr, seed = record["chosen"]["lr"], cell["seed"]
     with applied(method, loaded, scope, lr=lr, seed=seed, keep=keeper(loaded, scope_bytes(scope))) as on:
         on.estimator.replay(read_log(log))
-        on.estimator.settle()
         return {handle.name: handle.param.detach().clone() for handle in on.estimator.handles}
 
 

@@ -1,4 +1,4 @@
-"""What a selector may look at: the model, training batches, short trial runs judged on dev. Never a test item."""
+"""What a selector may look at: the model, training batches, probes (short runs judged on dev). Never a test item."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
-from ..selector import ProbeResult
+from ..selector import ProbeResult, SelectionContext
 from ..zo.scope import Scope
 from .method import Method, applied, keeper, scope_bytes
 from .order import batches as training_order
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .protocol import Protocol
 
 
-class Context:
+class Context(SelectionContext):
     """The run's implementation of zobench.selector.SelectionContext."""
 
     def __init__(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
-
-import torch
 
 from ..engine.objective import Objective
 from ..engine.timers import StepTimes
@@ -159,7 +158,7 @@ def _checkpoint(
     seen = prepared.dev_loss(loaded.model)
     out.eval_forwards += seen.forwards
     out.eval_s += time.perf_counter() - start
-    if not torch.isfinite(torch.tensor(seen.value)):
+    if not math.isfinite(seen.value):
         out.status, out.message = "diverged", f"at step {out.steps}: the dev loss is {seen.value}"
         return False
     out.curve.append((out.steps, seen.value))

@@ -32,10 +32,12 @@ class Batch:
 
     @property
     def rows(self) -> int:
+        """Encoded sequences."""
         return self.input_ids.shape[0]
 
     @property
     def examples(self) -> int:
+        """Examples, each of one row or more."""
         return len(self.num_options)
 
     def to(self, device: torch.device | str) -> Batch:

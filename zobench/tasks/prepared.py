@@ -127,14 +127,17 @@ class PreparedTask:
 
     @property
     def train_size(self) -> int:
+        """Training examples: what `train_batch` may index."""
         return len(self._train)
 
     @property
     def dev_size(self) -> int:
+        """Dev examples."""
         return len(self._dev_train)
 
     @property
     def test_size(self) -> int:
+        """Test examples."""
         return len(self._scored["test"])
 
     @property

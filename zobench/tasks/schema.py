@@ -17,6 +17,7 @@ class Key:
         self.words, self.types, self.required = words, types, required
 
     def holds(self, value: Any) -> bool:
+        """Whether `value`, as TOML gave it, is of the types; of a list, whether it is one of texts and not empty."""
         if isinstance(value, bool) or not isinstance(value, self.types):
             return False
         return not isinstance(value, list) or (bool(value) and all(isinstance(v, str) for v in value))

@@ -44,6 +44,7 @@ class ReferenceMeZO(Estimator):
 
 
 def expect(holds: bool, message: str) -> None:
+    """Raise Failed with the message unless `holds`."""
     if not holds:
         raise Failed(message)
 

@@ -40,6 +40,7 @@ class Problem:
         return Objective(self.model, self.loss, self.batch(step), more())
 
     def named(self) -> list[tuple[str, nn.Parameter]]:
+        """The (name, parameter) pairs of the model."""
         return list(self.model.named_parameters())
 
     def weights(self) -> dict[str, Tensor]:
@@ -133,6 +134,7 @@ class Quadratic(nn.Module):
         self.w, self.v = nn.Parameter(normal(7, 6)), nn.Parameter(normal(5))
 
     def forward(self) -> Tensor:
+        """The loss, 0-dim."""
         return 0.5 * (self.a @ self.flat() - self.b).square().sum()
 
     def flat(self) -> Tensor:

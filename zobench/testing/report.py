@@ -32,6 +32,7 @@ class Report:
 
     @property
     def failures(self) -> list[Finding]:
+        """The findings that found something wrong."""
         return [f for f in self.findings if f.passed is False]
 
     @property

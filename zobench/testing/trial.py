@@ -33,18 +33,22 @@ def fresh(name: str) -> Problem:
 
 
 def everything(problem: Problem) -> Scope:
+    """All parameters."""
     return Scope(problem.named())
 
 
 def one_layer(problem: Problem) -> Scope:
+    """The second layer of the MLP, the second decoder block of the LLaMA."""
     return Scope([(n, p) for n, p in problem.named() if "layers.1." in n])
 
 
 def masked(problem: Problem) -> Scope:
+    """All parameters, about half of the entries of each."""
     return Scope(problem.named(), masks=half_masks(problem.named()))
 
 
 def rotating(problem: Problem) -> Scope:
+    """A schedule: of the layers one at a time."""
     return Rotating(problem.named(), layers=2)
 
 
@@ -106,6 +110,7 @@ class Trial:
         return [float(self.opt.step(self.problem.objective(self.opt.t))) for _ in range(steps)]
 
     def weights(self) -> dict[str, Tensor]:
+        """A copy of every parameter at theta."""
         self.opt.settle()
         return self.problem.weights()
 
@@ -130,4 +135,5 @@ def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
 
 
 def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    """Whether the two have the same names and bits."""
     return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)

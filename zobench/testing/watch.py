@@ -66,6 +66,7 @@ class Watch:
         return out
 
     def clear(self) -> None:
+        """Forget what was noted."""
         self.looks.clear()
         self.moves.clear()
 

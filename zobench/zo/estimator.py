@@ -177,13 +177,13 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self._held_labels.clear()
         self.unchecked.clear()
         rates = tuple(float(g["lr"]) for g in self.param_groups)
-        record = StepLog(self.t, seed, rates, settled=self.settled_outside)
+        logged = StepLog(self.t, seed, rates, settled=self.settled_outside)
         device = self.handles[0].param.device
         tape = iter([v.to(device) for v in taped.seen]) if taped is not None else None
         self._in_step, self.settled_outside = True, False
         self.timers.start_step()
         try:
-            shown = self.iterate(Losses(self, closure, record, tape))
+            shown = self.iterate(Losses(self, closure, logged, tape))
             self._check_finite()
             self.engine.end_step()
         except BaseException:
@@ -192,11 +192,11 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         finally:
             self._in_step = False
             self.timers.end_step()
-        if shown is None and not record.seen:
+        if shown is None and not logged.seen:
             raise TypeError(f"{type(self).__name__}.iterate looked at no loss and returned none")
-        self.log.append(record)
+        self.log.append(logged)
         self.t += 1
-        return shown if shown is not None else record.seen[0]
+        return shown if shown is not None else logged.seen[0]
 
     def _activate(self) -> None:
         """Find the tensors of this step and their masks; what a deferring engine still owes is paid before."""
@@ -217,13 +217,17 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
             for i, (p, m) in enumerate(zip(active, masks, strict=True)):
                 p.index, p.mask = i, m
             self.active = active
-            names = tuple(p.name for p in active)
-            if names not in self._spaces:
-                self._spaces = (
-                    {names: Space(active)} if len(self._spaces) > 64 else {**self._spaces, names: Space(active)}
-                )
-            self.space = self._spaces[names]
+            self.space = self._space_of(active)
         self.engine.attach(active)
+
+    def _space_of(self, active: list[Handle]) -> Space:
+        """The shapes met on these tensors so far; of a schedule's many sets of tensors only the last few are kept."""
+        names = tuple(p.name for p in active)
+        if names not in self._spaces:
+            if len(self._spaces) > 64:
+                self._spaces.clear()
+            self._spaces[names] = Space(active)
+        return self._spaces[names]
 
     # ---- saving
 

@@ -28,17 +28,12 @@ class Losses:
         self,
         estimator: Estimator,
         objective: Callable[[], Tensor] | None,
-        record: StepLog,
+        logged: StepLog,
         tape: Iterator[Tensor] | None,
         kind: str = "train",
     ) -> None:
-        self._estimator, self._objective, self._record, self._tape, self._kind = (
-            estimator,
-            objective,
-            record,
-            tape,
-            kind,
-        )
+        self._estimator, self._objective, self._logged = estimator, objective, logged
+        self._tape, self._kind = tape, kind
 
     def __call__(self, *points: Algebra | int) -> tuple[Tensor, ...]:
         """The losses at theta + point, one forward each; 0 is theta itself.
@@ -74,7 +69,7 @@ class Losses:
         """
         est, offer = self._estimator, self._offer("with_inputs")
         est.engine.settle()
-        self._record.wide = True
+        self._logged.wide = True
         by, values = {p.name: p for p in est.active}, {}
 
         def see(name: str, x: Tensor) -> None:
@@ -91,7 +86,7 @@ class Losses:
         """
         est, offer = self._estimator, self._offer("gradient")
         est.engine.settle()
-        self._record.wide = True
+        self._logged.wide = True
         with est.timers.part("forward"):
             loss, grads = offer([p.name for p in est.active])
         est.forwards["backward"] += 1
@@ -116,13 +111,13 @@ class Losses:
     def fresh(self) -> Losses:
         """The same on a further batch of training data; its forwards are counted as `extra`."""
         objective = None if self._tape is not None else self._offer("fresh")()
-        return Losses(self._estimator, objective, self._record, self._tape, "extra")
+        return Losses(self._estimator, objective, self._logged, self._tape, "extra")
 
     def _offer(self, what: str) -> Any:
         """The method `what` of the objective; TypeError if it is a plain closure."""
         if self._tape is not None:
             raise ZobenchError(
-                f"step {self._record.step} saw more than scalars ({what}), which the log does not hold: "
+                f"step {self._logged.step} saw more than scalars ({what}), which the log does not hold: "
                 "replay from a snapshot of the weights after it"
             )
         if not hasattr(self._objective, what):
@@ -138,12 +133,12 @@ class Losses:
         if self._tape is not None:
             out = [v for _, v in zip(range(n), self._tape, strict=False)]
             if len(out) < n:
-                raise ZobenchError(f"step {self._record.step} asks for more losses than its log holds: another method?")
+                raise ZobenchError(f"step {self._logged.step} asks for more losses than its log holds: another method?")
         else:
             est.forwards[self._kind] += n
             out = [_scalar(v) for v in values]
             est.unchecked += out
-        self._record.seen += out
+        self._logged.seen += out
         return out
 
 

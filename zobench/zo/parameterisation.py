@@ -11,7 +11,6 @@ LoRA: Hu et al. 2021 (arXiv:2106.09685), section 4.1, by peft.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from ..errors import ZobenchError, unknown
 from ..settings import Count, Positive, resolve, settings_of
 from .handle import Handle
+from .noise import mix
 from .scope import Scope
 
 ADAPTER = "zobench"
@@ -152,8 +152,7 @@ class LoRA:
         for name, base in self._wrapped.items():
             wrapper = model.get_submodule(name)
             a, b = (getattr(wrapper, which)[ADAPTER].weight for which in ("lora_A", "lora_B"))
-            digest = hashlib.blake2b(f"{seed}/lora_A/{name}".encode(), digest_size=8).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+            generator = torch.Generator().manual_seed(mix(seed, "lora_A", name))
             draw = (torch.rand(a.shape, generator=generator) * 2 - 1) / a.shape[1] ** 0.5
             weight: Any = base.weight
             for p, value in ((a, draw), (b, torch.zeros(b.shape))):

@@ -173,6 +173,7 @@ class Vocabulary:
         return d
 
     def before_assign(self, buffer: Buffer, d: Direction) -> None:
+        """What an `assign` waits for: finite losses, buffers allocated, no displacement made of the old values."""
         self._check_finite()
         self.ready(d)
         self.engine.before_write(buffer)

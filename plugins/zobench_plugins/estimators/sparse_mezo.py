@@ -66,6 +66,7 @@ class SparseMeZO(Estimator):
         return torch.full_like(p.data, self.vectors == "dense", dtype=torch.bool)
 
     def now(self, p: Handle) -> Tensor:
+        """The mask of one tensor at theta, by the threshold that `refresh` asks for."""
         return self.small(p, self.h[p] if self.refresh == "mask" else self.quantile(p))
 
     def iterate(self, losses: Losses) -> Tensor:
