@@ -9,14 +9,13 @@ from zobench.models.activations import EMBEDDING, block_activations
 
 
 def stored(loaded, data, place):
-    """All |h| of real tokens at hidden_states[place], as transformers itself hands them out."""
+    """All |h| of real tokens at hidden_states[place], as transformers itself hands them out for each row alone."""
     out = []
     for batch in data:
-        with torch.no_grad():
-            ran = loaded.model(
-                input_ids=batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True
-            )
-        out.append(ran.hidden_states[place][batch.attention_mask.bool()].abs().double())
+        for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True):
+            with torch.no_grad():
+                ran = loaded.model(input_ids=ids[mask.bool()][None], output_hidden_states=True)
+            out.append(ran.hidden_states[place][0].abs().double())
     return torch.cat(out)
 
 
@@ -28,9 +27,9 @@ def test_statistics_are_those_of_all_activations_at_once(family):
     for row in table[:-1]:  # transformers puts the final norm on the last one
         true = stored(loaded, data, row.index + 1)
         assert row.mean == pytest.approx(true.mean().item(), rel=1e-5)
-        assert row.max == pytest.approx(true.max().item(), rel=1e-6)
+        assert row.max == pytest.approx(true.max().item(), rel=1e-5)
         assert row.median == pytest.approx(true.median().item(), rel=5e-4)
-        assert row.median <= true.median().item()
+        assert row.median <= true.median().item() * (1 + 1e-5)
 
 
 def test_the_embedding_is_the_stream_before_block_0():

@@ -131,3 +131,10 @@ def test_an_identity_changes_with_everything_that_changes_numbers():
     ):
         assert planned(**changes)[0].id != base.id, changes
     assert planned()[0].id == base.id
+
+
+def test_a_setting_younger_than_the_protocol_is_recorded_where_it_departs():
+    usual = planned()[0]
+    other = planned(settings={"pad_targets": "drop"})[0]
+    assert "pad_targets" not in usual.protocol.record() and other.protocol.record()["pad_targets"] == "drop"
+    assert usual.id != other.id

@@ -85,6 +85,13 @@ def test_collate_pads_left_to_the_multiple():
     assert long.input_ids.tolist() == [[9, 9, 9, 1, 2, 3, 4, 5]]
 
 
+def test_padding_ends_with_the_context_of_the_model():
+    """A table of 60 places has no 64th: the multiple of 8 gives way, never a row."""
+    rows = (Row(tuple(range(1, 59)), 1), Row((1, 5), 1))
+    assert collate([Encoded(rows, 1, (1,), ("x",), "")], 0, 8, most=60).input_ids.shape == (2, 60)
+    assert collate([Encoded(rows, 1, (1,), ("x",), "")], 0, 8, most=512).input_ids.shape == (2, 64)
+
+
 def test_loss_by_hand():
     """Uniform logits: every token costs log V, so option loss is log V and candidates tie."""
     batch = two_rows()
@@ -107,6 +114,26 @@ def test_a_token_with_the_pad_id_stays_in_the_loss():
         for row in (kept, other)
     ]
     assert all(torch.isfinite(torch.tensor(losses))) and losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("name", ["option", "classification"])
+def test_tokens_with_the_pad_id_can_be_dropped_as_in_mezo(name):
+    """The answers 8 0 and 8 3 of which 0 is dropped: the loss is that of 8 alone in the first."""
+    model, rows = llama(), (Row((1, 9, 8, 0), 2), Row((1, 9, 8, 3), 2))
+    batch = collate([Encoded(rows if name == "classification" else rows[:1], 0, (0,), (), "")], 0)
+    log_probs, _ = option_log_probs(model, batch, Reading())
+    first, second = log_probs[0, 0], log_probs[-1].mean()
+    by_hand = -first if name == "option" else torch.logsumexp(torch.stack([first, second]), 0) - first
+    assert LOSSES[name](model, batch, Reading(dropped=0)).item() == pytest.approx(by_hand.item(), abs=1e-6)
+    assert LOSSES[name](model, batch, Reading()).item() != pytest.approx(by_hand.item(), abs=1e-3)
+    assert LOSSES[name](model, batch, Reading(dropped=7)).item() == LOSSES[name](model, batch, Reading()).item()
+
+
+def test_which_tokens_are_dropped_is_a_setting():
+    items = [s["data"] for s in golden("prompts")["SST2"]["samples"]]
+    for pad_targets, expected in (("keep", None), ("drop", 0)):
+        made = PreparedTask(task("SST2"), splits(items, items, items), loaded(), Rules(pad_targets=pad_targets))
+        assert made.reading.dropped == expected
 
 
 @pytest.mark.parametrize("objective", ["option", "classification"])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ZobenchError
+from .positions import counts_from_the_row, position_ids
 
 if TYPE_CHECKING:
     from ..tasks.batch import Batch
@@ -59,6 +60,7 @@ def block_activations(
     """
     blocks = loaded.blocks
     body = _body(loaded.model, blocks[0].module)
+    told = (lambda mask: {"position_ids": position_ids(mask)}) if counts_from_the_row(loaded.model) else None
     running = {block.index: _Running(f"block {block.index}") for block in blocks}
     with ExitStack() as hooks:
         current: list[_Tokens] = []
@@ -72,7 +74,7 @@ def block_activations(
         for batch in batches:
             ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
             current[:] = [_Tokens(ids, mask.bool())]
-            body(input_ids=ids, attention_mask=mask, use_cache=False)
+            body(input_ids=ids, attention_mask=mask, use_cache=False, **(told(mask) if told else {}))
     return [seen.result(index) for index, seen in running.items()]
 
 

@@ -46,11 +46,15 @@ class Batch:
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in tensors})
 
 
-def collate(encoded: Sequence[Encoded], pad_id: int, multiple: int = 8) -> Batch:
-    """All rows of the examples, padded on the left with `pad_id` to a multiple of `multiple` tokens."""
+def collate(encoded: Sequence[Encoded], pad_id: int, multiple: int = 8, most: int | None = None) -> Batch:
+    """All rows of the examples, padded on the left with `pad_id` to a multiple of `multiple` tokens.
+
+    `most`: tokens that the model has positions for; padding stops there, where the multiple would go beyond.
+    """
     rows = [row for e in encoded for row in e.rows]
     longest = max(len(row.ids) for row in rows)
     length = -(-longest // multiple) * multiple
+    length = length if most is None else max(longest, min(length, most))
     ids = torch.full((len(rows), length), pad_id, dtype=torch.int64)
     mask = torch.zeros((len(rows), length), dtype=torch.int64)
     for number, row in enumerate(rows):

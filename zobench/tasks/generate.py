@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..models.positions import position_ids
 from .loss import Forward, Reading
 
 
@@ -33,6 +34,8 @@ def greedy(
             extra["logits_to_keep"] = 1
         if mask is not None:
             extra["attention_mask"] = mask
+            if reading.positions:
+                extra["position_ids"] = position_ids(mask)[:, -step.shape[1] :] if reading.cache else position_ids(mask)
         out = forward(input_ids=step if reading.cache else ids, **extra)
         forwards += 1
         last = out.logits[:, -1]

@@ -3,10 +3,10 @@
 Every loss takes `forward(**kw)`, which returns an object with `.logits` (rows, length, vocabulary): a model, or what
 an engine makes of one. None looks at a value of a logit, so all but `non_diff` work under torch.func.functional_call
 and vmap. All return a 0-dim tensor, in the logits' dtype unless `Reading.float32`. `attention_mask` is passed,
-`position_ids` are not, as in MeZO.
+`position_ids` are not, as in MeZO, but for models that would count padding.
 
 Options are right-aligned, so their tokens are known from their number alone; no token is dropped for having the pad
-token's id.
+token's id, unless `Reading.dropped` says so.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..models.positions import position_ids
 from .batch import Batch
 
 Forward: TypeAlias = Callable[..., Any]
@@ -31,17 +32,23 @@ class Reading:
 
     float32: convert them before log-probabilities are taken. keep: the forward takes `logits_to_keep`, so that the
     vocabulary is projected to at answer positions only. cache: it takes `use_cache` and `past_key_values`.
+    positions: it must be told `position_ids` where rows are padded (see zobench.models.positions). dropped: the id of a
+    token that training losses leave out of answers.
     """
 
     float32: bool = False
     keep: bool = False
     cache: bool = False
+    positions: bool = False
+    dropped: int | None = None
 
     def logits(self, forward: Forward, batch: Batch, last: int | None = None) -> Tensor:
         """Logits (rows, last or length, vocabulary) of the batch, at its `last` positions or at all."""
         extra: dict[str, Any] = {"use_cache": False} if self.cache else {}
         if self.keep and last is not None:
             extra["logits_to_keep"] = last
+        if self.positions:
+            extra["position_ids"] = position_ids(batch.attention_mask)
         out = forward(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **extra).logits
         return self.read(out if last is None else out[:, -last:])
 
@@ -63,7 +70,13 @@ def option_window(forward: Forward, batch: Batch, reading: Reading) -> tuple[Ten
 def option_loss(forward: Forward, batch: Batch, reading: Reading) -> Tensor:
     """Cross-entropy of the option tokens, pooled over the batch: long options weigh more."""
     logits, targets, inside = option_window(forward, batch, reading)
+    inside = _counted(targets, inside, reading)
     return F.cross_entropy(logits.flatten(0, 1), targets.masked_fill(~inside, IGNORED).flatten(), ignore_index=IGNORED)
+
+
+def _counted(targets: Tensor, inside: Tensor, reading: Reading) -> Tensor:
+    """The places in the option whose tokens count."""
+    return inside if reading.dropped is None else inside & (targets != reading.dropped)
 
 
 def option_log_probs(forward: Forward, batch: Batch, reading: Reading) -> tuple[Tensor, Tensor]:
@@ -77,7 +90,12 @@ def option_log_probs(forward: Forward, batch: Batch, reading: Reading) -> tuple[
 
 def classification_loss(forward: Forward, batch: Batch, reading: Reading) -> Tensor:
     """Cross-entropy over each example's candidates of their mean log-probabilities; mean over examples."""
-    scores = option_log_probs(forward, batch, reading)[0].sum(-1) / batch.option_len
+    selected, inside = option_log_probs(forward, batch, reading)
+    if reading.dropped is None:
+        scores = selected.sum(-1) / batch.option_len
+    else:
+        inside = _counted(batch.input_ids[:, -batch.width :], inside, reading)
+        scores = torch.where(inside, selected, 0).sum(-1) / inside.sum(-1)
     first = batch.num_options[0]
     if all(n == first for n in batch.num_options):
         return F.cross_entropy(scores.view(-1, first), batch.labels)

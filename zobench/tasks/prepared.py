@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ZobenchError
+from ..models.positions import counts_from_the_row
 from .batch import Batch, collate
 from .encode import PAD_TOKEN, Encoded, Encoder
 from .generate import greedy, stop_tokens
@@ -73,7 +74,7 @@ class PreparedTask:
             model_type=model_type,
         )
         self.reading = _reading(loaded.model, self.rules)
-        self._stop = stop_tokens(loaded.tokenizer)
+        self._stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
         self._splits = splits
         examples = {name: _render(task, getattr(splits, name)) for name in ("train", "dev", "test")}
         self._train = [self._encode_for_training(e) for e in examples["train"]]
@@ -154,7 +155,10 @@ class PreparedTask:
 
     def train_batch(self, indices: Sequence[int]) -> Batch:
         """The training examples with these indices, on the CPU."""
-        return collate([self._train[i] for i in indices], self.pad_id, self.rules.pad_to_multiple_of)
+        return self._collate([self._train[i] for i in indices])
+
+    def _collate(self, encoded: Sequence[Encoded]) -> Batch:
+        return collate(encoded, self.pad_id, self.rules.pad_to_multiple_of, self._positions)
 
     def loss(self, forward: Forward, batch: Batch) -> Tensor:
         """The training loss of a batch: a 0-dim tensor on the batch's device."""
@@ -193,7 +197,7 @@ class PreparedTask:
         step, values, forwards = self.rules.eval_batch_size, [], 0
         for start in range(0, self.dev_size, step):
             part = self._dev_train[start : start + step]
-            batch = collate(part, self.pad_id, self.rules.pad_to_multiple_of).to(self.device)
+            batch = self._collate(part).to(self.device)
             if self.loss_name == "non_diff":
                 loss, used = self._non_diff(model, batch)
             else:
@@ -215,7 +219,7 @@ class PreparedTask:
     @torch.no_grad()
     def _score(self, name: str, model: nn.Module, progress: Progress | None) -> Score:
         pairs, items, predictions, forwards = self._scored[name], [], [], 0
-        scorer = Scorer(model, self.reading, self.rules, self.pad_id, self.device)
+        scorer = Scorer(model, self.reading, self.rules, self.pad_id, self.device, self._positions)
         for done, (encoded, sfc) in enumerate(pairs, 1):
             prediction: int | str | None
             if self.task.kind == "generation":
@@ -254,11 +258,13 @@ def _numpy(loss: Tensor) -> Any:
     return (loss.float() if loss.dtype == torch.bfloat16 else loss).numpy()
 
 
-def _reading(model: nn.Module, rules: Rules) -> Reading:
+def _reading(model: Any, rules: Rules) -> Reading:
     """What the model's forward takes is read from its signature."""
     takes = inspect.signature(model.forward).parameters
     return Reading(
         float32=rules.loss_dtype == "float32",
         keep=rules.logits == "option" and "logits_to_keep" in takes,
         cache="use_cache" in takes and "past_key_values" in takes,
+        positions=counts_from_the_row(model),
+        dropped=getattr(model.config, "pad_token_id", None) if rules.pad_targets == "drop" else None,
     )

@@ -18,6 +18,9 @@ class Rules:
         float16 a loss is then a multiple of its ulp (0.001 between 1 and 2) and equal scores are common (the first
         candidate wins). "float32" converts the logits first.
     train_loss: "task" is the task's own; see zobench.tasks.loss for each.
+    pad_targets: "keep": a token of an answer counts in the training loss whatever its id is; padding is what the mask
+        says. "drop": MeZO's, which leaves out those that have the id `config.pad_token_id`; the same wherever no answer
+        has that token, so with every tokenizer that has one of its own to pad with.
     scoring: "mean" log-probability of the option's tokens, or "sfc": sum minus the sum without the item's content
         (Holtzman et al. 2021); with demonstrations "icl_sfc" keeps them before the calibration text.
     eval_batch_size: examples in a batch of the dev loss. score_batch_size: rows scored together; 1, as in MeZO, needs
@@ -32,6 +35,7 @@ class Rules:
     max_new_tokens: Count = 50
     loss_dtype: Literal["model", "float32"] = "model"
     train_loss: TrainLossRule = "task"
+    pad_targets: Literal["keep", "drop"] = "keep"
     scoring: Literal["mean", "sfc", "icl_sfc"] = "mean"
     eval_batch_size: Count = 8
     score_batch_size: Count = 1

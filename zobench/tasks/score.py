@@ -22,9 +22,16 @@ class Scorer:
     """
 
     def __init__(
-        self, model: nn.Module, reading: Reading, rules: Rules, pad_id: int, device: torch.device | str
+        self,
+        model: nn.Module,
+        reading: Reading,
+        rules: Rules,
+        pad_id: int,
+        device: torch.device | str,
+        most: int | None = None,
     ) -> None:
         self.model, self.reading, self.rules, self.pad_id, self.device = model, reading, rules, pad_id, device
+        self.most = most
         self.forwards = 0
         self._calibration: dict[Row, float] = {}
 
@@ -61,12 +68,13 @@ class Scorer:
     def _forward(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
         alone = len(rows) == 1
         encoded = Encoded(tuple(rows), None, (), (), "")
-        batch = collate([encoded], self.pad_id, 1 if alone else self.rules.pad_to_multiple_of).to(self.device)
+        multiple = 1 if alone else self.rules.pad_to_multiple_of
+        batch = collate([encoded], self.pad_id, multiple, self.most).to(self.device)
         forward = self._unmasked if alone else self.model
         selected, _ = option_log_probs(forward, batch, self.reading)
         if alone:
             return selected.sum(-1), selected.mean(-1)  # in float16 rounded once each, as in MeZO
         return selected.sum(-1), selected.sum(-1) / batch.option_len
 
-    def _unmasked(self, *, attention_mask: torch.Tensor, **kw: object) -> object:
+    def _unmasked(self, *, attention_mask: torch.Tensor, position_ids: object = None, **kw: object) -> object:
         return self.model(**kw)
