@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from zobench.report.record import PhaseTimes, Record, ScoreInfo, SpeedInfo
-from zobench.report.stats import binomial_stderr
+from zobench.tasks.metrics import standard_error
 
 PROTOCOL: dict[str, Any] = {"version": "mezo-1", "steps": 100, "eval_every": 25, "num_test": 100, "num_dev": None}
 RUN: dict[str, Any] = {"dtype": "float32", "engine": "auto", "noise": "per_tensor", "restore": "auto"}
@@ -23,9 +23,8 @@ def items(right: int, n: int = 100, shuffle: object = None) -> list[float]:
 
 
 def score(values: list[float], metric: str = "accuracy") -> ScoreInfo:
-    value = sum(values) / len(values)
-    stderr = binomial_stderr(value, len(values))
-    return ScoreInfo(metric=metric, value=value, n=len(values), stderr=stderr, items=values)
+    stderr = standard_error("accuracy", values)  # binomial, whatever the metric
+    return ScoreInfo(metric=metric, value=sum(values) / len(values), n=len(values), stderr=stderr, items=values)
 
 
 def phases(ms: float) -> PhaseTimes:
@@ -124,7 +123,6 @@ def trial(lr: float, status: str = "ok") -> dict[str, Any]:
         "status": status,
         "best_step": 75,
         "dev_loss": 0.5,
-        "dev_metric": None,
         "steps": 100,
         "curve": [[25, 0.7], [50, 0.6], [75, 0.5], [100, 0.55]],
     }

@@ -12,7 +12,8 @@ from factory import items, record, small_board, trial
 
 from zobench.errors import ZobenchError
 from zobench.report import paper
-from zobench.report.leaderboard import render, summarise
+from zobench.report.leaderboard import render
+from zobench.report.summary import summarise
 
 GOLDEN = Path(__file__).with_name("board.md")
 """Look at a change of it as a reader would; then write it anew: python tests/report/test_leaderboard.py"""

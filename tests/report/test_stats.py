@@ -31,8 +31,6 @@ def test_means_and_spreads_by_hand():
     assert stats.sample_std([1, 2, 6]) == pytest.approx(math.sqrt(7))
     assert stats.sample_std([5]) is None
     assert stats.mean_stderr([1, 2, 6]) == pytest.approx(math.sqrt(7 / 3))
-    assert stats.binomial_stderr(0.5, 100) == pytest.approx(0.05)
-    assert stats.binomial_stderr(1.0, 56) == 0.0
     assert stats.geometric_mean([1, 4]) == pytest.approx(2)
 
 

@@ -80,20 +80,13 @@ def test_an_ok_record_with_a_score_that_is_no_number_is_refused(tmp_path: Path):
 
 def test_side_files_lie_beside_the_record(tmp_path: Path):
     one = record(status="error", error="boom")
-    store.write(
-        tmp_path,
-        one,
-        steps=[{"step": 1, "loss": math.nan}, {"step": 2, "loss": 0.5}],
-        replay=b"\0\1",
-        error="Traceback\n",
-    )
     where = store.files(tmp_path, one["id"])
-    assert [json.loads(line) for line in where.steps.read_text().splitlines()] == [
-        {"loss": None, "step": 1},
-        {"loss": 0.5, "step": 2},
-    ]
-    assert where.replay.read_bytes() == b"\0\1"
-    assert where.error.read_text() == "Traceback\n"
+    assert store.write(tmp_path, one) == where.record
+    endings = {"record": "json", "steps": "steps.jsonl", "replay": "replay.bin"}
+    endings |= {"weights": "weights.safetensors", "error": "error.txt"}
+    assert vars(where) == {name: tmp_path / "cells" / f"{one['id']}.{end}" for name, end in endings.items()}
+    for side in where.beside:
+        side.write_bytes(b"{")
     assert store.read(tmp_path) == ([one], [])
 
 

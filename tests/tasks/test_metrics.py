@@ -31,6 +31,7 @@ def test_accuracy():
 def test_error_bars():
     hits = [1.0, 0.0, 1.0, 1.0]
     assert standard_error("accuracy", hits) == pytest.approx(math.sqrt(0.75 * 0.25 / 4))
+    assert standard_error("accuracy", [1.0, 0.0] * 50) == pytest.approx(0.05)
     scores = [0.0, 0.25, 1.0]
     assert standard_error("f1", scores) == pytest.approx(statistics.stdev(scores) / math.sqrt(3))
     assert standard_error("accuracy", [1.0] * 5) == standard_error("f1", [0.5]) == 0.0

@@ -7,36 +7,24 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import ZobenchError
-from .common import PluginFiles, plugins_of
+from .common import Dtype, PluginFiles, Preset, plugins_of
 
 if TYPE_CHECKING:
     from ..models.activations import BlockActivation
     from ..models.load import LoadedModel
-    from ..plugins import Plugins
+    from ..run.session import Where
     from ..tasks.batch import Batch
+    from ..tasks.task import Task
 
 app = typer.Typer(no_args_is_help=True)
 
 HEADINGS = ("block", "mean", "median", "max", "max/median", "jump", "position", "channel", "token")
-
-
-class Dtype(StrEnum):
-    float16 = "float16"
-    bfloat16 = "bfloat16"
-    float32 = "float32"
-
-
-class Preset(StrEnum):
-    smoke = "smoke"
-    small = "small"
-    paper = "paper"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +80,11 @@ def activations(
     asked = Asked(model, task, data_dir, preset.value, seed, batches, batch_size, dtype.value, device, offline)
     found = plugins_of(plugin)
     from ..models.activations import block_activations
+    from ..run.execute import Place, data_source, load
 
-    loaded = _load(asked, found)
-    calibration = _calibration(asked, found, loaded)
+    place = Place(asked.model, asked.data_dir, device=asked.device, offline=asked.offline)
+    loaded = load(place, found, asked.dtype)
+    calibration = _calibration(asked, data_source(place, found), found.task(asked.task), loaded)
     table = block_activations(loaded, calibration, embedding=True)
     facts = _facts(asked, loaded, table)
     tokens = sum(batch.tokens for batch in calibration)
@@ -111,27 +101,17 @@ def activations(
         _write(plot, _drawn(plot, facts))
 
 
-def _load(asked: Asked, found: Plugins) -> LoadedModel:
-    if asked.model in found.names("models"):
-        return found.model(asked.model)(dtype=asked.dtype, device=asked.device)
-    from ..models.load import load_model
-
-    return load_model(asked.model, dtype=asked.dtype, device=asked.device, offline=asked.offline)
-
-
-def _calibration(asked: Asked, found: Plugins, loaded: LoadedModel) -> list[Batch]:
+def _calibration(asked: Asked, where: Where, task: Task, loaded: LoadedModel) -> list[Batch]:
     """The first batches of training, as `zobench run` would see them with this preset and seed."""
     from ..run.order import batches
-    from ..run.protocol import PRESETS, Protocol
-    from ..settings import resolve, settings_of
+    from ..run.protocol import PRESETS, Protocol, protocol_from
+    from ..settings import settings_of
     from ..tasks.prepared import PreparedTask
     from ..tasks.sampling import split
     from ..tasks.source import load_pools
 
     known = settings_of(Protocol)
-    rules = Protocol(**resolve(Protocol, {k: v for k, v in PRESETS[asked.preset].items() if k in known}))
-    task = found.task(asked.task)
-    where = asked.data_dir or ("embedded" if asked.model in found.names("models") else "hub")
+    rules = protocol_from({k: v for k, v in PRESETS[asked.preset].items() if k in known})
     pools = load_pools(task, where, offline=asked.offline)
     dev = task.num_dev if rules.num_dev is None else rules.num_dev
     splits = split(pools, num_train=rules.num_train, num_dev=dev, num_test=0, seed=rules.data_seed)

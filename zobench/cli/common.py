@@ -6,6 +6,7 @@ import enum
 import json
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,23 @@ PluginFiles = Annotated[
     typer.Option("--plugin", metavar="FILE", help="Also load this Python file as a plugin (may be given repeatedly)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+class Preset(StrEnum):
+    """The presets of a run."""
+
+    smoke = "smoke"
+    small = "small"
+    paper = "paper"
+
+
+class Dtype(StrEnum):
+    """What weights may be held in."""
+
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+
 
 Kinds = enum.Enum("Kinds", {kind: kind for kind in KINDS}, type=str)  # type: ignore[misc]
 """`estimators`, `selectors`, ... as the choices of an argument."""

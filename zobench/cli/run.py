@@ -11,29 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import PluginFiles, plugins_of
+from .common import Dtype, PluginFiles, Preset, plugins_of
 
 if TYPE_CHECKING:
     from ..run.execute import Place, Plan
     from ..run.plan import Wish
 
 
-class Preset(StrEnum):
-    smoke = "smoke"
-    small = "small"
-    paper = "paper"
-
-
 class Rerun(StrEnum):
+    """Which cells that have a record run again."""
+
     missing = "missing"
     failed = "failed"
     always = "always"
-
-
-class Dtype(StrEnum):
-    float16 = "float16"
-    bfloat16 = "bfloat16"
-    float32 = "float32"
 
 
 def run(

@@ -9,9 +9,6 @@ from . import choices, compare, costs, notes, stats, tables, text
 from . import paper as published
 from .record import Record
 from .rows import Section, sections
-from .summary import summarise
-
-__all__ = ["render", "summarise"]
 
 HOW_TO_READ = (
     "How to read: test scores in percent (accuracy; F1 where a task has it), higher is better; learning rate and "

@@ -68,7 +68,7 @@ def ties(section: Section, verdicts: Mapping[str, Verdict | None], overall: Verd
 
 def _of_rates(row: Row, section: Section) -> Iterable[str]:
     for side in ("upper", "lower"):
-        tasks = _tasks(section, lambda task: any(edge(r) == side for r in row.entry(task).done.values()))  # noqa: B023
+        tasks = [task for task in section.tasks if any(edge(r) == side for r in row.entry(task).done.values())]
         if tasks:
             where = _list(tasks)
             yield f"{row.name}: the chosen learning rate is the {side} end of its grid on {where}: widen the grid."
@@ -149,10 +149,6 @@ def plugin_columns(
         return cell
 
     return {heading: safe(heading, columns[heading]) for heading in sorted(columns)}, faults
-
-
-def _tasks(section: Section, holds: Callable[[str], bool]) -> list[str]:
-    return [task for task in section.tasks if holds(task)]
 
 
 def _list(names: Sequence[str]) -> str:

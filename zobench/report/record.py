@@ -10,7 +10,9 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 SCHEMA = 1
 Status = Literal["ok", "diverged", "oom", "error", "interrupted"]
-STATUSES: tuple[Status, ...] = ("ok", "diverged", "oom", "error", "interrupted")
+
+NO_SELECTOR = "-"
+"""The selector of an estimator that trains nothing."""
 
 
 class CellKey(TypedDict):
@@ -23,7 +25,7 @@ class CellKey(TypedDict):
     data: str  # hub | folder | embedded
     data_revision: str | None  # commit of the hub, or a hash of the folder's files
     estimator: str
-    selector: str  # "-" for an estimator that trains nothing
+    selector: str  # NO_SELECTOR for an estimator that trains nothing
     estimator_settings: dict[str, Any]
     selector_settings: dict[str, Any]
     run_settings: dict[str, Any]  # dtype, engine, noise, restore, precision, parameterisation, loss_dtype, ...
@@ -67,7 +69,6 @@ class Trial(TypedDict):
     status: Status
     best_step: int
     dev_loss: float | None
-    dev_metric: NotRequired[float | None]  # where dev was scored too: the loss is what chooses
     steps: int
     curve: list[tuple[int, float]]  # (step, dev loss)
     message: NotRequired[str]
@@ -120,9 +121,9 @@ class Record(TypedDict):
     chosen: NotRequired[dict[str, Any]]  # lr and step of the checkpoint that test was read at
     kept: NotRequired[str]  # what rebuilds the chosen weights: replay log | weights | nothing: why
     trials: list[Trial]
-    forwards: dict[str, int]  # train | eval | calibration | probe | speed
-    time: dict[str, float]  # forward_s, perturb_s, update_s, step_s (medians); train_s, eval_s, total_s
+    forwards: dict[str, int]  # train | extra | backward | eval | calibration | probe | speed
+    time: dict[str, float]  # forward_s, perturb_s, update_s, step_s (medians); select_s, train_s, eval_s, total_s
     speed: NotRequired[SpeedInfo]
     memory: dict[str, int]  # peak_bytes, weights_bytes, state_bytes
-    environment: dict[str, Any]  # versions, platform, device, git commit, command, started, finished
+    environment: dict[str, Any]  # versions, platform, device, git commit, command, start, what `memory` measured
     error: str | None  # one line; the traceback lies beside the record

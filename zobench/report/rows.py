@@ -14,12 +14,10 @@ from typing import Any
 
 from ..errors import ZobenchError
 from . import stats, text
-from .record import Record, ScoreInfo, Status
+from .record import NO_SELECTOR, Record, ScoreInfo, Status
 
 REFERENCES = frozenset({"zero_shot", "adamw"})
 """Estimators that are shown for orientation: above the others, and no rivals for the bold type."""
-
-NO_SELECTOR = "-"
 
 
 def canonical(value: Any) -> str:

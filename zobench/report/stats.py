@@ -38,11 +38,6 @@ def sample_std(values: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum((v - m) ** 2 for v in values) / (len(values) - 1))
 
 
-def binomial_stderr(p: float, n: int) -> float:
-    """The standard error of a share p of n."""
-    return math.sqrt(max(p * (1 - p), 0.0) / n)
-
-
 def mean_stderr(values: Sequence[float]) -> float | None:
     """The standard error of a mean; None for fewer than two values."""
     std = sample_std(values)

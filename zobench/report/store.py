@@ -1,6 +1,6 @@
 """Records on disk: DIR/cells/<id>.json, written whole or not at all, read one by one so that a bad one spoils no other.
 
-Beside a record lie its side files: <id>.steps.jsonl, <id>.replay.bin, <id>.error.txt. Light: imports no torch.
+Beside a record lie its side files (see Files), which zobench.run.artefacts writes. Light: imports no torch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -29,9 +29,15 @@ class Files:
     """Where the files of one cell are, whether or not they exist."""
 
     record: Path
-    steps: Path  # JSON lines: what was logged at each step
-    replay: Path  # the replay log
+    steps: Path  # JSON lines: what was logged of training
+    replay: Path  # the replay log of the chosen run, up to its checkpoint
+    weights: Path  # the scope's weights there, where a log cannot rebuild them
     error: Path  # the traceback of a failure
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """All but the record."""
+        return self.steps, self.replay, self.weights, self.error
 
 
 @dataclass(frozen=True)
@@ -48,39 +54,23 @@ class Problem:
 
 def files(results: Path, cell_id: str) -> Files:
     """The paths of a cell's files."""
-    stem = Path(results) / CELLS / cell_id
-    record, steps, replay, error = (
-        stem.parent / (stem.name + end) for end in (".json", ".steps.jsonl", ".replay.bin", ".error.txt")
-    )
-    return Files(record, steps, replay, error)
+    endings = ("json", "steps.jsonl", "replay.bin", "weights.safetensors", "error.txt")
+    return Files(*(Path(results) / CELLS / f"{cell_id}.{ending}" for ending in endings))
 
 
-def write(
-    results: Path,
-    record: Record,
-    *,
-    steps: Iterable[Mapping[str, Any]] | None = None,
-    replay: bytes | None = None,
-    error: str | None = None,
-) -> Path:
-    """Write a record and the side files given with it; returns the record's path.
+def write(results: Path, record: Record) -> Path:
+    """Write a record, last of its cell's files, so that where it stands they are whole; returns its path.
 
-    The record comes last, so that where it stands its side files are whole. Numbers that are not finite become null.
-    Raises ValueError where the record has not the shape that record.py declares: that is a bug of its writer.
+    Numbers that are not finite become null. Raises ValueError where the record has not the shape that record.py
+    declares: that is a bug of its writer.
     """
     plain = cast(Record, finite(record))
     wrong = check(plain)
     if wrong:
         raise ValueError(f"record {record.get('id')} is malformed: {'; '.join(wrong[:5])}")
-    where = files(results, record["id"])
-    if steps is not None:
-        write_text(where.steps, "".join(json.dumps(finite(step), sort_keys=True) + "\n" for step in steps))
-    if replay is not None:
-        write_bytes(where.replay, replay)
-    if error is not None:
-        write_text(where.error, error)
-    write_text(where.record, dumps(plain))
-    return where.record
+    path = files(results, record["id"]).record
+    write_text(path, dumps(plain))
+    return path
 
 
 def read(results: Path) -> tuple[list[Record], list[Problem]]:
@@ -121,16 +111,11 @@ def check(record: Mapping[str, Any]) -> list[str]:
 
 def write_text(path: Path, text: str) -> None:
     """Put `text` (as UTF-8) at `path`, whole or not at all, whatever happens on the way."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, raw: bytes) -> None:
-    """Put `raw` at `path`, whole or not at all, whatever happens on the way."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as f:
-            f.write(raw)
+            f.write(text.encode())
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)

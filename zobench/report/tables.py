@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from . import stats, text
 from .compare import Verdict
-from .record import ScoreInfo
-from .rows import NO_SELECTOR, Entry, Row, Section, average
+from .record import NO_SELECTOR, ScoreInfo
+from .rows import Entry, Row, Section, average
 
 OVER_ITEMS = "¹"
 """Marks a spread over test items in a table whose other spreads are over seeds."""

@@ -7,11 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..report.record import CellKey
+from ..report.record import NO_SELECTOR, CellKey
 from .protocol import Computation, Protocol
-
-NO_SELECTOR = "-"
-"""The selector of an estimator that trains nothing."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     )
     plugins.executor(place.executor)
     check_results(place.results)
-    where = _where(place, plugins)
+    where = data_source(place, plugins)
     routed = route(wish, plugins)
     loaded = load(place, plugins, routed.computation.dtype)
     session = Session(loaded, plugins, where, place.offline)
@@ -92,7 +92,7 @@ def check_results(results: Path) -> None:
         raise ZobenchError(f"--results {results}: {there} cannot be written to; name another folder")
 
 
-def _where(place: Place, plugins: Plugins) -> Where:
+def data_source(place: Place, plugins: Plugins) -> Where:
     """The source of the data: a folder if one is named, the embedded data for an embedded model, else the hub."""
     if place.data_dir is not None:
         if not place.data_dir.is_dir():
@@ -117,7 +117,7 @@ def _data_revision(pools: Pools) -> str:
 
 def _known(results: Path, plugins: Plugins) -> Mapping[str, Record]:
     """The records that are there. One that cannot be read is told of, and counts as missing."""
-    if not (results / "cells").is_dir():
+    if not (results / store.CELLS).is_dir():
         return {}
     records, problems = store.read(results)
     for problem in problems:
@@ -131,7 +131,7 @@ def _again(status: Status, rerun: Rerun) -> bool:
 
 
 def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
-    """Run the cells that are to do, and return their records; the board lies in `results`/leaderboard.md after it."""
+    """Run the cells that are to do, and return their records; their files lie in `results`."""
     plugins = plan.session.plugins
     try:
         (place.results / store.CELLS).mkdir(parents=True, exist_ok=True)
@@ -154,5 +154,5 @@ def board(plan: Plan, place: Place) -> str:
     every, problems = store.read(place.results)
     columns = plan.session.plugins.leaderboard_columns()
     text = leaderboard.render(every, columns=columns, split_protocols=True, problems=problems)
-    store.write_text(place.results / "leaderboard.md", text)
+    store.write_text(place.results / store.BOARD, text)
     return text

@@ -9,8 +9,9 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError, unknown
+from ..report.record import NO_SELECTOR
 from ..settings import convert, resolve, settings_of
-from .cell import NO_SELECTOR, Cell
+from .cell import Cell
 from .protocol import PRESETS, Computation, Protocol, computation_from, protocol_from
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from ..report.leaderboard import summarise
+from ..report.summary import summarise
 
 if TYPE_CHECKING:
     from torch import Tensor

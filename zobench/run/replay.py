@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 
 from ..errors import ZobenchError
+from ..report import store
 from ..zo.log import read_log
 from ..zo.scope import Scope
 from .method import Method, applied, keeper, scope_bytes
 from .protocol import computation_from
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from ..models.load import LoadedModel
@@ -28,7 +30,7 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
     device is needed for the same bits. Raises ZobenchError where the cell did not finish, kept neither, or `loaded`
     is not the model it ran on.
     """
-    cell, stem = record["cell"], results / "cells" / record["id"]
+    cell, files = record["cell"], store.files(results, record["id"])
     if record["status"] != "ok" or "chosen" not in record:
         raise ZobenchError(f"{record['id']}: there are no chosen weights: the cell is {record['status']}")
     if loaded.revision != cell["model_revision"]:
@@ -36,15 +38,16 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
             f"{record['id']} ran on {cell['model']} at {cell['model_revision']}, "
             f"which is not {loaded.name} at {loaded.revision}"
         )
-    weights, log = Path(f"{stem}.weights.safetensors"), Path(f"{stem}.replay.bin")
-    if weights.is_file():
-        return load_file(weights)
-    if not log.is_file():
-        raise ZobenchError(f"{record['id']}: neither {log.name} nor {weights.name} lies beside the record")
+    if files.weights.is_file():
+        return load_file(files.weights)
+    if not files.replay.is_file():
+        raise ZobenchError(
+            f"{record['id']}: neither {files.replay.name} nor {files.weights.name} lies beside the record"
+        )
     scope, method = _scope(record, loaded), _method(record, plugins)
     lr, seed = record["chosen"]["lr"], cell["seed"]
     with applied(method, loaded, scope, lr=lr, seed=seed, keep=keeper(loaded, scope_bytes(scope))) as on:
-        on.estimator.replay(read_log(log))
+        on.estimator.replay(read_log(files.replay))
         return {handle.name: handle.param.detach().clone() for handle in on.estimator.handles}
 
 
