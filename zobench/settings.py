@@ -28,6 +28,7 @@ class Range:
     lt: float | None = None
 
     def holds(self, x: float) -> bool:
+        """Whether `x` is within all bounds."""
         return (
             (self.ge is None or x >= self.ge)
             and (self.gt is None or x > self.gt)
@@ -56,6 +57,7 @@ class Setting:
     default: Any
 
     def describe_type(self) -> str:
+        """Its type and range in words."""
         return describe(self.type)
 
 
@@ -128,23 +130,14 @@ def _union(value: object, args: tuple[Any, ...], label: str) -> Any:
     raise failures[-1]
 
 
+_BOOLS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
+
+
 def _plain(value: object, to: Any, label: str) -> Any:
     fault = ZobenchError(f"{label}={value}: not {describe(to)}")
     if to is bool:
-        words = {
-            "true": True,
-            "1": True,
-            "yes": True,
-            "on": True,
-            "false": False,
-            "0": False,
-            "no": False,
-            "off": False,
-        }
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in words:
-            return words[str(value).lower()]
+        if str(value).lower() in _BOOLS:
+            return _BOOLS[str(value).lower()]
         raise fault
     if isinstance(value, bool):
         raise fault

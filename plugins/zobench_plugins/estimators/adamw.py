@@ -17,9 +17,10 @@ class AdamW(Adam):
     Paper: Decoupled Weight Decay Regularization (arXiv:1711.05101), Algorithm 2, with a constant schedule. The
     gradient is one backward pass at theta, gathered in fp32. Biases and LayerNorm weights are not decayed.
 
-    Defaults: betas 0.9 and 0.999, delta 1e-8 (torch's). Learning rates: those of the first-order
-    rows of arXiv:2606.05516, Tables 7 and 8 (there with batches of 8, for 5 epochs, in bfloat16). A step costs one forward and one backward. State: two fp32 values a
-    parameter. The backward pass keeps activations; zeroth-order estimators keep none.
+    Defaults: betas 0.9 and 0.999, delta 1e-8 (torch's). Learning rates: those of the first-order rows of
+    arXiv:2606.05516, Tables 7 and 8 (there with batches of 8, for 5 epochs, in bfloat16). A step costs one forward and
+    one backward. State: two fp32 values a parameter. The backward pass keeps activations; zeroth-order estimators keep
+    none.
     """
 
     reference: ClassVar[str] = "Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2 (backpropagation)"
