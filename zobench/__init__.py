@@ -1,6 +1,7 @@
 """zobench: benchmarking zeroth-order (forward-only) fine-tuning of language models.
 
-The names below are the public interface for plugins; importing this package imports nothing heavy.
+The names below are the public interface, for plugins and for use as a library; docs/library.md says what each is for.
+Importing this package imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -15,26 +16,41 @@ if TYPE_CHECKING:
     from .errors import ZobenchError
     from .hookspecs import hookimpl
     from .models.activations import BlockActivation, block_activations
+    from .models.blocks import Block
+    from .models.load import LoadedModel, load_model
     from .models.outliers import choose_block
+    from .report.record import Record
+    from .run.cell import Cell
+    from .run.executor import Executor
     from .selector import ProbeResult, SelectionContext, Selector
     from .settings import Count, Fraction, Natural, NonNegative, Positive, Range
-    from .tasks.task import Task
+    from .tasks.batch import Batch
+    from .tasks.task import Task, task_files
     from .zo.algebra import Algebra, Direction
     from .zo.buffer import Buffer
     from .zo.estimator import Estimator
     from .zo.handle import Handle, matrices, vectors
+    from .zo.log import LogWriter, StepLog, read_log
     from .zo.losses import Losses
     from .zo.scope import Scope
+    from .zo.vocabulary import Diverged
 
 _HOMES = {
     "Algebra": "zo.algebra",
+    "Batch": "tasks.batch",
+    "Block": "models.blocks",
     "BlockActivation": "models.activations",
     "Buffer": "zo.buffer",
+    "Cell": "run.cell",
     "Count": "settings",
     "Direction": "zo.algebra",
+    "Diverged": "zo.vocabulary",
     "Estimator": "zo.estimator",
+    "Executor": "run.executor",
     "Fraction": "settings",
     "Handle": "zo.handle",
+    "LoadedModel": "models.load",
+    "LogWriter": "zo.log",
     "Losses": "zo.losses",
     "Natural": "settings",
     "NonNegative": "settings",
@@ -42,26 +58,38 @@ _HOMES = {
     "Positive": "settings",
     "ProbeResult": "selector",
     "Range": "settings",
+    "Record": "report.record",
     "Scope": "zo.scope",
     "SelectionContext": "selector",
     "Selector": "selector",
+    "StepLog": "zo.log",
     "Task": "tasks.task",
     "ZobenchError": "errors",
     "block_activations": "models.activations",
     "choose_block": "models.outliers",
     "hookimpl": "hookspecs",
+    "load_model": "models.load",
     "matrices": "zo.handle",
+    "read_log": "zo.log",
+    "task_files": "tasks.task",
     "vectors": "zo.handle",
 }
 __all__ = [
     "Algebra",
+    "Batch",
+    "Block",
     "BlockActivation",
     "Buffer",
+    "Cell",
     "Count",
     "Direction",
+    "Diverged",
     "Estimator",
+    "Executor",
     "Fraction",
     "Handle",
+    "LoadedModel",
+    "LogWriter",
     "Losses",
     "Natural",
     "NonNegative",
@@ -69,16 +97,21 @@ __all__ = [
     "Positive",
     "ProbeResult",
     "Range",
+    "Record",
     "Scope",
     "SelectionContext",
     "Selector",
+    "StepLog",
     "Task",
     "ZobenchError",
     "__version__",
     "block_activations",
     "choose_block",
     "hookimpl",
+    "load_model",
     "matrices",
+    "read_log",
+    "task_files",
     "vectors",
 ]
 

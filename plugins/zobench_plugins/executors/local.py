@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zobench.report.record import Record
-    from zobench.run.cell import Cell
+    from zobench import Cell, Record
 
 
 class Local:

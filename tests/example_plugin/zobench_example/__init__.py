@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from zobench import hookimpl
-from zobench.tasks.task import task_files
+from zobench import hookimpl, task_files
 
 
 @hookimpl
