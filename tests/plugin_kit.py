@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import os
 import sys
 import zipfile
 from collections.abc import Callable
@@ -35,18 +35,18 @@ def installer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return install
 
 
-def install_example(folder: Path) -> Path:
-    """Build the wheel of tests/example_plugin and unpack it into `folder`, as an installer does. No network."""
+def wheel_of(project: Path, folder: Path) -> Path:
+    """Build the wheel of a project into `folder`, which is made. No network."""
     from hatchling.build import build_wheel
 
-    before = os.getcwd()
-    wheels = folder / "wheels"
-    wheels.mkdir(parents=True)
-    try:
-        os.chdir(Path(__file__).parent / "example_plugin")
-        wheel = wheels / build_wheel(str(wheels))
-    finally:
-        os.chdir(before)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(project):
+        return folder / build_wheel(str(folder))
+
+
+def install_example(folder: Path) -> Path:
+    """Build the wheel of tests/example_plugin and unpack it into `folder`, as an installer does."""
+    wheel = wheel_of(Path(__file__).parent / "example_plugin", folder / "wheels")
     target = folder / "site"
     zipfile.ZipFile(wheel).extractall(target)
     return target

@@ -1,0 +1,101 @@
+"""What is shipped: the wheel, built without a network, and the dependencies that it declares."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import email
+import re
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from plugin_kit import wheel_of
+
+import zobench
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PACKAGES = {"zobench": ROOT, "zobench_plugins": ROOT / "plugins", "zobench_tasks": ROOT / "tasks"}
+
+UNSEEN = {"accelerate"}
+"""Dependencies that no line of ours imports: transformers imports it to place weights (`device_map`)."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheel_of(ROOT, tmp_path_factory.mktemp("wheel")))
+
+
+def info(wheel: zipfile.ZipFile, name: str) -> str:
+    return wheel.read(f"zobench-{zobench.__version__}.dist-info/{name}").decode()
+
+
+def test_the_wheel_has_every_file_of_the_packages_and_no_other(wheel):
+    shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    sources = {
+        path.relative_to(base).as_posix()
+        for package, base in PACKAGES.items()
+        for path in (base / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert shipped == sources
+
+
+def test_the_wheel_has_what_is_no_python(wheel):
+    names = set(wheel.namelist())
+    tasks = {f"zobench_tasks/{path.name}" for path in (ROOT / "tasks" / "zobench_tasks").glob("*.toml")}
+    assert len(tasks) >= 11 and tasks <= names
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+    assert "zobench/report/paper.json" in names
+    made = {"estimator.py", "selector.py", "task.py", "task.toml"}
+    assert {f"zobench/cli/templates/{name}.txt" for name in made} <= names
+    assert not [n for n in names if n.startswith(("tests/", "results/", "docs/")) or "test_" in n or "golden" in n]
+
+
+def test_the_wheel_says_what_it_is(wheel):
+    said = email.message_from_string(info(wheel, "METADATA"))
+    assert (said["Name"], said["Version"], said["License-Expression"]) == ("zobench", zobench.__version__, "Apache-2.0")
+    assert said["Requires-Python"] == ">=3.11"
+    assert len(said.get_all("Requires-Dist") or []) >= len(PROJECT["dependencies"])
+    assert "Apache License" in info(wheel, "licenses/LICENSE")
+    points = configparser.ConfigParser()
+    points.read_string(info(wheel, "entry_points.txt"))
+    assert dict(points["console_scripts"]) == {"zobench": "zobench.cli:main"}
+    modules = dict(points["zobench"])
+    assert set(modules) == {"estimators", "selectors", "executors", "models", "tasks"}
+    for module in modules.values():
+        path = module.replace(".", "/")
+        assert {f"{path}.py", f"{path}/__init__.py"} & set(wheel.namelist()), module
+
+
+def imported() -> set[str]:
+    """Top-level names of everything that the packages import, anywhere in their code."""
+    found: set[str] = set()
+    for package, base in PACKAGES.items():
+        for path in (base / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    found.add((node.module or "").partition(".")[0])
+    return found - set(PACKAGES) - set(sys.stdlib_module_names)
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[<>=\[; ]", one, maxsplit=1)[0].replace("-", "_") for one in requirements}
+
+
+def test_dependencies_are_what_is_imported():
+    declared, extra = names(PROJECT["dependencies"]), names(PROJECT["optional-dependencies"]["plots"])
+    assert imported() == (declared - UNSEEN) | extra
+    assert all(">=" in one for one in PROJECT["dependencies"])
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert names([line for line in pins if not line.startswith("#")]) == declared
+
+
+def test_versions_agree():
+    assert PROJECT["version"] == zobench.__version__
+    assert f"## {zobench.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
