@@ -1,4 +1,4 @@
-"""The plugin guide stays true: every hook has its heading and a test, and the examples run."""
+"""The guides stay true: every hook has its heading and a test, links lead somewhere, and the examples run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def test_every_hook_has_a_test():
     assert {name for name in tests if name.startswith("test_hook_")} == {f"test_hook_{name}" for name in HOOKS}
 
 
-EXAMPLES = [*blocks("python"), *blocks("python", (ROOT / "CONTRIBUTING.md").read_text())]
+PAGES = [*sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")), "CONTRIBUTING.md"]
+EXAMPLES = [block for page in PAGES for block in blocks("python", (ROOT / page).read_text())]
 
 
 def test_a_new_estimator_takes_30_lines():
@@ -90,7 +91,7 @@ def execute(source: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a block as a module (annotations are looked up in sys.modules), and the tests it defines."""
     module = types.ModuleType(name)
     monkeypatch.setitem(sys.modules, name, module)
-    exec(compile(source, f"docs/plugins.md: {name}", "exec"), vars(module))
+    exec(compile(source, name, "exec"), vars(module))
     for defined in [value for key, value in vars(module).items() if key.startswith("test_")]:
         defined()
 
@@ -115,11 +116,15 @@ def test_the_packaging_example_is_like_the_example_plugin():
 
 
 def test_links_and_files_of_the_guides_exist():
-    for page in ("docs/plugins.md", "CONTRIBUTING.md"):
+    for page in PAGES:
         text = (ROOT / page).read_text()
-        anchors = {re.sub(r"[^a-z0-9 _-]", "", h.lower()).replace(" ", "-") for h in sections(text)}
         for target in re.findall(r"\]\(([^)]+)\)", text):
-            if target.startswith("#"):
-                assert target[1:] in anchors, target
-            elif "://" not in target:
-                assert (ROOT / page).parent.joinpath(target.partition("#")[0]).exists(), target
+            if "://" in target:
+                continue
+            path, _, anchor = target.partition("#")
+            file = (ROOT / page).parent / path if path else ROOT / page
+            assert file.exists(), target
+            headings = sections(file.read_text()) if anchor else ()
+            assert not anchor or anchor in {
+                re.sub(r"[^a-z0-9 _-]", "", h.lower()).replace(" ", "-") for h in headings
+            }, target

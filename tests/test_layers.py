@@ -1,0 +1,313 @@
+"""The house stands as docs/architecture.md draws it: arrows point downwards, files and functions stay small.
+
+Everything is read from the sources: nothing is imported but the package itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import zobench
+
+ROOT = Path(__file__).parent.parent
+SOURCES = {"zobench": ROOT / "zobench", "zobench_plugins": ROOT / "plugins", "zobench_tasks": ROOT / "tasks"}
+
+BELOW = {
+    "errors": "",
+    "settings": "errors",
+    "hookspecs": "",
+    "discovery": "hookspecs errors",
+    "offers": "discovery errors",
+    "plugins": "offers discovery tasks errors",
+    "selector": "settings errors",
+    "models": "errors",
+    "tasks": "models settings errors",
+    "zo": "engine settings errors",
+    "engine": "zo errors",
+    "report": "errors",
+    "run": "report zo engine models tasks plugins selector settings errors",
+    "testing": "zo engine",
+    "cli": "run report models tasks plugins offers discovery settings errors __version__",
+    "__main__": "cli",
+}
+"""Each room of the core, and the rooms it may import."""
+
+NAMED_ONLY = {
+    "hookspecs": "models report run selector tasks zo",
+    "plugins": "models report run selector zo",
+    "selector": "models tasks zo",
+    "models": "tasks",
+    "zo": "",
+    "engine": "",
+    "report": "",
+    "cli": "models",
+}
+"""Further rooms whose names may stand in annotations (imported under TYPE_CHECKING alone)."""
+
+PLUGINS_MAY_IMPORT = {"zobench", "zobench.models.outliers", "zobench.testing"}
+"""For plugins, beside what `zobench` exports; docs/library.md names them."""
+
+HEAVY = {"torch", "transformers", "datasets", "evaluate", "scipy", "matplotlib", "peft", "ray", "safetensors"}
+LIGHT = [
+    "__init__",
+    "__main__",
+    "errors",
+    "settings",
+    "hookspecs",
+    "discovery",
+    "offers",
+    "plugins",
+    "selector",
+    "cli.",
+    "report.",
+    "run.cell",
+    "run.executor",
+    "run.plan",
+    "run.protocol",
+    "tasks.encode",
+    "tasks.metrics",
+    "tasks.metrics.accuracy",
+    "tasks.metrics.em",
+    "tasks.metrics.f1",
+    "tasks.render",
+    "tasks.rules",
+    "tasks.sampling",
+    "tasks.schema",
+    "tasks.source",
+    "tasks.task",
+    "tasks.template",
+]
+"""Modules (a dot at the end: all of a package) that commands which need no model import."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module or name, as a whole dotted path."""
+
+    path: str
+    line: int
+    deferred: bool  # inside a function: imported when it is called
+    typing_only: bool
+
+
+@dataclass(frozen=True)
+class Module:
+    name: str
+    path: Path
+    tree: ast.Module
+
+    @property
+    def room(self) -> str:
+        """`zo` of zobench.zo.noise; empty for the package's own __init__."""
+        return self.name.partition(".")[2].partition(".")[0]
+
+    def imports(self) -> Iterator[Import]:
+        package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+        yield from self._below(self.tree, package, deferred=False, typing_only=False)
+
+    def _below(self, node: ast.AST, package: str, *, deferred: bool, typing_only: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield Import(alias.name, child.lineno, deferred, typing_only)
+            elif isinstance(child, ast.ImportFrom):
+                parts = package.split(".")[: len(package.split(".")) - child.level + 1] if child.level else []
+                home = ".".join([*parts, *([child.module] if child.module else [])])
+                for alias in child.names:
+                    yield Import(f"{home}.{alias.name}", child.lineno, deferred, typing_only)
+            checks_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from self._below(child, package, deferred=deferred or inside, typing_only=typing_only or checks_types)
+
+
+def modules(package: str) -> list[Module]:
+    base = SOURCES[package] if package == "zobench" else SOURCES[package] / package
+    found = []
+    for path in sorted(base.rglob("*.py")):
+        parts = [package, *path.relative_to(base).with_suffix("").parts]
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found.append(Module(name, path, ast.parse(path.read_text(encoding="utf-8"))))
+    return found
+
+
+CORE = modules("zobench")
+PLUGINS = [*modules("zobench_plugins"), *modules("zobench_tasks")]
+EXAMPLE = [
+    Module(f"zobench_example.{path.stem}", path, ast.parse(path.read_text(encoding="utf-8")))
+    for path in sorted((ROOT / "tests" / "example_plugin" / "zobench_example").glob("*.py"))
+]
+
+
+def test_the_sources_are_found():
+    names = {module.name for module in [*CORE, *PLUGINS, *EXAMPLE]}
+    assert {"zobench", "zobench.zo.noise", "zobench.cli.run", "zobench_plugins.estimators.mezo"} <= names
+    assert {"zobench_tasks", "zobench_example.greedy"} <= names
+    assert {module.room for module in CORE if module.room} == set(BELOW)
+
+
+def test_arrows_point_downwards():
+    wrong = []
+    for module in CORE:
+        if not module.room:
+            continue  # the package's __init__ names what it exports
+        allowed = {module.room, *BELOW[module.room].split()}
+        named = allowed | set(NAMED_ONLY.get(module.room, BELOW[module.room]).split())
+        for one in module.imports():
+            top, _, rest = one.path.partition(".")
+            room = rest.partition(".")[0]
+            if (
+                top == "zobench"
+                and room in BELOW | {"__version__": ""}
+                and room not in (named if one.typing_only else allowed)
+            ):
+                wrong.append(f"{module.path.relative_to(ROOT)}:{one.line} imports {one.path}")
+    assert not wrong
+
+
+def test_the_core_imports_no_plugin_and_the_report_no_torch():
+    for module in CORE:
+        for one in module.imports():
+            top = one.path.partition(".")[0]
+            assert not top.startswith("zobench_"), (module.name, one)
+            assert not (module.room == "report" and top in HEAVY), (module.name, one)
+
+
+def test_plugins_import_only_public_names():
+    for module in [*PLUGINS, *EXAMPLE]:
+        own = module.name.partition(".")[0]
+        for one in module.imports():
+            home, _, name = one.path.rpartition(".")
+            if one.path.partition(".")[0] != "zobench" or own == "zobench":
+                continue
+            assert home in PLUGINS_MAY_IMPORT and not name.startswith("_"), (module.name, one)
+            assert home != "zobench" or name in zobench.__all__, (module.name, one)
+
+
+def test_no_modules_import_each_other_in_a_ring():
+    """While modules are executed, that is: what a function imports is imported when all of them are there."""
+    names = {module.name for module in CORE}
+    graph: dict[str, set[str]] = {}
+    for module in CORE:
+        wanted = set()
+        for one in module.imports():
+            if not one.deferred and not one.typing_only:
+                home = one.path if one.path in names else one.path.rpartition(".")[0]
+                wanted |= {home} & names
+        graph[module.name] = wanted - {module.name}
+    while free := [name for name, wanted in graph.items() if not wanted]:
+        for name in free:
+            del graph[name]
+        for wanted in graph.values():
+            wanted.difference_update(free)
+    assert not graph
+
+
+def light(module: Module) -> bool:
+    name = module.name.partition(".")[2] or "__init__"
+    return any(name == one.rstrip(".") or (one.endswith(".") and name.startswith(one)) for one in LIGHT)
+
+
+def test_light_modules_import_nothing_heavy():
+    chosen = [module for module in CORE if light(module)]
+    assert {name.rstrip(".") for name in LIGHT if not name.endswith(".")} <= {
+        module.name.partition(".")[2] or "__init__" for module in chosen
+    }
+    by_name = {module.name: module for module in CORE}
+    for module in chosen:
+        for one in module.imports():
+            if one.deferred or one.typing_only:
+                continue
+            assert one.path.partition(".")[0] not in HEAVY, (module.name, one)
+            home = by_name.get(one.path) or by_name.get(one.path.rpartition(".")[0])
+            in_core = one.path.startswith("zobench.")
+            assert not in_core or home is None or light(home) or not home.tree.body, (module.name, one)
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+@pytest.mark.parametrize("module", [*CORE, *PLUGINS], ids=lambda module: module.name)
+def test_files_and_functions_are_small(module):
+    assert len(module.path.read_text(encoding="utf-8").splitlines()) <= 350
+    for function in functions(module.tree):
+        assert (function.end_lineno or 0) - function.lineno < 70, function.name
+
+
+def classes(found: list[Module]) -> dict[str, list[ast.ClassDef]]:
+    by_name: dict[str, list[ast.ClassDef]] = {}
+    for module in found:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                by_name.setdefault(node.name, []).append(node)
+    return by_name
+
+
+CLASSES = classes([*CORE, *PLUGINS])
+
+
+def inherited(of: ast.ClassDef, method: str) -> bool:
+    """Whether a base of that name, or one above it, documents the method."""
+    for base in of.bases:
+        for parent in CLASSES.get(ast.unparse(base).partition("[")[0].rpartition(".")[2], ()):
+            own = [f for f in parent.body if isinstance(f, ast.FunctionDef) and f.name == method]
+            if any(ast.get_docstring(f) for f in own) or inherited(parent, method):
+                return True
+    return False
+
+
+def undocumented(body: list[ast.stmt], owner: ast.ClassDef | None = None) -> Iterator[str]:
+    for node in body:
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+            continue
+        if not ast.get_docstring(node) and not (owner and inherited(owner, node.name)):
+            yield node.name
+        if isinstance(node, ast.ClassDef):
+            yield from undocumented(node.body, node)
+
+
+@pytest.mark.parametrize("module", [*CORE, *PLUGINS], ids=lambda module: module.name)
+def test_every_public_thing_says_what_it_is(module):
+    assert not module.tree.body or ast.get_docstring(module.tree)
+    assert list(undocumented(module.tree.body)) == []
+
+
+def test_the_public_names_are_there_and_in_their_lists():
+    homes = dict(zobench._HOMES)
+    assert sorted([*homes, "__version__"]) == sorted(zobench.__all__) == dir(zobench)
+    typed = next(module for module in CORE if module.name == "zobench")
+    declared = {one.path.removeprefix("zobench.") for one in typed.imports() if one.typing_only}
+    assert declared == {f"{home}.{name}" for name, home in homes.items()}
+    for name, home in homes.items():
+        assert getattr(zobench, name) is getattr(importlib.import_module(f"zobench.{home}"), name)
+    with pytest.raises(AttributeError, match="no attribute 'estimator'"):
+        _ = zobench.estimator
+
+
+def test_the_choices_of_the_command_line_are_those_of_the_run():
+    from zobench.cli.common import Dtype, Preset
+    from zobench.cli.run import Rerun
+    from zobench.models.load import DTYPES
+    from zobench.run import execute
+    from zobench.run.protocol import PRESETS, Computation
+
+    assert [one.value for one in Preset] == list(PRESETS)
+    assert [one.value for one in Rerun] == list(typing.get_args(execute.Rerun))
+    dtypes = typing.get_args(typing.get_type_hints(Computation)["dtype"])
+    assert [one.value for one in Dtype] == list(dtypes) == list(DTYPES)
+
+
+def test_the_pages_name_every_room_and_every_public_name():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert set(BELOW) - {"__main__"} <= set(re.findall(r"`([a-z_]+)(?:\.py|/)`", page))
+    text = (ROOT / "docs" / "library.md").read_text(encoding="utf-8").partition("## Public names")[2]
+    named = set(re.findall(r"`([\w.]+)`", text))
+    assert set(zobench.__all__) <= named and PLUGINS_MAY_IMPORT - {"zobench"} <= named
