@@ -6,6 +6,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from zo_kit import MeZO, Run, apart, cross_entropy
 
 from zobench import Objective
+from zobench.errors import ZobenchError
 
 
 def llama(attention):
@@ -71,6 +72,13 @@ def test_gradient_of_an_unused_parameter_is_zero():
     names = [n for n, _ in run.model.named_parameters()]
     _, grads = Objective(run.model, cross_entropy, run.batch(0)).gradient(names)
     assert float(grads["spare.weight"].abs().max()) == 0 and float(grads["layers.0.weight"].abs().max()) > 0
+
+
+def test_a_loss_without_a_gradient_is_told():
+    run = Run()
+    score = lambda forward, batch: torch.tensor(-0.5)  # noqa: E731
+    with pytest.raises(ZobenchError, match="this loss has no gradient: choose an estimator that needs none"):
+        Objective(run.model, score, run.batch(0)).gradient(["layers.0.weight"])
 
 
 def test_names_must_be_the_models():

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..errors import ZobenchError
+
 
 class Objective:
     """A closure for `Estimator.step` that offers more than a plain one.
@@ -64,12 +66,15 @@ class Objective:
         """The loss and its gradient for these parameters, in their dtype, by one backward pass.
 
         Zeros where the loss does not depend on a parameter. requires_grad and .grad of the model are left alone.
+        ZobenchError for a loss that has no gradient at all, such as a score of generated text.
         """
         params = dict(self.model.named_parameters())
         self._check_names(dict.fromkeys(names, torch.empty(0)))
         leaves = {n: params[n].detach().requires_grad_() for n in names}
         with torch.enable_grad():
             loss = self.at(leaves)
+            if not loss.requires_grad:
+                raise ZobenchError("this loss has no gradient: choose an estimator that needs none, or another loss")
             grads = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True, allow_unused=True)
         return loss.detach(), dict(zip(names, grads, strict=True))
 

@@ -153,6 +153,6 @@ class Encoder:
                         "of sequence; use scoring=mean"
                     )
                 raise ZobenchError(
-                    f"{where}: the answer alone has {row.option_len} tokens and a row has at most {self.max_length}: "
-                    "nothing of the prompt is left; use a model with a longer context"
+                    f"{where}: the answer alone has {row.option_len} tokens and a row has room for {n}: nothing of the "
+                    "prompt is left; raise max_length, or use a model with a longer context"
                 )

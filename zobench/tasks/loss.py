@@ -32,6 +32,7 @@ class Reading:
 
     float32: convert them before log-probabilities are taken. keep: the forward takes `logits_to_keep`, so that the
     vocabulary is projected to at answer positions only. cache: it takes `use_cache` and `past_key_values`.
+    whole: training losses are summed over whole rows, with nothing outside the options: the sums round as MeZO's.
     positions: it must be told `position_ids` where rows are padded (see zobench.models.positions). dropped: the id of a
     token that training losses leave out of answers.
     """
@@ -39,6 +40,7 @@ class Reading:
     float32: bool = False
     keep: bool = False
     cache: bool = False
+    whole: bool = False
     positions: bool = False
     dropped: int | None = None
 
@@ -52,24 +54,28 @@ class Reading:
         out = forward(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **extra).logits
         return self.read(out if last is None else out[:, -last:])
 
+    def width(self, batch: Batch) -> int:
+        """The tokens that a training loss looks at, from the end of each row."""
+        return batch.input_ids.shape[1] - 1 if self.whole else batch.width
+
     def read(self, logits: Tensor) -> Tensor:
         """The logits in the dtype that log-probabilities are taken in."""
         return logits.float() if self.float32 else logits
 
 
-def option_window(forward: Forward, batch: Batch, reading: Reading) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (rows, width, vocabulary) and targets (rows, width) of the last `batch.width` tokens, and which of them
+def option_window(forward: Forward, batch: Batch, reading: Reading, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (rows, width, vocabulary) and targets (rows, width) of the last `width` tokens, and which of them
     belong to the row's option (bool).
     """
-    logits = reading.logits(forward, batch, batch.width + 1)[:, :-1]
-    places = torch.arange(batch.width, device=batch.option_len.device)
-    inside = places >= batch.width - batch.option_len[:, None]
-    return logits, batch.input_ids[:, -batch.width :], inside
+    logits = reading.logits(forward, batch, width + 1)[:, :-1]
+    places = torch.arange(width, device=batch.option_len.device)
+    inside = places >= width - batch.option_len[:, None]
+    return logits, batch.input_ids[:, -width:], inside
 
 
 def option_loss(forward: Forward, batch: Batch, reading: Reading) -> Tensor:
     """Cross-entropy of the option tokens, pooled over the batch: long options weigh more."""
-    logits, targets, inside = option_window(forward, batch, reading)
+    logits, targets, inside = option_window(forward, batch, reading, reading.width(batch))
     inside = _counted(targets, inside, reading)
     return F.cross_entropy(logits.flatten(0, 1), targets.masked_fill(~inside, IGNORED).flatten(), ignore_index=IGNORED)
 
@@ -79,22 +85,25 @@ def _counted(targets: Tensor, inside: Tensor, reading: Reading) -> Tensor:
     return inside if reading.dropped is None else inside & (targets != reading.dropped)
 
 
-def option_log_probs(forward: Forward, batch: Batch, reading: Reading) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (rows, width) of the last `batch.width` tokens, 0 outside the row's option, and the places
-    (bool) inside it.
+def option_log_probs(
+    forward: Forward, batch: Batch, reading: Reading, width: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (rows, width) of the last `width` tokens (none: those of the longest option), 0 outside the
+    row's option, and the places (bool) inside it.
     """
-    logits, targets, inside = option_window(forward, batch, reading)
+    logits, targets, inside = option_window(forward, batch, reading, batch.width if width is None else width)
     selected = F.log_softmax(logits, dim=-1).gather(-1, targets[..., None])[..., 0]
     return torch.where(inside, selected, 0), inside
 
 
 def classification_loss(forward: Forward, batch: Batch, reading: Reading) -> Tensor:
     """Cross-entropy over each example's candidates of their mean log-probabilities; mean over examples."""
-    selected, inside = option_log_probs(forward, batch, reading)
+    width = reading.width(batch)
+    selected, inside = option_log_probs(forward, batch, reading, width)
     if reading.dropped is None:
         scores = selected.sum(-1) / batch.option_len
     else:
-        inside = _counted(batch.input_ids[:, -batch.width :], inside, reading)
+        inside = _counted(batch.input_ids[:, -width:], inside, reading)
         scores = torch.where(inside, selected, 0).sum(-1) / inside.sum(-1)
     first = batch.num_options[0]
     if all(n == first for n in batch.num_options):

@@ -265,6 +265,7 @@ def _reading(model: Any, rules: Rules) -> Reading:
         float32=rules.loss_dtype == "float32",
         keep=rules.logits == "option" and "logits_to_keep" in takes,
         cache="use_cache" in takes and "past_key_values" in takes,
+        whole=rules.logits == "all",
         positions=counts_from_the_row(model),
         dropped=getattr(model.config, "pad_token_id", None) if rules.pad_targets == "drop" else None,
     )

@@ -27,8 +27,8 @@ class Rules:
         no padding; more is faster and differs in rounding.
     demonstrations: training items shown before every item that is scored (0: none); "fixed" shows the first ones of
         the training split to all, "per_item" draws them anew from the training pool for each.
-    logits: "option" asks the model for logits at answer positions only, where it can; "all" is MeZO's, and the same
-        up to rounding.
+    logits: "option" asks the model for logits at answer positions only, where it can; "all" is MeZO's, which also sums
+        over whole rows: the same up to rounding, and with the official engine and noise bit for bit.
     """
 
     max_length: Count = 2048
