@@ -1,0 +1,351 @@
+"""What a user may get wrong, through the real command line: one clear line that names the mend, and nothing made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from run_kit import QUICK, World, plugin_file
+
+from zobench.cli import main
+from zobench.report import store
+
+TOLD = "zobench: error: "
+
+
+@pytest.fixture
+def command(world, tmp_path):
+    """The words of a run that would succeed, with some of them changed."""
+
+    def words(*more: str, **changes: object) -> list[str]:
+        options = {
+            "estimator": "mezo",
+            "selector": "layer",
+            "tasks": "sst2",
+            "model": world.model,
+            "data-dir": world.data,
+            "results": tmp_path / "r",
+            "device": "cpu",
+            "lr": "1e-3",
+        }
+        options.update({key.replace("_", "-"): value for key, value in changes.items()})
+        given = {word.partition("=")[0] for word in more if "=" in word}
+        settings = {"layer.index": "1", **QUICK} if options["selector"] == "layer" else QUICK
+        out = ["run", "--offline", *more]
+        out += [x for key, value in options.items() if value is not None for x in (f"--{key}", str(value))]
+        out += [x for k, v in settings.items() if k not in given for x in ("--set", f"{k}={v}")]
+        return out
+
+    return words
+
+
+def sets(*items: str) -> list[str]:
+    return [x for item in items for x in ("--set", item)]
+
+
+def refused(capsys, words, message, results: Path | None = None):
+    """Exit 2, one line on stderr, nothing on stdout, and no results."""
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(TOLD) and err.count("\n") == 1 and message in err, err
+    assert out == ""
+    assert results is None or not results.exists()
+
+
+def test_the_words_that_are_changed_below_do_run(command, tmp_path, capsys):
+    assert main(command()) == 0
+    (record,), _ = store.read(tmp_path / "r")
+    assert record["status"] == "ok"
+    board = capsys.readouterr().out
+    assert "| mezo" in board and "Traceback" not in board
+    assert main(["leaderboard", str(tmp_path / "r"), "--check"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "changes", "message"),
+    [
+        # names
+        ([], {"estimator": "mzo"}, "unknown estimator 'mzo'; did you mean 'mezo'"),
+        ([], {"selector": "layr"}, "unknown selector 'layr'; did you mean 'layer'"),
+        ([], {"tasks": "sst"}, "unknown task 'sst'; did you mean 'sst2'"),
+        ([], {"preset": "big"}, "'big' is not one of 'smoke', 'small', 'paper'"),
+        ([], {"engine": "flatt"}, "unknown engine 'flatt'; did you mean 'flat'"),
+        ([], {"executor": "loca"}, "unknown executor 'loca'; did you mean 'local'"),
+        ([], {"dtype": "int8"}, "'int8' is not one of 'float16', 'bfloat16', 'float32'"),
+        (sets("dtype=int8"), {}, "known: bfloat16, float16, float32"),
+        ([], {"rerun": "maybe"}, "'maybe' is not one of 'missing', 'failed', 'always'"),
+        ([], {"device": "tpu"}, "unknown device 'tpu'"),
+        ([], {"estimator": ""}, "--estimator names none; write for example"),
+        ([], {"selector": " , "}, "--selector names none; write for example"),
+        ([], {"tasks": ","}, "--tasks names none; write for example"),
+        ([], {"estimator": None}, "Missing option '--estimator'"),
+        # settings
+        (sets("epss=1"), {}, "unknown setting 'epss'; did you mean 'eps'"),
+        (sets("mezo.epss=1"), {}, "unknown setting of mezo 'epss'; did you mean 'eps'"),
+        (sets("lozo.eps=1"), {}, "unknown estimator or selector of this run 'lozo'"),
+        (sets("eps=-1"), {}, "mezo.eps=-1: must be above 0"),
+        (sets("eps=nan"), {}, "mezo.eps=nan: must be above 0"),
+        (sets("eps=tiny"), {}, "mezo.eps=tiny: not a number"),
+        (sets("eval_batch_size=0"), {}, "eval_batch_size=0: must be at least 1"),
+        (sets("num_train=1.5"), {}, "num_train=1.5: not a whole number"),
+        (sets("eps"), {}, "--set eps: write it as --set name=value"),
+        (sets("eps=1e-3", "eps=1e-2"), {}, "--set eps is given twice"),
+        (sets("steps=4"), {"steps": 4}, "steps is given twice: by --steps and by --set steps=4"),
+        (sets("engine=flat"), {"engine": "pair"}, "engine is given twice"),
+        (sets("lr=1e-4"), {}, "lr is given twice: by --lr and by --set lr=1e-4"),
+        (sets("eval_every=9"), {}, "eval_every=9 is above steps=4: no checkpoint would ever be evaluated"),
+        (sets("engine=official", "precision=float32"), {}, "engine=official knows precision=native only"),
+        (sets("engine=official", "restore=exact"), {}, "engine=official knows restore=arithmetic only"),
+        (sets("engine=pair", "restore=arithmetic"), {}, "engine=pair knows restore=exact only"),
+        (sets("layer.index=-1"), {}, "layer.index=-1: must be at least 0"),
+        (sets("layer.index=one"), {}, "layer.index=one: not a whole number"),
+        # learning rates and seeds
+        ([], {"lr": "0"}, "learning rates must be above 0"),
+        ([], {"lr": "-1e-3"}, "learning rates must be above 0"),
+        ([], {"lr": "1e-3,nan"}, "learning rates must be above 0"),
+        ([], {"lr": "inf"}, "learning rates must be above 0, and finite"),
+        ([], {"lr": "fast"}, "lr=fast: not a number"),
+        ([], {"lr": ","}, "no learning rate is given"),
+        ([], {"seeds": "zero"}, "--seeds=zero: not a whole number"),
+        ([], {"seeds": ""}, "--seeds names none"),
+        ([], {"seeds": "-1"}, "--seeds=-1: must be at least 0 and below 4294967296"),
+        ([], {"seeds": str(2**70)}, "must be at least 0 and below 4294967296"),
+        # the line itself
+        (["surplus"], {}, "unexpected extra argument"),
+        (["--nonsense"], {}, "No such option"),
+        ([], {"data_dir": "/nowhere/at/all"}, "--data-dir /nowhere/at/all: no such folder"),
+        ([], {"model": "/nowhere/at/all"}, "--model /nowhere/at/all: no such folder"),
+        ([], {"model": "a b"}, "neither a folder nor a hub id"),
+        ([], {"tasks": "rte"}, "task rte: no data in"),
+        ([], {"plugin": "/nowhere/zo.py"}, "no plugin file '/nowhere/zo.py'"),
+    ],
+)  # fmt: skip
+def test_wrong_words(command, capsys, tmp_path, more, changes, message):
+    refused(capsys, command(*more, **changes), message, tmp_path / "r")
+
+
+def test_settings_of_one_plugin_go_before_those_of_all_whatever_their_order(command, capsys, tmp_path):
+    assert main(command(*sets("mezo.eps=0.25", "eps=0.5"), estimator="mezo,lozo")) == 0
+    found = {r["cell"]["estimator"]: r["cell"]["estimator_settings"]["eps"] for r in store.read(tmp_path / "r")[0]}
+    assert found == {"mezo": 0.25, "lozo": 0.5}
+
+
+def spoil_data(folder: Path, how: str) -> Path:
+    path = folder / "sst2"
+    path.mkdir(parents=True)
+    good = json.dumps({"sentence": "fine", "label": 1})
+    text = {
+        "broken": good + '\n{"sentence": "cut',
+        "array": f"{good}\n[1]",
+        "lacking": good + '\n{"label": 1}',
+        "empty": "",
+    }
+    (path / "train.jsonl").write_text(text.get(how, good))
+    if how != "half":
+        (path / "validation.jsonl").write_text(good)
+    return folder  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("broken", "train.jsonl: line 2 is not valid JSON"),
+        ("array", "train.jsonl: line 2 is not a JSON object"),
+        ("lacking", "train.jsonl: line 2 lacks sentence; it has label"),
+        ("empty", "train.jsonl: holds no items"),
+        ("half", "has no validation.jsonl"),
+    ],
+)
+def test_wrong_data(command, capsys, tmp_path, how, message):
+    data = spoil_data(tmp_path / "data", how)
+    refused(capsys, command(data_dir=data), message, tmp_path / "r")
+
+
+def spoil_model(world: World, folder: Path, how: str) -> Path:
+    shutil.copytree(world.model, folder)
+    weights = folder / "model.safetensors"
+    if how == "no weights":
+        weights.unlink()
+    elif how == "pickled":
+        weights.rename(folder / "pytorch_model.bin")
+    elif how == "cut":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif how == "other shape":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 5}))
+    elif how == "no config":
+        (folder / "config.json").unlink()
+    elif how == "broken config":
+        (folder / "config.json").write_text("{")
+    elif how == "no tokenizer":
+        for path in folder.glob("tokenizer*"):
+            path.unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("no weights", "(no weights): weights are read from safetensors alone"),
+        ("pickled", "(only pytorch_model.bin): weights are read from safetensors alone"),
+        ("cut", "download or copy it again"),
+        ("other shape", "tensors are missing or of another shape"),
+        ("no config", "has no config.json"),
+        ("broken config", "config.json' is not a valid JSON file"),
+        ("no tokenizer", "no tokenizer in"),
+    ],
+)
+def test_wrong_models(world, command, capsys, tmp_path, how, message):
+    model = spoil_model(world, tmp_path / "model", how)
+    refused(capsys, command(model=model), message, tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import nowhere_at_all", "No module named 'nowhere_at_all' (plugin_under_test.py:1)"),
+        ("def f(:", "SyntaxError: invalid syntax (plugin_under_test.py:1)"),
+        ("import sys\nsys.exit(1)", "SystemExit"),
+        ("x = 1", "plugin_under_test.py could not be loaded"),
+        (
+            "from zobench import hookimpl\n\n@hookimpl\ndef zobench_estimator():\n    return {}",
+            "zobench_estimator",
+        ),
+    ],
+)
+def test_wrong_plugins(command, capsys, tmp_path, source, message):
+    refused(capsys, command(plugin=plugin_file(tmp_path, source)), message, tmp_path / "r")
+
+
+# ---- results
+
+
+def test_results_that_are_a_file_or_lie_in_one(command, capsys, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for results in (tmp_path / "file", tmp_path / "file" / "r"):
+        for more in ([], ["--dry-run"]):
+            refused(capsys, command(*more, results=results), "file is a file; name a folder")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write to")
+def test_results_that_cannot_be_made(command, capsys):
+    assert main(command(results="/proc/zobench")) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert err[-1].startswith(TOLD) and "--results /proc/zobench: " in err[-1]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_results_that_may_not_be_written(command, capsys, tmp_path):
+    (tmp_path / "r").mkdir(mode=0o500)
+    refused(capsys, command(), "cannot be written to; name another folder")
+
+
+def test_an_unreadable_record_is_named_and_the_rest_goes_on(command, capsys, tmp_path):
+    cells = tmp_path / "r" / "cells"
+    cells.mkdir(parents=True)
+    (cells / "odd.json").write_text("{")
+    assert main(command()) == 0
+    out, err = capsys.readouterr()
+    assert "cells/odd.json: not JSON" in err and "Traceback" not in err
+    assert "could not be read" in out and "odd.json" in out and "| mezo" in out
+    assert (cells / "odd.json").read_text() == "{"
+    assert main(["leaderboard", str(tmp_path / "r"), "--check"]) == 2
+
+
+# ---- what only shows in a cell: a record that says it, exit 1
+
+
+@pytest.mark.parametrize(
+    ("more", "changes", "message"),
+    [
+        (sets("layer.index=7"), {}, "model has decoder blocks 0 to 2, not 7"),
+        (sets("layer.index="), {}, "no block named; --set layer.index=K with K from 0 to 2"),
+        (sets("max_length=2"), {}, "max_length"),
+        (sets("max_new_tokens=2048"), {"tasks": "squad"}, "max_new_tokens=2048 leaves no room for a prompt"),
+        (sets("train_loss=non_diff"), {}, "train_loss=non_diff is for generation tasks; use classification"),
+        (sets("scoring=sfc"), {"tasks": "squad"}, "scoring=sfc needs candidates; use mean"),
+        (sets("lora_zo.targets=nothing"), {"estimator": "lora_zo"}, "has no linear module called nothing"),
+        ([], {"selector": "first_outlier"}, "has no outlier block"),
+    ],
+)
+def test_a_cell_that_cannot_run_is_a_record_and_exit_1(command, capsys, tmp_path, more, changes, message):
+    assert main(command(*more, **changes)) == 1
+    out, err = capsys.readouterr()
+    (record,), problems = store.read(tmp_path / "r")
+    assert record["status"] == "error" and message in record["error"] and not problems
+    assert "Traceback" not in out + err
+    (told,) = [line for line in err.splitlines() if line.startswith("failed: ")]
+    assert record["id"] in told and message in told
+    assert (tmp_path / "r" / "leaderboard.md").read_text() in out
+    assert main(["leaderboard", str(tmp_path / "r"), "--check"]) == 0
+
+
+def test_a_candidate_longer_than_the_context(command, capsys, tmp_path, world):
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    item = {"premise": "It ran.", "choice1": "long " * 400, "choice2": "so.", "question": "cause", "label": 0}
+    (data / "copa" / "validation.jsonl").write_text(json.dumps(item))
+    assert main(command(tasks="copa,sst2", data_dir=data)) == 1
+    records = {r["cell"]["task"]: r for r in store.read(tmp_path / "r")[0]}
+    assert records["sst2"]["status"] == "ok"
+    assert records["copa"]["status"] == "error" and "candidate 0" in records["copa"]["error"]
+    assert "128" in records["copa"]["error"] and "\n" not in records["copa"]["error"]
+
+
+def test_a_model_without_decoder_blocks(command, capsys, tmp_path, monkeypatch):
+    from zobench.errors import ZobenchError
+    from zobench.models import load
+
+    def none(model):
+        raise ZobenchError(f"found no decoder blocks in {type(model).__name__}; use --selector all")
+
+    monkeypatch.setattr(load, "decoder_blocks", none)
+    words = command(*sets("layer.index=1"), selector="layer,all")
+    assert main([*words, "--dry-run"]) == 0
+    assert main(words) == 1
+    records = {r["cell"]["selector"]: r for r in store.read(tmp_path / "r")[0]}
+    assert records["layer"]["error"] == "found no decoder blocks in LlamaForCausalLM; use --selector all"
+    assert records["all"]["status"] == "ok" and records["all"]["scope"]["layers"] == []
+
+
+# ---- another process
+
+
+def zobench(words: list[str]) -> subprocess.Popen[str]:
+    line, environment = [sys.executable, "-m", "zobench", *words], {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_status_and_stderr_of_a_real_process(command):
+    process = zobench(command(estimator="mzo"))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith(TOLD + "unknown estimator 'mzo'") and err.count("\n") == 1
+
+
+def test_control_c_is_130_with_a_record_and_the_cell_runs_again(command, tmp_path):
+    results = tmp_path / "r"
+    words = command(*sets("steps=100000", "eval_every=50000"))
+    process = zobench(words)
+    deadline = time.monotonic() + 60
+    while not list(results.glob("cells/*.steps.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    told = err.splitlines()[-2:]
+    assert told[0].startswith("the same command goes on") and told[1] == "zobench: interrupted"
+    assert "Traceback" not in out + err
+    (record,), problems = store.read(results)
+    assert record["status"] == "interrupted" and not problems
+    assert [p.name for p in results.rglob("*.tmp")] == []
+    assert main(["leaderboard", str(results), "--check"]) == 0
+    assert main([*words, "--dry-run"]) == 0

@@ -1,0 +1,58 @@
+"""What `--dry-run` says that a cell will take, against what its record then says that it took."""
+
+from __future__ import annotations
+
+import pytest
+from run_kit import QUICK, carry_out, plan
+
+from zobench.cli import main
+from zobench.run.estimate import cost
+
+SETTINGS = {
+    "speed_steps": 4,
+    "speed_warmup": 3,
+    "layer__index": 1,
+    "first_outlier__rule": "ratio",
+    "first_outlier__ratio": "0.01",
+    "exhaustive_sweep__steps": 2,
+}
+CASES = [
+    ("mezo", "all", "sst2"),
+    ("fzoo", "layer", "sst2"),
+    ("hizoo", "layer", "copa"),
+    ("lora_zo", "first_outlier", "copa"),
+    ("lozo", "exhaustive_sweep", "sst2"),
+    ("mezo", "layer", "squad"),
+    ("zero_shot", "all", "copa"),
+]
+
+
+@pytest.mark.parametrize(("estimator", "selector", "task"), CASES)
+def test_predicted_forwards_are_those_of_the_record(world, tmp_path, estimator, selector, task):
+    own = {k: v for k, v in SETTINGS.items() if "__" not in k or k.startswith(selector)}
+    made, place = plan(world, tmp_path, [estimator], [selector], [task], lrs=(1e-3, 1e-4), **own)
+    told = cost(made.todo[0], made.session)
+    (record,) = carry_out(made, place)
+    took = record["forwards"]
+    assert record["status"] == "ok"
+    assert told.forwards["train"] == took.get("train", 0)
+    assert told.forwards.get("speed", 0) == took.get("speed", 0)
+    assert told.forwards.get("selection", 0) == took.get("calibration", 0) + took.get("probe", 0)
+    if task == "squad":  # at most: an answer may stop early
+        assert 0 < took["eval"] <= told.forwards["eval"]
+    else:
+        assert told.forwards["eval"] == took["eval"]
+    assert told.seconds > 0
+
+
+def test_it_shows_the_cells_and_makes_nothing(world, tmp_path, capsys):
+    results = tmp_path / "r"
+    line = ["run", "--dry-run", "-e", "zero_shot,mezo", "-s", "all,layer", "-t", "sst2,copa", "--seeds", "0,1"]
+    line += ["--model", str(world.model), "--data-dir", str(world.data), "--results", str(results), "--device", "cpu"]
+    line += [x for key, value in {**QUICK, "layer.index": "1"}.items() for x in ("--set", f"{key}={value}")]
+    assert main(line) == 0
+    out, err = capsys.readouterr()
+    assert len([row for row in out.splitlines() if "| mezo" in row]) == 8
+    assert len([row for row in out.splitlines() if "| zero_shot" in row]) == 2
+    assert "10 cells to run (0 done before)" in out and err == ""
+    assert not results.exists()

@@ -1,0 +1,112 @@
+"""A third party's methods in one table with the built-ins: as an installed package, and as one file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from plugin_kit import install_example
+from run_kit import QUICK, plugin_file
+
+from zobench.report import store
+
+ONE_FILE = """
+    from torch import Tensor
+
+    from zobench import Estimator, Losses, Natural, Positive, Scope, SelectionContext, Selector, hookimpl
+
+
+    class SignMeZO(Estimator):
+        \"\"\"MeZO with the sign of the slope only.\"\"\"
+
+        eps: Positive = 1e-3
+
+        def iterate(self, losses: Losses) -> Tensor:
+            z = self.noise()
+            plus, minus = losses(+self.eps * z, -self.eps * z)
+            self.descend((plus - minus).sign() * z)
+            return plus
+
+
+    class EveryOther(Selector):
+        \"\"\"Every other block.\"\"\"
+
+        start: Natural = 0
+
+        def select(self, context: SelectionContext) -> Scope:
+            return context.layers(*range(self.start, len(context.blocks), 2))
+
+
+    @hookimpl
+    def zobench_estimators():
+        return {"sign_mezo": SignMeZO}
+
+
+    @hookimpl
+    def zobench_selectors():
+        return {"every_other": EveryOther}
+
+
+    @hookimpl
+    def zobench_leaderboard_columns():
+        return {"blocks": lambda records: ",".join(map(str, records[0]["scope"]["layers"]))}
+"""
+
+
+def zobench(*words, site=None):
+    """Standard output of the command in a process of its own, which must end well."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if site is not None:
+        environment["PYTHONPATH"] = str(site)
+    done = subprocess.run(
+        [sys.executable, "-m", "zobench", *map(str, words)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def quick(world, results, *words):
+    sizes = [
+        x for key, value in {**QUICK, "speed_steps": 2, "speed_warmup": 1}.items() for x in ("--set", f"{key}={value}")
+    ]
+    place = ["--model", world.model, "--results", results, "--device", "cpu", "--offline", "--lr", "1e-3"]
+    return ["run", *place, *words, *sizes]  # fmt: skip
+
+
+def rows(board):
+    """First cells of the board's rows."""
+    return [line.split("|")[1].strip() for line in board.splitlines() if line.startswith("| ")]
+
+
+def test_an_installed_package(world, tmp_path):
+    site, data, results = install_example(tmp_path / "example"), tmp_path / "data", tmp_path / "r"
+    shutil.copytree(world.data / "sst2", data / "review")  # the task reads SST-2's fields
+    words = ["--estimator", "greedy,mezo", "--selector", "middle", "--tasks", "review", "--data-dir", data]
+    board = zobench(*quick(world, results, *words, "--set", "greedy.n=2"), site=site)
+    records = {r["cell"]["estimator"]: r for r in store.read(results)[0]}
+    assert set(records) == {"greedy", "mezo"}
+    assert [n for n in ("greedy", "mezo") if any(row.startswith(n) for row in rows(board))] == ["greedy", "mezo"]
+    for record in records.values():
+        assert record["status"] == "ok" and record["cell"]["task"] == "review"
+        assert record["scope"]["layers"] == [1] and record["selection"] == {"middle": 1}
+        assert record["speed"]["ratio"] > 0
+    assert records["greedy"]["cell"]["estimator_settings"]["n"] == 2
+    assert records["greedy"]["forwards"]["train"] == 4 * (2 + 3)
+    assert records["mezo"]["metrics"]["zero_shot"] == records["greedy"]["metrics"]["zero_shot"]
+    zobench("leaderboard", results, "--check")  # without the package too: a board is made of records alone
+
+
+def test_one_file_with_an_estimator_a_selector_and_a_column(world, tmp_path):
+    file, results = plugin_file(tmp_path, ONE_FILE), tmp_path / "r"
+    words = ["--estimator", "sign_mezo,mezo", "--selector", "every_other,all", "--tasks", "sst2,copa"]
+    board = zobench(*quick(world, results, *words, "--data-dir", world.data, "--plugin", file))
+    records, problems = store.read(results)
+    assert len(records) == 8 and not problems and {r["status"] for r in records} == {"ok"}
+    found = {(r["cell"]["estimator"], r["cell"]["selector"]): r["scope"]["layers"] for r in records}
+    assert found == {
+        (e, s): at for e in ("sign_mezo", "mezo") for s, at in (("every_other", [0, 2]), ("all", [0, 1, 2]))
+    }
+    assert "blocks" in board and "0,2" in board and "sign_mezo" in board and "every_other" in board
+    zobench("leaderboard", results, "--check", "--plugin", file)

@@ -1,0 +1,75 @@
+"""The speed-up of a cell: what is measured, on what, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+from run_kit import assert_untouched, carry_out, plan
+
+from zobench.run import speed
+from zobench.run.method import Method, keeper
+from zobench.run.selection import everything
+
+STEPS, WARMUP = 4, 3
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """Every timed step as (estimator, engine, tensors in scope, batch), and the phases that were measured of it."""
+    seen = []
+    original = speed.timed_step
+
+    def spied(estimator, objective):
+        times = original(estimator, objective)
+        ids = objective.batch.input_ids.tolist()
+        seen.append(((type(estimator).__name__, type(estimator.engine).__name__, len(estimator.handles)), ids, times))
+        return times
+
+    monkeypatch.setattr(speed, "timed_step", spied)
+    return seen
+
+
+@pytest.mark.parametrize("method", ["mezo", "lora_zo", "hizoo", "adamw"])
+def test_both_sides_are_measured_on_the_same_batches(world, tmp_path, timed, method):
+    made, _ = plan(world, tmp_path, [method], speed_steps=STEPS, speed_warmup=WARMUP)
+    cell, session = made.todo[0], made.session
+    prepared, _ = session.prepared(cell.task, cell.protocol)
+    own = Method(session.plugins.estimator(method), cell.estimator_settings, cell.computation)
+    baseline = Method.official(session.plugins.estimator("mezo"), cell.computation)
+    scope, block = everything(session.loaded), everything(session.loaded)
+    block.named = [(n, p) for n, p in block.named if ".layers.1." in n]
+    calls: list[int] = []
+    session.loaded.model.register_forward_pre_hook(lambda *_: calls.append(1))
+    sides = speed.Sides(baseline, scope, own, block)
+    keep = keeper(session.loaded, 1)
+    info, forwards = speed.measure(sides, session.loaded, prepared, cell.protocol, seed=0, keep=keep)
+    assert_untouched(session.loaded, world)
+    # blocks of 5 and 2 counted steps a side in turn, and an uncounted one before each
+    names = [key for key, _, _ in timed]
+    ours, theirs = ("MeZO", "Official", len(scope.named)), names[6]
+    assert names == [ours] * 6 + [theirs] * 6 + [ours] * 3 + [theirs] * 3
+    assert theirs != ours and theirs[2] < ours[2]
+    batches = [[ids for key, ids, _ in timed if key == side] for side in (ours, theirs)]
+    assert batches[0] == batches[1]
+    assert len({str(ids) for ids in batches[0][:4]}) == 4  # of 12 items, 3 at a time
+    each = {"mezo": 2, "lora_zo": 2, "hizoo": 3, "adamw": 1}[method]
+    backward = 9 if method == "adamw" else 0
+    assert forwards == 9 * (2 + each) + backward and len(calls) == 9 * (2 + each)
+    for key, side in ((ours, info["baseline"]), (theirs, info["own"])):
+        counted = [t for k, _, t in timed if k == key]
+        counted = (counted[1:6] + counted[7:])[WARMUP:]
+        assert len(counted) == STEPS == info["steps"]
+        for phase, value in side.items():
+            assert value == statistics.median(t[phase] for t in counted)
+    assert info["ratio"] == info["baseline"]["step_s"] / info["own"]["step_s"] > 0
+    assert info["warmup"] == WARMUP
+
+
+def test_a_cell_has_its_speed_unless_it_is_left_out(world, tmp_path):
+    made, place = plan(world, tmp_path, ["mezo"], ["layer"], layer__index=1, speed_steps=2, speed_warmup=1)
+    (record,) = carry_out(made, place)
+    assert record["speed"]["steps"] == 2 and record["forwards"]["speed"] == (3 + 1) * 4
+    made, place = plan(world, tmp_path, ["mezo"], ["layer"], layer__index=1, speed_steps=0)
+    (record,) = carry_out(made, place)
+    assert "speed" not in record and "speed" not in record["forwards"]
