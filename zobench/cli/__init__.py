@@ -20,6 +20,7 @@ import typer.main
 from .. import __version__
 from ..errors import ZobenchError
 
+INTERRUPTED = 130
 _ClickException: Any = typer.BadParameter.__mro__[2]
 """The base of usage errors: typer exports only leaves of it, and from release to release another home."""
 
@@ -119,8 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = context.command_path if context else "zobench"
         return _fail(f"{e.format_message().rstrip('.')} (see: {path} --help)")
     except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # some releases of typer make an interrupt this status, others raise it
         print("zobench: interrupted", file=sys.stderr)
-        return 130
     return status if isinstance(status, int) else 0
 
 

@@ -124,6 +124,7 @@ def _execute(plan: Plan, place: Place, wish: Wish) -> None:
     except KeyboardInterrupt:
         with suppress(ZobenchError):  # nothing was done yet: there is no board to make
             board(plan, place)
+        say(f"the same command goes on with what is not done; records: {place.results / 'cells'}")
         raise
     print(board(plan, place))
     failed = [r for r in [*records, *plan.done.values()] if r["status"] != "ok"]
