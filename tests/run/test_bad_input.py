@@ -260,6 +260,21 @@ def test_an_unreadable_record_is_named_and_the_rest_goes_on(command, capsys, tmp
     assert main(["leaderboard", str(tmp_path / "r"), "--check"]) == 2
 
 
+def test_records_of_other_data_are_refused_before_anything_runs(command, capsys, tmp_path, world):
+    """No table may hold both; a board that cannot be made is better known before than after the run."""
+    assert main(command()) == 0
+    before = sorted(p.name for p in (tmp_path / "r" / "cells").iterdir())
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    with (data / "sst2" / "train.jsonl").open("a") as file:
+        file.write(json.dumps({"sentence": "one more", "label": 0}) + "\n")
+    capsys.readouterr()
+    refused(capsys, command(data_dir=data), "is of other data, or another version, of task sst2")
+    assert sorted(p.name for p in (tmp_path / "r" / "cells").iterdir()) == before
+    assert main(command(data_dir=data, results=tmp_path / "other")) == 0
+    assert main(command(*sets("eps=0.5"))) == 0  # another setting stands beside it
+
+
 # ---- what only shows in a cell: a record that says it, exit 1
 
 

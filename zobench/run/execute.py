@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -77,6 +77,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     )
     planned = cells(wish, routed, plugins, identity)
     known = _known(place.results, plugins)
+    _check_kin(planned, known.values(), place.results)
     done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id]["status"], place.rerun)}
     return Plan(session, routed, [c for c in planned if c.id not in done], done)
 
@@ -123,6 +124,21 @@ def _known(results: Path, plugins: Plugins) -> Mapping[str, Record]:
     for problem in problems:
         plugins.warn(str(problem))
     return {r["id"]: r for r in records}
+
+
+def _check_kin(planned: Sequence[Cell], known: Iterable[Record], results: Path) -> None:
+    """ZobenchError for a record that no table may hold beside a cell that is planned: hours later is too late."""
+    same, other = ("model", "model_revision", "data", "task"), ("task_version", "data_revision")
+    for record in known:
+        for cell in planned:
+            ours: Mapping[str, object] = {**cell.key()}
+            theirs: Mapping[str, object] = {**record["cell"]}
+            kin = all(ours[k] == theirs[k] for k in same) and record["protocol"] == cell.protocol.record()
+            if kin and any(ours[k] != theirs[k] for k in other):
+                raise ZobenchError(
+                    f"--results {results}: {record['id']} is of other data, or another version, of task {cell.task}, "
+                    "and may not stand in one table with what would be run; name another folder"
+                )
 
 
 def _again(status: Status, rerun: Rerun) -> bool:
