@@ -20,7 +20,7 @@ def rate_table(section: Section) -> str:
     """The learning rate chosen on dev, by task; an arrow where it is the end of its grid."""
     arrows = {"upper": " ↑", "lower": " ↓", "": ""}
 
-    def cell(entry: Entry) -> str:
+    def show(entry: Entry) -> str:
         chosen = {
             r["chosen"]["lr"]: f"{r['chosen']['lr']:g}{arrows[edge(r)]}"
             for r in entry.done.values()
@@ -32,7 +32,7 @@ def rate_table(section: Section) -> str:
 
     body = [
         [*heads(row), ", ".join(f"{lr:g}" for lr in sorted(row.records[0]["cell"]["lrs"])) or text.NONE]
-        + [cell(row.entry(task)) for task in section.tasks]
+        + [show(row.entry(task)) for task in section.tasks]
         for row in trained(section)
     ]
     return text.table(["method", "selector", "tried", *section.tasks], body, left=3)

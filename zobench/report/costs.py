@@ -71,7 +71,7 @@ def _of(record: Record, purpose: str) -> int:
 def speed_table(section: Section) -> str:
     """By task: the speed-up, the baseline's and the own milliseconds per step, and the own by phase."""
 
-    def cell(entry: Entry) -> str:
+    def show(entry: Entry) -> str:
         measured = [r["speed"] for r in entry.done.values() if "speed" in r]
         if not measured:
             return text.NONE
@@ -81,7 +81,7 @@ def speed_table(section: Section) -> str:
         speedup = text.ratio(stats.geometric_mean([s["ratio"] for s in measured]))
         return f"{speedup}: {text.milliseconds(base)} to {text.milliseconds(own['step_s'])} ({phases})"
 
-    return by_task(section, cell, [row for row in section.rows if _ratios(row, section.tasks)])
+    return by_task(section, show, [row for row in section.rows if _ratios(row, section.tasks)])
 
 
 def _ratios(row: Row, tasks: Sequence[str]) -> list[float]:

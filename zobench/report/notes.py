@@ -138,7 +138,7 @@ def plugin_columns(
     faults: list[str] = []
 
     def safe(heading: str, column: Callable[[list[Record]], str]) -> Callable[[Row], str]:
-        def cell(row: Row) -> str:
+        def show(row: Row) -> str:
             try:
                 return str(column(list(row.records)))
             except Exception as e:  # a plugin's column must not cost the board; the board says that it failed
@@ -146,7 +146,7 @@ def plugin_columns(
                 faults.extend([] if fault in faults else [fault])
                 return "failed"
 
-        return cell
+        return show
 
     return {heading: safe(heading, columns[heading]) for heading in sorted(columns)}, faults
 

@@ -124,31 +124,31 @@ def _average_gain(row: Row, tasks: Sequence[str]) -> str:
 def error_table(section: Section) -> str:
     """What the scores rest on: standard error of one seed's score, test items, seeds."""
 
-    def cell(entry: Entry) -> str:
+    def show(entry: Entry) -> str:
         if not entry.done:
             return text.NONE
         n = sorted({s["n"] for s in entry.scores().values()})
         return f"{text.percent(entry.stderr())} ({'/'.join(map(str, n))} × {len(entry.done)})"
 
-    return by_task(section, cell, section.rows)
+    return by_task(section, show, section.rows)
 
 
 def gain_table(section: Section) -> str:
     """Gain over zero-shot by task, with the standard error of the paired difference over items."""
 
-    def cell(entry: Entry) -> str:
+    def show(entry: Entry) -> str:
         after, before = entry.mean(), entry.mean("zero_shot")
         if after is None or before is None:
             return text.NONE
         paired = entry.gain()
         return text.signed(after - before) + (f" ± {text.percent(paired.stderr)}" if paired else "")
 
-    return by_task(section, cell, trained(section))
+    return by_task(section, show, trained(section))
 
 
-def by_task(section: Section, cell: Callable[[Entry], str], rows: Sequence[Row]) -> str:
+def by_task(section: Section, show: Callable[[Entry], str], rows: Sequence[Row]) -> str:
     """A table with a row a method and a column a task."""
-    body = [[*heads(row), *(cell(row.entry(task)) for task in section.tasks)] for row in rows]
+    body = [[*heads(row), *(show(row.entry(task)) for task in section.tasks)] for row in rows]
     return text.table(["method", "selector", *section.tasks], body)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import ZobenchError
 from ..report import leaderboard, store
-from .plan import Identity, Routed, Wish, cells, expand, route
+from .plan import Identity, Wish, cells, expand, route
 from .progress import Progress
 from .runner import Runner
 from .session import Session, Where
@@ -45,7 +45,6 @@ class Plan:
     """The cells of a run: those to do, and the records of those that are done."""
 
     session: Session
-    routed: Routed
     todo: list[Cell]
     done: dict[str, Record] = field(default_factory=dict)
 
@@ -79,7 +78,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     known = _known(place.results, plugins)
     _check_kin(planned, known.values(), place.results)
     done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id]["status"], place.rerun)}
-    return Plan(session, routed, [c for c in planned if c.id not in done], done)
+    return Plan(session, [c for c in planned if c.id not in done], done)
 
 
 def check_results(results: Path) -> None:

@@ -57,7 +57,6 @@ class Applied:
     estimator: Estimator
     scope: Scope
     info: EngineInfo
-    original: dict[str, Tensor]
 
     def put(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy these values into the scope, as they are (a checkpoint)."""
@@ -89,7 +88,7 @@ def applied(
             seed=seed,
             **method.settings,
         )
-        yield Applied(estimator, own, info, original)
+        yield Applied(estimator, own, info)
     finally:
         with torch.no_grad():
             for name, p in own.named:
