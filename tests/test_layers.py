@@ -292,6 +292,12 @@ def test_the_public_names_are_there_and_in_their_lists():
         _ = zobench.estimator
 
 
+def test_no_two_test_files_have_one_name():
+    """pytest imports them by it, as folders of tests are no packages."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_the_choices_of_the_command_line_are_those_of_the_run():
     from zobench.cli.common import Dtype, Preset
     from zobench.cli.run import Rerun
