@@ -1,0 +1,96 @@
+"""Presets through the whole plan, executors of plugins, and what a record says of its machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import replace
+
+import pytest
+import torch
+from run_kit import carry_out, numbers, plan, plugin_file, run
+
+from zobench.plugins import load_plugins
+from zobench.run.environment import describe
+from zobench.run.execute import Place, make_plan
+from zobench.run.memory import PeakMemory
+from zobench.run.plan import Wish
+from zobench.run.protocol import PRESETS, YOUNGER, Protocol
+from zobench.settings import settings_of
+
+
+def planned(world, tmp_path, preset, **settings):
+    wish = Wish(("mezo", "zero_shot"), ("exhaustive_sweep",), ("sst2",), (0,), preset, None, settings)
+    made = make_plan(wish, Place(str(world.model), world.data, tmp_path, "cpu", True), load_plugins())
+    return {cell.estimator: cell for cell in made.todo}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_plans_and_names_only_settings_that_are_there(world, tmp_path, preset):
+    cells = planned(world, tmp_path, preset)
+    mezo = load_plugins().estimator("mezo")
+    assert cells["mezo"].lrs == (mezo.lr_grid if preset == "paper" else mezo.small_lrs)
+    assert cells["zero_shot"].lrs == () and cells["zero_shot"].selector == "-"
+    places = {**vars(cells["mezo"].protocol), **vars(cells["mezo"].computation)}
+    places |= {f"exhaustive_sweep.{k}": v for k, v in cells["mezo"].selector_settings.items()}
+    assert {key: str(places[key]) for key in PRESETS[preset]} == PRESETS[preset]
+
+
+def test_the_paper_preset_is_the_protocol_as_it_stands(world, tmp_path):
+    cell = planned(world, tmp_path, "paper")["mezo"]
+    assert cell.protocol == Protocol()
+    facts = (cell.protocol.steps, cell.protocol.eval_every, cell.protocol.num_train, cell.protocol.num_test)
+    assert facts == (10_000, 2_000, 1000, 1000) and cell.protocol.batch_size == 16
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_is_set_goes_before_a_preset(world, tmp_path, preset):
+    cells = planned(world, tmp_path, preset, **{"steps": "5", "eval_every": "5", "exhaustive_sweep.steps": "3"})
+    assert cells["mezo"].protocol.steps == 5 and cells["mezo"].selector_settings["steps"] == 3
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_protocol_setting_is_in_the_record(world, tmp_path, preset):
+    """Those that came later than the first records stand there where they are not as always."""
+    said = planned(world, tmp_path, preset)["mezo"].protocol.record()
+    assert set(settings_of(Protocol)) - YOUNGER | {"version"} == set(said)
+    other = planned(world, tmp_path, preset, pad_targets="drop")["mezo"].protocol.record()
+    assert set(other) == set(said) | YOUNGER
+
+
+def test_an_executor_of_a_plugin_spreads_the_cells(world, tmp_path):
+    source = """
+        from zobench import hookimpl
+
+        class Backwards:
+            def run(self, cells, run_cell):
+                for cell in reversed(cells):
+                    yield run_cell(cell)
+
+        @hookimpl
+        def zobench_executors():
+            return {"local2": Backwards}
+    """
+    plugins = load_plugins([plugin_file(tmp_path, source)])
+    made, place = plan(world, tmp_path / "a", ["zero_shot", "mezo", "adamw"], plugins=plugins)
+    records = carry_out(made, replace(place, executor="local2"))
+    assert [r["cell"]["estimator"] for r in records] == ["adamw", "mezo", "zero_shot"]
+    straight = run(world, tmp_path / "b", ["zero_shot", "mezo", "adamw"])
+    assert [numbers(r) for r in reversed(records)] == [numbers(r) for r in straight]
+
+
+def test_peak_memory_grows_with_what_is_taken():
+    memory = PeakMemory(torch.device("cpu"))
+    before = memory.peak()
+    taken = torch.ones(40_000_000)  # 160 MB
+    after = memory.peak()
+    assert after - before > 100_000_000 and taken.numel()
+    if memory.kind == "resident size of the process":
+        del taken
+        assert PeakMemory(torch.device("cpu")).peak() < after
+
+
+def test_the_environment_says_what_was_run_where():
+    facts = describe(torch.device("cpu"))
+    assert facts["packages"]["torch"] == importlib.metadata.version("torch")
+    assert facts["device"] == "cpu" and facts["threads"] == torch.get_num_threads()
+    assert facts["command"] and facts["python"].count(".") == 2
