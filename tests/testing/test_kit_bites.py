@@ -12,9 +12,9 @@ from zobench_plugins.estimators.sparse_mezo import SparseMeZO
 
 from zobench import Estimator, matrices, vectors
 from zobench.testing import Moments, check_estimator, gaussian
+from zobench.testing.attempt import Case
 from zobench.testing.checks import CHECKS, Failed, NotApplicable
 from zobench.testing.moments import check_moments
-from zobench.testing.trial import Case
 
 
 def outcome(check, cls, engine="flat", **settings):

@@ -14,8 +14,8 @@ from torch import Tensor
 from ..engine.objective import Objective
 from ..zo.estimator import Estimator
 from ..zo.losses import Losses
+from .attempt import Attempt, Case, distance, same
 from .problems import half_masks
-from .trial import Case, Trial, distance, same
 from .watch import Values, Watch, equal_terms
 
 INTERRUPTED = 4
@@ -68,11 +68,11 @@ def replay(case: Case) -> str:
         if found is None:
             raise NotApplicable("the class says that its moves are not along its looks")
         settings = found
-    trial = case.trial(**settings)
-    watch, bitwise, looked = Watch(trial.opt), True, False
+    attempt = case.attempt(**settings)
+    watch, bitwise, looked = Watch(attempt.opt), True, False
     for step in range(case.steps):
         watch.clear()
-        trial.go(1)
+        attempt.go(1)
         looked = looked or bool(watch.looks)
         for move in watch.moves if watch.looks else []:
             exact = any(equal_terms(move, look) for look in watch.looks)
@@ -102,34 +102,34 @@ def _residual(move: Values, looks: list[Values]) -> float:
 
 def restore(case: Case) -> str:
     """V2: a step that looks but does not move leaves the weights where they were."""
-    trial = case.trial()
-    Watch(trial.opt, still=True)
-    trial.go(3)
-    off = distance(trial.weights(), trial.start)
-    exact = trial.opt.engine.restore == "exact"
+    attempt = case.attempt()
+    Watch(attempt.opt, still=True)
+    attempt.go(3)
+    off = distance(attempt.weights(), attempt.start)
+    exact = attempt.opt.engine.restore == "exact"
     expect(off == 0 if exact else off < 1e-12, f"weights were not restored: largest difference {off:.1e}")
     return f"largest difference {off:.0e}"
 
 
 def frozen(case: Case) -> str:
     """V3: tensors outside the scope stay bit for bit, those inside move."""
-    trial = case.run("layer")
-    inside = {n for n, _ in trial.scope.named}
-    now = trial.weights()
-    touched = [n for n in now if n not in inside and not torch.equal(now[n], trial.start[n])]
+    attempt = case.run("layer")
+    inside = {n for n, _ in attempt.scope.named}
+    now = attempt.weights()
+    touched = [n for n in now if n not in inside and not torch.equal(now[n], attempt.start[n])]
     expect(not touched, f"tensors outside the scope changed: {', '.join(touched[:3])}")
-    still = [n for n in inside if torch.equal(now[n], trial.start[n])]
+    still = [n for n in inside if torch.equal(now[n], attempt.start[n])]
     expect(len(still) < len(inside), "nothing in the scope moved")
     return ""
 
 
 def masks(case: Case) -> str:
     """Entries outside a static mask stay bit for bit."""
-    trial = case.run("masked")
-    now, inside = trial.weights(), half_masks(trial.problem.named())
-    moved = [n for n, m in inside.items() if not torch.equal(now[n][~m], trial.start[n][~m])]
+    attempt = case.run("masked")
+    now, inside = attempt.weights(), half_masks(attempt.problem.named())
+    moved = [n for n, m in inside.items() if not torch.equal(now[n][~m], attempt.start[n][~m])]
     expect(not moved, f"entries outside the mask changed in {', '.join(moved[:3])}")
-    expect(not same(now, trial.start), "nothing inside the mask moved")
+    expect(not same(now, attempt.start), "nothing inside the mask moved")
     return ""
 
 
@@ -137,8 +137,8 @@ def forwards(case: Case) -> str:
     """V5: as many forwards as the class declares (at its own default settings), and all of them counted."""
     declared = case.cls.forwards_per_step
     given = {k: v for k, v in case.settings.items() if k not in case.cls.exercise}
-    trial = Trial(case, "full", given)
-    problem, calls = trial.problem, 0
+    attempt = Attempt(case, "full", given)
+    problem, calls = attempt.problem, 0
 
     def counting(forward: Any, batch: Any) -> Tensor:
         nonlocal calls
@@ -147,26 +147,26 @@ def forwards(case: Case) -> str:
 
     more = (problem.batch(k) for k in itertools.count(10_000))
     for step in range(2):
-        trial.opt.step(Objective(problem.model, counting, problem.batch(step), more, batched=False))
-    counted = {k: v for k, v in trial.opt.forwards.items() if k != "backward"}
+        attempt.opt.step(Objective(problem.model, counting, problem.batch(step), more, batched=False))
+    counted = {k: v for k, v in attempt.opt.forwards.items() if k != "backward"}
     expect(sum(counted.values()) == calls, f"{calls} forwards were made, {counted} counted")
-    train = trial.opt.forwards.get("train", 0) / 2
+    train = attempt.opt.forwards.get("train", 0) / 2
     expect(declared is None or train == declared, f"{train:g} forwards a step, forwards_per_step says {declared}")
     return f"{train:g} a step"
 
 
 def state(case: Case) -> str:
     """V6: state_bytes() is what the class declares, up to two numbers a tensor, and does not grow."""
-    trial = case.trial()
-    trial.go(2)
-    early, late = trial.opt.state_bytes(), case.run().opt.state_bytes()
+    attempt = case.attempt()
+    attempt.go(2)
+    early, late = attempt.opt.state_bytes(), case.run().opt.state_bytes()
     expect(early == late, f"state grew from {early} to {late} bytes")
-    numel = sum(p.numel() for _, p in trial.scope.named)
+    numel = sum(p.numel() for _, p in attempt.scope.named)
     declared = case.cls.state_per_parameter * numel * 8
-    slack = 16 * len(trial.scope.named)
+    slack = 16 * len(attempt.scope.named)
     expect(
         declared <= late <= declared + slack,
-        f"state is {late} bytes for {numel} float64 parameters in {len(trial.scope.named)} tensors; "
+        f"state is {late} bytes for {numel} float64 parameters in {len(attempt.scope.named)} tensors; "
         f"state_per_parameter declares {declared:g}",
     )
     return f"{late} bytes"
@@ -174,10 +174,10 @@ def state(case: Case) -> str:
 
 def seeds(case: Case) -> str:
     """V7: the same seed gives the same bits; another seed does not."""
-    first, again = case.run(), case.trial()
+    first, again = case.run(), case.attempt()
     again.go(case.steps)
     expect(same(first.weights(), again.weights()), "two runs with one seed differ")
-    other = case.trial(seed=1)
+    other = case.attempt(seed=1)
     other.go(case.steps)
     if not any(r.wide for r in first.opt.log):
         expect(not same(first.weights(), other.weights()), "another seed gives the same run")
@@ -186,7 +186,7 @@ def seeds(case: Case) -> str:
 
 def streams(case: Case) -> str:
     """V7: the global random streams neither matter nor move."""
-    undisturbed, disturbed = case.run(), case.trial()
+    undisturbed, disturbed = case.run(), case.attempt()
     kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         for step in range(case.steps):
@@ -206,7 +206,7 @@ def streams(case: Case) -> str:
 
 def resume(case: Case) -> str:
     """V7: interrupted between two refreshes, saved, loaded with weights_only=True: the same bits."""
-    first, second = case.trial(), case.trial()
+    first, second = case.attempt(), case.attempt()
     first.go(INTERRUPTED)
     saved = first.checkpoint()
     first.go(case.steps - INTERRUPTED)
@@ -220,7 +220,7 @@ def resume(case: Case) -> str:
 
 def from_log(case: Case) -> str:
     """V7: weights and state rebuilt from the log, bit for bit, without a forward."""
-    first, second = case.run(), case.trial()
+    first, second = case.run(), case.attempt()
     expected = first.weights()
     if any(r.wide for r in first.opt.log):
         raise NotApplicable("a step saw more than losses: replay needs a snapshot")
@@ -237,12 +237,12 @@ def neutral(case: Case) -> str:
     settings = neutral_of(case.cls)
     if settings is None:
         raise NotApplicable("the class declares no neutral settings")
-    trial = case.trial(**settings)
-    eps = getattr(trial.opt, "eps", ReferenceMeZO.eps)
-    reference = Trial(case, "full", {"eps": eps}, cls=ReferenceMeZO)
-    trial.go(case.steps)
+    attempt = case.attempt(**settings)
+    eps = getattr(attempt.opt, "eps", ReferenceMeZO.eps)
+    reference = Attempt(case, "full", {"eps": eps}, cls=ReferenceMeZO)
+    attempt.go(case.steps)
     reference.go(case.steps)
-    off = distance(trial.weights(), reference.weights())
+    off = distance(attempt.weights(), reference.weights())
     expect(off < 1e-9, f"with {dict(settings)} it differs from MeZO by {off:.1e}")
     return f"largest difference {off:.0e}"
 

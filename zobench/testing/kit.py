@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..engine import ENGINES
 from ..zo.estimator import Estimator
+from .attempt import SCOPES, Case, distance
 from .checks import CHECKS, Failed, NotApplicable, expect
 from .memory import check_memory
 from .moments import Expect, check_moments
 from .report import Finding, Report
-from .trial import PROBLEMS, SCOPES, Case, distance
 
 TOLERANCE = 1e-8
 """Largest difference of a float64 weight between two engines after a run."""
@@ -45,7 +45,7 @@ def check_estimator(
     - V6 state is as declared and does not grow, and a step holds no further copy of the scope;
     - V7 the same seed, an interruption between two refreshes, other random streams, a replay of the log: same bits;
     - V8 at neutral settings it is MeZO;
-    - all engines give the same weights, on an MLP and a two-block LLaMA, with the whole model, one layer, masks, and
+    - all engines give the same weights, on an MLP and a two-block LLaMA, with the whole model, one block, masks, and
       a scope that rotates over the steps.
 
     What a class may declare (ClassVars of Estimator): `forwards_per_step`, `state_per_parameter`, `neutral` (settings
@@ -113,11 +113,11 @@ def _agree(report: Report, cases: Sequence[Case], scope: str) -> None:
 
 
 def _untrained(case: Case) -> str:
-    trial = case.trial()
+    attempt = case.attempt()
     try:
-        trial.go(1)
+        attempt.go(1)
     except TypeError:
-        expect(distance(trial.weights(), trial.start) == 0, "the weights moved")
+        expect(distance(attempt.weights(), attempt.start) == 0, "the weights moved")
         return "refuses to step"
     raise Failed("trains is False, but a step was made")
 
@@ -141,6 +141,3 @@ def _place(e: BaseException) -> str:
     frames = traceback.extract_tb(e.__traceback__)
     own = [f for f in frames if f.name in ("iterate", "setup")] or frames
     return f"{own[-1].filename}:{own[-1].lineno}, in {own[-1].name}"
-
-
-__all__ = ["PROBLEMS", "check_estimator"]

@@ -1,4 +1,4 @@
-"""One estimator on one problem with one engine, set up so that the same trial twice is the same run."""
+"""One estimator on one problem with one engine, set up so that the same attempt twice is the same run."""
 
 from __future__ import annotations
 
@@ -72,28 +72,28 @@ class Case:
     settings: Mapping[str, Any]
     engine: str
     problem: str
-    _done: dict[str, Trial] = field(default_factory=dict, repr=False)
+    _done: dict[str, Attempt] = field(default_factory=dict, repr=False)
 
     @property
     def steps(self) -> int:
         """Steps of a whole run on this problem."""
         return STEPS[self.problem]
 
-    def run(self, scope: str = "full") -> Trial:
+    def run(self, scope: str = "full") -> Attempt:
         """A whole run over that scope, settled at its end; the same one at every call, not to be taken further."""
         if scope not in self._done:
-            trial = self.trial(scope)
-            trial.go(self.steps)
-            trial.opt.settle()
-            self._done[scope] = trial
+            attempt = self.attempt(scope)
+            attempt.go(self.steps)
+            attempt.opt.settle()
+            self._done[scope] = attempt
         return self._done[scope]
 
-    def trial(self, scope: str = "full", **settings: Any) -> Trial:
+    def attempt(self, scope: str = "full", **settings: Any) -> Attempt:
         """A new run over the scope of that name (see SCOPES); `settings` replace some of the case's."""
-        return Trial(self, scope, {**self.settings, **settings})
+        return Attempt(self, scope, {**self.settings, **settings})
 
 
-class Trial:
+class Attempt:
     """A run in progress. `weights()` settles the engine; `start` are the weights it began with."""
 
     def __init__(self, case: Case, scope: str, settings: Mapping[str, Any], cls: type[Estimator] | None = None) -> None:
