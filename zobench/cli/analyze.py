@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ZobenchError
-from .common import Dtype, PluginFiles, Preset, plugins_of
+from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, Preset, plugins_of
 
 if TYPE_CHECKING:
     from ..models.activations import BlockActivation
     from ..models.load import LoadedModel
-    from ..run.session import Where
     from ..tasks.batch import Batch
+    from ..tasks.source import Pools
     from ..tasks.task import Task
 
 app = typer.Typer(no_args_is_help=True)
@@ -29,18 +29,13 @@ HEADINGS = ("block", "mean", "median", "max", "max/median", "jump", "position", 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What to analyse."""
+    """What to look at: which examples of which task."""
 
-    model: str
     task: str
-    data_dir: Path | None
     preset: str
     seed: int
     batches: int
     batch_size: int
-    dtype: str
-    device: str
-    offline: bool
 
 
 @app.callback()
@@ -51,20 +46,15 @@ def analyze() -> None:
 @app.command()
 def activations(
     task: Annotated[str, typer.Option("--task", "-t", help="The task whose training examples are looked at.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A folder with a model, a hub id, or the name of a model of a plugin.")
-    ] = "embedded",
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Read the task from DIR/<task>/{train,validation}.jsonl instead of the hub.", metavar="DIR"),
-    ] = None,
+    model: ModelName = "embedded",
+    data_dir: DataDir = None,
     batches: Annotated[int, typer.Option(help="Batches of training examples.", min=1)] = 4,
     batch_size: Annotated[int, typer.Option(help="Examples in a batch.", min=1)] = 8,
     preset: Annotated[Preset, typer.Option(help="Whose training split: as in zobench run.")] = Preset.small,
     seed: Annotated[int, typer.Option(help="Whose training order: as in zobench run.", min=0)] = 0,
     dtype: Annotated[Dtype, typer.Option(help="Of the weights.")] = Dtype.float32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask a hub; use what is on this machine.")] = False,
+    device: Device = "auto",
+    offline: Offline = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the table and the rules here.", metavar="FILE")
     ] = None,
@@ -77,14 +67,16 @@ def activations(
     """
     if plot is not None:
         _figure_class(plot)  # a wrong name or a missing library shows before the work
-    asked = Asked(model, task, data_dir, preset.value, seed, batches, batch_size, dtype.value, device, offline)
+    asked = Asked(task, preset.value, seed, batches, batch_size)
     found = plugins_of(plugin)
     from ..models.activations import block_activations
     from ..run.execute import Place, data_source, load
+    from ..tasks.source import load_pools
 
-    place = Place(asked.model, asked.data_dir, device=asked.device, offline=asked.offline)
-    loaded = load(place, found, asked.dtype)
-    calibration = _calibration(asked, data_source(place, found), found.task(asked.task), loaded)
+    place = Place(model, data_dir, device=device, offline=offline)
+    loaded = load(place, found, dtype.value)
+    pools = load_pools(found.task(task), data_source(place, found), offline=offline)
+    calibration = _calibration(asked, found.task(task), pools, loaded)
     table = block_activations(loaded, calibration, embedding=True)
     facts = _facts(asked, loaded, table)
     tokens = sum(batch.tokens for batch in calibration)
@@ -101,18 +93,16 @@ def activations(
         _write(plot, _drawn(plot, facts))
 
 
-def _calibration(asked: Asked, where: Where, task: Task, loaded: LoadedModel) -> list[Batch]:
+def _calibration(asked: Asked, task: Task, pools: Pools, loaded: LoadedModel) -> list[Batch]:
     """The first batches of training, as `zobench run` would see them with this preset and seed."""
     from ..run.order import batches
     from ..run.protocol import PRESETS, Protocol, protocol_from
     from ..settings import settings_of
     from ..tasks.prepared import PreparedTask
     from ..tasks.sampling import split
-    from ..tasks.source import load_pools
 
     known = settings_of(Protocol)
     rules = protocol_from({k: v for k, v in PRESETS[asked.preset].items() if k in known})
-    pools = load_pools(task, where, offline=asked.offline)
     dev = task.num_dev if rules.num_dev is None else rules.num_dev
     splits = split(pools, num_train=rules.num_train, num_dev=dev, num_test=0, seed=rules.data_seed)
     prepared = PreparedTask(task, dataclasses.replace(splits, dev=[], test=[]), loaded, rules)
@@ -133,11 +123,7 @@ def _facts(asked: Asked, loaded: LoadedModel, table: Sequence[BlockActivation]) 
         "model": loaded.name,
         "revision": loaded.revision,
         "dtype": loaded.dtype,
-        "task": asked.task,
-        "preset": asked.preset,
-        "seed": asked.seed,
-        "batches": asked.batches,
-        "batch_size": asked.batch_size,
+        **vars(asked),
         "rows": rows,
         "rules": {rule: {"block": choose_block(table, rule=rule), "condition": describe(rule)} for rule in RULES},
     }

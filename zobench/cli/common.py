@@ -18,6 +18,17 @@ PluginFiles = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", help="Also load this Python file as a plugin (may be given repeatedly)."),
 ]
+ModelName = Annotated[
+    str, typer.Option("--model", "-m", help="A folder with a model, a hub id, or the name of a model of a plugin.")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", metavar="DIR", help="Read tasks from DIR/<task>/{train,validation}.jsonl instead of the hub."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask a hub; use what is on this machine.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ZobenchError, unknown
-from .common import PluginFiles, plugins_of
+from .common import Offline, PluginFiles, plugins_of
 
 
 def replay(
@@ -20,7 +20,7 @@ def replay(
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:1; the kind it ran on gives the same bits.")
     ] = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask a hub.")] = False,
+    offline: Offline = False,
     plugin: PluginFiles = None,
 ) -> None:
     """Build the chosen weights of a cell again from its replay log, without data and without a forward pass."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import Dtype, PluginFiles, Preset, plugins_of
+from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, Preset, plugins_of
 
 if TYPE_CHECKING:
     from ..run.execute import Place, Plan
@@ -35,13 +35,8 @@ def run(
         typer.Option("--selector", "-s", help="Selectors, comma separated (zobench ls selectors); `all`: all weights."),
     ] = "all",
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, comma separated, or `all`.")] = "all",
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A folder with a model, a hub id, or the name of a model of a plugin.")
-    ] = "embedded",
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Read tasks from DIR/<task>/{train,validation}.jsonl instead of the hub.", metavar="DIR"),
-    ] = None,
+    model: ModelName = "embedded",
+    data_dir: DataDir = None,
     results: Annotated[Path, typer.Option(help="Where records and the board go.", metavar="DIR")] = Path("runs"),
     seeds: Annotated[str, typer.Option(help="Seeds of batch order and directions, comma separated.")] = "0",
     preset: Annotated[
@@ -55,12 +50,12 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting: eps=1e-2, layer.index=1,30, loss_dtype=float32."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    device: Device = "auto",
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights; float32 if nothing is said.")] = None,
     engine: Annotated[str | None, typer.Option(help="auto, official, flat, deferred, pair.")] = None,
     executor: Annotated[str, typer.Option(help="How cells are spread (zobench ls executors).")] = "local",
     rerun: Annotated[Rerun, typer.Option(help="Which cells that have a record run again.")] = Rerun.missing,
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask a hub; use what is on this machine.")] = False,
+    offline: Offline = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, their forwards and an estimate.")] = False,
     plugin: PluginFiles = None,
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 from ..plugins import KINDS, Plugins
 from ..settings import settings_of
 from ..tasks.task import Task
-from .common import PluginFiles, Singular, plugins_of, print_table
+from .common import Offline, PluginFiles, Singular, plugins_of, print_table
 from .peek import setting_notes
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def show(
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", metavar="DIR", help="For a task: take the example from this folder.")
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Use no network: what is cached, or fail.")] = False,
+    offline: Offline = False,
     plugin: PluginFiles = None,
 ) -> None:
     """Show one estimator, selector, task, model or executor.
