@@ -47,7 +47,8 @@ class HiZOO(Estimator):
         d = z / self.h.sqrt()
         l0, lp, lm = losses(0, +self.eps * d, -self.eps * d)
         c = (lp - lm) / (2 * self.eps)
-        curvature = (lp + lm - 2 * l0).abs() / (2 * self.eps**2)
+        second = lp.double() + lm.double() - 2 * l0.double()  # in float16 it would round, and 1 / eps^2 overflow
+        curvature = second.abs() / (2 * self.eps**2)
         self.h.assign((1 - self.alpha) * self.h + self.alpha * curvature * (self.h * z.square()))
         self.descend(c * (z / self.h.sqrt()))
         return l0

@@ -164,6 +164,17 @@ def test_hizoo_curvature_is_float32_and_moves_where_16_bit_would_not():
     assert float((h.to(torch.bfloat16) != 1).float().mean()) < 0.1
 
 
+@pytest.mark.parametrize("engine", ["flat", "official"])
+def test_hizoo_survives_small_eps_in_float16(engine):
+    """Two ulps of a loss near 6, over 2 eps^2 = 2e-8, are more than the largest float16."""
+    w = nn.Parameter(torch.zeros(4, 4, dtype=torch.float16))
+    seen = iter(torch.tensor([6.0, 6.0078, 6.0], dtype=torch.float16))
+    opt = HiZOO([("w", w)], lr=1e-3, alpha=1e-2, eps=1e-4, engine=engine)
+    opt.step(lambda: next(seen))
+    h = opt.state_dict()["buffers"]["h"]["w"]
+    assert float(h.max()) > 1e3 and bool(h.isfinite().all()) and bool(w.isfinite().all())
+
+
 def test_hizoo_finds_the_diagonal_curvature_of_a_quadratic():
     scale = torch.tensor([1.0, 100.0], dtype=torch.float64)
     w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
