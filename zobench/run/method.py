@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from ..engine import choose
+from ..errors import ZobenchError
 from ..report.record import EngineInfo
 from ..zo.parameterisation import attach
 from .protocol import FIXED_RESTORE
@@ -118,6 +119,7 @@ def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisati
         scope.numel(),
         loaded.parameters,
         free_bytes(loaded.device),
+        layer_numel=_largest_block(loaded),
         itemsize=scope.named[0][1].element_size(),
         master=wish.precision == "float32",
     )
@@ -131,6 +133,14 @@ def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisati
         parameterisation=parameterisation,
         tensor_order=wish.tensor_order,
     )
+
+
+def _largest_block(loaded: LoadedModel) -> int:
+    """Parameters of the largest decoder block; 0 where the model has none that can be found."""
+    try:
+        return max(block.numel() for block in loaded.blocks)
+    except ZobenchError:
+        return 0
 
 
 def scope_bytes(scope: Scope) -> int:
