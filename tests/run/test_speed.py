@@ -7,6 +7,7 @@ import statistics
 import pytest
 from run_kit import assert_untouched, carry_out, plan
 
+from zobench import Diverged
 from zobench.run import speed
 from zobench.run.method import Method, keeper
 from zobench.run.selection import everything
@@ -73,3 +74,14 @@ def test_a_cell_has_its_speed_unless_it_is_left_out(world, tmp_path):
     made, place = plan(world, tmp_path, ["mezo"], ["layer"], layer__index=1, speed_steps=0)
     (record,) = carry_out(made, place)
     assert "speed" not in record and "speed" not in record["forwards"]
+
+
+def test_scores_stand_where_only_the_speed_could_not_be_measured(world, tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        raise Diverged(3, float("nan"))
+
+    monkeypatch.setattr("zobench.run.runner.measure", fails)
+    made, place = plan(world, tmp_path, ["mezo"], speed_steps=STEPS, speed_warmup=WARMUP)
+    (record,) = carry_out(made, place)
+    assert record["status"] == "ok" and "speed" not in record and "test" in record["metrics"]
+    assert record["data"]["notes"]["speed"] == "not measured: the loss of step 3 is nan"

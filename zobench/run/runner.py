@@ -15,6 +15,7 @@ import torch
 from ..errors import ZobenchError
 from ..report import store
 from ..report.record import SCHEMA, Record, ScopeInfo, ScoreInfo, Status, Trial
+from ..zo.vocabulary import Diverged
 from .artefacts import Artefacts
 from .environment import describe
 from .memory import PeakMemory
@@ -208,7 +209,11 @@ class Runner:
             own_scope=scope,
         )
         keep = keeper(loaded, out.memory["weights_bytes"])
-        out.fields["speed"], forwards = measure(sides, loaded, prepared, cell.protocol, seed=cell.seed, keep=keep)
+        try:
+            out.fields["speed"], forwards = measure(sides, loaded, prepared, cell.protocol, seed=cell.seed, keep=keep)
+        except Diverged as e:  # the scores stand; only this measurement has failed, of either side
+            out.fields["data"]["notes"]["speed"] = f"not measured: {e}"
+            return
         out.forwards["speed"] += forwards
 
     def _record(self, cell: Cell, out: Outcome, started: str, memory: PeakMemory) -> Record:
