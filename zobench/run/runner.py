@@ -58,6 +58,7 @@ class Runner:
 
     def __init__(self, session: Session, results: Path, progress: Progress) -> None:
         self.session, self.results, self.progress = session, results, progress
+        self.environment = describe(session.loaded.device)  # now: a checkout may move on while cells run
 
     def __call__(self, cell: Cell) -> Record:
         """The record of the cell, written before it is returned. An interrupt writes one too, then goes on up."""
@@ -231,7 +232,7 @@ class Runner:
             "forwards": dict(out.forwards),
             "time": times,
             "memory": out.memory,
-            "environment": {**describe(self.session.loaded.device), "started": started, "memory": memory.kind},
+            "environment": {**self.environment, "started": started, "memory": memory.kind},
             "error": out.error,
         }
         record.update(out.fields)

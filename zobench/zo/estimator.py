@@ -68,7 +68,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     forwards_per_step: ClassVar[int | None] = None  # at the default settings; None: it varies
     state_per_parameter: ClassVar[float] = 0.0  # numbers kept for each parameter between steps
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)  # what the paper tunes over
-    small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 5e-4)  # for models of up to some million parameters
+    small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 5e-4)  # where a run is no paper run: starting points, to be widened
     neutral: ClassVar[Mapping[str, Any] | None] = None  # settings with which the method is MeZO
     exercise: ClassVar[Mapping[str, Any]] = {}  # settings that bring its rare events into a few steps
     moves_along_looks: ClassVar[bool] = True  # False: it moves through state or signs
