@@ -170,11 +170,6 @@ class PreparedTask:
         """Dev examples."""
         return len(self._dev_train)
 
-    @property
-    def test_size(self) -> int:
-        """Test examples."""
-        return len(self._scored["test"])
-
     def replicated(self) -> PreparedTask:
         """The same task with rows as MeZO has them."""
         out = copy.copy(self)

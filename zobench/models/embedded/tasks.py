@@ -79,7 +79,7 @@ def wic(rng: Random, of: Share) -> Item:
 
 
 def multirc(rng: Random, of: Share) -> Item:
-    """A question on a paragraph of four facts, and an answer that is right or another person's."""
+    """A question on a paragraph of four facts, and an answer that is right or, mostly, another person's."""
     made = world.facts(rng, of, people=2, count=4)
     label = rng.randrange(2)
     given = rng.choice(made) if label else world.wrong(rng, made, near=0.7)

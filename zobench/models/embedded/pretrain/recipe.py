@@ -42,8 +42,7 @@ class Recipe:
     init_std: float = 0.02
     """Standard deviation of the first weights."""
     embed_std: float = 0.02
-    """That of the embedding. Where it is about 1, the stream begins with the tokens themselves and copying is learnt in
-    a few hundred steps; where it is 0.02, several thousand do not suffice."""
+    """That of the embedding. Where it is about 1, the stream begins with the tokens themselves."""
     lr: float
     """The highest learning rate: reached after `warmup` steps, kept to `decay_from` of the steps, then falling."""
     warmup: int
