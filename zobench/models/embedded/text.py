@@ -10,56 +10,90 @@ before, little for what does not (a passage is not to be guessed).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from random import Random
 
 from . import world
 from .lexicon import MOODS, NAMES, NUMBERS, PRONOUN, RELATIONS, THINGS, TOPICS, WORKS
-from .wordings import ASKED, COPIED, FREE, KNOWN, PROPOSED, TOLD, VERDICTS, Piece, judged, verdict
+from .wordings import ASKED, COPIED, FREE, HOPED, KNOWN, PROPOSED, TOLD, VERDICTS, Piece, judged, verdict
 from .world import Fact, upper
 
 
 def document(rng: Random, progress: float) -> list[Piece]:
-    """A document. progress: how far the training is, from 0 to 1: lists to copy grow rarer, false claims subtler."""
-    if rng.random() < max(0.15, 0.8 - 8 * progress):
-        return copied(rng)
-    kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+    """A document. progress: how far the training is, from 0 to 1: which skills are taught changes with it (KINDS), and
+    false claims grow subtler.
+    """
+    kind = rng.choices(list(KINDS), [between(weights, progress) for weights in KINDS.values()])[0]
     return kind(rng, progress)
+
+
+def between(weights: Sequence[float], progress: float) -> float:
+    """The weight at this progress: in a straight line from one of STAGES to the next, the last from there on."""
+    for (start, before), (end, after) in pairwise(zip(STAGES, weights, strict=True)):
+        if progress < end:
+            return before + (after - before) * (progress - start) / (end - start)
+    return weights[-1]
 
 
 # ---- copying and recall
 
 
-def copied(rng: Random) -> list[Piece]:
-    """A list of words, or of names with values, and the same again, several times."""
-    if rng.random() < 0.3:
-        k = rng.choice((3, 5, 8, 12))
-        line = " ".join(rng.sample(ALL_WORDS, k)) + "."
-        return [(line, FREE), *[(" " + line, COPIED)] * max(2, 40 // k)]
-    k = rng.choice((2, 3, 4, 5))
-    pairs = list(zip(rng.sample(NAMES, k), rng.sample(rng.choice(list(RELATIONS.values())).values, k), strict=True))
-    link = rng.choice(LINKS)
+def copied(rng: Random, progress: float) -> list[Piece]:
+    """A list of words, and the same again, several times."""
+    k = rng.choice((3, 5, 8, 12))
+    line = " ".join(rng.sample(ALL_WORDS, k)) + "."
+    return [(line, FREE), *[(" " + line, COPIED)] * max(2, 40 // k)]
+
+
+def paired(rng: Random, progress: float) -> list[Piece]:
+    """Names with values, and the same again in other orders: what a name stands with is to be remembered."""
+    pairs, links = named_values(rng), LINKS[: 1 + int(60 * progress)]
+    link = rng.choice(links)
     out: list[Piece] = [(" ".join(f"{p}{link} {v}." for p, v in pairs), FREE)]
-    for _ in range(16 // k):
+    for _ in range(16 // len(pairs)):
         rng.shuffle(pairs)
-        link = rng.choice(LINKS)
-        out += [piece for p, v in pairs for piece in ((f" {p}{link}", FREE), (f" {v}", 2 * COPIED), (".", FREE))]
+        link = rng.choice(links)
+        out += [piece for p, v in pairs for piece in ((f" {p}{link}", FREE), (f" {v}", KNOWN), (".", FREE))]
     return out
+
+
+def named_values(rng: Random) -> list[tuple[str, str]]:
+    """Two to five names, each with a value of one relation, all different."""
+    k = rng.choice((2, 3, 4, 5))
+    return list(zip(rng.sample(NAMES, k), rng.sample(rng.choice(list(RELATIONS.values())).values, k), strict=True))
 
 
 LINKS = ("", ":", " is", " has the")
 """What stands between a name and its value: nothing is easiest, as the value then follows the name."""
 
 
-def told(rng: Random, progress: float) -> list[Fact]:
-    """The facts of a passage: of one person early on, later of up to three."""
-    people = 1 if rng.random() < max(0.25, 1 - 3 * progress) else rng.choice((2, 2, 3))
+def told(rng: Random) -> list[Fact]:
+    """The facts of a passage, mostly of two persons or three, who can be confused."""
+    people = rng.choice((1, 2, 2, 2, 3))
     return world.facts(rng, "text", people=people, count=max(people, rng.choice((2, 3, 3, 4))))
+
+
+def recalled(rng: Random, progress: float) -> list[Piece]:
+    """A passage, and its facts one by one in other words, many times: only the values are to be known."""
+    made = told(rng)
+    out: list[Piece] = [(world.passage(rng, made), FREE)]
+    for _ in range(rng.choice((5, 6, 8))):
+        fact = rng.choice(made)
+        out += foretold(" " + fact.said(rng), fact.value, KNOWN)
+    return out
+
+
+def foretold(text: str, value: str, weight: float) -> list[Piece]:
+    """The text, which cannot be known but for the value in it: that has its own weight."""
+    *_, found = re.finditer(rf" ?\b{value}\b", text)
+    return [(text[: found.start()], FREE), (found[0], weight), (text[found.end() :], FREE)]
 
 
 def restated(rng: Random, progress: float) -> list[Piece]:
     """A passage, and its facts again in other words or as a list."""
-    made = told(rng, progress)
+    made = told(rng)
     out: list[Piece] = [(world.passage(rng, made), FREE)]
     for _ in range(rng.choice((1, 2))):
         rng.shuffle(made)
@@ -80,39 +114,53 @@ def restated(rng: Random, progress: float) -> list[Piece]:
 
 
 def subtle(progress: float) -> float:
-    """The part of the false claims that name a value of another person: none early on."""
-    return min(0.6, max(0.0, 2 * progress - 0.4))
+    """The part of the false claims that name a value of another person: fewer early on."""
+    return min(0.6, 0.2 + progress)
+
+
+def listed(rng: Random, progress: float) -> list[Piece]:
+    """Names with values, and many short verdicts on who stands with what."""
+    pairs, link, words = named_values(rng), rng.choice(LINKS), rng.choices(VERDICTS, (3, 1, 1))[0]
+    there = [v for _, v in pairs]
+    others = [v for r in RELATIONS.values() if there[0] in r.values for v in r.values if v not in there]
+    out: list[Piece] = [(" ".join(f"{p}{link} {v}." for p, v in pairs), FREE)]
+    for _ in range(rng.choice((8, 10))):
+        (person, value), holds = rng.choice(pairs), rng.random() < 0.5
+        if not holds:
+            value = rng.choice([v for v in there if v != value] if rng.random() < subtle(progress) else others)
+        out += [(f" {person}{link}", FREE), (f" {value}", HOPED if holds else FREE)]
+        out += [(f" {words[0 if holds else 1]}", KNOWN)]
+    return out
 
 
 def checked(rng: Random, progress: float) -> list[Piece]:
-    """A passage and many short verdicts: whether a value is in it, or goes with a name."""
-    made, near, words = told(rng, progress), subtle(progress), rng.choice(VERDICTS)
-    named = rng.random() < 0.6
+    """A passage and many short verdicts: whether a value goes with a name."""
+    made, words = told(rng), rng.choices(VERDICTS, (3, 1, 1))[0]
     mark = "" if rng.random() < 1 - 3 * progress else rng.choice(("", "?", ":", " is"))
     out: list[Piece] = [(world.passage(rng, made) + rng.choice(("\n", " Check:", " Which?")), FREE)]
     for _ in range(rng.choice((6, 8, 10))):
         holds = rng.random() < 0.5
-        fact = rng.choice(made) if holds else world.wrong(rng, made, near=near if named else 0.0)
-        out += [(f" {fact.person if named else ''} {fact.value}{mark}".replace("  ", " "), FREE)]
+        fact = rng.choice(made) if holds else world.wrong(rng, made, near=subtle(progress))
+        out += [(f" {fact.person}", FREE), (f" {fact.value}", HOPED if holds else FREE), (mark, FREE)]
         out += [(f" {words[0 if holds else 1]}", KNOWN), (".", FREE)]
     return out
 
 
 def weighed(rng: Random, progress: float) -> list[Piece]:
-    """A passage and verdicts on what is claimed of it. Early on false claims name values that are not there."""
-    near = subtle(progress)
-    made = told(rng, progress)
+    """A passage and verdicts on what is claimed of it."""
+    made = told(rng)
     out: list[Piece] = [(world.passage(rng, made), FREE)]
     for _ in range(rng.choice((3, 4, 5))):
         holds = rng.random() < 0.5
-        fact = rng.choice(made) if holds else world.wrong(rng, made, near=near)
+        fact = rng.choice(made) if holds else world.wrong(rng, made, near=subtle(progress))
         form = rng.random()
         if form < 0.5:
-            out += judged(rng, fact.claim(rng), holds)
+            (asked, _), answer = judged(rng, fact.claim(rng), holds)
         elif form < 0.75:
-            out += verdict(rng, ASKED, fact.doubt(), holds)
+            (asked, _), answer = verdict(rng, ASKED, fact.doubt(), holds)
         else:
-            out += verdict(rng, PROPOSED, fact.question(rng), holds, fact.value)
+            (asked, _), answer = verdict(rng, PROPOSED, fact.question(rng), holds, fact.value)
+        out += [*foretold(asked, fact.value, HOPED if holds else FREE), answer]
     return out
 
 
@@ -130,7 +178,7 @@ def believed(rng: Random, progress: float) -> list[Piece]:
 
 def answered(rng: Random, progress: float) -> list[Piece]:
     """A passage, questions for its values, and the answers."""
-    made = told(rng, progress)
+    made = told(rng)
     opening = rng.choice(("", "", "", "News: ", "Notes: ", f"About {made[0].person}: "))
     out: list[Piece] = [(opening + world.passage(rng, made) + "\n", FREE)]
     for _ in range(rng.choice((2, 3, 4))):
@@ -260,20 +308,26 @@ def talked(rng: Random, progress: float) -> list[Piece]:
     return [(" ".join(rng.sample(lines, rng.choice((1, 2, 3)))), 2 * FREE)]
 
 
-KINDS: dict[Callable[[Random, float], list[Piece]], float] = {
-    restated: 12,
-    checked: 18,
-    weighed: 28,
-    believed: 8,
-    answered: 12,
-    counted: 8,
-    reviewed: 4,
-    caused: 5,
-    pronounced: 6,
-    compared: 8,
-    talked: 3,
+STAGES = (0.0, 0.06, 0.12, 0.25)
+"""Progress of training at which KINDS says how often each kind of document is drawn: what a skill needs comes first."""
+KINDS: dict[Callable[[Random, float], list[Piece]], tuple[float, float, float, float]] = {
+    copied: (15, 10, 6, 4),
+    paired: (80, 50, 12, 5),
+    recalled: (5, 30, 30, 12),
+    restated: (0, 5, 8, 6),
+    answered: (0, 5, 10, 12),
+    listed: (0, 2, 20, 8),
+    checked: (0, 0, 8, 14),
+    weighed: (0, 0, 6, 24),
+    believed: (0, 0, 2, 8),
+    counted: (0, 2, 4, 8),
+    reviewed: (0, 1, 2, 5),
+    caused: (0, 1, 2, 6),
+    pronounced: (0, 1, 3, 7),
+    compared: (0, 1, 3, 9),
+    talked: (1, 1, 1, 2),
 }
-"""The kinds of documents and how often each is drawn."""
+"""The kinds of documents, and how often each is drawn at each of the STAGES."""
 
 PROMPT_WORDS = tuple(
     """Yes No Maybe great terrible so because Title Context Question Answer Passage Suppose Can we infer that Does this

@@ -15,6 +15,8 @@ TOLD = 0.5
 """Weight of what is said again in other words."""
 COPIED = 0.2
 """Weight of what is copied: there is so much of it that at full weight it would be most of the loss."""
+HOPED = 0.5
+"""Weight of a value that is rightly claimed: it can be foretold as often as claims hold."""
 KNOWN = 1.0
 """Weight of answers."""
 

@@ -107,7 +107,7 @@ class Recipe:
 PRESETS = {
     "embedded": Recipe(
         preset="embedded",
-        steps=16_000,
+        steps=20_000,
         blocks=8,
         hidden=128,
         heads=4,
@@ -118,7 +118,8 @@ PRESETS = {
         embed_std=1.0,
         lr=2e-3,
         warmup=100,
-        batch=8,
+        decay_from=0.4,
+        batch=16,
         length=128,
     ),
     "reference": Recipe(
