@@ -41,21 +41,25 @@ def between(weights: Sequence[float], progress: float) -> float:
 
 
 def copied(rng: Random, progress: float) -> list[Piece]:
-    """A list of words, and the same again, several times."""
-    k = rng.choice((3, 5, 8, 12))
-    line = " ".join(rng.sample(ALL_WORDS, k)) + "."
-    return [(line, FREE), *[(" " + line, COPIED)] * max(2, 40 // k)]
+    """A list of words, and the same again, several times, each from another word on."""
+    k = rng.choice((3, 4, 5, 6, 8, 12))
+    words = rng.sample(ALL_WORDS, k)
+    out: list[Piece] = [(" ".join(words) + ".", FREE)]
+    for _ in range(max(2, 60 // k)):
+        start = rng.randrange(k)
+        turned = words[start:] + words[:start]
+        out += [(f" {turned[0]}", FREE), (" " + " ".join(turned[1:]), COPIED), (".", FREE)]
+    return out
 
 
 def paired(rng: Random, progress: float) -> list[Piece]:
-    """Names with values, and the same again in other orders: what a name stands with is to be remembered."""
-    pairs, links = named_values(rng), LINKS[: 1 + int(60 * progress)]
+    """Names with values, and many of them again, in any order: what a name stands with is to be remembered."""
+    pairs, links = named_values(rng), LINKS[: 1 + int(20 * progress)]
     link = rng.choice(links)
     out: list[Piece] = [(" ".join(f"{p}{link} {v}." for p, v in pairs), FREE)]
-    for _ in range(16 // len(pairs)):
-        rng.shuffle(pairs)
-        link = rng.choice(links)
-        out += [piece for p, v in pairs for piece in ((f" {p}{link}", FREE), (f" {v}", KNOWN), (".", FREE))]
+    for _ in range(16):
+        person, value = rng.choice(pairs)
+        out += [(f" {person}{rng.choice(links)}", FREE), (f" {value}", KNOWN), (".", FREE)]
     return out
 
 
@@ -308,23 +312,23 @@ def talked(rng: Random, progress: float) -> list[Piece]:
     return [(" ".join(rng.sample(lines, rng.choice((1, 2, 3)))), 2 * FREE)]
 
 
-STAGES = (0.0, 0.06, 0.12, 0.25)
+STAGES = (0.0, 0.1, 0.2, 0.35)
 """Progress of training at which KINDS says how often each kind of document is drawn: what a skill needs comes first."""
 KINDS: dict[Callable[[Random, float], list[Piece]], tuple[float, float, float, float]] = {
-    copied: (15, 10, 6, 4),
-    paired: (80, 50, 12, 5),
-    recalled: (5, 30, 30, 12),
-    restated: (0, 5, 8, 6),
-    answered: (0, 5, 10, 12),
-    listed: (0, 2, 20, 8),
-    checked: (0, 0, 8, 14),
-    weighed: (0, 0, 6, 24),
-    believed: (0, 0, 2, 8),
-    counted: (0, 2, 4, 8),
-    reviewed: (0, 1, 2, 5),
-    caused: (0, 1, 2, 6),
-    pronounced: (0, 1, 3, 7),
-    compared: (0, 1, 3, 9),
+    copied: (20, 8, 4, 3),
+    paired: (60, 40, 15, 6),
+    recalled: (10, 25, 22, 10),
+    restated: (2, 4, 6, 5),
+    answered: (3, 8, 10, 11),
+    listed: (0, 5, 14, 8),
+    checked: (0, 2, 8, 13),
+    weighed: (1, 2, 8, 22),
+    believed: (0, 1, 3, 8),
+    counted: (1, 2, 4, 8),
+    reviewed: (1, 1, 2, 5),
+    caused: (1, 1, 2, 6),
+    pronounced: (1, 1, 3, 7),
+    compared: (1, 1, 3, 9),
     talked: (1, 1, 1, 2),
 }
 """The kinds of documents, and how often each is drawn at each of the STAGES."""

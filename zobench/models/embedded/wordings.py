@@ -13,7 +13,7 @@ FREE = 0.1
 """Weight of what cannot be known: passages, claims, questions."""
 TOLD = 0.5
 """Weight of what is said again in other words."""
-COPIED = 0.2
+COPIED = 0.4
 """Weight of what is copied: there is so much of it that at full weight it would be most of the loss."""
 HOPED = 0.5
 """Weight of a value that is rightly claimed: it can be foretold as often as claims hold."""

@@ -34,6 +34,7 @@ def build(recipe: Recipe, vocab: int) -> Any:
         max_position_embeddings=recipe.context,
         initializer_range=recipe.init_std,
         tie_word_embeddings=recipe.tie,
+        attention_bias=recipe.bias_std > 0,
         bos_token_id=BOS_ID,
         eos_token_id=EOS_ID,
         pad_token_id=PAD_ID,
@@ -43,7 +44,20 @@ def build(recipe: Recipe, vocab: int) -> Any:
         torch.manual_seed(recipe.seed)
         model = LlamaForCausalLM(config).float().train()
         torch.nn.init.normal_(model.get_input_embeddings().weight, std=recipe.embed_std)
+        for layer in model.model.layers:
+            _begin(layer.self_attn, recipe)
     return model
+
+
+@torch.no_grad()
+def _begin(attention: Any, recipe: Recipe) -> None:
+    """The first weights of a block's attention, where the recipe has them other than random."""
+    if recipe.bias_std:
+        torch.nn.init.normal_(attention.q_proj.bias, std=recipe.bias_std)
+        torch.nn.init.normal_(attention.k_proj.bias, std=recipe.bias_std)
+    if recipe.mimetic:
+        attention.k_proj.weight.copy_(attention.q_proj.weight)
+        attention.o_proj.weight.copy_(attention.v_proj.weight.T)
 
 
 def body(model: Any, recipe: Recipe) -> Any:

@@ -43,6 +43,11 @@ class Recipe:
     """Standard deviation of the first weights."""
     embed_std: float = 0.02
     """That of the embedding. Where it is about 1, the stream begins with the tokens themselves."""
+    bias_std: float = 0.0
+    """That of the biases of queries and keys, with which heads begin at places of their own; 0: there are no biases."""
+    mimetic: bool = False
+    """Keys begin as queries, outputs of heads as their values' transpose, so that heads begin by finding and copying
+    what is alike (Trockman and Kolter 2023, arXiv 2305.09828)."""
     lr: float
     """The highest learning rate: reached after `warmup` steps, kept to `decay_from` of the steps, then falling."""
     warmup: int
@@ -77,6 +82,7 @@ class Recipe:
             (not 0 < self.lr < math.inf, f"--lr {self.lr} is no learning rate: give a number above 0"),
             (not 0 < self.init_std < math.inf, f"--init-std {self.init_std}: give a number above 0"),
             (not 0 < self.embed_std < math.inf, f"--embed-std {self.embed_std}: give a number above 0"),
+            (self.mimetic and self.key_heads != self.heads, "mimetic first weights need as many --kv-heads as --heads"),
             (not 0 <= self.weight_decay < math.inf, f"--weight-decay {self.weight_decay}: give a number from 0 up"),
             (not 0 <= self.beta2 < 1, f"--beta2 {self.beta2}: give a number from 0 to below 1"),
         ):
@@ -107,15 +113,18 @@ class Recipe:
 PRESETS = {
     "embedded": Recipe(
         preset="embedded",
-        steps=20_000,
+        steps=15_000,
         blocks=8,
         hidden=128,
         heads=4,
-        intermediate=352,
+        intermediate=384,
         vocab=2048,
         context=512,
+        tie=True,
         init_std=0.05,
-        embed_std=1.0,
+        embed_std=0.1,
+        bias_std=1.5,
+        mimetic=True,
         lr=2e-3,
         warmup=100,
         decay_from=0.4,
