@@ -83,7 +83,10 @@ COMMANDS: dict[str, Command] = {
     "analyze": Command(
         ".analyze:app",
         "Look into a model: the activations that selectors go by.",
-        ("zobench analyze activations --model facebook/opt-125m --task sst2 --data-dir DATA",),
+        (
+            "zobench analyze activations --model facebook/opt-125m --task sst2 --data-dir DATA",
+            "zobench analyze layers runs --plot layers.png",
+        ),
     ),
     "new": Command(
         ".new:new",

@@ -1,4 +1,4 @@
-"""`zobench analyze`: look into a model without training it."""
+"""`zobench analyze`: look into a model without training it, and into what training gave."""
 
 from __future__ import annotations
 
@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ZobenchError
-from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, Preset, plugins_of
+from .common import (
+    DataDir,
+    Device,
+    Dtype,
+    ModelName,
+    Offline,
+    PluginFiles,
+    Preset,
+    figure_class,
+    plugins_of,
+    write_file,
+)
+from .layers import layers
 
 if TYPE_CHECKING:
     from ..models.activations import BlockActivation
@@ -40,7 +51,10 @@ class Asked:
 
 @app.callback()
 def analyze() -> None:
-    """Look into a model: the activations that selectors go by."""
+    """Look into a model: the activations that selectors go by, and what its blocks do alone."""
+
+
+app.command()(layers)
 
 
 @app.command()
@@ -66,7 +80,7 @@ def activations(
     With the same task, preset, seed, batches and dtype this is the table that `--selector first_outlier` goes by.
     """
     if plot is not None:
-        _figure_class(plot)  # a wrong name or a missing library shows before the work
+        figure_class(plot)  # a wrong name or a missing library shows before the work
     from ..run.protocol import usual_preset
 
     asked = Asked(task, usual_preset(model) if preset is None else preset.value, seed, batches, batch_size)
@@ -90,9 +104,9 @@ def activations(
         says = "no outlier" if rule["block"] is None else f"block {rule['block']}"
         print(f"rule {name}: {says} ({rule['condition']})")
     if json_file is not None:
-        _write(json_file, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        write_file(json_file, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
     if plot is not None:
-        _write(plot, _drawn(plot, facts))
+        write_file(plot, _drawn(plot, facts))
 
 
 def _calibration(asked: Asked, task: Task, pools: Pools, loaded: LoadedModel) -> list[Batch]:
@@ -150,19 +164,9 @@ def _markdown(rows: Sequence[dict[str, Any]]) -> str:
     return tabulate(lines, HEADINGS, tablefmt="github", disable_numparse=True, colalign=("right",) * 8 + ("left",))
 
 
-def _figure_class(path: Path) -> Any:
-    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise ZobenchError(f"--plot {path}: name a .png, .pdf or .svg file")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ZobenchError("--plot needs matplotlib: pip install 'zobench[plots]'") from error
-    return Figure
-
-
 def _drawn(path: Path, facts: dict[str, Any]) -> bytes:
     """Max, mean and median by block on a logarithmic axis, the plateau rule's block marked: the paper's figure 2."""
-    figure = _figure_class(path)(figsize=(6, 3.5), layout="constrained")
+    figure = figure_class(path)(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
     rows = [row for row in facts["rows"] if row["index"] >= 0]
     blocks = [row["index"] for row in rows]
@@ -176,10 +180,3 @@ def _drawn(path: Path, facts: dict[str, Any]) -> bytes:
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix.lower()[1:], dpi=150)
     return drawn.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise ZobenchError(f"cannot write {path}: {error.strerror}") from error

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import ZobenchError
 from ..plugins import KINDS, Plugins, load_plugins
 
 PluginFiles = Annotated[
@@ -89,3 +90,22 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def figure_class(path: Path) -> Any:
+    """The Figure of matplotlib. Raises ZobenchError for a file that it cannot draw, and where it is not installed."""
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ZobenchError(f"--plot {path}: name a .png, .pdf or .svg file")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ZobenchError("--plot needs matplotlib: pip install 'zobench[plots]'") from error
+    return Figure
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that the user named. Raises ZobenchError where that fails."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ZobenchError(f"cannot write {path}: {error.strerror}") from error

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from world_kit import joined, words
 
 from zobench.models import embedded
-from zobench.models.embedded import TASKS, WEIGHTS, lexicon, task_data, text
+from zobench.models.embedded import TASKS, WEIGHTS, lexicon, recall, task_data, text
 from zobench.models.embedded.events import CHAINS
 from zobench.models.embedded.pretrain.model import build
 from zobench.models.embedded.pretrain.recipe import PRESETS
@@ -126,7 +126,7 @@ def world_words():
     """Every word of the lexicon, the events, the text's verdicts and the tasks' answers."""
     forms = [form for relation in lexicon.RELATIONS.values() for form in (*relation.says, *relation.asks)]
     said = [*lexicon.PRAISE, *lexicon.BLAME, *lexicon.WORKS, *lexicon.PARTS, *lexicon.DEGREES, *lexicon.MEETINGS]
-    said += [*lexicon.MOODS, *lexicon.AMBIGUOUS, *lexicon.KNOWN, *lexicon.DENIED, *lexicon.OPEN, *text.ALL_WORDS]
+    said += [*lexicon.MOODS, *lexicon.AMBIGUOUS, *lexicon.KNOWN, *lexicon.DENIED, *lexicon.OPEN, *recall.ALL_WORDS]
     said += [word for verdicts in text.VERDICTS for word in verdicts] + [verb for verb, _ in lexicon.DEALS]
     said += [part.replace("{p}", "she") for chain in CHAINS for part in chain]
     said += [form.format(p="Anna", v="Rome") for form in forms]

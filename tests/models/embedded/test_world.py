@@ -177,9 +177,9 @@ def test_documents_are_a_function_of_the_generator_and_the_progress():
     assert one == other != [text.document(Random(8), p) for p in (0, 0.3, 0.9)]
 
 
-def test_pieces_have_a_text_and_a_weight_from_nothing_to_one():
+def test_documents_have_a_text_and_weights_from_nothing_to_one():
     for made in documents():
-        assert made and all(part and 0 <= weight <= 1 for part, weight in made)
+        assert joined(made) and all(0 <= weight <= 1 for _, weight in made)
         assert any(weight > 0 for _, weight in made)
 
 
@@ -191,14 +191,53 @@ def test_documents_fit_into_a_row():
         assert sum(size > 127 for size in found) < len(found) / 100 and max(found) < 150
 
 
-def test_lists_to_copy_grow_rarer_and_false_claims_subtler(monkeypatch):
-    monkeypatch.setattr(text, "copied", lambda rng: [("copied", 1.0)])
+def test_what_a_skill_needs_is_taught_before_it(monkeypatch):
+    drawn = Counter()
 
-    def lists(progress):
-        return sum(joined(text.document(Random(i), progress)) == "copied" for i in range(500)) / 500
+    def watched(kind, stage):
+        return lambda rng, progress: drawn.update([(kind.__name__, stage)]) or [("", 1.0)]
 
-    assert lists(0) > 0.7 > lists(0.05) > 0.3 > lists(0.5) == lists(1) > 0.1
-    assert text.subtle(0) == 0 < text.subtle(0.5) <= text.subtle(1) < 1
+    for stage, progress in enumerate(text.STAGES):
+        kinds = {watched(kind, stage): weights for kind, weights in text.KINDS.items()}
+        monkeypatch.setattr(text, "KINDS", kinds)
+        for i in range(2000):
+            text.document(Random(i), progress)
+        monkeypatch.undo()
+    for kind, weights in text.KINDS.items():
+        for stage, weight in enumerate(weights):
+            of_all = weight / sum(of[stage] for of in text.KINDS.values())
+            assert drawn[kind.__name__, stage] / 2000 == pytest.approx(of_all, abs=0.035)
+    first, last = (sum(drawn[kind, stage] for kind in ("copied", "paired", "recalled")) for stage in (0, 3))
+    assert first > 1500 > 600 > last and drawn["checked", 0] == 0 < drawn["checked", 3]
+    assert text.subtle(0) < text.subtle(0.3) <= text.subtle(1) < 1
+
+
+def test_between_two_stages_a_weight_goes_in_a_straight_line():
+    stages, weights = text.STAGES, (8.0, 4.0, 4.0, 6.0)
+    assert [text.between(weights, p) for p in stages] == list(weights)
+    assert text.between(weights, (stages[0] + stages[1]) / 2) == pytest.approx(6)
+    assert text.between(weights, 1.0) == 6.0
+
+
+def test_what_stands_with_a_name_is_told_again():
+    for i in range(200):
+        (first, _), *rest = text.paired(Random(i), 0.9)
+        has = {words(pair)[0]: words(pair)[-1] for pair in first.rstrip(".").split(".")}
+        assert len(rest) == 48 and len(has) >= 2
+        for (name, _), (value, weight), (end, _) in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+            assert value.strip() == has[words(name)[0]] and weight == text.KNOWN and end == "."
+
+
+def test_what_a_passage_says_is_told_again():
+    seen = 0
+    for i in range(200):
+        (passage, _), *rest = text.recalled(Random(i), 0.9)
+        facts = set(told(passage))
+        for before, value, after in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+            assert told(joined([before, value, after]).strip())[0] in facts
+            assert (before[1], value[1], after[1]) == (text.FREE, text.KNOWN, text.FREE)
+            seen += 1
+    assert seen > 1000
 
 
 def test_answers_in_documents_are_what_their_passages_say():
@@ -218,9 +257,38 @@ def test_verdicts_in_documents_are_right():
     for i in range(300):
         (passage, _), *rest = text.checked(Random(i), 0.9)
         facts = told(re.sub(r"(\n| Check:| Which\?)$", "", passage))
-        for (asked, _), (verdict, weight), _end in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-            *name, value = words(asked.removesuffix(" is"))
-            holds = any(f.value == value and name in ([], [f.person]) for f in facts)
+        parts = (rest[at::5] for at in range(5))
+        for (name, _), (value, hoped), _mark, (verdict, weight), _end in zip(*parts, strict=True):
+            holds = any((f.person, f.value) == (name.strip(), value.strip()) for f in facts)
             assert verdict.strip() in [triple[0 if holds else 1] for triple in text.VERDICTS] and weight == text.KNOWN
+            assert hoped == (text.HOPED if holds else text.FREE)
             right[holds] += 1
     assert min(right.values()) > 800
+
+
+def test_verdicts_on_lists_are_right():
+    right = Counter()
+    for i in range(300):
+        (first, _), *rest = text.listed(Random(i), 0.9)
+        has = {words(pair)[0]: words(pair)[-1] for pair in first.rstrip(".").split(".")}
+        for (name, _), (value, hoped), (verdict, weight) in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+            holds = has[words(name)[0]] == value.strip()
+            assert verdict.strip() in [triple[0 if holds else 1] for triple in text.VERDICTS] and weight == text.KNOWN
+            assert hoped == (text.HOPED if holds else text.FREE)
+            right[holds, value.strip() in has.values()] += 1
+    assert set(right) == {(True, True), (False, True), (False, False)} and min(right.values()) > 300
+
+
+def test_a_claimed_value_has_a_weight_of_its_own_where_the_claim_holds():
+    hoped = Counter()
+    for i in range(300):
+        (passage, _), *rest = text.weighed(Random(i), 0.9)
+        values = {f.value for f in told(passage)}
+        for before, value, after, answer in zip(*(rest[at::4] for at in range(4)), strict=True):
+            verdict = words(answer[0])[0]
+            holds = verdict in [triple[0] for triple in text.VERDICTS]
+            assert holds or verdict in [triple[1] for triple in text.VERDICTS]
+            assert (before[1], value[1], after[1]) == (text.FREE, text.HOPED if holds else text.FREE, text.FREE)
+            assert not holds or value[0].strip() in values
+            hoped[holds] += 1
+    assert min(hoped.values()) > 400

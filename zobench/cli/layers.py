@@ -1,0 +1,79 @@
+"""`zobench analyze layers`: each block tuned alone, from records. Imports no torch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ZobenchError
+from .common import figure_class, write_file
+
+if TYPE_CHECKING:
+    from ..report.blocks import Sweep
+
+COLUMNS = 4
+"""Panels beside each other."""
+
+
+def layers(
+    results: Annotated[Path, typer.Argument(help="A results folder, which holds cells/.", metavar="DIR")],
+    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
+) -> None:
+    """Print how well each decoder block did alone, from the records of `zobench run --selector layer:0,layer:1,...`.
+
+    Beside the blocks stand all weights and the choice of first_outlier, where the folder has their records too.
+    """
+    if plot is not None:
+        figure_class(plot)
+    from ..report import blocks, store
+
+    records, problems = store.read(results)
+    if problems:
+        raise ZobenchError(f"{results}: {problems[0]}")
+    found = blocks.sweeps(records)
+    if not found:
+        raise ZobenchError(
+            f"no blocks tuned alone under {results}: make some with zobench run --selector layer:0,layer:1 "
+            f"--results {results}"
+        )
+    made = blocks.markdown(found) + "\n"
+    print(made, end="")
+    if out is not None:
+        write_file(out, made.encode())
+    if plot is not None:
+        write_file(plot, drawn(plot, found))
+
+
+def drawn(path: Path, found: Sequence[Sweep]) -> bytes:
+    """A panel a sweep: test score by block with its standard error, all weights as a line, the outlier block a star."""
+    from ..report import stats
+    from ..report.blocks import error
+
+    rows = -(-len(found) // COLUMNS)
+    figure = figure_class(path)(figsize=(3.2 * min(COLUMNS, len(found)), 2.6 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, min(COLUMNS, len(found)), squeeze=False).flat)
+    for axes, sweep in zip(panels, found, strict=False):
+        numbers = list(sweep.blocks)
+        means = {n: 100 * stats.mean(sweep.blocks[n].values()) for n in numbers}
+        errors = [100 * error(sweep.blocks[n]) for n in numbers]
+        axes.errorbar(
+            numbers, list(means.values()), yerr=errors, marker="o", markersize=3, capsize=2, label="one block"
+        )
+        if sweep.full.done:
+            for which, style, label in (("test", "--", "all weights"), ("zero_shot", ":", "zero-shot")):
+                axes.axhline(100 * stats.mean(sweep.full.values(which)), color="tab:gray", linestyle=style, label=label)
+        for n in sweep.outlier:
+            if n in means:
+                axes.plot([n], [means[n]], "*", markersize=12, color="tab:red", label="first_outlier")
+        axes.set(title=f"{sweep.estimator}, {sweep.task}", xlabel="decoder block", ylabel="test, percent")
+    for axes in panels[len(found) :]:
+        axes.set_axis_off()
+    figure.axes[0].legend(fontsize="small")
+    made = io.BytesIO()
+    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
+    return made.getvalue()
