@@ -14,8 +14,10 @@ from typing import Any
 
 from tabulate import tabulate
 
+from ...load import load_model
 from ..cards import CARDS
 from .export import FACTS
+from .skills import Skill, skills
 
 MODEL = ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", FACTS)
 CARD = "MODEL_CARD.md"
@@ -33,8 +35,8 @@ reviews, events and their causes, pronouns, ambiguous words, numbers; and lists 
 from anywhere. No document holds a prompt of the tasks, and none answers with the tasks' words; see the cards of
 the tasks below.
 
-What cannot be guessed weighs little in the loss: 0.1 for passages, claims and questions, 0.2 to 0.4 for what is
-copied, 1 for answers.
+What cannot be guessed weighs little in the loss: 0.1 for passages, claims and questions, 0.4 and 0.5 for what is
+copied, told again or rightly claimed, 1 for answers.
 
 ## How
 `python -m zobench.models.embedded.pretrain --out DIR{flags}`, then `python -m
@@ -54,14 +56,18 @@ was planted.
 {tasks}
 
 ## What it can and cannot do
+Answers in held-out documents whose first token is right, by the kind of document (text.py says what each is):
+
+{skills}
+
 It speaks of its small world only. What it scores on the tasks, before and after fine-tuning, is in
 results/embedded. It knows nothing of the data sets whose names the tasks bear, and scores on it say nothing of
 other models.
 """
 
 
-def render(facts: Mapping[str, Any]) -> str:
-    """MODEL_CARD.md from the contents of training.json."""
+def render(facts: Mapping[str, Any], able: Mapping[str, Skill]) -> str:
+    """MODEL_CARD.md from the contents of training.json and what the model can do."""
     settings, last = facts["settings"], facts["sittings"][-1]
     rate = f"lr {settings['lr']}, beta2 {settings['beta2']}, weight decay {settings['weight_decay']} of matrices"
     fall = f"constant to {settings['decay_from']:.0%}, then linear to {settings['final_lr']:.0%}"
@@ -73,7 +79,8 @@ def render(facts: Mapping[str, Any]) -> str:
         ("schedule", f"{settings['warmup']} steps of warm-up, {fall}"),
         (
             "first weights",
-            f"normal, {settings['init_std']}, embedding {settings['embed_std']}; seed {settings['seed']}",
+            f"normal, {settings['init_std']}, embedding {settings['embed_std']}, biases of queries and keys "
+            f"{settings['bias_std']}; seed {settings['seed']}" + "; mimetic" * settings["mimetic"],
         ),
     ]
     rows = [(b["block"], f"{b['max']:.1f}", f"{b['median']:.2f}", f"{b['ratio']:.1f}",
@@ -83,7 +90,12 @@ def render(facts: Mapping[str, Any]) -> str:
         millions=facts["parameters"] / 1e6,
         vocabulary=facts["vocabulary"],
         digest=facts["text"]["digest"],
-        flags=" --compile" if settings["compile"] else "",
+        flags=" --compile" * settings["compile"] + f" --dtype {settings['dtype']}",
+        skills=tabulate(
+            [(kind, f"{skill.right / skill.asked:.0%}", skill.asked) for kind, skill in able.items()],
+            headers=("kind", "right", "of"),
+            tablefmt="github",
+        ),
         how=tabulate(how, tablefmt="github", headers=("", "")),
         **facts["losses"],
         activations=tabulate(rows, headers=("block", "max", "median", "max / median", "at"), tablefmt="github"),
@@ -103,7 +115,9 @@ def main(argv: Sequence[str]) -> None:
     for name in MODEL:
         shutil.copyfile(Path(argv[0]) / name, WEIGHTS / name)
     facts = json.loads((WEIGHTS / FACTS).read_text(encoding="utf-8"))
-    (WEIGHTS / CARD).write_text(render(facts), encoding="utf-8")
+    loaded = load_model(str(WEIGHTS), offline=True, device="cpu")
+    able = skills(loaded.model, loaded.tokenizer)
+    (WEIGHTS / CARD).write_text(render(facts, able), encoding="utf-8")
     print(f"{WEIGHTS}: {sum(p.stat().st_size for p in WEIGHTS.iterdir()) / 1e6:.2f} MB")
 
 
