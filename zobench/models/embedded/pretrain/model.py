@@ -44,18 +44,19 @@ def build(recipe: Recipe, vocab: int) -> Any:
         torch.manual_seed(recipe.seed)
         model = LlamaForCausalLM(config).float().train()
         torch.nn.init.normal_(model.get_input_embeddings().weight, std=recipe.embed_std)
-        for layer in model.model.layers:
-            _begin(layer.self_attn, recipe)
+        for number, layer in enumerate(model.model.layers):
+            _begin(layer.self_attn, recipe, first=number < recipe.bias_blocks)
     return model
 
 
 @torch.no_grad()
-def _begin(attention: Any, recipe: Recipe) -> None:
+def _begin(attention: Any, recipe: Recipe, *, first: bool) -> None:
     """The first weights of a block's attention, where the recipe has them other than random."""
-    if recipe.bias_std:
+    if recipe.bias_std and first:
         torch.nn.init.normal_(attention.q_proj.bias, std=recipe.bias_std)
         torch.nn.init.normal_(attention.k_proj.bias, std=recipe.bias_std)
     if recipe.mimetic:
+        attention.q_proj.weight.mul_(recipe.mimetic)
         attention.k_proj.weight.copy_(attention.q_proj.weight)
         attention.o_proj.weight.copy_(attention.v_proj.weight.T)
 

@@ -44,10 +44,12 @@ class Recipe:
     embed_std: float = 0.02
     """That of the embedding. Where it is about 1, the stream begins with the tokens themselves."""
     bias_std: float = 0.0
-    """That of the biases of queries and keys, with which heads begin at places of their own; 0: there are no biases."""
-    mimetic: bool = False
-    """Keys begin as queries, outputs of heads as their values' transpose, so that heads begin by finding and copying
-    what is alike (Trockman and Kolter 2023, arXiv 2305.09828)."""
+    """That of the biases of queries and keys of the first `bias_blocks` blocks, with which heads begin at distances of
+    their own; other biases begin at 0. 0: there are no biases."""
+    bias_blocks: int = 2
+    mimetic: float = 0.0
+    """Keys begin as queries, both times this, and outputs of heads as their values' transpose, so that heads begin by
+    finding and copying what is alike (Trockman and Kolter 2023, arXiv 2305.09828). 0: they begin as all other weights."""
     lr: float
     """The highest learning rate: reached after `warmup` steps, kept to `decay_from` of the steps, then falling."""
     warmup: int
@@ -82,7 +84,10 @@ class Recipe:
             (not 0 < self.lr < math.inf, f"--lr {self.lr} is no learning rate: give a number above 0"),
             (not 0 < self.init_std < math.inf, f"--init-std {self.init_std}: give a number above 0"),
             (not 0 < self.embed_std < math.inf, f"--embed-std {self.embed_std}: give a number above 0"),
-            (self.mimetic and self.key_heads != self.heads, "mimetic first weights need as many --kv-heads as --heads"),
+            (
+                bool(self.mimetic) and self.key_heads != self.heads,
+                "mimetic first weights need as many --kv-heads as --heads",
+            ),
             (not 0 <= self.weight_decay < math.inf, f"--weight-decay {self.weight_decay}: give a number from 0 up"),
             (not 0 <= self.beta2 < 1, f"--beta2 {self.beta2}: give a number from 0 to below 1"),
         ):
@@ -113,7 +118,7 @@ class Recipe:
 PRESETS = {
     "embedded": Recipe(
         preset="embedded",
-        steps=15_000,
+        steps=12_500,
         blocks=8,
         hidden=128,
         heads=4,
@@ -123,11 +128,11 @@ PRESETS = {
         tie=True,
         init_std=0.05,
         embed_std=0.1,
-        bias_std=1.5,
-        mimetic=True,
+        bias_std=3.0,
+        mimetic=1.5,
         lr=2e-3,
         warmup=100,
-        decay_from=0.4,
+        decay_from=0.5,
         batch=16,
         length=128,
     ),
