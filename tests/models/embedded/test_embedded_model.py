@@ -86,10 +86,15 @@ def test_the_control_is_what_training_began_with(model, control):
     assert control.tokenizer.get_vocab() == model.tokenizer.get_vocab()
     recipe = PRESETS["embedded"]
     for name, weight in own.items():
-        if weight.ndim == 1:
+        if name.endswith("bias"):
+            block, projection = int(name.split(".")[2]), name.split(".")[4]
+            first = block < recipe.bias_blocks and projection in ("q_proj", "k_proj")
+            assert float(weight.std()) == (pytest.approx(recipe.bias_std, rel=0.25) if first else 0)
+        elif weight.ndim == 1:
             assert (weight == 1).all()
         else:
-            std = recipe.embed_std if "embed_tokens" in name else recipe.init_std
+            std = recipe.embed_std if "embed_tokens" in name or "lm_head" in name else recipe.init_std
+            std *= recipe.mimetic if "q_proj" in name or "k_proj" in name else 1
             assert float(weight.std()) == pytest.approx(std, rel=0.05)
     assert not control.model.training and not any(p.requires_grad for p in control.model.parameters())
 

@@ -242,6 +242,23 @@ def test_the_model_is_what_the_recipe_says(tokenizer):
     assert not torch.equal(other.lm_head.weight, same.lm_head.weight)
 
 
+def test_heads_begin_by_finding_and_copying_what_is_alike():
+    first, second = (layer.self_attn for layer in model.build(tiny(mimetic=1.5, init_std=0.1), 300).model.layers)
+    for heads in (first, second):
+        assert torch.equal(heads.q_proj.weight, heads.k_proj.weight) and heads.q_proj.bias is None
+        assert torch.equal(heads.o_proj.weight, heads.v_proj.weight.T)
+        assert float(heads.q_proj.weight.detach().std()) == pytest.approx(0.15, rel=0.2)
+    with pytest.raises(ZobenchError, match="--kv-heads"):
+        tiny(mimetic=1.0, kv_heads=1)
+
+
+def test_heads_of_the_first_blocks_begin_at_distances_of_their_own():
+    first, second = (layer.self_attn for layer in model.build(tiny(bias_std=3.0, bias_blocks=1), 300).model.layers)
+    assert float(first.q_proj.bias.detach().std()) == pytest.approx(3, rel=0.5)
+    assert not torch.equal(first.q_proj.bias, first.k_proj.bias)
+    assert not any(bool(bias.any()) for bias in (first.v_proj.bias, second.q_proj.bias, second.k_proj.bias))
+
+
 def test_norms_are_not_decayed():
     llama = model.build(tiny(), 300)
     decayed, kept = model.adamw(llama, tiny(weight_decay=0.3, beta2=0.9)).param_groups

@@ -49,7 +49,7 @@ class Recipe:
     bias_blocks: int = 2
     mimetic: float = 0.0
     """Keys begin as queries, both times this, and outputs of heads as their values' transpose, so that heads begin by
-    finding and copying what is alike (Trockman and Kolter 2023, arXiv 2305.09828). 0: they begin as all other weights."""
+    finding and copying what is alike (Trockman and Kolter 2023, arXiv 2305.09828). 0: as all other weights."""
     lr: float
     """The highest learning rate: reached after `warmup` steps, kept to `decay_from` of the steps, then falling."""
     warmup: int
