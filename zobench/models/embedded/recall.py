@@ -44,7 +44,7 @@ def copied(rng: Random, progress: float) -> list[Piece]:
 
 def paired(rng: Random, progress: float) -> list[Piece]:
     """Names with values, and many of them again, in any order: what a name stands with is to be remembered."""
-    pairs, links = named_values(rng), LINKS[: 1 + int(12 * progress)]
+    pairs, links = named_values(rng), LINKS[: 1 + int(20 * progress)]
     link = rng.choice(links)
     out: list[Piece] = [(" ".join(f"{p}{link} {v}." for p, v in pairs), FREE)]
     for _ in range(16):

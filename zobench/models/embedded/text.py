@@ -42,7 +42,7 @@ def between(weights: Sequence[float], progress: float) -> float:
 
 def subtle(progress: float) -> float:
     """The part of the false claims that name a value of another person: fewer early on."""
-    return min(0.5, 0.2 + max(0.0, progress - 0.5))
+    return min(0.6, 0.2 + progress)
 
 
 def listed(rng: Random, progress: float) -> list[Piece]:
@@ -215,23 +215,23 @@ def talked(rng: Random, progress: float) -> list[Piece]:
     return [(" ".join(rng.sample(lines, rng.choice((1, 2, 3)))), 2 * FREE)]
 
 
-STAGES = (0.0, 0.25, 0.45, 0.65)
+STAGES = (0.0, 0.1, 0.2, 0.35)
 """Progress of training at which KINDS says how often each kind of document is drawn: what a skill needs comes first."""
 KINDS: dict[Callable[[Random, float], list[Piece]], tuple[float, float, float, float]] = {
-    copied: (10, 5, 3, 3),
-    paired: (80, 60, 15, 5),
-    recalled: (8, 25, 25, 10),
-    restated: (0, 2, 5, 5),
-    answered: (0, 4, 10, 12),
-    listed: (0, 3, 20, 8),
-    checked: (0, 0, 10, 13),
-    weighed: (0, 0, 8, 24),
-    believed: (0, 0, 2, 8),
-    counted: (0, 1, 3, 9),
-    reviewed: (0, 0, 2, 6),
-    caused: (0, 0, 2, 7),
-    pronounced: (0, 0, 3, 8),
-    compared: (0, 0, 3, 10),
-    talked: (2, 1, 1, 2),
+    copied: (20, 8, 4, 3),
+    paired: (60, 40, 15, 6),
+    recalled: (10, 25, 22, 10),
+    restated: (2, 4, 6, 5),
+    answered: (3, 8, 10, 11),
+    listed: (0, 5, 14, 8),
+    checked: (0, 2, 8, 13),
+    weighed: (1, 2, 8, 22),
+    believed: (0, 1, 3, 8),
+    counted: (1, 2, 4, 8),
+    reviewed: (1, 1, 2, 5),
+    caused: (1, 1, 2, 6),
+    pronounced: (1, 1, 3, 7),
+    compared: (1, 1, 3, 9),
+    talked: (1, 1, 1, 2),
 }
 """The kinds of documents, and how often each is drawn at each of the STAGES."""

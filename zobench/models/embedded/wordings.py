@@ -9,7 +9,7 @@ from .world import upper
 
 Piece: TypeAlias = tuple[str, float]
 
-FREE = 0.05
+FREE = 0.1
 """Weight of what cannot be known: passages, claims, questions."""
 TOLD = 0.5
 """Weight of what is said again in other words."""
