@@ -11,6 +11,7 @@ NAMES = "Anna Ben Clara David Emma Frank".split()
 THINGS = "apple book chair drum engine fork".split()
 TINY = {
     "steps": 7,
+    "cycle": None,
     "blocks": 2,
     "hidden": 16,
     "heads": 2,

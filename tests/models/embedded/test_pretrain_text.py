@@ -15,7 +15,7 @@ from zobench.models.embedded.pretrain import generated, model
 from zobench.models.embedded.pretrain.corpus import Corpus, CorpusFile
 from zobench.models.embedded.pretrain.generated import Generated, tokenizer_for
 from zobench.models.embedded.pretrain.packing import best_fit, pack, split
-from zobench.models.embedded.pretrain.recipe import SMALLEST_VOCABULARY
+from zobench.models.embedded.pretrain.recipe import SMALLEST_VOCABULARY, recipe_from
 from zobench.models.embedded.pretrain.tokenizer import (
     BOS_ID,
     EOS_ID,
@@ -375,3 +375,20 @@ def test_a_corpus_that_cannot_be_used(tmp_path):
     (tmp_path / "text.txt").write_bytes(b"abc \xff def")
     with pytest.raises(ZobenchError, match="not text in UTF-8"):
         list(CorpusFile(tmp_path / "text.txt").documents())
+
+
+def test_a_second_cycle_begins_anew():
+    one, two = tiny(steps=100, warmup=5, decay_from=0.5), tiny(steps=140, cycle=100, warmup=5, decay_from=0.5)
+    assert [two.learning_rate(step) for step in range(100)] == [one.learning_rate(step) for step in range(100)]
+    assert [two.progress(step) for step in (0, 50, 99, 100, 120)] == [0, 0.5, 0.99, 1, 1.5]
+    assert two.learning_rate(100) == pytest.approx(two.lr / 5) and two.learning_rate(104) == two.lr
+    assert two.learning_rate(119) == two.lr > two.learning_rate(130) > two.learning_rate(139) > 0
+    with pytest.raises(ZobenchError, match="7 of 7 steps a cycle"):
+        tiny(cycle=7)
+
+
+def test_a_preset_of_two_cycles_keeps_their_proportion():
+    base = recipe_from("embedded", {})
+    assert base.cycle and recipe_from("embedded", {"steps": base.steps // 10}).cycle == base.cycle // 10
+    assert recipe_from("embedded", {"steps": 1}).cycle is None
+    assert recipe_from("reference", {"steps": 5}).cycle is None

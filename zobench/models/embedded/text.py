@@ -22,7 +22,7 @@ from .world import upper
 
 
 def document(rng: Random, progress: float) -> list[Piece]:
-    """A document. progress: how far the training is, from 0 to 1: which skills are taught changes with it (KINDS), and
+    """A document. progress: how far the training is, from 0 to 2: which skills are taught changes with it (KINDS), and
     false claims grow subtler.
     """
     kind = rng.choices(list(KINDS), [between(weights, progress) for weights in KINDS.values()])[0]
@@ -41,8 +41,8 @@ def between(weights: Sequence[float], progress: float) -> float:
 
 
 def subtle(progress: float) -> float:
-    """The part of the false claims that name a value of another person: fewer early on."""
-    return min(0.6, 0.2 + progress)
+    """The part of the false claims that name a value of another person: fewer at the beginning of a cycle."""
+    return min(0.6, 0.2 + progress) if progress < 1 else min(0.5, 0.2 + 0.4 * (progress - 1))
 
 
 def listed(rng: Random, progress: float) -> list[Piece]:
@@ -215,23 +215,25 @@ def talked(rng: Random, progress: float) -> list[Piece]:
     return [(" ".join(rng.sample(lines, rng.choice((1, 2, 3)))), 2 * FREE)]
 
 
-STAGES = (0.0, 0.1, 0.2, 0.35)
-"""Progress of training at which KINDS says how often each kind of document is drawn: what a skill needs comes first."""
-KINDS: dict[Callable[[Random, float], list[Piece]], tuple[float, float, float, float]] = {
-    copied: (20, 8, 4, 3),
-    paired: (60, 40, 15, 6),
-    recalled: (10, 25, 22, 10),
-    restated: (2, 4, 6, 5),
-    answered: (3, 8, 10, 11),
-    listed: (0, 5, 14, 8),
-    checked: (0, 2, 8, 13),
-    weighed: (1, 2, 8, 22),
-    believed: (0, 1, 3, 8),
-    counted: (1, 2, 4, 8),
-    reviewed: (1, 1, 2, 5),
-    caused: (1, 1, 2, 6),
-    pronounced: (1, 1, 3, 7),
-    compared: (1, 1, 3, 9),
-    talked: (1, 1, 1, 2),
+STAGES = (0.0, 0.1, 0.2, 0.35, 1.0, 1.1)
+"""Progress of training at which KINDS says how often each kind of document is drawn: what a skill needs comes first.
+Above 1 is the second cycle, which is for judging what is claimed, once recall is there.
+"""
+KINDS: dict[Callable[[Random, float], list[Piece]], tuple[float, float, float, float, float, float]] = {
+    copied: (20, 8, 4, 3, 3, 2),
+    paired: (60, 40, 15, 6, 6, 3),
+    recalled: (10, 25, 22, 10, 10, 6),
+    restated: (2, 4, 6, 5, 5, 4),
+    answered: (3, 8, 10, 11, 11, 10),
+    listed: (0, 5, 14, 8, 8, 16),
+    checked: (0, 2, 8, 13, 13, 26),
+    weighed: (1, 2, 8, 22, 22, 40),
+    believed: (0, 1, 3, 8, 8, 9),
+    counted: (1, 2, 4, 8, 8, 8),
+    reviewed: (1, 1, 2, 5, 5, 4),
+    caused: (1, 1, 2, 6, 6, 5),
+    pronounced: (1, 1, 3, 7, 7, 9),
+    compared: (1, 1, 3, 9, 9, 9),
+    talked: (1, 1, 1, 2, 2, 2),
 }
 """The kinds of documents, and how often each is drawn at each of the STAGES."""

@@ -13,7 +13,7 @@ from .recipe import Recipe
 from .tokenizer import Encoder, Piece, Tokens, train_tokenizer
 
 Document = Callable[[Random, float], list[Piece]]
-"""document(rng, progress): a document of a text that may change as training goes from progress 0 to below 1."""
+"""document(rng, progress): a document of a text that may change as training goes: see Recipe.progress."""
 
 TOKENIZER_DOCUMENTS = 20_000
 _AT_ONCE = 16  # documents encoded together
@@ -21,14 +21,14 @@ _END = math.nextafter(1, 0)
 
 
 def tokenizer_for(document: Document, recipe: Recipe) -> Any:
-    """The tokenizer of this text: trained on documents from the whole of training, whatever the recipe's seed."""
+    """The tokenizer of this text: trained on documents from all of the first cycle, whatever the recipe's seed."""
     rng, n = Random("tokenizer"), TOKENIZER_DOCUMENTS
     texts = ("".join(text for text, _ in document(rng, i / n)) for i in range(n))
     return train_tokenizer(texts, vocab=recipe.vocab, bos=recipe.bos, context=recipe.context)
 
 
 class Generated:
-    """Batches of documents made for them, and held-out ones of the text as it is at the end of training."""
+    """Batches of documents made for them, and held-out ones of the text as it is at the end of the first cycle."""
 
     def __init__(self, document: Document, tokenizer: Any, recipe: Recipe) -> None:
         self.document, self.encoder, self.recipe = document, Encoder(tokenizer), recipe
@@ -36,7 +36,7 @@ class Generated:
     def rows(self, step: int) -> Rows:
         """The rows of step `step`."""
         rng = Random(f"{self.recipe.seed}/{step}/text")
-        return self._packed(rng, step / self.recipe.steps, self.recipe.batch)
+        return self._packed(rng, self.recipe.progress(step), self.recipe.batch)
 
     def validation(self, count: int) -> Rows:
         """`count` held-out rows: the same for every seed of the recipe."""
