@@ -383,7 +383,7 @@ def test_a_second_cycle_begins_anew():
     assert [two.progress(step) for step in (0, 50, 99, 100, 120)] == [0, 0.5, 0.99, 1, 1.5]
     assert two.learning_rate(100) == pytest.approx(two.lr / 5) and two.learning_rate(104) == two.lr
     assert two.learning_rate(119) == two.lr > two.learning_rate(130) > two.learning_rate(139) > 0
-    with pytest.raises(ZobenchError, match="7 of 7 steps a cycle"):
+    with pytest.raises(ZobenchError, match="a cycle of 7 of 7 steps"):
         tiny(cycle=7)
 
 
