@@ -217,23 +217,23 @@ def talked(rng: Random, progress: float) -> list[Piece]:
 
 STAGES = (0.0, 0.1, 0.2, 0.35, 1.0, 1.1)
 """Progress of training at which KINDS says how often each kind of document is drawn: what a skill needs comes first.
-Above 1 is the second cycle, which is for judging what is claimed, once recall is there.
+Above 1 is the second cycle, for what takes longest.
 """
 KINDS: dict[Callable[[Random, float], list[Piece]], tuple[float, float, float, float, float, float]] = {
     copied: (20, 8, 4, 3, 3, 2),
-    paired: (60, 40, 15, 6, 6, 3),
-    recalled: (10, 25, 22, 10, 10, 6),
+    paired: (60, 40, 15, 6, 6, 2),
+    recalled: (10, 25, 22, 10, 10, 4),
     restated: (2, 4, 6, 5, 5, 4),
     answered: (3, 8, 10, 11, 11, 10),
-    listed: (0, 5, 14, 8, 8, 16),
-    checked: (0, 2, 8, 13, 13, 26),
-    weighed: (1, 2, 8, 22, 22, 40),
-    believed: (0, 1, 3, 8, 8, 9),
-    counted: (1, 2, 4, 8, 8, 8),
-    reviewed: (1, 1, 2, 5, 5, 4),
-    caused: (1, 1, 2, 6, 6, 5),
-    pronounced: (1, 1, 3, 7, 7, 9),
-    compared: (1, 1, 3, 9, 9, 9),
+    listed: (0, 5, 14, 8, 8, 4),
+    checked: (0, 2, 8, 13, 13, 8),
+    weighed: (1, 2, 8, 22, 22, 16),
+    believed: (0, 1, 3, 8, 8, 24),
+    counted: (1, 2, 4, 8, 8, 12),
+    reviewed: (1, 1, 2, 5, 5, 5),
+    caused: (1, 1, 2, 6, 6, 6),
+    pronounced: (1, 1, 3, 7, 7, 24),
+    compared: (1, 1, 3, 9, 9, 24),
     talked: (1, 1, 1, 2, 2, 2),
 }
 """The kinds of documents, and how often each is drawn at each of the STAGES."""

@@ -135,7 +135,7 @@ class Recipe:
 PRESETS = {
     "embedded": Recipe(
         preset="embedded",
-        steps=20_000,
+        steps=17_500,
         cycle=15_000,
         blocks=8,
         hidden=128,
