@@ -76,7 +76,7 @@ def render(facts: Mapping[str, Any], able: Mapping[str, Skill]) -> str:
         ("machine", f"{last['device_name']}, {last['threads']} threads, torch {last['packages']['torch']}"),
         ("batch", f"{settings['batch']} rows of {settings['length']} tokens"),
         ("AdamW", rate),
-        ("schedule", f"{settings['warmup']} steps of warm-up, {fall}"),
+        ("schedule", f"{settings['warmup']} steps of warm-up, {fall}{_cycles(settings)}"),
         (
             "first weights",
             f"normal, {settings['init_std']}, embedding {settings['embed_std']}, biases of queries and keys "
@@ -105,6 +105,11 @@ def render(facts: Mapping[str, Any], able: Mapping[str, Skill]) -> str:
             tablefmt="github",
         ),
     )
+
+
+def _cycles(settings: Mapping[str, Any]) -> str:
+    first, steps = settings["cycle"], settings["steps"]
+    return f"; in two cycles, of {first:,} and {steps - first:,} steps" if first else ""
 
 
 def main(argv: Sequence[str]) -> None:
