@@ -56,7 +56,7 @@ def test_the_card_says_what_it_was_told():
     settings |= dict(
         final_lr=0.02, batch=16, length=128, warmup=100, init_std=0.05, embed_std=0.1, bias_std=1.5, seed=3
     )
-    settings |= dict(cycle=1000, steps=1234, compile=True, dtype="bfloat16", mimetic=True)
+    settings |= dict(cycle=1000, steps=1234, compile=True, dtype="bfloat16", mimetic=1.0)
     facts = {
         "settings": settings,
         "sittings": [{"device_name": "a chip", "threads": 2, "packages": {"torch": "9.9"}}],

@@ -80,7 +80,7 @@ def render(facts: Mapping[str, Any], able: Mapping[str, Skill]) -> str:
         (
             "first weights",
             f"normal, {settings['init_std']}, embedding {settings['embed_std']}, biases of queries and keys "
-            f"{settings['bias_std']}; seed {settings['seed']}" + "; mimetic" * settings["mimetic"],
+            f"{settings['bias_std']}; seed {settings['seed']}" + ("; mimetic" if settings["mimetic"] else ""),
         ),
     ]
     rows = [(b["block"], f"{b['max']:.1f}", f"{b['median']:.2f}", f"{b['ratio']:.1f}",
