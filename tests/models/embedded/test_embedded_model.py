@@ -9,19 +9,19 @@ import torch
 from safetensors.torch import load_file
 from world_kit import joined, words
 
+from zobench.cli import main
 from zobench.models import embedded
 from zobench.models.embedded import TASKS, WEIGHTS, lexicon, recall, task_data, text
 from zobench.models.embedded.events import CHAINS
 from zobench.models.embedded.pretrain.model import build
 from zobench.models.embedded.pretrain.recipe import PRESETS
 from zobench.plugins import load_plugins
+from zobench.report import store
 from zobench.tasks.encode import Encoder
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.sampling import Splits
 from zobench.tasks.task import Task, task_files
 
-HAS_WEIGHTS = (WEIGHTS / "model.safetensors").is_file()
-pytestmark = pytest.mark.skipif(not HAS_WEIGHTS, reason="the package has no embedded model yet")
 PASSAGES = ("sentence", "premise", "passage", "text", "sentence1", "sentence2", "paragraph", "context")
 ITEMS = 150  # of each pool
 
@@ -177,3 +177,19 @@ def test_documents_fit_into_a_row_of_training(model):
     rng = Random("fit")
     sizes = [len(model.tokenizer(joined(text.document(rng, i / 500))).input_ids) for i in range(500)]
     assert sum(size >= PRESETS["embedded"].length for size in sizes) <= 5
+
+
+def test_the_tasks_are_run_with_nothing_downloaded(tmp_path, capsys, monkeypatch):
+    """The command of the README on one task, in small."""
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a connection was asked for"))
+    arguments = ["run", "--estimator", "mezo", "--selector", "first_outlier", "--tasks", "sst2", "--steps", "2"]
+    sizes = ["num_train=32", "num_dev=8", "num_test=8", "speed_steps=0"]
+    arguments += [x for size in sizes for x in ("--set", size)]
+    assert main([*arguments, "--results", str(tmp_path)]) == 0
+    (record,) = store.read(tmp_path)[0]
+    assert record["status"] == "ok" and record["cell"]["data"] == record["cell"]["model"] == "embedded"
+    (block,) = record["scope"]["layers"]
+    row = record["selection"]["activations"][block]
+    least = record["cell"]["selector_settings"]["ratio"]
+    assert row["position"] == 0 and row["max"] >= least * row["median"] and least == 25
+    assert "synthetic" in capsys.readouterr().out

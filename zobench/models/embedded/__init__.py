@@ -1,6 +1,6 @@
 """The model and the tasks that come with the package, for runs without network, GPU or `--model`.
 
-The model is a LLaMA of 2 M parameters, trained on the text of a small world (text.py) by `python -m
+The model is a LLaMA of 1.9 M parameters, trained on the text of a small world (text.py) by `python -m
 zobench.models.embedded.pretrain`; MODEL_CARD.md beside its weights says how. The tasks (tasks.py) are of the same
 world, in wordings that the text does not have.
 """
@@ -30,7 +30,9 @@ def load(*, dtype: str = "float32", device: str = "auto") -> LoadedModel:
     from ..load import load_model
 
     if not (WEIGHTS / "model.safetensors").is_file():
-        raise ZobenchError("this version has no embedded model yet: pass --model PATH_OR_HUB_ID --data-dir DIR")
+        raise ZobenchError(
+            f"no weights in {WEIGHTS}: install zobench again, or pass --model and --data-dir"
+        )
 
     loaded = load_model(str(WEIGHTS), dtype=dtype, device=device, offline=True)
     loaded.name = "embedded"
