@@ -354,7 +354,10 @@ def test_control_c_is_130_with_a_record_and_the_cell_runs_again(command, tmp_pat
     while not list(results.glob("cells/*.steps.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # else, where this fails, it goes on beside the other tests
     assert process.returncode == 130, err
     told = err.splitlines()[-2:]
     assert told[0].startswith("the same command goes on") and told[1] == "zobench: interrupted"
