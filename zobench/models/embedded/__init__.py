@@ -30,9 +30,7 @@ def load(*, dtype: str = "float32", device: str = "auto") -> LoadedModel:
     from ..load import load_model
 
     if not (WEIGHTS / "model.safetensors").is_file():
-        raise ZobenchError(
-            f"no weights in {WEIGHTS}: install zobench again, or pass --model and --data-dir"
-        )
+        raise ZobenchError(f"no weights in {WEIGHTS}: install zobench again, or pass --model and --data-dir")
 
     loaded = load_model(str(WEIGHTS), dtype=dtype, device=device, offline=True)
     loaded.name = "embedded"
