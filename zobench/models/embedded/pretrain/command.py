@@ -68,7 +68,9 @@ def pretrain(
     intermediate: Annotated[int | None, _option("intermediate", "Channels inside the MLP.", min=1)] = None,
     vocab: Annotated[int | None, _option("vocab", "The most tokens of the vocabulary.", min=1)] = None,
     context: Annotated[int | None, _option("context", "The most tokens that the model admits.", min=2)] = None,
-    tie: Annotated[bool | None, typer.Option("--tie/--no-tie", help="One matrix for embedding and head. [embedded: yes]")] = None,
+    tie: Annotated[
+        bool | None, typer.Option("--tie/--no-tie", help="Embedding and head are one. [embedded: yes]")
+    ] = None,
     bos: Annotated[bool | None, typer.Option("--bos/--no-bos", help="Begin rows and prompts with BOS. [yes]")] = None,
     init_std: Annotated[float | None, _option("init_std", "Standard deviation of the first weights.")] = None,
     embed_std: Annotated[float | None, _option("embed_std", "That of the embedding.")] = None,
