@@ -198,6 +198,12 @@ def test_what_asks_for_care_is_warned_of():
     (weak,) = warnings(render(well(test=items(53), zero_shot=items(50))))
     assert weak == "mezo / all: its gain over zero-shot is not told apart from none on sst2."
     assert warnings(render(well(lrs=(1e-3,)))) == ["mezo / all: only one learning rate was tried, 0.001."]
+    mixed = [
+        record(task=task, seed=seed, lrs=(lr,), lr=lr, test=90)
+        for task, lr in (("a", 1e-3), ("b", 0.1))
+        for seed in (0, 1)
+    ]
+    assert "mezo / all: only one learning rate was tried in each cell, 0.001, 0.1." in warnings(render(mixed))
     (few,) = warnings(render(well()[:1]))
     assert few == "Some scores rest on 1 seed: what another seed would give is not seen at all."
     moved = [*well(), record("lozo", device="GPU 1"), *well(task="a")]

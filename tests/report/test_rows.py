@@ -94,6 +94,11 @@ def test_rows_are_told_apart_by_what_differs():
         ("mezo (lrs=[0.001, 0.01])", "all"),
         ("mezo (lrs=[0.001])", "all"),
     ]
+    by_task = [
+        record(task=task, seed=seed, lrs=lrs) for task, lrs in (("a", (1e-3,)), ("b", (1e-4,))) for seed in (0, 1)
+    ]
+    assert names(by_task) == [("mezo", "all")]
+    assert names([*by_task, record(task="a", seed=2, lrs=(1e-3, 1e-2))]) == [("mezo", "all")]
     layers = [record("mezo", "layer", selector_settings={"index": [i]}) for i in (1, 2)]
     assert names(layers) == [("mezo", "layer (index=[1])"), ("mezo", "layer (index=[2])")]
     # the same selector with other settings under another estimator is told apart too

@@ -60,6 +60,13 @@ def test_what_dev_chose_is_collected_by_estimator_selector_and_task(monkeypatch,
     }
 
 
+def test_what_had_one_rate_alone_chose_nothing(monkeypatch, tmp_path):
+    grid, alone = leave(tmp_path, (*NAMES, "ok", 1e-3), (*NAMES, "ok", 1e-2))
+    del alone["trials"][1]
+    monkeypatch.setattr("zobench.report.store.read", lambda results: ([grid, alone], []))
+    assert rates.collect(tmp_path)["rates"] == {"mezo": {"all": {"sst2": 1e-3}}}
+
+
 def test_nothing_to_collect(monkeypatch, tmp_path):
     assert collected(monkeypatch, tmp_path)["rates"] == {}
 

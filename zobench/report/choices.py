@@ -16,6 +16,11 @@ def edge(record: Record) -> str:
     return "upper" if chosen >= grid[-1] else "lower" if chosen <= grid[0] else ""
 
 
+def tried(row: Row) -> list[float]:
+    """The learning rates of all of a row's cells."""
+    return sorted({lr for record in row.records for lr in record["cell"]["lrs"]})
+
+
 def rate_table(section: Section) -> str:
     """The learning rate chosen on dev, by task; an arrow where it is the end of its grid."""
     arrows = {"upper": " ↑", "lower": " ↓", "": ""}
@@ -31,7 +36,7 @@ def rate_table(section: Section) -> str:
         return shown + (f" ({', '.join(f'{lost.count(s)} {s}' for s in sorted(set(lost)))})" if lost else "")
 
     body = [
-        [*heads(row), ", ".join(f"{lr:g}" for lr in sorted(row.records[0]["cell"]["lrs"])) or text.NONE]
+        [*heads(row), ", ".join(f"{lr:g}" for lr in tried(row)) or text.NONE]
         + [show(row.entry(task)) for task in section.tasks]
         for row in trained(section)
     ]

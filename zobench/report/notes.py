@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import text
-from .choices import edge
+from .choices import edge, tried
 from .compare import Verdict
 from .record import Record
 from .rows import Row, Section
@@ -72,8 +72,9 @@ def _of_rates(row: Row, section: Section) -> Iterable[str]:
         if tasks:
             where = _list(tasks)
             yield f"{row.name}: the chosen learning rate is the {side} end of its grid on {where}: widen the grid."
-    if len(set(row.records[0]["cell"]["lrs"])) == 1:
-        yield f"{row.name}: only one learning rate was tried, {row.records[0]['cell']['lrs'][0]:g}."
+    if all(len(set(r["cell"]["lrs"])) == 1 for r in row.records):
+        rates = ", ".join(f"{lr:g}" for lr in tried(row))
+        yield f"{row.name}: only one learning rate was tried{' in each cell' if ', ' in rates else ''}, {rates}."
 
 
 def _of_gains(row: Row, section: Section) -> Iterable[str]:

@@ -207,12 +207,8 @@ def _rank(row: Row, tasks: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _rows(records: Sequence[Record]) -> list[Row]:
-    grouped: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        cell = record["cell"]
-        keys = ("estimator", "selector", "estimator_settings", "selector_settings", "run_settings", "lrs")
-        grouped[canonical({key: cell[key] for key in keys})].append(record)  # type: ignore[literal-required]
-    groups = [grouped[key] for key in sorted(grouped)]
+    keys = ("estimator", "selector", "estimator_settings", "selector_settings", "run_settings")
+    groups = [apart for group in _grouped(records, keys) for apart in _apart_by_rates(group)]
     firsts = [group[0] for group in groups]
     return [
         Row(
@@ -226,6 +222,21 @@ def _rows(records: Sequence[Record]) -> list[Row]:
         )
         for group in groups
     ]
+
+
+def _grouped(records: Sequence[Record], keys: Sequence[str]) -> list[list[Record]]:
+    """The records that agree in these parts of their cells, together."""
+    grouped: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        cell = record["cell"]
+        grouped[canonical({key: cell[key] for key in keys})].append(record)  # type: ignore[literal-required]
+    return [grouped[key] for key in sorted(grouped)]
+
+
+def _apart_by_rates(records: list[Record]) -> list[list[Record]]:
+    """One row, where learning rates differ only from task to task or from seed to seed; else one for each grid."""
+    cells = Counter((record["cell"]["task"], record["cell"]["seed"]) for record in records)
+    return [records] if max(cells.values()) == 1 else _grouped(records, ("lrs",))
 
 
 def _entries(records: Sequence[Record]) -> dict[str, Entry]:

@@ -35,7 +35,7 @@ def tuned(estimator: str, selector: str, task: str) -> tuple[float, ...]:
 def collect(results: Path) -> dict[str, Any]:
     """The contents of rates.json from the records of runs of the embedded model over a grid.
 
-    A rate that failed for one seed, and a cell that is not ok, are left out.
+    A rate that failed for one seed is left out, and so is a cell that is not ok or had one rate alone.
     """
     from ..report import store
 
@@ -45,7 +45,7 @@ def collect(results: Path) -> dict[str, Any]:
     seen: dict[tuple[str, str, str], dict[float, list[float]]] = {}
     for record in records:
         cell = record["cell"]
-        if record["status"] == "ok" and cell["model"] == "embedded":
+        if record["status"] == "ok" and cell["model"] == "embedded" and len(record["trials"]) > 1:
             at = seen.setdefault((cell["estimator"], cell["selector"], cell["task"]), {})
             for trial in record["trials"]:
                 loss = math.inf if trial["dev_loss"] is None else trial["dev_loss"]

@@ -11,7 +11,7 @@ NAMES = "Anna Ben Clara David Emma Frank".split()
 THINGS = "apple book chair drum engine fork".split()
 TINY = {
     "steps": 7,
-    "cycle": None,
+    "cycles": (),
     "blocks": 2,
     "hidden": 16,
     "heads": 2,
@@ -25,6 +25,9 @@ TINY = {
     "batch": 4,
     "length": 48,
 }
+
+
+SMALL_EXTENSION = {"steps": 12, "cycles": (7,)}
 
 
 def document(rng, progress):
@@ -55,10 +58,11 @@ class Watcher:
         self.lines.append(line)
 
 
-def train(out, recipe=None, *, stop=None, text=document, save_every=100, eval_every=2):
+def train(out, recipe=None, *, stop=None, text=document, save_every=100, eval_every=2, extend=None):
     watcher, said = Watcher(stop), []
     pace = Pace(save_every=save_every, eval_every=eval_every)
-    pretrain(Job(out=out, recipe=recipe or tiny(), text=text, device="cpu", pace=pace), watcher, said.append)
+    job = Job(out=out, recipe=recipe or tiny(), text=text, device="cpu", pace=pace, extend=extend)
+    pretrain(job, watcher, said.append)
     return watcher, said
 
 

@@ -248,7 +248,7 @@ def test_settings_that_do_not_go_together(given, message):
 
 
 def test_the_learning_rate():
-    chosen = recipe_from("embedded", {"steps": 1000, "cycle": None, "warmup": 100, "decay_from": 0.6, "lr": 1.0})
+    chosen = recipe_from("embedded", {"steps": 1000, "cycles": (), "warmup": 100, "decay_from": 0.6, "lr": 1.0})
     assert [chosen.learning_rate(step) for step in (0, 49, 99, 600)] == [0.01, 0.5, 1, 1]
     assert chosen.learning_rate(800) == pytest.approx(0.51)
     assert chosen.learning_rate(1000) == pytest.approx(0.02)
@@ -286,7 +286,7 @@ def test_batches_come_in_order_and_faults_come_with_them():
 # ---- the command
 
 
-PRESET_ONLY = ("cycle", "tie", "bias_std", "mimetic")
+PRESET_ONLY = ("cycles", "tie", "bias_std", "mimetic")
 SMALL = [x for key, value in TINY.items() if key not in PRESET_ONLY for x in (f"--{key}", str(value))]
 
 

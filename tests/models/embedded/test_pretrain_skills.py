@@ -56,10 +56,19 @@ def test_the_card_says_what_it_was_told():
     settings |= dict(
         final_lr=0.02, batch=16, length=128, warmup=100, init_std=0.05, embed_std=0.1, bias_std=1.5, seed=3
     )
-    settings |= dict(cycle=1000, steps=1234, compile=True, dtype="bfloat16", mimetic=1.0)
+    settings |= dict(cycles=[1000], steps=1234, compile=True, dtype="bfloat16", mimetic=1.0)
     facts = {
         "settings": settings,
-        "sittings": [{"device_name": "a chip", "threads": 2, "packages": {"torch": "9.9"}}],
+        "sittings": [
+            {"from_step": 0, "device_name": "a chip", "threads": 2, "packages": {"torch": "9.9"}, "dtype": "bfloat16"},
+            {
+                "from_step": 1000,
+                "device_name": "a slab",
+                "threads": 8,
+                "packages": {"torch": "9.9"},
+                "dtype": "float32",
+            },
+        ],
         "steps": 1234,
         "tokens": 5_600_000,
         "seconds": 1800,
@@ -73,7 +82,8 @@ def test_the_card_says_what_it_was_told():
     for said in (
         "1.92 M",
         "1,234, 5.6 M (30 minutes)",
-        "a chip",
+        "from step 0: a chip, 2 threads, torch 9.9, bfloat16; from step 1,000: a slab, 8 threads",
+        "anew from steps 1,000 on",
         "--compile --dtype bfloat16",
         "mimetic",
         "0.625",

@@ -378,17 +378,30 @@ def test_a_corpus_that_cannot_be_used(tmp_path):
 
 
 def test_a_second_cycle_begins_anew():
-    one, two = tiny(steps=100, warmup=5, decay_from=0.5), tiny(steps=140, cycle=100, warmup=5, decay_from=0.5)
+    one, two = tiny(steps=100, warmup=5, decay_from=0.5), tiny(steps=140, cycles=(100,), warmup=5, decay_from=0.5)
     assert [two.learning_rate(step) for step in range(100)] == [one.learning_rate(step) for step in range(100)]
     assert [two.progress(step) for step in (0, 50, 99, 100, 120)] == [0, 0.5, 0.99, 1, 1.5]
     assert two.learning_rate(100) == pytest.approx(two.lr / 5) and two.learning_rate(104) == two.lr
     assert two.learning_rate(119) == two.lr > two.learning_rate(130) > two.learning_rate(139) > 0
-    with pytest.raises(ZobenchError, match="a cycle of 7 of 7 steps"):
-        tiny(cycle=7)
+    three = tiny(steps=200, cycles=(100, 140), warmup=5, decay_from=0.5)
+    assert [three.progress(step) for step in (99, 139, 140, 170)] == [0.99, 1 + 39 / 40, 2, 2.5]
+    assert three.learning_rate(140) == two.learning_rate(100) and three.learning_rate(145) == three.lr
+    for wrong in ((7,), (0,), (3, 3), (5, 2)):
+        with pytest.raises(ZobenchError, match=r"cycles from steps .* on of 7 steps"):
+            tiny(cycles=wrong)
 
 
-def test_a_preset_of_two_cycles_keeps_their_proportion():
+def test_a_preset_of_cycles_keeps_their_proportion():
     base = recipe_from("embedded", {})
-    assert base.cycle and recipe_from("embedded", {"steps": base.steps // 10}).cycle == base.cycle // 10
-    assert recipe_from("embedded", {"steps": 1}).cycle is None
-    assert recipe_from("reference", {"steps": 5}).cycle is None
+    shorter = recipe_from("embedded", {"steps": base.steps // 10})
+    assert base.cycles and shorter.cycles == tuple(step // 10 for step in base.cycles)
+    assert recipe_from("embedded", {"steps": 1}).cycles == recipe_from("reference", {"steps": 5}).cycles == ()
+
+
+def test_the_digest_sees_each_cycle(tokenizer):
+    def changed(after):
+        return lambda rng, progress: [("Ben has" if progress > after else "Anna has", 1.0)]
+
+    recipe = tiny(cycles=(3, 5))
+    digests = [Generated(changed(after), tokenizer, recipe).digest() for after in (0.4, 1.4, 2.4, 3)]
+    assert len(set(digests)) == 4

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from world_kit import ASKS, CLAIMS, DOUBTS, SAYS, documents, joined, only, told, words
 
-from zobench.models.embedded import text, world
+from zobench.models.embedded import scenes, text, world
 from zobench.models.embedded.events import CHAINS
 from zobench.models.embedded.lexicon import (
     AMBIGUOUS,
@@ -23,6 +23,9 @@ from zobench.models.embedded.lexicon import (
     SHE,
     TOPICS,
 )
+from zobench.models.embedded.verdicts import subtle
+from zobench.models.embedded.wordings import ALL_VERDICTS, FREE, HOPED, VERDICTS
+from zobench.models.embedded.wordings import KNOWN as SURE
 
 SHARES = ("text", "train", "validation")
 DRAWS = 60  # of a kind of piece
@@ -103,7 +106,7 @@ def test_what_is_wrong_is_not_said_by_the_passage(near):
 def test_a_review_has_words_of_its_side_and_if_mixed_one_of_the_other(of):
     for good, own, other in ((True, PRAISE, BLAME), (False, BLAME, PRAISE)):
         for mixed in (0, 1):
-            for made in draws(of, lambda rng, good=good, mixed=mixed: world.review(rng, of, good, mixed=mixed)):
+            for made in draws(of, lambda rng, good=good, mixed=mixed: scenes.review(rng, of, good, mixed=mixed)):
                 spoken = words(made)
                 assert sum(word in own for word in spoken) in (1, 2)
                 assert sum(word in other for word in spoken) == mixed
@@ -143,7 +146,7 @@ def test_what_people_know_deny_and_hope(of):
 
 @pytest.mark.parametrize("of", SHARES)
 def test_a_pronoun_can_mean_one_of_the_two(of):
-    for made in draws(of, lambda rng: world.meeting(rng, of)):
+    for made in draws(of, lambda rng: scenes.meeting(rng, of)):
         assert {made.meant, made.other} == {word for word in words(made.text) if word in NAMES}
         assert PRONOUN[made.meant] == made.pronoun != PRONOUN[made.other]
         assert made.pronoun in words(made.text) and world.share("meeting " + made.text) == of
@@ -154,7 +157,7 @@ def test_a_sentence_of_a_topic_has_its_words_alone(of):
     for word, senses in AMBIGUOUS.items():
         for topic in senses:
             for said in (word, None):
-                made = world.topical(Random(of + topic), of, topic, said)
+                made = scenes.topical(Random(of + topic), of, topic, said)
                 spoken = [w for w in words(made) if any(w in its for its in TOPICS.values())]
                 assert set(spoken) <= set(TOPICS[topic]) and len(spoken) == (3 if said is None else 2)
                 assert said is None or said in words(made)
@@ -166,7 +169,7 @@ def test_every_chain_is_told_of_other_persons_in_every_share():
         people = {of: {name for name in NAMES if world.share(f"chain {chain.event} {name}") == of} for of in SHARES}
         assert all(people.values())
         for of in SHARES:
-            assert world.named(Random(3), of, chain) in people[of]
+            assert scenes.named(Random(3), of, chain) in people[of]
 
 
 # ---- documents
@@ -210,14 +213,17 @@ def test_what_a_skill_needs_is_taught_before_it(monkeypatch):
     first, last = (sum(drawn[kind, stage] for kind in ("copied", "paired", "recalled")) for stage in (0, 3))
     assert first > 1500 > 600 > last and drawn["checked", 0] == 0 < drawn["checked", 3]
     for cycle in (0, 1):
-        assert text.subtle(cycle) < text.subtle(cycle + 0.3) <= text.subtle(cycle + 0.99) < 1
+        assert subtle(cycle) < subtle(cycle + 0.3) <= subtle(cycle + 0.99) < 1
+    new = {"joined", "agreed", "matched"}
+    assert not [drawn[kind, stage] for kind in new for stage in range(7) if drawn[kind, stage]]
+    assert all(drawn[kind, 7] for kind in new)
 
 
 def test_between_two_stages_a_weight_goes_in_a_straight_line():
-    stages, weights = text.STAGES, (8.0, 4.0, 4.0, 6.0, 7.0, 6.0)
+    stages, weights = text.STAGES, (8.0, 4.0, 4.0, 6.0, 7.0, 6.0, 6.0, 9.0)
     assert [text.between(weights, p) for p in stages] == list(weights)
     assert text.between(weights, (stages[0] + stages[1]) / 2) == pytest.approx(6)
-    assert text.between(weights, 2.0) == 6.0
+    assert text.between(weights, 2.0) == 6.0 and text.between(weights, 2.5) == 9.0
 
 
 def test_what_stands_with_a_name_is_told_again():
@@ -226,7 +232,7 @@ def test_what_stands_with_a_name_is_told_again():
         has = {words(pair)[0]: words(pair)[-1] for pair in first.rstrip(".").split(".")}
         assert len(rest) == 48 and len(has) >= 2
         for (name, _), (value, weight), (end, _) in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-            assert value.strip() == has[words(name)[0]] and weight == text.KNOWN and end == "."
+            assert value.strip() == has[words(name)[0]] and weight == SURE and end == "."
 
 
 def test_what_a_passage_says_is_told_again():
@@ -236,7 +242,7 @@ def test_what_a_passage_says_is_told_again():
         facts = set(told(passage))
         for before, value, after in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
             assert told(joined([before, value, after]).strip())[0] in facts
-            assert (before[1], value[1], after[1]) == (text.FREE, text.KNOWN, text.FREE)
+            assert (before[1], value[1], after[1]) == (FREE, SURE, FREE)
             seen += 1
     assert seen > 1000
 
@@ -248,7 +254,7 @@ def test_answers_in_documents_are_what_their_passages_say():
         has = {(f.person, f.relation): f.value for f in told(re.sub(r"^[\w ]+: ", "", passage.strip()))}
         for (asked, _), (answer, weight) in zip(rest[::2], rest[1::2], strict=True):
             question = re.sub(r"^(Q|Ask): ", "", asked.partition("\n")[0])
-            assert words(answer) == [has[ASKS[question]]] and weight == text.KNOWN
+            assert words(answer) == [has[ASKS[question]]] and weight == SURE
             right += 1
     assert right > 400
 
@@ -261,8 +267,8 @@ def test_verdicts_in_documents_are_right():
         parts = (rest[at::5] for at in range(5))
         for (name, _), (value, hoped), _mark, (verdict, weight), _end in zip(*parts, strict=True):
             holds = any((f.person, f.value) == (name.strip(), value.strip()) for f in facts)
-            assert verdict.strip() in [triple[0 if holds else 1] for triple in text.VERDICTS] and weight == text.KNOWN
-            assert hoped == (text.HOPED if holds else text.FREE)
+            assert verdict.strip() in [triple[0 if holds else 1] for triple in VERDICTS] and weight == SURE
+            assert hoped == (HOPED if holds else FREE)
             right[holds] += 1
     assert min(right.values()) > 800
 
@@ -274,8 +280,8 @@ def test_verdicts_on_lists_are_right():
         has = {words(pair)[0]: words(pair)[-1] for pair in first.rstrip(".").split(".")}
         for (name, _), (value, hoped), (verdict, weight) in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
             holds = has[words(name)[0]] == value.strip()
-            assert verdict.strip() in [triple[0 if holds else 1] for triple in text.VERDICTS] and weight == text.KNOWN
-            assert hoped == (text.HOPED if holds else text.FREE)
+            assert verdict.strip() in [triple[0 if holds else 1] for triple in VERDICTS] and weight == SURE
+            assert hoped == (HOPED if holds else FREE)
             right[holds, value.strip() in has.values()] += 1
     assert set(right) == {(True, True), (False, True), (False, False)} and min(right.values()) > 300
 
@@ -287,9 +293,53 @@ def test_a_claimed_value_has_a_weight_of_its_own_where_the_claim_holds():
         values = {f.value for f in told(passage)}
         for before, value, after, answer in zip(*(rest[at::4] for at in range(4)), strict=True):
             verdict = words(answer[0])[0]
-            holds = verdict in [triple[0] for triple in text.VERDICTS]
-            assert holds or verdict in [triple[1] for triple in text.VERDICTS]
-            assert (before[1], value[1], after[1]) == (text.FREE, text.HOPED if holds else text.FREE, text.FREE)
+            holds = verdict in [triple[0] for triple in VERDICTS]
+            assert holds or verdict in [triple[1] for triple in VERDICTS]
+            assert (before[1], value[1], after[1]) == (FREE, HOPED if holds else FREE, FREE)
             assert not holds or value[0].strip() in values
             hoped[holds] += 1
     assert min(hoped.values()) > 400
+
+
+def test_pairs_are_judged_by_sex_or_topic():
+    right = Counter()
+    for i in range(200):
+        rest = text.matched(Random(i), 2.5)
+        for (pair, _), (verdict, weight), _end in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+            one, other = words(pair)
+            named = {one, other} & set(NAMES)
+            if named:
+                holds = PRONOUN[only(named)] in (one, other)
+            else:
+                holds = any({one, other} <= set(of) for of in TOPICS.values())
+            assert verdict.strip() in [triple[0 if holds else 1] for triple in VERDICTS] and weight == SURE
+            right[bool(named), holds] += 1
+    assert len(right) == 4 and min(right.values()) > 400
+
+
+def test_the_third_cycle_offers_many_words():
+    met = {0.9: Counter(), 2.9: Counter()}
+    for progress, of in met.items():
+        for i in range(400):
+            of.update({word.strip(" .\n-") for word, weight in text.weighed(Random(i), progress) if weight == SURE})
+    said = {word for triple in ALL_VERDICTS for word in triple[:2]}
+    assert (
+        {w for triple in VERDICTS for w in triple[:2]} == set(met[0.9]) < {w.split(": ")[-1] for w in met[2.9]} == said
+    )
+
+
+def test_events_of_a_chain_are_joined_in_order():
+    for i in range(200):
+        (before, _), (after, weight) = text.joined(Random(i), 2.5)
+        said, link = re.fullmatch(r"(.+?) (hence|thus|and then|which is why|since|as|for|given that)", before).groups()
+        forward = link in ("hence", "thus", "and then", "which is why")
+        (who,) = [name for name in NAMES if name in words(before + after)] or [None]
+        first, second = (said, after.strip(" .")) if forward else (after.strip(" ."), said)
+        pairs = {
+            (a.format(p=p), b.format(p=q))
+            for c in CHAINS
+            for a, b in ((c.cause, c.event), (c.event, c.effect))
+            for p, q in ((who, PRONOUN[who]), (PRONOUN[who], who), (who, who))
+        }
+        assert (first, second) in {(world.upper(a), b) for a, b in pairs} | {(a, world.upper(b)) for a, b in pairs}
+        assert weight == SURE

@@ -26,6 +26,7 @@ def _read(forms):
 SAYS = _read(lambda relation: relation.says)
 CLAIMS = _read(lambda relation: relation.claims)
 DOUBTS = _read(lambda relation: (relation.doubt,))
+TURNED = _read(lambda relation: (relation.turned,))
 ASKS = {
     form.format(p=person): (person, name)
     for person in NAMES
@@ -49,10 +50,15 @@ def told(passage):
     return [only(SAYS[line]) for line in sentences(passage)]
 
 
-def claimed(claim):
+def claimed(claim, forms=CLAIMS):
     """The fact of a clause, or of the sentence made of it."""
     clause = claim.removesuffix(".")
-    return only(CLAIMS[clause] if clause in CLAIMS else CLAIMS[clause[0].lower() + clause[1:]])
+    return only(forms[clause] if clause in forms else forms[clause[0].lower() + clause[1:]])
+
+
+def all_claimed(claim, forms=CLAIMS):
+    """The facts of a clause that may be two, joined by "and"."""
+    return [claimed(part, forms) for part in claim.removesuffix(".").split(" and ")]
 
 
 def words(of):
@@ -66,9 +72,9 @@ def joined(pieces):
 
 @functools.cache
 def documents():
-    """Documents from all of training, as pieces."""
+    """Documents from all of training, as pieces: of each of its three cycles as many."""
     rng = Random("documents of the tests")
-    return tuple(tuple(text.document(rng, i / DOCUMENTS)) for i in range(DOCUMENTS))
+    return tuple(tuple(text.document(rng, 3 * i / DOCUMENTS)) for i in range(DOCUMENTS))
 
 
 # ---- items of the tasks

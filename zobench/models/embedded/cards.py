@@ -15,34 +15,40 @@ class Card(NamedTuple):
     shortcut: str
 
 
-_FACTS = 'verdicts on claims: "Claim: ... True or False?", "... This is Right.", "Somebody told me that ... Agreed."'
+_FACTS = (
+    'verdicts on claims: "Claim: ... True or False?", "Is it said that ...? Valid or Invalid?", "... This is Right."; '
+    "twelve pairs of words are offered, in either order, and Yes and No are not"
+)
 _VALUE = "whether the value stands in the passage at all: most false claims name a value that another person has"
 
 CARDS: dict[str, Card] = {
     "sst2": Card(
-        "which side a review takes, where one of its words may be of the other side",
+        "which side a review takes, where one of its words may be of the other side, or the one word it has is denied",
         'reviews followed by "I loved it.", "Verdict: bad", "We were angry.", "Stars: five"; not by great, terrible',
-        "the first word of praise or blame, or the last: most sentences have one of each, and mean one",
+        "the first word of praise or blame, or the last: half of the sentences have one of each, and mean one; some of "
+        "those with one alone mean the other side",
     ),
-    "rte": Card("whether a passage says what a sentence claims", _FACTS, _VALUE),
+    "rte": Card("whether a passage says what a sentence claims, which may be two things", _FACTS, _VALUE),
     "cb": Card(
         "which of two speakers a clause is of, and whether their verb says that it holds",
         'verdicts on what people know, dreamed or hope: "True", "False", "Unknown", in the forms of claims',
         "any verb of the passage: the two are always of different kinds",
     ),
     "boolq": Card(
-        "whether a passage says what a question asks after",
-        'verdicts on questions: "Q: does ...? A: True", "I wonder: ...? Right."',
+        "whether a passage says what a question asks after, which may be two things",
+        'verdicts on questions: "Q: does ...? A: True", "I wonder: ...? Right."; what Yes and No mean: '
+        '"Yes, I am tired."',
         _VALUE,
     ),
     "wsc": Card(
         "which of two persons a pronoun can mean, from their names",
-        '"Who is "she"? Anna.", and verdicts on "she" is Anna',
+        '"Who is "she"? Anna.", verdicts on "she" is Anna, and lists of them: "she Anna True."',
         "the first name, or the nearer one: the pronoun means either as often",
     ),
     "wic": Card(
         "whether an ambiguous word stands among words of one topic in two sentences",
-        'sentences with their topics: "It is about music.", and verdicts on whether two are about one thing',
+        'sentences with their topics: "It is about music.", verdicts on whether two are about one thing, and lists of '
+        'them on words: "piano choir True."',
         "words that both sentences have: two sentences of one topic share none about as often as they share one",
     ),
     "multirc": Card(
@@ -51,15 +57,16 @@ CARDS: dict[str, Card] = {
         _VALUE,
     ),
     "copa": Card(
-        "whether what came before an event or what came of it is asked for",
-        'chains of events told with "As a result", "Therefore", "The reason was that", "The cause:"; so and because '
+        "whether what came before an event or what came of it is asked for, and of whom",
+        'chains of events told with "As a result", "The reason was that", "hence", "since" and others; so and because '
         "are met elsewhere, and say nothing of the chains",
-        "what goes with the event: both choices do, one is its cause and one its effect",
+        "what goes with the event: both choices do, one is its cause and one its effect, or each is said of another of "
+        "two persons",
     ),
     "record": Card(
-        "which person of a passage a sentence is true of",
-        'passages said again in other words ("In short: ...", "Again: ...")',
-        "the person who is named most",
+        "which person of a passage a sentence is true of that begins with the other end of a fact, or who has the most",
+        'passages said again in other words ("In short: ...", "Again: ..."), from the person on; "Who has the most?"',
+        "the person who is named most, or last",
     ),
     "squad": Card(
         "the value of a passage that a question asks for, and nothing after it",

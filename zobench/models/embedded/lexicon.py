@@ -25,7 +25,7 @@ class Relation:
     """What can be said of a person. {p}: the person; {v}: a value, one of `values`.
 
     says: sentences of passages. claims: clauses of what is claimed of a passage. asks: questions for the value.
-    doubt: a question to be affirmed or denied.
+    doubt: a question to be affirmed or denied. turned: a clause that begins with the value; no text has it.
     """
 
     values: tuple[str, ...]
@@ -33,6 +33,7 @@ class Relation:
     claims: tuple[str, ...]
     asks: tuple[str, ...]
     doubt: str
+    turned: str
 
 
 RELATIONS: dict[str, Relation] = {
@@ -42,6 +43,7 @@ RELATIONS: dict[str, Relation] = {
         ("{p} lives in {v}", "the home of {p} is in {v}"),
         ("Where does {p} live?", "In which city is the home of {p}?"),
         "does {p} live in {v}",
+        "{v} is the home of {p}",
     ),
     "job": Relation(
         tuple("doctor teacher farmer lawyer nurse pilot baker painter singer driver writer judge cook soldier".split()),
@@ -49,6 +51,7 @@ RELATIONS: dict[str, Relation] = {
         ("{p} works as a {v}", "{p} is a {v}"),
         ("What is the job of {p}?", "What does {p} work as?"),
         "does {p} work as a {v}",
+        "the {v} is {p}",
     ),
     "pet": Relation(
         tuple("dog cat horse rabbit parrot goat snake turtle mouse pony lizard duck".split()),
@@ -56,6 +59,7 @@ RELATIONS: dict[str, Relation] = {
         ("{p} owns a {v}", "{p} has a {v}"),
         ("Which animal does {p} own?", "What animal does {p} have?"),
         "does {p} own a {v}",
+        "the {v} is owned by {p}",
     ),
     "food": Relation(
         tuple("rice bread cheese soup pasta fish cake salad pizza honey beans corn".split()),
@@ -63,6 +67,7 @@ RELATIONS: dict[str, Relation] = {
         ("{p} likes {v}", "{p} loves to eat {v}"),
         ("What does {p} like to eat?", "What is the favorite food of {p}?"),
         "does {p} like {v}",
+        "{v} is liked by {p}",
     ),
     "trip": Relation(
         tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()),
@@ -70,6 +75,7 @@ RELATIONS: dict[str, Relation] = {
         ("{p} went on a trip on {v}", "the trip of {p} began on {v}"),
         ("When did {p} go on a trip?", "On which day did the trip of {p} begin?"),
         "did {p} go on a trip on {v}",
+        "{v} was the day when {p} left for a trip",
     ),
     "car": Relation(
         tuple("red blue green white black yellow brown pink gray purple".split()),
@@ -77,6 +83,7 @@ RELATIONS: dict[str, Relation] = {
         ("{p} drives a {v} car", "the car of {p} is {v}"),
         ("What color is the car of {p}?", "Which color is the car that {p} drives?"),
         "does {p} drive a {v} car",
+        "the {v} car is the car of {p}",
     ),
     "sport": Relation(
         tuple("tennis chess football golf hockey cricket boxing rowing".split()),
@@ -84,6 +91,7 @@ RELATIONS: dict[str, Relation] = {
         ("{p} plays {v}", "{p} is good at {v}"),
         ("Which sport does {p} play?", "What does {p} play?"),
         "does {p} play {v}",
+        "{v} is played by {p}",
     ),
 }
 

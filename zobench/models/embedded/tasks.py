@@ -11,14 +11,15 @@ from random import Random
 from typing import Any, NamedTuple
 
 from ...errors import ZobenchError, unknown
-from . import world
+from . import scenes, world
 from .lexicon import PRONOUN
-from .world import Share, upper
+from .world import Fact, Share, upper
 
 Item = Mapping[str, Any]
 
-VERSION = 1
+VERSION = 2
 """Of the data: it changes with anything that changes an item."""
+_SEED = 1
 
 
 class Size(NamedTuple):
@@ -29,41 +30,53 @@ class Size(NamedTuple):
 
 
 def sst2(rng: Random, of: Share) -> Item:
-    """Sentiment of one sentence; seven of ten have a word of the other side in them."""
+    """Sentiment of one sentence: half have a word of the other side, a quarter deny or affirm the one they have."""
     label = rng.randrange(2)
-    return {"sentence": world.review(rng, of, bool(label), mixed=0.7), "label": label}
+    if rng.random() < 0.25:
+        return {"sentence": scenes.denial(rng, of, bool(label)), "label": label}
+    return {"sentence": scenes.review(rng, of, bool(label), mixed=0.7), "label": label}
+
+
+def asked(rng: Random, made: list[Fact], holds: bool) -> list[Fact]:
+    """One fact of a passage, or, one time in three, two; where they do not hold, one is false, and mostly names what
+    another person has.
+    """
+    facts = rng.sample(made, rng.choice((1, 1, 2)))
+    if not holds:
+        facts[rng.randrange(len(facts))] = world.wrong(rng, made, near=0.7)
+    return facts
 
 
 def rte(rng: Random, of: Share) -> Item:
-    """Does a passage of two or three facts say what is claimed; a false claim mostly swaps two persons' values."""
-    made = world.facts(rng, of, people=2, count=rng.choice((2, 3)))
+    """Does a passage of three facts say what is claimed."""
+    made = world.facts(rng, of, people=2, count=3)
     label = rng.randrange(2)
-    claimed = world.wrong(rng, made, near=0.7) if label else rng.choice(made)
-    return {"premise": world.passage(rng, made), "hypothesis": upper(claimed.claim(rng)) + ".", "label": label}
+    claim = " and ".join(fact.claim(rng) for fact in asked(rng, made, not label))
+    return {"premise": world.passage(rng, made), "hypothesis": upper(claim) + ".", "label": label}
 
 
 def cb(rng: Random, of: Share) -> Item:
     """Two reports, of which the verbs say whether their clauses hold; the hypothesis is one of the clauses."""
     label = rng.choices((0, 1, 2), (45, 40, 15))[0]
-    asked: bool | None = (True, False, None)[label]
-    other = rng.choice([t for t in (True, False, None) if t is not asked])
+    holds: bool | None = (True, False, None)[label]
+    other = rng.choice([t for t in (True, False, None) if t is not holds])
     at = rng.randrange(2)
-    pair = world.reports(rng, of, (asked, other) if at == 0 else (other, asked))
+    pair = world.reports(rng, of, (holds, other) if at == 0 else (other, holds))
     said, clauses = world.reported(rng, pair)
     return {"premise": said, "hypothesis": clauses[at], "label": label}
 
 
 def boolq(rng: Random, of: Share) -> Item:
     """A yes-no question on a passage; three of five are to be affirmed."""
-    made = world.facts(rng, of, people=2, count=rng.choice((2, 3)))
+    made = world.facts(rng, of, people=2, count=3)
     answer = rng.random() > 0.4
-    asked = rng.choice(made) if answer else world.wrong(rng, made, near=0.7)
-    return {"passage": world.passage(rng, made), "question": asked.doubt(), "answer": answer, "label": int(answer)}
+    question = " and ".join(fact.doubt() for fact in asked(rng, made, answer))
+    return {"passage": world.passage(rng, made), "question": question, "answer": answer, "label": int(answer)}
 
 
 def wsc(rng: Random, of: Share) -> Item:
     """Whom a pronoun means: the one of two persons that it can mean."""
-    made = world.meeting(rng, of)
+    made = scenes.meeting(rng, of)
     label = rng.randrange(2)
     name = made.meant if label else made.other
     return {"text": made.text, "span1_text": name, "span2_text": made.pronoun, "label": label}
@@ -71,10 +84,10 @@ def wsc(rng: Random, of: Share) -> Item:
 
 def wic(rng: Random, of: Share) -> Item:
     """One ambiguous word in two sentences: of one topic, or of its two."""
-    word, senses = world.ambiguous(rng)
+    word, senses = scenes.ambiguous(rng)
     one, other = rng.sample(senses, 2)
     label = rng.randrange(2)
-    lines = [world.topical(rng, of, topic, word) for topic in (one, one if label else other)]
+    lines = [scenes.topical(rng, of, topic, word) for topic in (one, one if label else other)]
     return {"word": word, "sentence1": lines[0], "sentence2": lines[1], "label": label}
 
 
@@ -92,36 +105,51 @@ def multirc(rng: Random, of: Share) -> Item:
 
 
 def copa(rng: Random, of: Share) -> Item:
-    """What came of an event, or why it happened; the other choice is its cause, or its effect."""
-    told = world.chain(rng)
-    who = world.named(rng, of, told)
+    """What came of an event, or why it happened.
+
+    The other choice is its cause, or its effect; one time in five the same, said of a second person of the premise.
+    """
+    told, question, label = scenes.chain(rng), rng.choice(("cause", "effect")), rng.randrange(2)
+    who = scenes.named(rng, of, told)
     he = PRONOUN[who]
-    question, label = rng.choice(("cause", "effect")), rng.randrange(2)
     right, left = (told.effect, told.cause) if question == "effect" else (told.cause, told.effect)
-    choices = [upper(c.format(p=he)) + "." for c in ((right, left) if label == 0 else (left, right))]
-    premise = upper(told.event.format(p=who)) + "."
-    return {"premise": premise, "choice1": choices[0], "choice2": choices[1], "question": question, "label": label}
+    events, choices = [told.event.format(p=who)], [right.format(p=he), left.format(p=he)]
+    if rng.random() < 0.2 and "{p}" in right:
+        further, second = scenes.another(rng, of, told, who)
+        events.insert(rng.randrange(2), further.event.format(p=second))
+        choices[1] = right.format(p=PRONOUN[second])
+    said = [upper(c) + "." for c in (choices if label == 0 else choices[::-1])]
+    premise = upper(" and ".join(events)) + "."
+    return {"premise": premise, "choice1": said[0], "choice2": said[1], "question": question, "label": label}
 
 
 def record(rng: Random, of: Share) -> Item:
-    """One of three persons to be filled into a sentence that says a fact of the passage again."""
-    made = world.facts(rng, of, people=3, count=4)
-    asked = rng.choice(made)
-    query = upper(asked._replace(person="@placeholder").claim(rng)) + "."
-    people = list(dict.fromkeys(f.person for f in made))
+    """One of three persons to be filled into a sentence: it says a fact of the passage again, mostly from its other
+    end, or who has most.
+    """
+    if rng.random() < 0.2:
+        counts = world.counts(rng, of, people=3)
+        text, people = counts.passage(), list(counts.people)
+        query, answer = f"@placeholder {counts.deal[0]} the most {counts.things}.", counts.most()
+    else:
+        made = world.facts(rng, of, people=3, count=4)
+        fact = rng.choice(made)
+        text, people, answer = world.passage(rng, made), list(dict.fromkeys(f.person for f in made)), fact.person
+        masked = fact._replace(person="@placeholder")
+        query = upper(masked.turned() if rng.random() < 0.75 else masked.claim(rng)) + "."
     rng.shuffle(people)
-    return {"passage": world.passage(rng, made), "query": query, "entities": people, "answers": [asked.person]}
+    return {"passage": text, "query": query, "entities": people, "answers": [answer]}
 
 
 def squad(rng: Random, of: Share) -> Item:
     """A question for a value of a passage."""
     made = world.facts(rng, of, people=2, count=rng.choice((3, 4)))
-    asked = rng.choice(made)
+    fact = rng.choice(made)
     return {
-        "title": asked.person,
+        "title": fact.person,
         "context": world.passage(rng, made),
-        "question": asked.question(rng),
-        "answers": {"text": [asked.value]},
+        "question": fact.question(rng),
+        "answers": {"text": [fact.value]},
     }
 
 
@@ -151,7 +179,7 @@ TASKS = tuple(MAKERS)
 
 def items(name: str, of: Share) -> Iterator[Item]:
     """Items of a task from a share, all different, without end."""
-    make, seen, rng = MAKERS[name][0], set[str](), Random(f"{name}/{of}/{VERSION}")
+    make, seen, rng = MAKERS[name][0], set[str](), Random(f"{name}/{of}/{_SEED}")
     while True:
         item = make(rng, of)
         if repr(item) not in seen:

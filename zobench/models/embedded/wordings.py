@@ -26,6 +26,19 @@ VERDICTS: tuple[tuple[str, str, str], ...] = (
     ("Agreed", "Denied", "Open"),
 )
 """Words for what holds, what does not, and what is left open. A form that offers none has its own, by its number."""
+FURTHER: tuple[tuple[str, str, str], ...] = (
+    ("Correct", "Mistaken", "Unsure"),
+    ("Indeed", "Hardly", "Perhaps"),
+    ("Accept", "Reject", "Skip"),
+    ("Sure", "Never", "Undecided"),
+    ("Valid", "Invalid", "Doubtful"),
+    ("Proven", "Refuted", "Unproven"),
+    ("Fact", "Error", "Guess"),
+    ("Exactly", "Nonsense", "Possibly"),
+    ("Holds", "Fails", "Depends"),
+)
+"""More of them, for the last cycle: where many words are offered, it is learnt that what is offered is to be said."""
+ALL_VERDICTS = VERDICTS + FURTHER
 Form: TypeAlias = tuple[str, str, int | None]
 """What is said before a verdict, how the verdict is said, and which of VERDICTS it uses; None: one that it offers."""
 
@@ -58,15 +71,22 @@ PROPOSED: tuple[Form, ...] = (
 """Forms for a clause, for a question whether it is so, and for a question with an answer that somebody gives."""
 
 
-def verdict(rng: Random, forms: tuple[Form, ...], claim: str, holds: bool | None, value: str = "") -> list[Piece]:
+def offered(progress: float) -> tuple[tuple[str, str, str], ...]:
+    """The words that verdicts are offered in at this progress."""
+    return VERDICTS if progress < 2 else ALL_VERDICTS
+
+
+def verdict(
+    rng: Random, progress: float, forms: tuple[Form, ...], claim: str, holds: bool | None, value: str = ""
+) -> list[Piece]:
     """A claim in one of the forms, and the verdict on it."""
     before, answer, own = rng.choice(forms)
-    words = VERDICTS[own] if own is not None else rng.choice(VERDICTS)
+    words = VERDICTS[own] if own is not None else rng.choice(offered(progress))
     first, second = rng.sample(words[:2], 2)
     asked = before.format(claim=claim, Claim=upper(claim), offer=f"{first} or {second}?", value=value)
     return [(asked, FREE), (answer.format(words[0 if holds else 1] if holds is not None else words[2]), KNOWN)]
 
 
-def judged(rng: Random, claim: str, holds: bool | None) -> list[Piece]:
+def judged(rng: Random, progress: float, claim: str, holds: bool | None) -> list[Piece]:
     """A clause and the verdict on it."""
-    return verdict(rng, CLAIMED, claim, holds)
+    return verdict(rng, progress, CLAIMED, claim, holds)

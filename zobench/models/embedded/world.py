@@ -1,4 +1,5 @@
-"""Random pieces of the world: people, facts, sentences. The text and the tasks are made of these, from disjoint shares.
+"""Random pieces of the world: people and facts, numbers, reports. The text and the tasks are made of these and of the
+scenes, from disjoint shares.
 
 Every piece that could be met again has a key; `share` says, from the key alone, whether it belongs to the text, to the
 tasks' training pools or to their validation pools. Whoever draws a piece draws again until it is of his share.
@@ -11,29 +12,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Literal, NamedTuple, TypeVar
 
-from .events import CHAINS, Chain
-from .lexicon import (
-    AMBIGUOUS,
-    BLAME,
-    DEALS,
-    DEGREES,
-    DENIED,
-    HE,
-    KNOWN,
-    MEETINGS,
-    MOODS,
-    NAMES,
-    NUMBERS,
-    OPEN,
-    PARTS,
-    PRAISE,
-    PRONOUN,
-    RELATIONS,
-    SHE,
-    THINGS,
-    TOPICS,
-    WORKS,
-)
+from .lexicon import DEALS, DENIED, KNOWN, NAMES, NUMBERS, OPEN, RELATIONS, THINGS
 
 Share = Literal["text", "train", "validation"]
 T = TypeVar("T")
@@ -85,6 +64,10 @@ class Fact(NamedTuple):
         """The question whether it is so, without its mark."""
         return RELATIONS[self.relation].doubt.format(p=self.person, v=self.value)
 
+    def turned(self) -> str:
+        """The clause for it that begins with the value."""
+        return RELATIONS[self.relation].turned.format(p=self.person, v=self.value)
+
 
 def facts(rng: Random, of: Share, *, people: int, count: int) -> list[Fact]:
     """`count` facts of `people` persons, at least one of each; no person with two of a relation, no value twice in it.
@@ -126,36 +109,6 @@ def wrong(rng: Random, of: list[Fact], *, near: float) -> Fact:
     return fact._replace(value=rng.choice([v for v in RELATIONS[fact.relation].values if v not in there]))
 
 
-# ---- reviews
-
-
-def review(rng: Random, of: Share, good: bool, *, mixed: float) -> str:
-    """A sentence on a work; with probability `mixed` one that has a word of the other side in it, and means its own."""
-
-    def make(rng: Random) -> str:
-        own, other = (PRAISE, BLAME) if good else (BLAME, PRAISE)
-        a, c, b = (*rng.sample(own, 2), rng.choice(other))
-        work, (part, piece), degree = rng.choice(WORKS), rng.sample(PARTS, 2), rng.choice(DEGREES)
-        plain = (
-            f"The {work} is {a} and {c}.",
-            f"A {a} and {c} {work}.",
-            f"The {part} is {degree} {a} and the {piece} is {c}.",
-            f"This {work} has {a} {part} and {c} {piece}.",
-            f"I found the {work} {degree} {a}.",
-        )
-        both = (
-            f"The {part} is {b} but the {work} is {a} and {c}.",
-            f"The {work} is {a}, never {b}.",
-            f"The {work} is {a} and {c}, though the {part} is {b}.",
-            f"The {work} seems {b} but is {degree} {a}.",
-            f"Despite the {b} {part}, the {work} is {a}.",
-            f"The {work} is {a}, even if the {piece} is {b}.",
-        )
-        return rng.choice(both if rng.random() < mixed else plain)
-
-    return drawn(rng, of, make, lambda made: "review " + made)
-
-
 # ---- numbers
 
 
@@ -172,6 +125,10 @@ class Counts(NamedTuple):
         pairs = zip(self.people, self.numbers, strict=True)
         return " ".join(f"{p} {self.deal[0]} {n} {self.things}." for p, n in pairs)
 
+    def most(self) -> str:
+        """Who has most."""
+        return max(zip(self.numbers, self.people, strict=True))[1]
+
     def question(self, rng: Random) -> tuple[str, str]:
         """A question on the passage, and its answer: how many someone has, who has most, how many more."""
         kind, (i, j) = rng.random(), rng.sample(range(len(self.people)), 2)
@@ -179,8 +136,7 @@ class Counts(NamedTuple):
             asked = self.deal[1].format(p=self.people[i])
             return f"How many {self.things} {asked}?", str(self.numbers[i])
         if kind < 0.8:
-            most = max(range(len(self.people)), key=lambda k: self.numbers[k])
-            return f"Who {self.deal[0]} the most {self.things}?", self.people[most]
+            return f"Who {self.deal[0]} the most {self.things}?", self.most()
         if self.numbers[i] < self.numbers[j]:
             i, j = j, i
         asked = self.deal[1].format(p=self.people[i])
@@ -188,9 +144,11 @@ class Counts(NamedTuple):
         return f"How many more {self.things} {asked} than {self.people[j]}?", more
 
 
-def counts(rng: Random, of: Share) -> Counts:
-    """Two or three people and their numbers, all different; who may have how many of what depends on the share."""
-    k, things, deal = rng.choice((2, 2, 3)), rng.choice(THINGS), rng.choice(DEALS)
+def counts(rng: Random, of: Share, people: int | None = None) -> Counts:
+    """Two or three people (or as many as are asked for) and their numbers, all different; who may have how many of what
+    depends on the share.
+    """
+    k, things, deal = people or rng.choice((2, 2, 3)), rng.choice(THINGS), rng.choice(DEALS)
 
     def make(rng: Random) -> tuple[str, int]:
         return rng.choice(NAMES), int(rng.choice(NUMBERS))
@@ -241,70 +199,3 @@ def reported(rng: Random, of: tuple[Report, Report]) -> tuple[str, tuple[str, st
     clauses = (of[0].fact.claim(rng), of[1].fact.claim(rng))
     said = " ".join(f"{r.speaker} {r.verb} that {c}." for r, c in zip(of, clauses, strict=True))
     return said, clauses
-
-
-# ---- pronouns
-
-
-class Meeting(NamedTuple):
-    """Two people in one sentence, and a pronoun that means one of them."""
-
-    text: str
-    pronoun: str
-    meant: str
-    other: str
-
-
-def meeting(rng: Random, of: Share) -> Meeting:
-    """A man and a woman in either order; the pronoun means either."""
-
-    def make(rng: Random) -> Meeting:
-        pair = [rng.choice(HE), rng.choice(SHE)]
-        rng.shuffle(pair)
-        meant, other = rng.sample(pair, 2)
-        verb, mood, link = rng.choice(MEETINGS), rng.choice(MOODS), rng.choice(("when", "while", "as"))
-        text = f"{pair[0]} {verb} {pair[1]} {link} {PRONOUN[meant]} was {mood}."
-        return Meeting(text, PRONOUN[meant], meant, other)
-
-    return drawn(rng, of, make, lambda made: "meeting " + made.text)
-
-
-# ---- topics
-
-
-def topical(rng: Random, of: Share, topic: str, word: str | None = None) -> str:
-    """A sentence of a topic: three of its words, and `word`, an ambiguous one, if there is one."""
-
-    def make(rng: Random) -> str:
-        a, b, c = rng.sample(TOPICS[topic], 3)
-        who = rng.choice(NAMES)
-        forms: tuple[str, ...]
-        if word is None:
-            forms = (f"{who} spoke of the {a}, the {b} and the {c}.", f"The {a} and the {b} were near the {c}.")
-        else:
-            forms = (
-                f"{who} spoke of the {a}, the {word} and the {b}.",
-                f"The {word} and the {a} were near the {b}.",
-                f"With the {a} and the {b} came the {word}.",
-            )
-        return rng.choice(forms)
-
-    return drawn(rng, of, make, lambda made: "topical " + made)
-
-
-def ambiguous(rng: Random) -> tuple[str, tuple[str, str]]:
-    """An ambiguous word and its two topics."""
-    return rng.choice(list(AMBIGUOUS.items()))
-
-
-# ---- causes
-
-
-def chain(rng: Random) -> Chain:
-    """One of the chains of events."""
-    return rng.choice(CHAINS)
-
-
-def named(rng: Random, of: Share, told: Chain) -> str:
-    """A person for a chain: which persons a chain is told of differs between the shares."""
-    return drawn(rng, of, lambda rng: rng.choice(NAMES), lambda made: f"chain {told.event} {made}")

@@ -32,8 +32,8 @@ run, and means something, on a laptop with nothing downloaded.
 ## What it was trained on
 Text of a grammar (`zobench.models.embedded.text`, digest {digest}): people and what can be said of them,
 reviews, events and their causes, pronouns, ambiguous words, numbers; and lists to copy. Nothing of it is taken
-from anywhere. No document holds a prompt of the tasks, and none answers with the tasks' words; see the cards of
-the tasks below.
+from anywhere. No document holds a prompt of the tasks, and none asks for the tasks' words: Yes and No are met where
+somebody goes on to say what they mean ("Yes, I am tired."). See the cards of the tasks below.
 
 What cannot be guessed weighs little in the loss: 0.1 for passages, claims and questions, 0.4 and 0.5 for what is
 copied, told again or rightly claimed, 1 for answers.
@@ -43,6 +43,8 @@ copied, told again or rightly claimed, 1 for answers.
 zobench.models.embedded.pretrain.card DIR`.
 
 {how}
+
+It was trained in these sittings: {sittings}.
 
 Losses at the end (mean by weight): training {train_loss:.3f}, held-out text {validation_loss:.3f}.
 
@@ -68,12 +70,11 @@ other models.
 
 def render(facts: Mapping[str, Any], able: Mapping[str, Skill]) -> str:
     """MODEL_CARD.md from the contents of training.json and what the model can do."""
-    settings, last = facts["settings"], facts["sittings"][-1]
+    settings = facts["settings"]
     rate = f"lr {settings['lr']}, beta2 {settings['beta2']}, weight decay {settings['weight_decay']} of matrices"
     fall = f"constant to {settings['decay_from']:.0%}, then linear to {settings['final_lr']:.0%}"
     how = [
         ("steps, tokens", f"{facts['steps']:,}, {facts['tokens'] / 1e6:.1f} M ({facts['seconds'] / 60:.0f} minutes)"),
-        ("machine", f"{last['device_name']}, {last['threads']} threads, torch {last['packages']['torch']}"),
         ("batch", f"{settings['batch']} rows of {settings['length']} tokens"),
         ("AdamW", rate),
         ("schedule", f"{settings['warmup']} steps of warm-up, {fall}{_cycles(settings)}"),
@@ -91,6 +92,7 @@ def render(facts: Mapping[str, Any], able: Mapping[str, Skill]) -> str:
         vocabulary=facts["vocabulary"],
         digest=facts["text"]["digest"],
         flags=" --compile" * settings["compile"] + f" --dtype {settings['dtype']}",
+        sittings="; ".join(map(_sitting, facts["sittings"])),
         skills=tabulate(
             [(kind, f"{skill.right / skill.asked:.0%}", skill.asked) for kind, skill in able.items()],
             headers=("kind", "right", "of"),
@@ -108,8 +110,13 @@ def render(facts: Mapping[str, Any], able: Mapping[str, Skill]) -> str:
 
 
 def _cycles(settings: Mapping[str, Any]) -> str:
-    first, steps = settings["cycle"], settings["steps"]
-    return f"; in two cycles, of {first:,} and {steps - first:,} steps" if first else ""
+    cycles = settings["cycles"]
+    return f"; anew from steps {', '.join(f'{step:,}' for step in cycles)} on" if cycles else ""
+
+
+def _sitting(of: Mapping[str, Any]) -> str:
+    where = f"{of['device_name']}, {of['threads']} threads, torch {of['packages']['torch']}, {of['dtype']}"
+    return f"from step {of['from_step']:,}: {where}"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -121,7 +128,7 @@ def main(argv: Sequence[str]) -> None:
         shutil.copyfile(Path(argv[0]) / name, WEIGHTS / name)
     facts = json.loads((WEIGHTS / FACTS).read_text(encoding="utf-8"))
     loaded = load_model(str(WEIGHTS), offline=True, device="cpu")
-    able = skills(loaded.model, loaded.tokenizer)
+    able = skills(loaded.model, loaded.tokenizer, progress=len(facts["settings"]["cycles"]) + 1)
     (WEIGHTS / CARD).write_text(render(facts, able), encoding="utf-8")
     print(f"{WEIGHTS}: {sum(p.stat().st_size for p in WEIGHTS.iterdir()) / 1e6:.2f} MB")
 

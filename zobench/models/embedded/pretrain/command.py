@@ -6,13 +6,16 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.main
 
 from ....errors import ZobenchError
 from .recipe import PRESETS, Recipe, recipe_from
+
+if TYPE_CHECKING:
+    from .job import Job
 
 PROGRAM = "python -m zobench.models.embedded.pretrain"
 EXAMPLES = (
@@ -55,6 +58,10 @@ def pretrain(
         Path | None,
         typer.Option(help="Plain text with <|endoftext|> or blank lines between documents.", metavar="FILE"),
     ] = None,
+    extend: Annotated[
+        Path | None,
+        typer.Option(help="Begin with a finished model, where its last cycle ends.", metavar="DIR"),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the CPU; torch's choice if not given.", min=1)] = None,
     save_every: Annotated[int, typer.Option(help="Steps between two checkpoints.", min=1)] = 500,
@@ -95,29 +102,31 @@ def pretrain(
     chosen = recipe_from(preset.value, given)
     if (preset is Preset.reference) != (corpus is not None):
         raise ZobenchError("--preset reference reads a --corpus FILE, and --preset embedded makes its own text")
-    _train(chosen, out, corpus, device, threads, {"save_every": save_every, "eval_every": eval_every})
+    from ..text import document
+    from .job import Job
+    from .loop import Pace
+
+    _train(
+        Job(
+            out=out,
+            recipe=chosen,
+            text=document if corpus is None else corpus,
+            device=device,
+            threads=threads,
+            pace=Pace(save_every=save_every, eval_every=eval_every),
+            extend=extend,
+        )
+    )
 
 
 _FIELDS = set(Recipe.__dataclass_fields__) - {"preset"}
 
 
-def _train(
-    recipe: Recipe, out: Path, corpus: Path | None, device: str, threads: int | None, pace: dict[str, int]
-) -> None:
-    from ..text import document
-    from .job import Job, pretrain
-    from .loop import Pace
+def _train(job: Job) -> None:
+    from .job import pretrain
     from .progress import Progress
 
-    job = Job(
-        out=out,
-        recipe=recipe,
-        text=document if corpus is None else corpus,
-        device=device,
-        threads=threads,
-        pace=Pace(**pace),
-    )
-    with Progress(recipe) as progress:
+    with Progress(job.recipe) as progress:
         pretrain(job, progress, progress.say)
 
 

@@ -43,9 +43,12 @@ class Generated:
         return self._packed(Random("validation"), _END, count)
 
     def digest(self) -> str:
-        """What changes when the text or the tokenizer does."""
-        rows = self.validation(self.recipe.batch)
-        return hashlib.sha256(rows.ids.tobytes() + rows.weights.tobytes()).hexdigest()[:16]
+        """What changes when the text of any cycle or the tokenizer does."""
+        found = hashlib.sha256()
+        for step in (*self.recipe.cycles, self.recipe.steps):
+            rows = self._packed(Random("digest"), self.recipe.progress(step - 1), self.recipe.batch)
+            found.update(rows.ids.tobytes() + rows.weights.tobytes())
+        return found.hexdigest()[:16]
 
     def facts(self) -> dict[str, Any]:
         """What a model card says of the text."""

@@ -14,6 +14,7 @@ from ....errors import ZobenchError
 from ...load import check_device
 from .corpus import Corpus, CorpusFile
 from .export import FACTS, machine, write_facts, write_model
+from .extend import extended, load_weights
 from .generated import Document, Generated, tokenizer_for
 from .loop import Pace, Source, Training, Watcher
 from .model import build
@@ -35,6 +36,9 @@ class Job:
     threads: int | None = None
     """Threads of a CPU; None leaves them as they are."""
     pace: Pace = field(default_factory=Pace)
+    extend: Path | None = None
+    """A finished model whose last step is the end of one of the recipe's cycles: training begins there, with its
+    weights (in float16) and its tokenizer, and an optimiser that is new."""
 
 
 def pretrain(job: Job, watcher: Watcher, say: Callable[[str], None]) -> None:
@@ -54,12 +58,15 @@ def pretrain(job: Job, watcher: Watcher, say: Callable[[str], None]) -> None:
         return
     if job.threads is not None:
         torch.set_num_threads(job.threads)
+    begun = None if job.extend is None else extended(job.extend, job.out, job.recipe)
     source, tokenizer = _source(job, text, say)
     model = build(job.recipe, len(tokenizer)).to(device)
-    training = Training(job.out, job.recipe, dtype, source, model, tokenizer)
+    if job.extend is not None:
+        load_weights(job.extend, model)
+    training = Training(job.out, job.recipe, dtype, source, model, tokenizer, begun)
     count = sum(p.numel() for p in model.parameters())
     say(f"{count / 1e6:.2f} M parameters, {len(tokenizer)} tokens, {device}, {dtype}, step {training.counts.step}")
-    training.run(job.pace, watcher, machine(device))
+    training.run(job.pace, watcher, {**machine(device), "dtype": dtype})
     write_model(model, job.out)
     write_facts(job.out, _facts(job, dtype, count, len(tokenizer), source, training))
     say(f"finished: zobench run --model {job.out}")

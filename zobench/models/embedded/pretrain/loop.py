@@ -74,8 +74,18 @@ class Pace:
 class Training:
     """A model in training, in a folder that has log.jsonl and the newest checkpoint."""
 
-    def __init__(self, folder: Path, recipe: Recipe, dtype: str, source: Source, model: Any, tokenizer: Any) -> None:
-        """Goes on from the checkpoint in `folder` if there is one. `model` is where it is to be trained.
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        dtype: str,
+        source: Source,
+        model: Any,
+        tokenizer: Any,
+        begun: Counts | None = None,
+    ) -> None:
+        """Goes on from the checkpoint in `folder` if there is one. `model` is where it is to be trained; `begun`: what
+        was done to its weights before.
 
         Raises ZobenchError where the checkpoint is damaged or was trained on other text.
         """
@@ -86,7 +96,8 @@ class Training:
         self.optimizer = adamw(model, recipe)
         held_out = source.validation(VALIDATION_ROWS)
         self.validation = split(held_out, min(len(held_out.ids), -(-held_out.ids.size // _AT_ONCE)))
-        self.counts = Counts(digest=source.digest())
+        self.counts = begun or Counts()
+        self.counts.digest = source.digest()
         self.kept = checkpoint.newest(folder)
         if self.kept is not None:
             self.counts = checkpoint.load(self.kept, model, self.optimizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -56,9 +57,9 @@ class Recipe:
     decay_from: float = 0.6
     final_lr: float = 0.02
     """What the learning rate falls to, as a fraction of the highest."""
-    cycle: int | None = None
-    """Steps after which the learning rate begins anew (a warm restart, Loshchilov and Hutter 2017, arXiv 1608.03983):
-    the second cycle has the steps that are left. None: there is one cycle."""
+    cycles: tuple[int, ...] = ()
+    """Steps at which the learning rate begins anew (warm restarts, Loshchilov and Hutter 2017, arXiv 1608.03983), each
+    the first of a further cycle. (): there is one cycle."""
     weight_decay: float = 0.1
     """Of matrices; norms have none."""
     beta2: float = 0.95
@@ -85,8 +86,8 @@ class Recipe:
             (self.context < self.length, f"--context {self.context} is less than --length {self.length}"),
             (self.vocab < least, f"--vocab {self.vocab}: give at least {least}, for the bytes and the special tokens"),
             (
-                self.cycle is not None and not 0 < self.cycle < self.steps,
-                f"a cycle of {self.cycle} of {self.steps} steps",
+                list(self.cycles) != sorted({*self.cycles} & {*range(1, self.steps)}),
+                f"cycles from steps {self.cycles} on of {self.steps} steps",
             ),
             (not 0 < self.lr < math.inf, f"--lr {self.lr} is no learning rate: give a number above 0"),
             (not 0 < self.init_std < math.inf, f"--init-std {self.init_std}: give a number above 0"),
@@ -111,32 +112,33 @@ class Recipe:
         """Tokens of documents that a row holds: all but BOS."""
         return self.length - self.bos
 
+    def _cycle(self, step: int) -> tuple[int, int, int]:
+        """The number of the cycle that step `step` is of, from 0; its first step, and the next one's."""
+        number = bisect_right(self.cycles, step)
+        ends = (0, *self.cycles, self.steps)
+        return number, ends[number], ends[number + 1]
+
     def progress(self, step: int) -> float:
-        """How far training is before step `step` (from 0): 0 to 1 in the first cycle, 1 to 2 in the second."""
-        if self.cycle is None:
-            return step / self.steps
-        if step < self.cycle:
-            return step / self.cycle
-        return 1 + (step - self.cycle) / (self.steps - self.cycle)
+        """How far training is before step `step` (from 0): 0 to 1 in the first cycle, 1 to 2 in the second, ..."""
+        number, begin, end = self._cycle(step)
+        return number + (step - begin) / (end - begin)
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of step `step` (from 0): in each cycle linear warm-up, constant, linear to `final_lr`."""
-        progress, begun = self.progress(step), step
-        if self.cycle is not None and step >= self.cycle:
-            progress, begun = progress - 1, step - self.cycle
-        fallen = max(0.0, (progress - self.decay_from) / (1 - self.decay_from))
-        return self.lr * min(1.0, (begun + 1) / max(1, self.warmup)) * (1 - (1 - self.final_lr) * fallen)
+        _, begin, end = self._cycle(step)
+        fallen = max(0.0, ((step - begin) / (end - begin) - self.decay_from) / (1 - self.decay_from))
+        return self.lr * min(1.0, (step - begin + 1) / max(1, self.warmup)) * (1 - (1 - self.final_lr) * fallen)
 
     def as_dict(self) -> dict[str, Any]:
         """The settings by name, for JSON."""
-        return asdict(self)
+        return {**asdict(self), "cycles": list(self.cycles)}
 
 
 PRESETS = {
     "embedded": Recipe(
         preset="embedded",
-        steps=17_500,
-        cycle=15_000,
+        steps=20_000,
+        cycles=(15_000, 17_500),
         blocks=8,
         hidden=128,
         heads=4,
@@ -177,14 +179,15 @@ PRESETS = {
 def recipe_from(preset: str, given: Mapping[str, Any]) -> Recipe:
     """The preset with what was given in its place.
 
-    Where a length but no context is given, the context is at least that length; where steps are given, the first cycle
-    has the same part of them as in the preset. Raises ZobenchError for a preset that
-    is not known and for settings that do not go together.
+    Where a length but no context is given, the context is at least that length; where steps are given, cycles have the
+    same part of them as in the preset. Raises ZobenchError for a preset that is not known and for settings that do not
+    go together.
     """
     if preset not in PRESETS:
         raise ZobenchError(unknown("preset", preset, PRESETS))
     base, given = PRESETS[preset], dict(given)
     given.setdefault("context", max(base.context, given.get("length", 0)))
-    if base.cycle is not None and "steps" in given:
-        given.setdefault("cycle", given["steps"] * base.cycle // base.steps or None)
+    if "steps" in given:
+        parts = {given["steps"] * step // base.steps for step in base.cycles}
+        given.setdefault("cycles", tuple(sorted(parts - {0})))
     return replace(base, **given)

@@ -28,17 +28,18 @@ def skills(
     tokenizer: Any,
     kinds: Mapping[Document, Any] = text.KINDS,
     *,
+    progress: float = 1.0,
     documents: int = 100,
     length: int = 160,
 ) -> dict[str, Skill]:
-    """The skill in every kind of document that has answers, each kind in documents as at the end of training.
+    """The skill in every kind of document that has answers, each kind in documents as at this progress.
 
     Documents are held out: no training draws by these seeds. A row holds one document; a longer one is cut.
     """
     encoder, out = Encoder(tokenizer), {}
     for kind in kinds:
         rng, name = Random(f"skill {kind.__name__}"), kind.__name__
-        found = encoder.weighted([kind(rng, 1.0) for _ in range(documents)])
+        found = encoder.weighted([kind(rng, progress) for _ in range(documents)])
         asked = right = 0
         for document in found:
             rows = pack([document], 1, length, bos=True)
