@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 import pytest
-from world_kit import VALUES, items, only, sentences, verb_kind, words
+from world_kit import VALUES, items, sentences, verb_kind, words
 
 from zobench.models.embedded.lexicon import BLAME, NAMES, PRAISE, TOPICS
 
@@ -27,7 +27,7 @@ def named(said):
     [("rte", "premise", "hypothesis", 0), ("boolq", "passage", "question", 1), ("multirc", "paragraph", "answer", 1)],
 )
 def test_that_the_value_is_in_the_passage_does_not_do(name, passage, claim, yes):
-    there = rate(name, lambda item: (only(values(item[claim])) in values(item[passage])) == (item["label"] == yes))
+    there = rate(name, lambda item: (set(values(item[claim])) <= set(values(item[passage]))) == (item["label"] == yes))
     assert 0.5 < there < 0.80
 
 
