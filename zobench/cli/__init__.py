@@ -88,6 +88,16 @@ COMMANDS: dict[str, Command] = {
             "zobench analyze layers runs --plot layers.png",
         ),
     ),
+    "bench": Command(
+        ".bench:bench",
+        "Time steps against MeZO's own order of operations.",
+        (
+            "zobench bench --preset ci",
+            "zobench bench --random-weights llama2-7b --dtype float16 --json bench.json",
+            "zobench bench --model Qwen/Qwen3-8B --dtype bfloat16 --layer 6 --tasks copa,sst2",
+            "zobench bench --model DIR --data-dir DATA --engine auto,flat,deferred --steps 30",
+        ),
+    ),
     "new": Command(
         ".new:new",
         "Write a ready-to-run plugin file to start from.",

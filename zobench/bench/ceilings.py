@@ -1,0 +1,46 @@
+"""What the machine can do at most, measured in the same run: bytes copied and products summed, a second."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """copy_gbs: gigabytes a second, read and written, of a copy larger than any cache. gemm_tflops: of a large matrix
+    product in the model's dtype.
+    """
+
+    copy_gbs: float
+    gemm_tflops: float
+
+
+def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
+    """Medians of five, after one that is not counted."""
+    cuda = device.type == "cuda"
+    size, side = (2**30, 8192) if cuda else (2**27, 1024)  # bytes of the copy; rows and columns of the product
+    source = torch.zeros(size // dtype.itemsize, dtype=dtype, device=device)
+    target = torch.empty_like(source)
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    copy = _seconds(lambda: target.copy_(source), device)
+    product = _seconds(lambda: left @ right, device)
+    return Ceilings(2 * size / copy / 1e9, 2 * side**3 / product / 1e12)
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    taken = []
+    for _ in range(6):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        start = clock()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(clock() - start)
+    return statistics.median(taken[1:])

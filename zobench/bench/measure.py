@@ -1,0 +1,104 @@
+"""Interleaved steps: every side has its turn of a few steps, round after round, on the same batches.
+
+After a warm-up the medians and quartiles of a step's phases are taken. On a CPU a step is timed by the process's own
+CPU time, which other programs do not lengthen; on a GPU by wall time between synchronisations, its phases by events.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..report.record import PhaseTimes
+from ..run.memory import PeakMemory
+from ..run.speed import BLOCK, timed_step
+from .sides import Side, objective, standing
+
+if TYPE_CHECKING:
+    from ..models.load import LoadedModel
+    from ..zo.estimator import Estimator
+    from .work import Work
+
+PHASES = ("forward_s", "perturb_s", "update_s", "step_s")
+
+
+@dataclass
+class Timed:
+    """What was measured of one side: seconds by step and phase, and what stood beside them."""
+
+    side: Side
+    engine: str = ""
+    phases: list[PhaseTimes] = field(default_factory=list)
+    peak_bytes: int = 0
+    held_bytes: int = 0
+    numel: int = 0
+    sweeps: float = 0.0
+    """Passes over the scope's weights a step."""
+
+    def median(self, phase: str) -> float:
+        """The median of a phase, in seconds."""
+        return statistics.median(one[phase] for one in self.phases)  # type: ignore[literal-required]
+
+    def iqr(self, phase: str) -> float:
+        """The distance of the quartiles of a phase, in seconds; 0 of one step."""
+        values = [one[phase] for one in self.phases]  # type: ignore[literal-required]
+        if len(values) < 2:
+            return 0.0
+        low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+        return high - low
+
+
+def measure(
+    sides: Sequence[Side],
+    work: Work,
+    loaded: LoadedModel,
+    estimator: type[Estimator],
+    *,
+    layer: int,
+    steps: int,
+    warmup: int,
+    noise: str = "per_tensor",
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[Timed]:
+    """`steps` timed steps of every side, after `warmup` of each.
+
+    A side is put on the model anew for each of its turns, so that none runs with another's copies in place; its first
+    step after that is not counted. Peak memory is that of its turns after the warm-up.
+    """
+    taken = [Timed(side) for side in sides]
+    done = 0
+    while done < warmup + steps:
+        turn = min(BLOCK, warmup - done if done < warmup else warmup + steps - done)
+        for one in taken:
+            progress(f"{work.task}: {one.side.name}, step {done} of {warmup + steps}")
+            _turn(one, work, loaded, estimator, layer, noise, done, turn, counts=done >= warmup)
+        done += turn
+    return taken
+
+
+def _turn(
+    one: Timed,
+    work: Work,
+    loaded: LoadedModel,
+    estimator: type[Estimator],
+    layer: int,
+    noise: str,
+    first: int,
+    steps: int,
+    *,
+    counts: bool,
+) -> None:
+    batches = [work.batches[i % len(work.batches)] for i in range(first, first + steps)]
+    memory = PeakMemory(loaded.device)
+    with standing(one.side, estimator, loaded, layer, noise=noise) as (method, one.engine):
+        timed_step(method, objective(one.side, work, loaded, batches[0]))
+        before = method.engine.sweeps
+        phases = [timed_step(method, objective(one.side, work, loaded, batch)) for batch in batches]
+        one.numel = sum(handle.param.numel() for handle in method.handles)
+        one.sweeps = (method.engine.sweeps - before) / steps
+        one.held_bytes = max(one.held_bytes, method.engine.held_bytes())
+    if counts:
+        one.phases += phases
+        one.peak_bytes = max(one.peak_bytes, memory.peak())

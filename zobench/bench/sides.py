@@ -1,0 +1,89 @@
+"""What is compared: an engine on a scope, over rows as MeZO has them or over shared ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ..engine.objective import Objective
+from ..run.method import Method, applied
+from ..run.protocol import Computation
+from ..run.selection import everything
+from ..tasks.batch import Batch
+from ..zo.scope import Scope
+
+if TYPE_CHECKING:
+    from ..models.load import LoadedModel
+    from ..zo.estimator import Estimator
+    from .work import Work
+
+ScopeName = Literal["full", "layer"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the things that are timed. ours: whether forwards are this harness's (shared rows, answer positions)."""
+
+    engine: str
+    scope: ScopeName
+    ours: bool
+
+    @property
+    def name(self) -> str:
+        """As tables have it."""
+        rows = "" if self.ours == (self.engine != "official") else ", our forward"
+        return f"{self.engine} {self.scope}{rows}"
+
+
+OFFICIAL_FULL = Side("official", "full", False)
+OFFICIAL_LAYER = Side("official", "layer", False)
+OFFICIAL_LAYER_OURS = Side("official", "layer", True)
+BASELINES = (OFFICIAL_FULL, OFFICIAL_LAYER, OFFICIAL_LAYER_OURS)
+
+
+def sides(engines: Sequence[str], scopes: Sequence[ScopeName]) -> list[Side]:
+    """The baselines and every engine on every scope, each once."""
+    wanted = [*BASELINES, *(Side(engine, scope, True) for scope in scopes for engine in engines)]
+    return list(dict.fromkeys(side for side in wanted if side.scope in scopes or side is OFFICIAL_FULL))
+
+
+def scope_of(side: Side, loaded: LoadedModel, layer: int) -> Scope:
+    """The weights that move."""
+    if side.scope == "full":
+        return everything(loaded)
+    names = set(loaded.blocks[layer].parameter_names())
+    return Scope([(n, p) for n, p in loaded.model.named_parameters() if n in names], layers=(layer,))
+
+
+@contextmanager
+def standing(
+    side: Side, estimator: type[Estimator], loaded: LoadedModel, layer: int, *, noise: str
+) -> Iterator[tuple[Estimator, str]]:
+    """The side's estimator on the model, with learning rate 0, and the engine that it really runs on.
+
+    Weights are put back only up to the rounding of the engine itself: speed does not depend on them.
+    """
+    official = side.engine == "official"
+    method = Method(
+        estimator,
+        {},
+        Computation(
+            dtype=loaded.dtype,  # type: ignore[arg-type]
+            engine=side.engine,
+            noise="official" if official else noise,  # type: ignore[arg-type]
+            restore="arithmetic" if official else "auto",
+            rows="replicated" if official else "shared",
+        ),
+    )
+    with applied(method, loaded, scope_of(side, loaded, layer), lr=0.0, seed=0, keep=lambda p: p) as on:
+        on.estimator.timers.on = True
+        yield on.estimator, on.info["engine"]
+
+
+def objective(side: Side, work: Work, loaded: LoadedModel, batch: Batch) -> Objective:
+    """What a step of this side looks at."""
+    if side.ours:
+        return Objective(loaded.model, work.ours, batch, batched=False, whole=Batch.replicated)
+    return Objective(loaded.model, work.official, batch.replicated(), batched=False)

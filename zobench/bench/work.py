@@ -1,0 +1,117 @@
+"""What a step is given: batches of a task, with the lengths of real rows and tokens of no meaning, or real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ZobenchError
+from ..run.order import batches as training_order
+from ..tasks.batch import Batch, collate
+from ..tasks.encode import PAD_TOKEN, Encoded, Row
+from ..tasks.loss import LOSSES, Reading
+from ..tasks.prepared import PreparedTask
+from ..tasks.rules import Rules
+from ..tasks.sampling import split
+from ..tasks.source import load_pools
+from .lengths import Lengths
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..models.load import LoadedModel
+    from ..tasks.task import Task
+
+Loss = Callable[[Callable[..., Any], Batch], "Tensor"]
+SPECIAL = 3
+"""Token ids below this are left alone: padding, beginning and end of sequence."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A task to time steps on.
+
+    official: the loss as MeZO computes it, over logits at all positions. ours: over those at answer positions.
+    batches: where the model is; they hold rows as MeZO has them, and what the rows have in common once.
+    """
+
+    task: str
+    loss_name: str
+    batches: tuple[Batch, ...]
+    official: Loss
+    ours: Loss
+
+    @property
+    def padded_tokens(self) -> float:
+        """Tokens of a forward over the rows as MeZO has them, padding included: the mean over batches."""
+        return _mean([batch.input_ids.numel() for batch in self.batches])
+
+    @property
+    def unique_tokens(self) -> float:
+        """Tokens of a forward that are neither padding nor said before: the mean over batches."""
+        return _mean([int(_looked_at(batch).attention_mask.sum()) for batch in self.batches])
+
+    @property
+    def engine_tokens(self) -> float:
+        """Tokens of a forward over shared rows, their padding included: the mean over batches."""
+        return _mean([_looked_at(batch).input_ids.numel() for batch in self.batches])
+
+
+def made_up(
+    task: str, loss_name: str, lengths: Sequence[Lengths], loaded: LoadedModel, *, batch_size: int, batches: int
+) -> Work:
+    """Batches of random tokens with these lengths, an example after the other, round and round."""
+    rng = Random(f"bench {task}")
+    vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
+    source = cycle([_example(rng, one, vocabulary, loss_name, loaded.context_length) for one in lengths])
+    parts = [list(islice(source, batch_size)) for _ in range(batches)]
+    pad = PAD_TOKEN.get(str(loaded.model.config.model_type), loaded.pad_id)
+    multiple = 1 if loaded.device.type == "cpu" else 8
+    shared = multiple if loss_name == "classification" else 0
+    made = tuple(collate(part, pad, 8, loaded.context_length, shared=shared).to(loaded.device) for part in parts)
+    return Work(task, loss_name, made, *losses(loss_name, loaded))
+
+
+def real(task: Task, data: Path, loaded: LoadedModel, *, batch_size: int, batches: int) -> Work:
+    """Batches of the task's training items in `data`, as a run would draw them first.
+
+    Raises ZobenchError where there are too few items, and for a model without a tokenizer.
+    """
+    if loaded.tokenizer is None:
+        raise ZobenchError("random weights have no tokenizer: leave --data-dir out, or name a --model")
+    pools = load_pools(task, data)
+    count = min(batch_size * batches, len(pools.train) - 1)
+    prepared = PreparedTask(task, split(pools, num_train=count, num_dev=1, num_test=1, seed=0), loaded, rows="shared")
+    order = training_order(prepared.train_size, min(batch_size, count), 0)
+    made = tuple(prepared.train_batch(next(order)).to(loaded.device) for _ in range(batches))
+    return Work(task.name, prepared.loss_name, made, *losses(prepared.loss_name, loaded))
+
+
+def losses(loss_name: str, loaded: LoadedModel) -> tuple[Loss, Loss]:
+    """(the loss over logits at all positions, the loss over those at answer positions)."""
+    read = [Reading.of(loaded.model, Rules(logits=where)) for where in ("all", "option")]
+    whole, narrow = [(lambda forward, batch, r=r: LOSSES[loss_name](forward, batch, r)) for r in read]
+    return whole, narrow
+
+
+def _example(rng: Random, of: Lengths, vocabulary: int, loss_name: str, most: int) -> Encoded:
+    def ids(count: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(SPECIAL, vocabulary) for _ in range(count))
+
+    prompt = ids(of.prompt)
+    chosen = of.options if loss_name == "classification" else (of.options[of.gold],)
+    rows = tuple(Row((*prompt, *ids(length))[-most:], length) for length in chosen)
+    gold = of.gold if loss_name == "classification" else 0
+    return Encoded(rows, gold, (gold,), (), "made up")
+
+
+def _looked_at(batch: Batch) -> Any:
+    return batch if batch.shared is None else batch.shared
+
+
+def _mean(values: Sequence[int]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,192 @@
+"""`zobench bench`: how long a step takes, against MeZO's own order of operations, in one process."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ZobenchError, unknown
+from .common import DataDir, Device, Dtype, Offline, PluginFiles, plugins_of, write_file
+
+if TYPE_CHECKING:
+    from ..bench.work import Work
+    from ..models.load import LoadedModel
+    from ..plugins import Plugins
+
+DEFAULT_TASKS = "copa,sst2,wsc,cb,drop"
+"""The tasks of the paper's Tables 4 and 13."""
+
+
+class BenchPreset(StrEnum):
+    """`paper`: the paper's tasks, batch and steps. `ci`: a model of 10 M parameters on the CPU, in a minute or two."""
+
+    paper = "paper"
+    ci = "ci"
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"tasks": DEFAULT_TASKS, "batch_size": 16, "steps": 30, "warmup": 10, "threads": None},
+    "ci": {"tasks": "sst2", "batch_size": 16, "steps": 10, "warmup": 3, "threads": 1},
+}
+
+
+def bench(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A folder with a model, or a hub id, instead of random weights.")
+    ] = None,
+    random_weights: Annotated[
+        str | None,
+        typer.Option(help="A model of this shape with random weights: llama2-7b, qwen3-8b, ci.", metavar="SHAPE"),
+    ] = None,
+    preset: Annotated[
+        BenchPreset, typer.Option(help="Tasks, steps, batch; `ci` has its own model.")
+    ] = BenchPreset.paper,
+    tasks: Annotated[str | None, typer.Option("--tasks", "-t", help=f"Comma separated. [{DEFAULT_TASKS}]")] = None,
+    data_dir: DataDir = None,
+    engine: Annotated[
+        str, typer.Option(help="Engines beside official, comma separated; the first is in the ratios.")
+    ] = "auto",
+    estimator: Annotated[str, typer.Option(help="Whose steps.")] = "mezo",
+    layer: Annotated[
+        int | None, typer.Option(help="The decoder block of the scope `layer`, 0-based. [the paper's]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Timed steps of each.")] = None,
+    warmup: Annotated[int | None, typer.Option(min=0, help="Steps of each before them.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples a step. [16]")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.")] = None,
+    device: Device = "auto",
+    dtype: Annotated[Dtype | None, typer.Option(help="Of the weights. [float16 on a GPU, else float32]")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.", metavar="FILE")] = None,
+    offline: Offline = False,
+    plugin: PluginFiles = None,
+) -> None:
+    """Time steps: engines and scopes interleaved, medians after a warm-up, ratios against MeZO's order in the same run.
+
+    Rows have the lengths of real ones, from a table in the package, or are real ones with --data-dir. Nothing is
+    learnt: the learning rate is 0.
+    """
+    usual = PRESETS[preset.value]
+    if model is not None and random_weights is not None:
+        raise ZobenchError("--model and --random-weights name two models: give one of them")
+    chosen = {
+        "tasks": [name.strip() for name in (tasks or usual["tasks"]).split(",") if name.strip()],
+        "steps": usual["steps"] if steps is None else steps,
+        "warmup": usual["warmup"] if warmup is None else warmup,
+        "batch_size": batch_size or usual["batch_size"],
+        "engines": [name.strip() for name in engine.split(",") if name.strip()],
+        "estimator": estimator,
+        "preset": preset.value,
+    }
+    plugins = plugins_of(plugin)
+    cls = plugins.estimator(estimator)
+    if not cls.trains:
+        raise ZobenchError(f"--estimator {estimator} is a reference that makes no steps of its own")
+    _check_engines(chosen["engines"])
+    import torch
+
+    if threads or usual["threads"]:
+        torch.set_num_threads(threads or usual["threads"])
+    loaded, at = _model(model, random_weights, preset, device, dtype, layer, offline)
+    _run(loaded, at, cls, plugins, chosen, data_dir, json_file)
+
+
+def _check_engines(engines: list[str]) -> None:
+    from ..engine import ENGINES
+
+    for name in engines:
+        if name not in ("auto", *ENGINES) or name == "official":
+            raise ZobenchError(
+                unknown("engine to compare with official", name, ("auto", *sorted(set(ENGINES) - {"official"})))
+            )
+
+
+def _model(
+    model: str | None,
+    shape: str | None,
+    preset: BenchPreset,
+    device: str,
+    dtype: Dtype | None,
+    layer: int | None,
+    offline: bool,
+) -> tuple[LoadedModel, int]:
+    """The model, and the block that is tuned alone."""
+    import torch
+
+    from ..bench.shapes import SHAPES, random_model
+    from ..models.load import load_model
+
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    wanted = (dtype.value if dtype else None) or ("float16" if on_gpu else "float32")
+    if model is None:
+        shape = shape or ("ci" if preset is BenchPreset.ci else None)
+        if shape is None:
+            raise ZobenchError("name a model: --model DIR, or --random-weights llama2-7b (or --preset ci, a small one)")
+        loaded = random_model(shape, dtype=wanted, device=device)
+        at = SHAPES[shape][2] if layer is None else layer
+    else:
+        loaded = load_model(model, dtype=wanted, device=device, offline=offline)
+        at = min(1, len(loaded.blocks) - 1) if layer is None else layer
+    if not 0 <= at < len(loaded.blocks):
+        raise ZobenchError(f"--layer {at}: {loaded.name} has decoder blocks 0 to {len(loaded.blocks) - 1}")
+    return loaded, at
+
+
+def _run(
+    loaded: LoadedModel,
+    layer: int,
+    cls: Any,
+    plugins: Plugins,
+    chosen: dict[str, Any],
+    data: Path | None,
+    out: Path | None,
+) -> None:
+    from rich.console import Console
+
+    from ..bench import report
+    from ..bench.ceilings import ceilings
+    from ..bench.measure import measure
+    from ..bench.sides import sides
+    from ..run.environment import describe
+
+    facts = report.Facts(
+        name=loaded.name,
+        dtype=loaded.dtype,
+        itemsize=next(loaded.model.parameters()).element_size(),
+        parameters=loaded.parameters,
+        block_parameters=sum(block.numel() for block in loaded.blocks),
+        layer=layer,
+    )
+    found: list[report.Found] = []
+    console = Console(stderr=True)
+    with console.status("", spinner="line") as status:
+        machine = ceilings(loaded.device, next(loaded.model.parameters()).dtype)
+        for name in chosen["tasks"]:
+            work = _work(name, loaded, plugins, chosen, data)
+            timed = measure(
+                sides(chosen["engines"], ("full", "layer")), work, loaded, cls,
+                layer=layer, steps=chosen["steps"], warmup=chosen["warmup"], progress=status.update,
+            )  # fmt: skip
+            found.append(report.Found(work, timed))
+            if not console.is_terminal:
+                console.print(f"{name}: done", highlight=False)
+    print(report.markdown(found, facts, machine, chosen["engines"][0]))
+    if out is not None:
+        settings = {**chosen, "data": "shipped lengths" if data is None else str(data)}
+        made = report.as_json(found, facts, machine, chosen["engines"][0], settings, describe(loaded.device))
+        write_file(out, (json.dumps(made, indent=1) + "\n").encode())
+
+
+def _work(name: str, loaded: LoadedModel, plugins: Plugins, chosen: dict[str, Any], data: Path | None) -> Work:
+    from ..bench import lengths, work
+
+    task, count = plugins.task(name), chosen["warmup"] + chosen["steps"]
+    if data is not None:
+        return work.real(task, data, loaded, batch_size=chosen["batch_size"], batches=count)
+    if name not in lengths.measured_tasks():
+        raise ZobenchError(f"there are no lengths of task {name} in the package: give --data-dir")
+    of = lengths.shipped(name)
+    return work.made_up(name, task.train_loss, of, loaded, batch_size=chosen["batch_size"], batches=count)
