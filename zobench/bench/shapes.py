@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -49,8 +48,8 @@ SHAPES: Mapping[str, tuple[str, Mapping[str, int], int]] = {
 def random_model(shape: str, *, dtype: str, device: str, seed: int = 0) -> LoadedModel:
     """A causal language model with random weights, made on the device, without a tokenizer.
 
-    Weights are normal with standard deviation 0.02, norms 1. Raises ZobenchError for an unknown shape or dtype, and
-    where the device cannot hold it.
+    Weights are as its class begins with: normal, standard deviation 0.02, norms 1. Raises ZobenchError for an unknown
+    shape or dtype, and where the device cannot hold it.
     """
     if shape not in SHAPES:
         raise ZobenchError(unknown("shape of --random-weights", shape, SHAPES))
@@ -62,11 +61,10 @@ def random_model(shape: str, *, dtype: str, device: str, seed: int = 0) -> Loade
     kind, settings, _ = SHAPES[shape]
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     config = AutoConfig.for_model(kind, **settings, tie_word_embeddings=False, attn_implementation="sdpa")
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
     try:
-        model.to_empty(device=place)
-        _fill(model, seed)
+        with torch.random.fork_rng([place] if place.type == "cuda" else []), torch.device(place):
+            torch.manual_seed(seed)
+            model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
     except torch.OutOfMemoryError as error:
         raise ZobenchError(f"--random-weights {shape} in {dtype} does not fit on {place}: {error}") from error
     return LoadedModel(
@@ -79,21 +77,3 @@ def random_model(shape: str, *, dtype: str, device: str, seed: int = 0) -> Loade
         context_length=int(settings["max_position_embeddings"]),
         pad_id=0,
     )
-
-
-@torch.no_grad()
-def _fill(model: Any, seed: int) -> None:
-    """Weights, and the buffers (rotary frequencies) that a model made without storage lacks."""
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(0.0, 0.02, generator=generator)
-        else:
-            parameter.fill_(1.0)
-    for module in model.modules():
-        initial = getattr(module, "rope_init_fn", None) or getattr(module, "compute_default_rope_parameters", None)
-        if "inv_freq" in dict(module.named_buffers(recurse=False)) and initial is not None:
-            frequencies, _ = initial(module.config, next(model.parameters()).device)
-            module.inv_freq.copy_(frequencies)
-            if hasattr(module, "original_inv_freq"):
-                module.original_inv_freq = module.inv_freq

@@ -1,0 +1,293 @@
+"""`zobench bench`: its models, batches, sides, interleaving, cost model, tables and JSON. No test looks at a speed."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+
+from zobench.bench import lengths, report, shapes, work
+from zobench.bench.ceilings import Ceilings, ceilings
+from zobench.bench.costmodel import fit
+from zobench.bench.measure import PHASES, Timed, measure
+from zobench.bench.sides import BASELINES, OFFICIAL_FULL, OFFICIAL_LAYER, Side, objective, sides, standing
+from zobench.cli import main
+from zobench.plugins import load_plugins
+
+TINY = dict(
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    vocab_size=128,
+    max_position_embeddings=512,
+)
+MADE = [lengths.Lengths(9, (1, 1), 0), lengths.Lengths(14, (3, 2), 1), lengths.Lengths(5, (2, 4), 0)]
+
+
+@pytest.fixture(autouse=True)
+def tiny_shape(monkeypatch):
+    monkeypatch.setattr(shapes, "SHAPES", {"ci": ("llama", TINY, 1), "qwen3-8b": ("qwen3", TINY, 2)})
+
+
+@pytest.fixture
+def loaded():
+    return shapes.random_model("ci", dtype="float32", device="cpu")
+
+
+@pytest.fixture
+def mezo():
+    return load_plugins().estimator("mezo")
+
+
+def a_task(loaded, loss="classification", batches=4):
+    return work.made_up("sst2", loss, MADE, loaded, batch_size=3, batches=batches)
+
+
+# ---- models and batches
+
+
+def test_random_weights_are_a_function_of_the_seed(loaded):
+    again, other = (shapes.random_model("ci", dtype="float32", device="cpu", seed=seed) for seed in (0, 1))
+    pairs = list(zip(loaded.model.parameters(), again.model.parameters(), other.model.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b, _ in pairs) and not all(torch.equal(a, c) for a, _, c in pairs)
+    ids = torch.arange(20)[None]
+    assert torch.equal(loaded.model(input_ids=ids).logits, again.model(input_ids=ids).logits)
+    assert not loaded.model.training and len(loaded.blocks) == 3
+
+
+def test_the_real_shapes_have_the_sizes_of_their_models():
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    real = {"llama2-7b": ("llama", shapes.LLAMA2_7B, 6.738e9), "qwen3-8b": ("qwen3", shapes.QWEN3_8B, 8.191e9)}
+    for kind, settings, size in real.values():
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings, tie_word_embeddings=False))
+        assert sum(p.numel() for p in model.parameters()) == pytest.approx(size, rel=1e-3)
+
+
+def test_lengths_are_there_for_every_built_in_task():
+    tasks = lengths.measured_tasks()
+    assert set(tasks) == set(load_plugins().names("tasks")) and lengths.source()
+    for name in tasks:
+        found = lengths.shipped(name)
+        assert len(found) >= 30 and all(one.prompt > 1 and min(one.options) >= 1 for one in found)
+        assert all(0 <= one.gold < len(one.options) for one in found)
+
+
+def test_batches_have_the_lengths_asked_for(loaded):
+    made = a_task(loaded)
+    assert [batch.examples for batch in made.batches] == [3] * 4
+    (batch, *_) = made.batches
+    assert batch.attention_mask.sum(1).tolist() == [10, 10, 17, 16, 7, 9]
+    assert batch.option_len.tolist() == [1, 1, 3, 2, 2, 4] and batch.labels.tolist() == [0, 1, 0]
+    prompts = [row[row.shape[0] - n : row.shape[0] - o] for row, n, o in
+               zip(batch.input_ids, (10, 10, 17, 16, 7, 9), batch.option_len, strict=True)]  # fmt: skip
+    assert all(torch.equal(prompts[i], prompts[i + 1]) for i in (0, 2, 4))
+    assert made.padded_tokens == 6 * 24 and made.unique_tokens < made.engine_tokens < made.padded_tokens
+
+
+def test_a_loss_of_the_gold_option_has_its_row_alone(loaded):
+    made = a_task(loaded, "option")
+    assert made.batches[0].option_len.tolist() == [1, 2, 2] and made.batches[0].shared is None
+
+
+@pytest.mark.parametrize("loss", ["classification", "option"])
+def test_both_losses_are_the_same_up_to_rounding(loaded, loss):
+    made = a_task(loaded, loss)
+    for batch in made.batches:
+        official = objective(OFFICIAL_FULL, made, loaded, batch)()
+        ours = objective(Side("flat", "full", True), made, loaded, batch)()
+        assert float(ours) == pytest.approx(float(official), rel=1e-6)
+
+
+# ---- sides
+
+
+def test_every_engine_stands_on_every_scope_beside_the_baselines():
+    names = [side.name for side in sides(["auto", "flat"], ("full", "layer"))]
+    assert names == [
+        "official full",
+        "official layer",
+        "official layer, our forward",
+        "auto full",
+        "flat full",
+        "auto layer",
+        "flat layer",
+    ]
+    assert sides(["auto"], ("layer",)) == [*BASELINES, Side("auto", "layer", True)]
+
+
+@pytest.mark.parametrize("side", [*BASELINES, Side("auto", "layer", True), Side("auto", "full", True)])
+def test_a_side_moves_nothing(side, loaded, mezo):
+    made, before = a_task(loaded), {n: p.clone() for n, p in loaded.model.named_parameters()}
+    with standing(side, mezo, loaded, 1, noise="per_tensor") as (estimator, engine):
+        for batch in made.batches:
+            estimator.step(objective(side, made, loaded, batch))
+        names = {handle.name for handle in estimator.handles}
+    layer = set(loaded.blocks[1].parameter_names())
+    assert names == (layer if side.scope == "layer" else set(before))
+    assert engine == {"auto": "pair" if side.scope == "layer" else "flat"}.get(side.engine, side.engine)
+    after = dict(loaded.model.named_parameters())
+    assert all(torch.equal(before[n], after[n]) for n in set(before) - names)
+    exact = side.engine != "official"
+    for n in names:
+        torch.testing.assert_close(after[n], before[n], rtol=0, atol=0 if exact else 1e-6)
+
+
+def test_all_sides_see_the_same_losses(loaded, mezo):
+    """Same seed, same z: what official and our engines see on a layer differs by rounding alone."""
+    made, seen = a_task(loaded), []
+    for side in (*BASELINES[1:], Side("auto", "layer", True), Side("flat", "layer", True)):
+        with standing(side, mezo, loaded, 1, noise="official") as (estimator, _):
+            seen.append([float(estimator.step(objective(side, made, loaded, batch))) for batch in made.batches])
+    for others in seen[1:]:
+        assert others == pytest.approx(seen[0], rel=1e-5)
+
+
+# ---- measuring
+
+
+def test_steps_are_interleaved_and_warm_up_is_not_counted(loaded, mezo):
+    told = []
+    found = measure(
+        sides(["auto"], ("full", "layer")),
+        a_task(loaded),
+        loaded,
+        mezo,
+        layer=1,
+        steps=7,
+        warmup=2,
+        progress=told.append,
+    )
+    assert [len(one.phases) for one in found] == [7] * 5
+    turns = [re.fullmatch(r"sst2: (.+), step (\d+) of 9", line).groups() for line in told]
+    names = [one.side.name for one in found]
+    assert turns == [(name, str(at)) for at in (0, 2, 7) for name in names]
+    for one in found:
+        assert one.median("step_s") > 0 and one.iqr("step_s") >= 0 and one.peak_bytes > 0
+    by = {one.side.name: one for one in found}
+    assert by["official full"].sweeps == 4 and by["official layer"].numel == loaded.blocks[1].numel()
+    assert by["auto full"].engine == "flat" and by["auto layer"].engine == "pair"
+    assert by["auto full"].sweeps < 4
+
+
+def test_ceilings_are_measured():
+    found = ceilings(torch.device("cpu"), torch.float32)
+    assert found.copy_gbs > 0 and found.gemm_tflops > 0
+
+
+def timed(side, seconds, numel):
+    phases = [dict.fromkeys(PHASES, s) | {"step_s": s} for s in seconds]
+    return Timed(side, engine=side.engine, phases=phases, numel=numel, sweeps=2, peak_bytes=2**30)
+
+
+def test_medians_and_quartiles():
+    one = timed(OFFICIAL_FULL, [1.0, 2.0, 3.0, 4.0, 100.0], 10)
+    assert one.median("step_s") == 3 and one.iqr("step_s") == 2
+    assert timed(OFFICIAL_FULL, [1.0], 10).iqr("step_s") == 0
+
+
+# ---- the cost model
+
+
+def test_the_cost_model_finds_what_made_the_times():
+    def step(forward, n):
+        return 2 * forward + 5e-9 * n
+
+    forward, sizes = {"copa": 0.1, "drop": 3.0}, (7_000_000_000, 200_000_000)
+    model = fit({task: {n: step(f, n) for n in sizes} for task, f in forward.items()})
+    assert model.gamma == pytest.approx(5e-9) and model.forward_s == pytest.approx(forward)
+    assert model.ratio("copa", *sizes) == pytest.approx(step(0.1, sizes[0]) / step(0.1, sizes[1]))
+    with pytest.raises(ValueError, match="two scopes"):
+        fit({"copa": {5: 1.0}})
+
+
+def test_the_cost_model_fits_the_papers_own_table():
+    """LLaMA2-7B, Table 13: full model and single layer of COPA and SST-2."""
+    full, layer = 6_738_415_616, 202_383_360
+    model = fit({"copa": {full: 0.8701, layer: 0.1923}, "sst2": {full: 1.1341, layer: 0.4629}})
+    assert model.ratio("copa", full, layer) == pytest.approx(4.52, rel=0.02)
+    assert model.ratio("sst2", full, layer) == pytest.approx(2.45, rel=0.02)
+
+
+# ---- what is said of it
+
+
+FACTS = report.Facts("random ci", "float32", 4, 1000, 800, 1)
+
+
+def found(loaded):
+    engine = Side("auto", "layer", True), Side("auto", "full", True)
+    out = [timed(OFFICIAL_FULL, [8.0], 1000), timed(OFFICIAL_LAYER, [4.0], 100), timed(BASELINES[2], [2.0], 100)]
+    return report.Found(a_task(loaded), [*out, timed(engine[0], [1.0], 100), timed(engine[1], [4.0], 1000)])
+
+
+def test_ratios_are_of_medians_and_means_of_tasks_geometric(loaded):
+    one = found(loaded)
+    assert report.ratios([one], "auto") == pytest.approx(
+        {
+            "layer_engine_vs_official_full": 8,
+            "layer_engine_vs_official_layer": 4,
+            "layer_engine_vs_official_layer_our_forward": 2,
+            "full_engine_vs_official_full": 2,
+            "official_layer_vs_official_full": 2,
+        }
+    )
+    slow = report.Found(one.work, [t if t.side.engine == "official" else timed(t.side, [4.0], 100) for t in one.timed])
+    both = report.ratios([one, slow], "auto")
+    assert both["layer_engine_vs_official_full"] == pytest.approx(math.sqrt(8 * 2))
+    assert "layer_engine_vs_official_full" not in report.ratios([one], "flat")
+
+
+def test_throughput_is_of_what_was_passed_over(loaded):
+    one = found(loaded)
+    first = one.timed[0]
+    assert one.weight_gbs(first, FACTS) == pytest.approx(2 * 4 * 1000 * 2 / 16.0 / 1e9)
+    assert one.block_tflops(first, FACTS) == pytest.approx(4 * 800 * one.work.padded_tokens / 8.0 / 1e12)
+
+
+def test_the_tables_and_the_json_say_the_same(loaded):
+    one, machine = found(loaded), Ceilings(10.0, 0.05)
+    said = report.markdown([one], FACTS, machine, "auto")
+    assert "| official layer, our forward |" in said and "8.00x" in said and "Cost model" in said
+    made = report.as_json([one], FACTS, machine, "auto", {"steps": 1}, {"cores": 2})
+    assert made == json.loads(json.dumps(made)) and made["schema"] == report.SCHEMA
+    assert made["ratios"]["layer_engine_vs_official_layer"] == 4
+    assert [s["name"] for s in made["tasks"]["sst2"]["sides"]] == [t.side.name for t in one.timed]
+
+
+# ---- the command
+
+
+def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    sizes = ["--steps", "2", "--warmup", "1", "--batch-size", "2", "--tasks", "copa,sst2", "--threads", "1"]
+    assert main(["bench", "--preset", "ci", *sizes, "--json", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "**copa** (option loss" in said and "**sst2** (classification loss" in said
+    made = json.loads(out.read_text())
+    assert set(made["tasks"]) == {"copa", "sst2"} and made["settings"]["data"] == "shipped lengths"
+    assert made["ratios"]["layer_engine_vs_official_full"] > 0 and made["environment"]["threads"] == 1
+    assert all(side["steps"] == 2 for task in made["tasks"].values() for side in task["sides"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "paper"], "name a model: --model DIR, or --random-weights llama2-7b"),
+        (["--random-weights", "lama2-7b"], "unknown shape of --random-weights 'lama2-7b'; did you mean 'llama2-7b'"),
+        (["--preset", "ci", "--engine", "flta"], "unknown engine to compare with official 'flta'; did you mean 'flat'"),
+        (["--preset", "ci", "--layer", "3"], "--layer 3: random ci has decoder blocks 0 to 2"),
+        (["--preset", "ci", "--estimator", "zero_shot"], "is a reference that makes no steps"),
+        (["--preset", "ci", "--model", "x", "--random-weights", "ci"], "name two models"),
+        (["--preset", "ci", "--tasks", "sst3"], "unknown task 'sst3'; did you mean 'sst2'"),
+        (["--preset", "ci", "--data-dir", "."], "random weights have no tokenizer"),
+    ],
+)
+def test_what_cannot_be_timed_is_said_in_a_line(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr(shapes, "SHAPES", {"ci": ("llama", TINY, 1), "llama2-7b": ("llama", TINY, 1)})
+    assert main(["bench", *arguments]) == 2
+    assert message in capsys.readouterr().err
