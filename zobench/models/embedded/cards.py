@@ -52,7 +52,7 @@ CARDS: dict[str, Card] = {
         "words that both sentences have: two sentences of one topic share none about as often as they share one",
     ),
     "multirc": Card(
-        "whether an answer to a question is what the paragraph says",
+        "whether an answer to a question, or to two, is what the paragraph says",
         'verdicts on answers: "... Somebody said tennis. Right or Wrong?"',
         _VALUE,
     ),

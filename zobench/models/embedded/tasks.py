@@ -92,14 +92,14 @@ def wic(rng: Random, of: Share) -> Item:
 
 
 def multirc(rng: Random, of: Share) -> Item:
-    """A question on a paragraph of four facts, and an answer that is right or, mostly, another person's."""
+    """A question or, one time in three, two on a paragraph of four facts, and an answer that is right or wrong."""
     made = world.facts(rng, of, people=2, count=4)
     label = rng.randrange(2)
-    given = rng.choice(made) if label else world.wrong(rng, made, near=0.7)
+    given = asked(rng, made, bool(label))
     return {
         "paragraph": world.passage(rng, made),
-        "question": given.question(rng),
-        "answer": given.value,
+        "question": " ".join(fact.question(rng) for fact in given),
+        "answer": " and ".join(fact.value for fact in given),
         "label": label,
     }
 
