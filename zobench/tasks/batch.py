@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .encode import Encoded
+from .pack import pack
 from .padding import padded
 from .share import Shared, share
 
@@ -56,12 +57,18 @@ class Batch:
 
 
 def collate(
-    encoded: Sequence[Encoded], pad_id: int, multiple: int = 8, most: int | None = None, *, shared: int = 0
+    encoded: Sequence[Encoded],
+    pad_id: int,
+    multiple: int = 8,
+    most: int | None = None,
+    *,
+    shared: int = 0,
+    packed: int = 0,
 ) -> Batch:
     """All rows of the examples, padded on the left with `pad_id` to a multiple of `multiple` tokens.
 
     `most`: tokens that the model has positions for; padding stops there, where the multiple would go beyond.
-    `shared`: give the rows in their shared form too, padded to a multiple of this; 0: do not.
+    `shared`, `packed`: give the rows in their shared form too, padded to a multiple of this, or packed; 0: do not.
     """
     rows = [row for e in encoded for row in e.rows]
     ids, mask = padded([row.ids for row in rows], pad_id, multiple, most)
@@ -74,5 +81,5 @@ def collate(
         width=max(row.option_len for row in rows),
         tokens=sum(len(row.ids) for row in rows),
         golds=tuple(e.golds for e in encoded),
-        shared=share(rows, pad_id, shared, most) if shared else None,
+        shared=pack(rows, pad_id, packed) if packed else share(rows, pad_id, shared, most) if shared else None,
     )

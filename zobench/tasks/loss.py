@@ -22,8 +22,10 @@ from torch import Tensor
 
 from ..models.positions import counts_from_the_row, position_ids
 from .batch import Batch
+from .encode import Row
+from .pack import pack
 from .rules import Rules
-from .share import Shared
+from .share import Shared, share
 
 Forward: TypeAlias = Callable[..., Any]
 IGNORED = -100
@@ -37,7 +39,8 @@ class Reading:
     vocabulary is projected to at answer positions only. cache: it takes `use_cache` and `past_key_values`.
     whole: training losses are summed over whole rows, with nothing outside the options: the sums round as MeZO's.
     positions: it must be told `position_ids` where rows are padded (see zobench.models.positions). dropped: the id of a
-    token that training losses leave out of answers.
+    token that training losses leave out of answers. head: the module that projects to the vocabulary, for packed rows.
+    additive: the dtype in which the model adds attention masks; none: it takes them as booleans.
     """
 
     float32: bool = False
@@ -46,6 +49,8 @@ class Reading:
     whole: bool = False
     positions: bool = False
     dropped: int | None = None
+    head: Any = None
+    additive: torch.dtype | None = None
 
     @classmethod
     def of(cls, model: Any, rules: Rules) -> Reading:
@@ -58,6 +63,8 @@ class Reading:
             whole=rules.logits == "all",
             positions=counts_from_the_row(model),
             dropped=getattr(model.config, "pad_token_id", None) if rules.pad_targets == "drop" else None,
+            head=model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None,
+            additive=None if getattr(model.config, "_attn_implementation", "") == "sdpa" else dtype_of(model),
         )
 
     def logits(self, forward: Forward, batch: Batch | Shared, last: int | None = None) -> Tensor:
@@ -65,10 +72,32 @@ class Reading:
         extra: dict[str, Any] = {"use_cache": False} if self.cache else {}
         if self.keep and last is not None:
             extra["logits_to_keep"] = last
+        if isinstance(batch, Shared) and batch.at is not None:
+            return self.read(self.packed(forward, batch, extra))
         if self.positions:
             extra["position_ids"] = position_ids(batch.attention_mask)
         out = forward(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **extra).logits
         return self.read(out if last is None else out[:, -last:])
+
+    def packed(self, forward: Forward, batch: Shared, extra: dict[str, Any]) -> Tensor:
+        """Logits (1, n, vocabulary) at the places `batch.at` of packed stems: others do not reach the head."""
+        mask, at = batch.attention_mask, batch.at
+        assert at is not None
+        if self.additive is not None:
+            least = torch.finfo(self.additive).min
+            mask = torch.zeros(mask.shape, dtype=self.additive, device=mask.device).masked_fill(~mask, least)
+
+        def gather(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (args[0].flatten(0, 1).index_select(0, at)[None], *args[1:])
+
+        hook = self.head.register_forward_pre_hook(gather)
+        try:
+            out: Tensor = forward(
+                input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, **extra
+            ).logits
+        finally:
+            hook.remove()
+        return out
 
     def width(self, batch: Batch) -> int:
         """The tokens that a training loss looks at, from the end of each row."""
@@ -77,6 +106,38 @@ class Reading:
     def read(self, logits: Tensor) -> Tensor:
         """The logits in the dtype that log-probabilities are taken in."""
         return logits.float() if self.float32 else logits
+
+
+def dtype_of(model: Any) -> torch.dtype:
+    """That of the model's weights."""
+    dtype: torch.dtype = next(model.parameters()).dtype
+    return dtype
+
+
+@torch.no_grad()
+def packs(model: Any, rules: Rules) -> bool:
+    """Whether the model can be given packed rows: tried on two short stems.
+
+    False for one whose forward takes no places of tokens, that has no head of its own, whose window of attention is
+    shorter than rows may be, or that lets stems see each other.
+    """
+    reading = Reading.of(model, rules)
+    window = getattr(model.config, "sliding_window", None)
+    if "position_ids" not in inspect.signature(model.forward).parameters or reading.head is None:
+        return False
+    if window is not None and window < rules.max_length:
+        return False
+    one, two, other = Row((1, 2, 3, 4, 2), 1), Row((3, 1, 2), 1), Row((4, 1, 1, 2, 2), 1)
+    device = next(model.parameters()).device
+    try:
+        seen, again = (
+            shared_log_probs(model, pack(rows, 0, 1).to(device), reading).float() for rows in ((one, two), (other, two))
+        )
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return False
+    alone = [shared_log_probs(model, share([row], 0).to(device), reading).float() for row in (one, two)]
+    close = torch.allclose(seen, torch.cat(alone), rtol=0, atol=64 * torch.finfo(dtype_of(model)).eps)
+    return close and torch.equal(seen[1], again[1]) and not torch.equal(seen[0], again[0])
 
 
 def option_window(forward: Forward, batch: Batch, reading: Reading, width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +151,14 @@ def option_window(forward: Forward, batch: Batch, reading: Reading, width: int) 
 
 
 def option_loss(forward: Forward, batch: Batch, reading: Reading) -> Tensor:
-    """Cross-entropy of the option tokens, pooled over the batch: long options weigh more."""
+    """Cross-entropy of the option tokens, pooled over the batch: long options weigh more.
+
+    Of a batch with `shared` rows one pass over these.
+    """
+    if batch.shared is not None:
+        selected = shared_log_probs(forward, batch.shared, reading)
+        inside = _counted(batch.shared.targets, batch.shared.inside, reading)
+        return -torch.where(inside, selected, 0).sum() / inside.sum()
     logits, targets, inside = option_window(forward, batch, reading, reading.width(batch))
     inside = _counted(targets, inside, reading)
     return F.cross_entropy(logits.flatten(0, 1), targets.masked_fill(~inside, IGNORED).flatten(), ignore_index=IGNORED)

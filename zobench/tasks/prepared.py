@@ -17,7 +17,7 @@ from ..errors import ZobenchError
 from .batch import Batch, collate
 from .encode import PAD_TOKEN, Encoded, Encoder
 from .generate import answers, greedy, stop_tokens
-from .loss import LOSSES, Forward, Reading
+from .loss import LOSSES, Forward, Reading, packs
 from .metrics import TEXT_METRICS, accuracy, mean, standard_error
 from .rules import RowsRule, Rules
 from .sampling import Splits, demonstration_seeds, sample
@@ -60,7 +60,10 @@ class PreparedTask:
     "shared": over what candidates have in common once (zobench.tasks.share), and items are scored several at a time:
     `eval_batch_size` of them, or `score_batch_size` where that is more. The numbers are the same up to rounding.
 
-    Raises ZobenchError for an item that cannot be rendered or encoded, and for rules that do not fit the task.
+    "packed": as shared, and the rows of a batch of training or dev losses stand side by side (zobench.tasks.pack).
+
+    Raises ZobenchError for an item that cannot be rendered or encoded, for rules that do not fit the task, and for
+    packed rows where the model would not keep them apart.
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class PreparedTask:
             model_type=model_type,
         )
         self.reading = Reading.of(loaded.model, self.rules)
+        if rows == "packed" and not packs(loaded.model, self.rules):
+            raise ZobenchError(f"model {loaded.name} cannot keep packed rows apart: use --set rows=shared")
         self._stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
         self._splits = splits
         examples = self._rendered()
@@ -179,7 +184,7 @@ class PreparedTask:
     @property
     def together(self) -> int:
         """Rows that are scored in one forward where rows are shared; 0 where they are not."""
-        return max(self.rules.eval_batch_size, self.rules.score_batch_size) if self.rows == "shared" else 0
+        return max(self.rules.eval_batch_size, self.rules.score_batch_size) if self.rows != "replicated" else 0
 
     def scoring_forwards(self, name: Literal["dev", "test"]) -> int:
         """The calls of the model that scoring this split takes; for generation at most: an answer may stop early."""
@@ -202,10 +207,11 @@ class PreparedTask:
         return self._collate([self._train[i] for i in indices])
 
     def _collate(self, encoded: Sequence[Encoded]) -> Batch:
-        multiple, shared = self.rules.pad_to_multiple_of, 0
-        if self.rows == "shared" and self.loss_name == "classification":
-            shared = 1 if torch.device(self.device).type == "cpu" else multiple  # a CPU has no use for multiples
-        return collate(encoded, self.pad_id, multiple, self._positions, shared=shared)
+        multiple = self.rules.pad_to_multiple_of
+        fill = 1 if torch.device(self.device).type == "cpu" else multiple  # a CPU has no use for multiples
+        shared = fill if self.rows == "shared" and self.loss_name == "classification" else 0
+        packed = fill if self.rows == "packed" and self.loss_name in ("classification", "option") else 0
+        return collate(encoded, self.pad_id, multiple, self._positions, shared=shared, packed=packed)
 
     def loss(self, forward: Forward, batch: Batch) -> Tensor:
         """The training loss of a batch: a 0-dim tensor on the batch's device."""

@@ -49,7 +49,11 @@ class Shared:
     input_ids, attention_mask: int64 (stems, length), padded on the left. last: how many positions, from the end, hold
     all that is looked at. stem: int64 (rows, 1), the stem of each row. place, targets: int64 (rows, width), for each
     option token, right-aligned, which of the `last` positions predicts it, and its id. inside: bool (rows, width),
-    False where the option is shorter.
+    False where the option is shorter. tokens: in stems, padding left out.
+
+    Packed: input_ids, position_ids: int64 (bins, length), several stems a bin; attention_mask: bool (bins, 1, length,
+    length), which tokens a token sees; at: int64 (n,), the places looked at in the flattened ids, which the logits then
+    are of, (1, n, vocabulary), and `place` counts in; stem: all 0.
     """
 
     input_ids: Tensor
@@ -59,6 +63,9 @@ class Shared:
     place: Tensor
     targets: Tensor
     inside: Tensor
+    tokens: int
+    position_ids: Tensor | None = None
+    at: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Shared:
         """The same with its tensors on `device`."""
@@ -71,7 +78,7 @@ def share(rows: Sequence[Row], pad_id: int, multiple: int = 1, most: int | None 
     held = stems(rows)
     ids, mask = padded([stem.ids for stem in held], pad_id, multiple, most)
     width = max(row.option_len for row in rows)
-    stem, place, targets, last = [0] * len(rows), [], [], 1
+    stem, place, last = [0] * len(rows), [], 1
     for number, one in enumerate(held):
         for i in one.rows:
             stem[i] = number
@@ -80,14 +87,19 @@ def share(rows: Sequence[Row], pad_id: int, multiple: int = 1, most: int | None 
         before, option = width - row.option_len, len(row.ids) - row.option_len
         first = last - len(held[number].ids) + option - 1
         place.append([0] * before + list(range(first, first + row.option_len)))
-        targets.append([0] * before + list(row.ids[option:]))
-    lengths = torch.tensor([row.option_len for row in rows])
     return Shared(
         input_ids=ids,
         attention_mask=mask,
         last=last,
         stem=torch.tensor(stem)[:, None],
         place=torch.tensor(place),
-        targets=torch.tensor(targets),
-        inside=torch.arange(width) >= width - lengths[:, None],
+        **options(rows, width),
+        tokens=sum(len(one.ids) for one in held),
     )
+
+
+def options(rows: Sequence[Row], width: int) -> dict[str, Tensor]:
+    """`targets` and `inside` of rows."""
+    lengths = torch.tensor([row.option_len for row in rows])
+    targets = [[0] * (width - row.option_len) + list(row.ids[len(row.ids) - row.option_len :]) for row in rows]
+    return {"targets": torch.tensor(targets), "inside": torch.arange(width) >= width - lengths[:, None]}
