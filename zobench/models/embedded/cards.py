@@ -23,7 +23,7 @@ _VALUE = "whether the value stands in the passage at all: most false claims name
 
 CARDS: dict[str, Card] = {
     "sst2": Card(
-        "which side a review takes, where one of its words may be of the other side, or the one it has is denied, once or "
+        "which side a review takes, where one of its words may be of the other side, or the one it has denied, once or "
         "twice",
         'reviews followed by "I loved it.", "Verdict: bad", "We were angry.", "Stars: five"; not by great, terrible',
         "the first word of praise or blame, or the last: half of the sentences have one of each, and mean one; some of "
