@@ -23,7 +23,8 @@ _VALUE = "whether the value stands in the passage at all: most false claims name
 
 CARDS: dict[str, Card] = {
     "sst2": Card(
-        "which side a review takes, where one of its words may be of the other side, or the one word it has is denied",
+        "which side a review takes, where one of its words may be of the other side, or the one it has denied, once or "
+        "twice",
         'reviews followed by "I loved it.", "Verdict: bad", "We were angry.", "Stars: five"; not by great, terrible',
         "the first word of praise or blame, or the last: half of the sentences have one of each, and mean one; some of "
         "those with one alone mean the other side",
@@ -69,8 +70,8 @@ CARDS: dict[str, Card] = {
         "the person who is named most, or last",
     ),
     "squad": Card(
-        "the value of a passage that a question asks for, and nothing after it",
-        'the same questions as "Q: ... A: ...", "Ask: ... Reply: ..."',
+        "the value of a passage that a question asks for, or two of them, or the person, and nothing after it",
+        'the same questions for values as "Q: ... A: ...", "Ask: ... Reply: ..."; none for persons, and one at a time',
         "any value of the passage: there are three or four",
     ),
     "drop": Card(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .events import CHAINS, Chain
 from .lexicon import AMBIGUOUS, BLAME, DEGREES, HE, MEETINGS, MOODS, NAMES, PARTS, PRAISE, PRONOUN, SHE, TOPICS, WORKS
-from .world import Share, drawn
+from .world import Share, drawn, upper
 
 # ---- reviews
 
@@ -40,18 +40,17 @@ def review(rng: Random, of: Share, good: bool, *, mixed: float) -> str:
 
 
 def denial(rng: Random, of: Share, good: bool) -> str:
-    """A sentence on a work that means the other side of the one word it names, or says that what it was told is so."""
+    """A sentence on a work with one word of praise or blame in it, which is denied, affirmed, or both in turn."""
 
     def make(rng: Random) -> str:
-        work, degree = rng.choice(WORKS + PARTS), rng.choice(DEGREES)
-        own, other = (rng.choice(words) for words in ((PRAISE, BLAME) if good else (BLAME, PRAISE)))
-        forms = (
-            f"Nobody would call the {work} {other}.",
-            f"There is nothing {other} in this {work}.",
-            f"I was told that the {work} is {degree} {other}, and that is wrong.",
-            f"I was told that the {work} is {degree} {own}, and that is right.",
-        )
-        return rng.choice(forms)
+        denied, told = rng.choice(((True, None), (False, "right"), (False, "wrong"), (True, "right"), (True, "wrong")))
+        own = good ^ denied ^ (told == "wrong")
+        word, work = rng.choice(PRAISE if own else BLAME), rng.choice(WORKS + PARTS)
+        if denied:
+            said = rng.choice((f"nobody would call the {work} {word}", f"there is nothing {word} in this {work}"))
+        else:
+            said = f"the {work} is {rng.choice(DEGREES)} {word}"
+        return f"{upper(said)}." if told is None else f"I was told that {said}, and that is {told}."
 
     return drawn(rng, of, make, lambda made: "review " + made)
 

@@ -30,9 +30,9 @@ class Size(NamedTuple):
 
 
 def sst2(rng: Random, of: Share) -> Item:
-    """Sentiment of one sentence: half have a word of the other side, a quarter deny or affirm the one they have."""
+    """Sentiment of one sentence: half have a word of the other side, three in ten deny or affirm the one they have."""
     label = rng.randrange(2)
-    if rng.random() < 0.25:
+    if rng.random() < 0.3:
         return {"sentence": scenes.denial(rng, of, bool(label)), "label": label}
     return {"sentence": scenes.review(rng, of, bool(label), mixed=0.7), "label": label}
 
@@ -142,15 +142,15 @@ def record(rng: Random, of: Share) -> Item:
 
 
 def squad(rng: Random, of: Share) -> Item:
-    """A question for a value of a passage."""
+    """A question for a value of a passage, one for a person, or two for two values."""
     made = world.facts(rng, of, people=2, count=rng.choice((3, 4)))
-    fact = rng.choice(made)
-    return {
-        "title": fact.person,
-        "context": world.passage(rng, made),
-        "question": fact.question(rng),
-        "answers": {"text": [fact.value]},
-    }
+    facts = rng.sample(made, rng.choice((1, 1, 2)))
+    if len(facts) == 1 and rng.random() < 0.4:
+        question, answer = facts[0].who(rng), facts[0].person
+    else:
+        question, answer = " ".join(f.question(rng) for f in facts), " and ".join(f.value for f in facts)
+    title = made[0].person
+    return {"title": title, "context": world.passage(rng, made), "question": question, "answers": {"text": [answer]}}
 
 
 def drop(rng: Random, of: Share) -> Item:

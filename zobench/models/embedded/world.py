@@ -60,6 +60,11 @@ class Fact(NamedTuple):
         """One of the questions for its value."""
         return rng.choice(RELATIONS[self.relation].asks).format(p=self.person)
 
+    def who(self, rng: Random) -> str:
+        """One of the questions for its person, made of a clause that begins with the person; no text has them."""
+        clauses = [c for c in RELATIONS[self.relation].claims if c.startswith("{p} ")]
+        return rng.choice(clauses).format(p="Who", v=self.value) + "?"
+
     def doubt(self) -> str:
         """The question whether it is so, without its mark."""
         return RELATIONS[self.relation].doubt.format(p=self.person, v=self.value)
