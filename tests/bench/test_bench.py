@@ -86,12 +86,16 @@ def test_batches_have_the_lengths_asked_for(loaded):
     prompts = [row[row.shape[0] - n : row.shape[0] - o] for row, n, o in
                zip(batch.input_ids, (10, 10, 17, 16, 7, 9), batch.option_len, strict=True)]  # fmt: skip
     assert all(torch.equal(prompts[i], prompts[i + 1]) for i in (0, 2, 4))
-    assert made.padded_tokens == 6 * 24 and made.unique_tokens < made.engine_tokens < made.padded_tokens
+    assert made.padded_tokens == 6 * 24 and made.rows == "packed"
+    assert (
+        made.unique_tokens == 9 + (16 + 15) + (6 + 8)
+        and made.unique_tokens <= made.engine_tokens < 2 * made.unique_tokens
+    )
 
 
 def test_a_loss_of_the_gold_option_has_its_row_alone(loaded):
     made = a_task(loaded, "option")
-    assert made.batches[0].option_len.tolist() == [1, 2, 2] and made.batches[0].shared is None
+    assert made.batches[0].option_len.tolist() == [1, 2, 2] and made.batches[0].shared.tokens == 9 + 15 + 6
 
 
 @pytest.mark.parametrize("loss", ["classification", "option"])
@@ -267,7 +271,7 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
     sizes = ["--steps", "2", "--warmup", "1", "--batch-size", "2", "--tasks", "copa,sst2", "--threads", "1"]
     assert main(["bench", "--preset", "ci", *sizes, "--json", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "**copa** (option loss" in said and "**sst2** (classification loss" in said
+    assert "**copa** (option loss, packed rows" in said and "**sst2** (classification loss, packed rows" in said
     made = json.loads(out.read_text())
     assert set(made["tasks"]) == {"copa", "sst2"} and made["settings"]["data"] == "shipped lengths"
     assert made["ratios"]["layer_engine_vs_official_full"] > 0 and made["environment"]["threads"] == 1

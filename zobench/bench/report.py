@@ -107,6 +107,7 @@ def as_json(
 def _task(found: Found, facts: Facts, engine: str) -> dict[str, Any]:
     return {
         "loss": found.work.loss_name,
+        "rows": found.work.rows,
         "padded_tokens": found.work.padded_tokens,
         "engine_tokens": found.work.engine_tokens,
         "unique_tokens": found.work.unique_tokens,
@@ -172,7 +173,7 @@ def _table(found: Found, facts: Facts, machine: Ceilings) -> str:
                "x official same scope", "weights GB/s", "blocks TFLOP/s", "peak GiB")  # fmt: skip
     each = zip(("padded", "ours", "unique"), (work.padded_tokens, work.engine_tokens, work.unique_tokens), strict=True)
     counted = "tokens a forward: " + ", ".join(f"{tokens:,.0f} {what}" for what, tokens in each)
-    return f"**{work.task}** ({work.loss_name} loss; {counted})\n\n" + tabulate(
+    return f"**{work.task}** ({work.loss_name} loss, {work.rows} rows; {counted})\n\n" + tabulate(
         rows, headers=headers, tablefmt="github"
     )
 

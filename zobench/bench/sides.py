@@ -1,7 +1,8 @@
-"""What is compared: an engine on a scope, over rows as MeZO has them or over shared ones."""
+"""What is compared: an engine on a scope, over rows as MeZO has them or over packed ones."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ ScopeName = Literal["full", "layer"]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the things that are timed. ours: whether forwards are this harness's (shared rows, answer positions)."""
+    """One of the things that are timed. ours: whether forwards are this harness's (packed rows, answer positions)."""
 
     engine: str
     scope: ScopeName
@@ -74,11 +75,11 @@ def standing(
             engine=side.engine,
             noise="official" if official else noise,  # type: ignore[arg-type]
             restore="arithmetic" if official else "auto",
-            rows="replicated" if official else "shared",
+            rows="replicated" if official else "packed",
         ),
     )
     with applied(method, loaded, scope_of(side, loaded, layer), lr=0.0, seed=0, keep=lambda p: p) as on:
-        on.estimator.timers.on = True
+        on.estimator.timers.on, on.estimator.timers.clock = True, time.process_time
         yield on.estimator, on.info["engine"]
 
 

@@ -13,9 +13,9 @@ from ..errors import ZobenchError
 from ..run.order import batches as training_order
 from ..tasks.batch import Batch, collate
 from ..tasks.encode import PAD_TOKEN, Encoded, Row
-from ..tasks.loss import LOSSES, Reading
+from ..tasks.loss import LOSSES, Reading, packs
 from ..tasks.prepared import PreparedTask
-from ..tasks.rules import Rules
+from ..tasks.rules import RowsRule, Rules
 from ..tasks.sampling import split
 from ..tasks.source import load_pools
 from .lengths import Lengths
@@ -36,11 +36,13 @@ class Work:
     """A task to time steps on.
 
     official: the loss as MeZO computes it, over logits at all positions. ours: over those at answer positions.
-    batches: where the model is; they hold rows as MeZO has them, and what the rows have in common once.
+    rows: what our forwards pass over: packed, or shared where the model cannot keep packed rows apart.
+    batches: where the model is; they hold rows as MeZO has them, and those.
     """
 
     task: str
     loss_name: str
+    rows: RowsRule
     batches: tuple[Batch, ...]
     official: Loss
     ours: Loss
@@ -53,7 +55,7 @@ class Work:
     @property
     def unique_tokens(self) -> float:
         """Tokens of a forward that are neither padding nor said before: the mean over batches."""
-        return _mean([int(_looked_at(batch).attention_mask.sum()) for batch in self.batches])
+        return _mean([batch.tokens if batch.shared is None else batch.shared.tokens for batch in self.batches])
 
     @property
     def engine_tokens(self) -> float:
@@ -71,9 +73,11 @@ def made_up(
     parts = [list(islice(source, batch_size)) for _ in range(batches)]
     pad = PAD_TOKEN.get(str(loaded.model.config.model_type), loaded.pad_id)
     multiple = 1 if loaded.device.type == "cpu" else 8
-    shared = multiple if loss_name == "classification" else 0
-    made = tuple(collate(part, pad, 8, loaded.context_length, shared=shared).to(loaded.device) for part in parts)
-    return Work(task, loss_name, made, *losses(loss_name, loaded))
+    rows: RowsRule = "packed" if packs(loaded.model, Rules()) else "shared"
+    shared = multiple if rows == "shared" and loss_name == "classification" else 0
+    form = {"shared": shared, "packed": multiple if rows == "packed" else 0}
+    made = tuple(collate(part, pad, 8, loaded.context_length, **form).to(loaded.device) for part in parts)
+    return Work(task, loss_name, rows, made, *losses(loss_name, loaded))
 
 
 def real(task: Task, data: Path, loaded: LoadedModel, *, batch_size: int, batches: int) -> Work:
@@ -85,10 +89,11 @@ def real(task: Task, data: Path, loaded: LoadedModel, *, batch_size: int, batche
         raise ZobenchError("random weights have no tokenizer: leave --data-dir out, or name a --model")
     pools = load_pools(task, data)
     count = min(batch_size * batches, len(pools.train) - 1)
-    prepared = PreparedTask(task, split(pools, num_train=count, num_dev=1, num_test=1, seed=0), loaded, rows="shared")
+    rows: RowsRule = "packed" if packs(loaded.model, Rules()) else "shared"
+    prepared = PreparedTask(task, split(pools, num_train=count, num_dev=1, num_test=1, seed=0), loaded, rows=rows)
     order = training_order(prepared.train_size, min(batch_size, count), 0)
     made = tuple(prepared.train_batch(next(order)).to(loaded.device) for _ in range(batches))
-    return Work(task.name, prepared.loss_name, made, *losses(prepared.loss_name, loaded))
+    return Work(task.name, prepared.loss_name, rows, made, *losses(prepared.loss_name, loaded))
 
 
 def losses(loss_name: str, loaded: LoadedModel) -> tuple[Loss, Loss]:

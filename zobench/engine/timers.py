@@ -6,7 +6,7 @@ Parts may nest: the time of an inner part is its own. On an accelerator the mark
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -27,10 +27,14 @@ class StepTimes:
 
 
 class Timers:
-    """Times the parts of each step while `on` is True. Times of steps are kept until `take`."""
+    """Times the parts of each step while `on` is True. Times of steps are kept until `take`.
+
+    clock: what a CPU is timed by, wall time unless it is set.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.on = False
+        self.clock: Callable[[], float] = time.perf_counter
         self._cuda = device.type == "cuda"
         self._open: list[Part] = []
         self._marks: list[tuple[Part | None, Any]] = []
@@ -99,7 +103,7 @@ class Timers:
         if not self.on:
             return
         if not self._cuda:
-            self._marks.append((name, time.perf_counter()))
+            self._marks.append((name, self.clock()))
             return
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()

@@ -67,7 +67,7 @@ def measure(
         method, scope = (sides.baseline, sides.baseline_scope) if side == "baseline" else (sides.own, sides.own_scope)
         todo = min(BLOCK, warmup + steps - len(taken[side]))
         with applied(method, loaded, scope, lr=0.0, seed=seed, keep=keep) as on:
-            on.estimator.timers.on = True
+            on.estimator.timers.on, on.estimator.timers.clock = True, time.process_time
             phases = _block(on, feeds[side], todo)
         taken[side] += phases
         forwards += sum(on.estimator.forwards.values())

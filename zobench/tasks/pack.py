@@ -1,4 +1,4 @@
-"""Stems side by side in rows about as long as the longest of them, none seeing another: hardly any padding is passed over."""
+"""Stems side by side in rows about as long as the longest of them, none seeing another: hardly any padding is left."""
 
 from __future__ import annotations
 
