@@ -366,13 +366,15 @@ def test_no_document_has_the_wording_of_a_prompt():
     "kind", [k for k in text.KINDS if k not in (text.talked, text.copied)], ids=lambda k: k.__name__
 )
 def test_documents_that_teach_a_skill_have_none_of_the_tasks_answers(kind):
-    """Yes, No, Maybe, great and terrible are met in lists to copy and in small talk alone (Yes and No also before what
-    they mean); so are so and because between events, It was after a review, and a dash with a sentence after a passage.
+    """Yes, No, Maybe, great and terrible are met in lists to copy and in small talk, and where what they mean follows;
+    so are so and because between events, It was after a review, and a dash with a sentence after a passage.
     """
-    for i in range(300):
+    for i in range(400):
         made = joined(kind(Random(i), (i + 0.5) / 100))
         if kind is text.agreed:
             made = re.sub(r": (Yes|No), (I am|that is)", ":", made)
+        if kind is text.praised:
+            made = re.sub(r"(had a|What a|is) (great|terrible)\b", "", made)
         assert not re.search(r"\b(Yes|No|Maybe|[Gg]reat|[Tt]errible|Suppose)\b", made), made
         assert "It was" not in made or kind is text.pronounced, made
         assert not re.search(r"\w (so|because) \w", made), made
@@ -386,8 +388,12 @@ def test_small_talk_tells_nothing():
         assert not set(spoken) & {*VALUES, *PRAISE, *BLAME}
 
 
-def test_yes_and_no_are_given_and_never_asked_for():
+def test_words_of_answers_are_given_and_never_asked_for():
     """What follows them is to be foretold, not they."""
-    for i in range(300):
-        for said, weight in text.agreed(Random(i), 2.5):
-            assert weight == FREE or not re.search(r"\b(Yes|No)\b", said)
+    for kind, answers in ((text.agreed, r"\b(Yes|No)\b"), (text.praised, r"\b(great|terrible)\b")):
+        met = 0
+        for i in range(300):
+            for said, weight in kind(Random(i), 3.5):
+                met += bool(re.search(answers, said))
+                assert weight == FREE or not re.search(answers, said)
+        assert met > 300
