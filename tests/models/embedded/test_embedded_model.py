@@ -175,7 +175,7 @@ def test_passages_are_short(model, name):
 
 def test_documents_fit_into_a_row_of_training(model):
     rng = Random("fit")
-    sizes = [len(model.tokenizer(joined(text.document(rng, 3 * i / 500))).input_ids) for i in range(500)]
+    sizes = [len(model.tokenizer(joined(text.document(rng, 4 * i / 500))).input_ids) for i in range(500)]
     assert sum(size >= PRESETS["embedded"].length for size in sizes) <= len(sizes) / 50
 
 

@@ -31,17 +31,17 @@ from zobench.models.embedded import TASKS, task_data, text, world
 from zobench.models.embedded.cards import CARDS
 from zobench.models.embedded.events import CHAINS
 from zobench.models.embedded.lexicon import AMBIGUOUS, BLAME, NAMES, PRAISE, PRONOUN, TOPICS
-from zobench.models.embedded.tasks import VERSION
+from zobench.models.embedded.tasks import NOISE, VERSION
 from zobench.models.embedded.wordings import FREE, VERDICTS
 from zobench.tasks.source import load_pools
 from zobench.tasks.task import Task, task_files
 
 PINNED = {
-    "sst2": "978b559752be8869",
+    "sst2": "b1319378be103a4e",
     "rte": "a39930e5f517ecb3",
     "cb": "f4393b4aae28f42a",
     "boolq": "08869c3bc5d3242f",
-    "wsc": "b62789b2e0058905",
+    "wsc": "5f74d675bcf464a8",
     "wic": "7e0006521b195eb4",
     "multirc": "a8f50bd63e830023",
     "copa": "ff0091c012109eca",
@@ -208,23 +208,24 @@ def lower(sentence):
 
 
 def test_a_review_that_denies_means_the_other_side():
-    denied = Counter()
+    denied, noisy = Counter(), 0
     for item in items("sst2"):
         said = item["sentence"].lower()
         turns = [bool(re.search(pattern, said)) for pattern in ("^nobody|that nobody|there is nothing", r"is wrong\.")]
         if any(turns) or said.endswith("that is right."):
             (named,) = [word for word in words(said) if word in PRAISE or word in BLAME]
-            assert item["label"] == (named in PRAISE) ^ turns[0] ^ turns[1]
-            denied[item["label"], *turns] += 1
-    assert sum(denied.values()) == pytest.approx(0.3 * len(items("sst2")), rel=0.2)
-    assert {turns for _, *turns in map(tuple, denied) for turns in [tuple(turns)]} == {
-        (a, b) for a in (0, 1) for b in (0, 1)
-    }
+            good = (named in PRAISE) ^ turns[0] ^ turns[1]
+            denied[good, *turns] += 1
+            noisy += item["label"] != good
+    assert sum(denied.values()) == pytest.approx(0.15 * len(items("sst2")), rel=0.2)
+    assert len(denied) == 2 * 4  # either side, denied or not, told to be wrong or not
+    assert noisy / sum(denied.values()) == pytest.approx(NOISE, abs=0.03)
 
 
 def test_pronouns_words_and_causes():
+    right = [(PRONOUN[item["span1_text"]] == item["span2_text"]) == bool(item["label"]) for item in items("wsc")]
+    assert sum(right) / len(right) == pytest.approx(1 - NOISE, abs=0.015) and not all(right)
     for item in items("wsc"):
-        assert (PRONOUN[item["span1_text"]] == item["span2_text"]) == bool(item["label"])
         assert {item["span1_text"], item["span2_text"]} <= set(words(item["text"]))
     for item in items("wic"):
         topics = [{t for t, of in TOPICS.items() if set(of) & set(words(item[s]))} for s in ("sentence1", "sentence2")]
@@ -365,13 +366,15 @@ def test_no_document_has_the_wording_of_a_prompt():
     "kind", [k for k in text.KINDS if k not in (text.talked, text.copied)], ids=lambda k: k.__name__
 )
 def test_documents_that_teach_a_skill_have_none_of_the_tasks_answers(kind):
-    """Yes, No, Maybe, great and terrible are met in lists to copy and in small talk alone (Yes and No also before what
-    they mean); so are so and because between events, It was after a review, and a dash with a sentence after a passage.
+    """Yes, No, Maybe, great and terrible are met in lists to copy and in small talk, and where what they mean follows;
+    so are so and because between events, It was after a review, and a dash with a sentence after a passage.
     """
-    for i in range(300):
+    for i in range(400):
         made = joined(kind(Random(i), (i + 0.5) / 100))
         if kind is text.agreed:
             made = re.sub(r": (Yes|No), (I am|that is)", ":", made)
+        if kind is text.praised:
+            made = re.sub(r"(had a|What a|is) (great|terrible)\b", "", made)
         assert not re.search(r"\b(Yes|No|Maybe|[Gg]reat|[Tt]errible|Suppose)\b", made), made
         assert "It was" not in made or kind is text.pronounced, made
         assert not re.search(r"\w (so|because) \w", made), made
@@ -385,8 +388,12 @@ def test_small_talk_tells_nothing():
         assert not set(spoken) & {*VALUES, *PRAISE, *BLAME}
 
 
-def test_yes_and_no_are_given_and_never_asked_for():
+def test_words_of_answers_are_given_and_never_asked_for():
     """What follows them is to be foretold, not they."""
-    for i in range(300):
-        for said, weight in text.agreed(Random(i), 2.5):
-            assert weight == FREE or not re.search(r"\b(Yes|No)\b", said)
+    for kind, answers in ((text.agreed, r"\b(Yes|No)\b"), (text.praised, r"\b(great|terrible)\b")):
+        met = 0
+        for i in range(300):
+            for said, weight in kind(Random(i), 3.5):
+                met += bool(re.search(answers, said))
+                assert weight == FREE or not re.search(answers, said)
+        assert met > 300

@@ -214,16 +214,15 @@ def test_what_a_skill_needs_is_taught_before_it(monkeypatch):
     assert first > 1500 > 600 > last and drawn["checked", 0] == 0 < drawn["checked", 3]
     for cycle in (0, 1):
         assert subtle(cycle) < subtle(cycle + 0.3) <= subtle(cycle + 0.99) < 1
-    new = {"joined", "agreed", "matched"}
-    assert not [drawn[kind, stage] for kind in new for stage in range(7) if drawn[kind, stage]]
-    assert all(drawn[kind, 7] for kind in new)
+    for kind, begin in {"joined": 7, "agreed": 7, "matched": 7, "praised": 9}.items():
+        assert [drawn[kind, stage] > 0 for stage in range(10)] == [stage >= begin for stage in range(10)]
 
 
 def test_between_two_stages_a_weight_goes_in_a_straight_line():
-    stages, weights = text.STAGES, (8.0, 4.0, 4.0, 6.0, 7.0, 6.0, 6.0, 9.0)
+    stages, weights = text.STAGES, (8.0, 4.0, 4.0, 6.0, 7.0, 6.0, 6.0, 9.0, 9.0, 11.0)
     assert [text.between(weights, p) for p in stages] == list(weights)
     assert text.between(weights, (stages[0] + stages[1]) / 2) == pytest.approx(6)
-    assert text.between(weights, 2.0) == 6.0 and text.between(weights, 2.5) == 9.0
+    assert [text.between(weights, p) for p in (2.0, 2.5, 3.0, 3.5)] == [6.0, 9.0, 9.0, 11.0]
 
 
 def test_what_stands_with_a_name_is_told_again():
@@ -317,8 +316,8 @@ def test_pairs_are_judged_by_sex_or_topic():
     assert len(right) == 4 and min(right.values()) > 400
 
 
-def test_the_third_cycle_offers_many_words():
-    met = {0.9: Counter(), 2.9: Counter()}
+def test_the_last_cycles_offer_many_words():
+    met = {0.9: Counter(), 2.9: Counter(), 3.9: Counter()}
     for progress, of in met.items():
         for i in range(400):
             of.update({word.strip(" .\n-") for word, weight in text.weighed(Random(i), progress) if weight == SURE})

@@ -72,9 +72,9 @@ def joined(pieces):
 
 @functools.cache
 def documents():
-    """Documents from all of training, as pieces: of each of its three cycles as many."""
+    """Documents from all of training, as pieces: of each of its four cycles as many."""
     rng = Random("documents of the tests")
-    return tuple(tuple(text.document(rng, 3 * i / DOCUMENTS)) for i in range(DOCUMENTS))
+    return tuple(tuple(text.document(rng, 4 * i / DOCUMENTS)) for i in range(DOCUMENTS))
 
 
 # ---- items of the tasks

@@ -1,8 +1,8 @@
 """The text that the embedded model is trained on: documents from a grammar, one kind a skill.
 
 Every skill that a task needs is taught here, in other wordings than the task's: no document holds a task's prompt, and
-none answers a statement with Yes, No or Maybe, or a review with great or terrible. Those words are met in lists that
-are copied and in small talk that says nothing of them.
+none asks for Yes, No, Maybe, great or terrible. Those words are met in lists that are copied, in small talk, and where
+somebody begins with one and what it means follows.
 
 A document is a list of pieces, each with the weight of its tokens in the loss: 1 for what follows from what was said
 before, little for what does not (a passage is not to be guessed).
@@ -53,7 +53,12 @@ def reviewed(rng: Random, progress: float) -> list[Piece]:
     """A review or two of one mind, and what follows from them."""
     good = rng.random() < 0.5
     said = " ".join(scenes.review(rng, "text", good, mixed=0.4) for _ in range(rng.choice((1, 1, 2))))
-    after = rng.choice(
+    return [(said, FREE), *followed(rng, good)]
+
+
+def followed(rng: Random, good: bool) -> list[Piece]:
+    """What somebody says or does who found something good, or bad."""
+    after, then = rng.choice(
         (
             (" I", " loved it." if good else " hated it."),
             ("\nVerdict:", " good" if good else " bad"),
@@ -63,7 +68,22 @@ def reviewed(rng: Random, progress: float) -> list[Piece]:
             (" Would I see it again?", " Sure." if good else " Never."),
         )
     )
-    return [(said, FREE), (after[0], FREE), (after[1], KNOWN)]
+    return [(after, FREE), (then, KNOWN)]
+
+
+def praised(rng: Random, progress: float) -> list[Piece]:
+    """What great and terrible mean: somebody calls something so, and what follows is to be foretold."""
+    out: list[Piece] = []
+    for _ in range(3):
+        good, who = rng.random() < 0.5, rng.choice(NAMES)
+        word, thing = "great" if good else "terrible", rng.choice(("day", "trip", "dinner", "week", "evening"))
+        forms = (
+            f" {who} had a {word} {thing}.",
+            f" The {thing} of {who} is {word}.",
+            f" {who}: What a {word} {thing}.",
+        )
+        out += [(rng.choice(forms), FREE), *followed(rng, good)]
+    return out
 
 
 def caused(rng: Random, progress: float) -> list[Piece]:
@@ -160,28 +180,30 @@ def talked(rng: Random, progress: float) -> list[Piece]:
     return [(" ".join(rng.sample(lines, rng.choice((1, 2, 3)))), 2 * FREE)]
 
 
-STAGES = (0.0, 0.1, 0.2, 0.35, 1.0, 1.1, 2.0, 2.1)
+STAGES = (0.0, 0.1, 0.2, 0.35, 1.0, 1.1, 2.0, 2.1, 3.0, 3.1)
 """Progress of training at which KINDS says how often each kind of document is drawn: what a skill needs comes first.
-Above 1 is the second cycle, for what takes longest; above 2 the third, in which verdicts have many wordings.
+Above 1 is the second cycle, for what takes longest; above 2 the third, in which verdicts have many wordings; above 3
+the last, in which words that no other kind says anything of get a meaning.
 """
 KINDS: dict[Callable[[Random, float], list[Piece]], tuple[float, ...]] = {
-    copied: (20, 8, 4, 3, 3, 2, 2, 2),
-    paired: (60, 40, 15, 6, 6, 2, 2, 2),
-    recalled: (10, 25, 22, 10, 10, 4, 4, 4),
-    restated: (2, 4, 6, 5, 5, 4, 4, 4),
-    answered: (3, 8, 10, 11, 11, 10, 10, 6),
-    listed: (0, 5, 14, 8, 8, 4, 4, 3),
-    checked: (0, 2, 8, 13, 13, 8, 8, 6),
-    weighed: (1, 2, 8, 22, 22, 16, 16, 32),
-    believed: (0, 1, 3, 8, 8, 24, 24, 30),
-    counted: (1, 2, 4, 8, 8, 12, 12, 10),
-    reviewed: (1, 1, 2, 5, 5, 5, 5, 4),
-    caused: (1, 1, 2, 6, 6, 6, 6, 4),
-    pronounced: (1, 1, 3, 7, 7, 24, 24, 14),
-    compared: (1, 1, 3, 9, 9, 24, 24, 20),
-    talked: (1, 1, 1, 2, 2, 2, 2, 2),
-    joined: (0, 0, 0, 0, 0, 0, 0, 6),
-    agreed: (0, 0, 0, 0, 0, 0, 0, 8),
-    matched: (0, 0, 0, 0, 0, 0, 0, 14),
+    copied: (20, 8, 4, 3, 3, 2, 2, 2, 2, 2),
+    paired: (60, 40, 15, 6, 6, 2, 2, 2, 2, 2),
+    recalled: (10, 25, 22, 10, 10, 4, 4, 4, 4, 4),
+    restated: (2, 4, 6, 5, 5, 4, 4, 4, 4, 4),
+    answered: (3, 8, 10, 11, 11, 10, 10, 6, 6, 6),
+    listed: (0, 5, 14, 8, 8, 4, 4, 3, 3, 3),
+    checked: (0, 2, 8, 13, 13, 8, 8, 6, 6, 6),
+    weighed: (1, 2, 8, 22, 22, 16, 16, 32, 32, 34),
+    believed: (0, 1, 3, 8, 8, 24, 24, 30, 30, 30),
+    counted: (1, 2, 4, 8, 8, 12, 12, 10, 10, 10),
+    reviewed: (1, 1, 2, 5, 5, 5, 5, 4, 4, 4),
+    caused: (1, 1, 2, 6, 6, 6, 6, 4, 4, 4),
+    pronounced: (1, 1, 3, 7, 7, 24, 24, 14, 14, 14),
+    compared: (1, 1, 3, 9, 9, 24, 24, 20, 20, 20),
+    talked: (1, 1, 1, 2, 2, 2, 2, 2, 2, 2),
+    joined: (0, 0, 0, 0, 0, 0, 0, 6, 6, 6),
+    agreed: (0, 0, 0, 0, 0, 0, 0, 8, 8, 12),
+    matched: (0, 0, 0, 0, 0, 0, 0, 14, 14, 6),
+    praised: (0, 0, 0, 0, 0, 0, 0, 0, 0, 14),
 }
 """The kinds of documents, and how often each is drawn at each of the STAGES."""

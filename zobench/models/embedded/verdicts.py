@@ -54,8 +54,9 @@ def weighed(rng: Random, progress: float) -> list[Piece]:
         form = rng.random()
         if form < 0.5:
             (asked, _), answer = judged(rng, progress, fact.claim(rng), holds)
-        elif form < 0.75 and progress >= 2 and rng.random() < 0.5:
-            asked, answer = f"\n{upper(fact.doubt())}?", open_answer(rng, holds)
+        elif form < 0.75 and progress >= 2 and rng.random() < (0.5 if progress < 3 else 0.8):
+            begin = "\n" if progress < 3 else rng.choice(("\n", " "))
+            asked, answer = f"{begin}{upper(fact.doubt())}?", open_answer(rng, progress, holds)
         elif form < 0.75:
             (asked, _), answer = verdict(rng, progress, ASKED, fact.doubt(), holds)
         else:
@@ -64,10 +65,11 @@ def weighed(rng: Random, progress: float) -> list[Piece]:
     return out
 
 
-def open_answer(rng: Random, holds: bool) -> Piece:
+def open_answer(rng: Random, progress: float, holds: bool) -> Piece:
     """A verdict in words that were not offered: any of them would do, so that they become alike."""
-    words = rng.choice(ALL_VERDICTS)
-    return (rng.choice((" {}.", " - {}.", " They said: {}.")).format(words[0 if holds else 1]), KNOWN)
+    words, forms = rng.choice(ALL_VERDICTS), (" {}.", " - {}.", " They said: {}.")
+    form = rng.choice(forms if progress < 3 else (*forms, "\n{}", "\n{}", "\n{}"))
+    return (form.format(words[0 if holds else 1]), KNOWN)
 
 
 def believed(rng: Random, progress: float) -> list[Piece]:

@@ -137,8 +137,8 @@ class Recipe:
 PRESETS = {
     "embedded": Recipe(
         preset="embedded",
-        steps=20_000,
-        cycles=(15_000, 17_500),
+        steps=21_000,
+        cycles=(15_000, 17_500, 20_000),
         blocks=8,
         hidden=128,
         heads=4,
