@@ -269,7 +269,9 @@ def test_the_tables_and_the_json_say_the_same(loaded):
 def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
     out = tmp_path / "bench.json"
     sizes = ["--steps", "2", "--warmup", "1", "--batch-size", "2", "--tasks", "copa,sst2", "--threads", "1"]
-    assert main(["bench", "--preset", "ci", *sizes, "--json", str(out)]) == 0
+    picture = tmp_path / "bench.png"
+    assert main(["bench", "--preset", "ci", *sizes, "--json", str(out), "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
     assert "**copa** (option loss, packed rows" in said and "**sst2** (classification loss, packed rows" in said
     made = json.loads(out.read_text())
@@ -288,6 +290,7 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
         (["--preset", "ci", "--estimator", "zero_shot"], "is a reference that makes no steps"),
         (["--preset", "ci", "--model", "x", "--random-weights", "ci"], "name two models"),
         (["--preset", "ci", "--tasks", "sst3"], "unknown task 'sst3'; did you mean 'sst2'"),
+        (["--preset", "ci", "--plot", "bench.txt"], "--plot bench.txt: name a .png, .pdf or .svg file"),
         (["--preset", "ci", "--data-dir", "."], "random weights have no tokenizer"),
     ],
 )

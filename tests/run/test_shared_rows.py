@@ -33,13 +33,15 @@ def test_records_from_before_the_setting_had_replicated_rows():
     assert computation_from({}).record()["rows"] == "shared"
 
 
-def test_a_cell_gives_the_same_numbers_either_way(world, tmp_path):
+@pytest.mark.parametrize("estimator", ["mezo", "adamw"])
+@pytest.mark.parametrize("other", ["shared", "packed"])
+def test_a_cell_gives_the_same_numbers_either_way(world, tmp_path, other, estimator):
     """Losses and scores agree, identities do not; shared takes fewer forwards to score."""
     made, own = {}, {"engine": "flat", "lrs": (1e-3,)}
-    for rows in ("shared", "replicated"):
-        (made[rows],) = run(world, tmp_path / rows, ["mezo"], **own, rows=rows)
+    for rows in (other, "replicated"):
+        (made[rows],) = run(world, tmp_path / rows, [estimator], **own, rows=rows)
         assert made[rows]["status"] == "ok" and told(made[rows]) == rows
-    shared, plain = made["shared"], made["replicated"]
+    shared, plain = made[other], made["replicated"]
     assert shared["id"] != plain["id"]
     for metric in ("dev", "test", "zero_shot"):
         assert shared["metrics"][metric]["items"] == plain["metrics"][metric]["items"]
@@ -47,6 +49,12 @@ def test_a_cell_gives_the_same_numbers_either_way(world, tmp_path):
     assert curves[0] == pytest.approx(curves[1], abs=1e-4) and len(curves[0]) == 2
     assert shared["forwards"]["train"] == plain["forwards"]["train"]
     assert shared["forwards"]["eval"] < plain["forwards"]["eval"]
+
+
+def test_a_model_that_would_mix_packed_rows_is_refused(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("zobench.tasks.prepared.packs", lambda model, rules: False)
+    (record,) = run(world, tmp_path, ["mezo"], rows="packed")
+    assert record["status"] == "error" and "cannot keep packed rows apart: use --set rows=shared" in record["error"]
 
 
 @pytest.mark.parametrize(("engine", "rows"), [("official", 2 * 3), ("flat", 3)])

@@ -39,15 +39,18 @@ class Timed:
 
     def median(self, phase: str) -> float:
         """The median of a phase, in seconds."""
-        return statistics.median(one[phase] for one in self.phases)  # type: ignore[literal-required]
+        return statistics.median(self._seconds(phase))
 
     def iqr(self, phase: str) -> float:
         """The distance of the quartiles of a phase, in seconds; 0 of one step."""
-        values = [one[phase] for one in self.phases]  # type: ignore[literal-required]
+        values = self._seconds(phase)
         if len(values) < 2:
             return 0.0
         low, _, high = statistics.quantiles(values, n=4, method="inclusive")
         return high - low
+
+    def _seconds(self, phase: str) -> list[float]:
+        return [one[phase] for one in self.phases]  # type: ignore[literal-required]
 
 
 def measure(

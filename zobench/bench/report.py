@@ -187,8 +187,9 @@ def _model(found: Sequence[Found], model: Fit) -> str:
     for f in found:
         sizes = {one.side: one.numel for one in f.timed}
         full, layer = sizes[OFFICIAL_FULL], sizes[OFFICIAL_LAYER]
-        seconds = f.seconds(OFFICIAL_FULL), f.seconds(OFFICIAL_LAYER)
-        assert seconds[0] is not None and seconds[1] is not None
+        seconds = [
+            one.median("step_s") for side in (OFFICIAL_FULL, OFFICIAL_LAYER) for one in f.timed if one.side == side
+        ]
         rows.append(
             (
                 f.work.task,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ZobenchError, unknown
-from .common import DataDir, Device, Dtype, Offline, PluginFiles, plugins_of, write_file
+from .common import DataDir, Device, Dtype, Offline, PluginFiles, figure_class, plugins_of, write_file
 
 if TYPE_CHECKING:
+    from ..bench.ceilings import Ceilings
+    from ..bench.report import Facts, Found
     from ..bench.work import Work
     from ..models.load import LoadedModel
     from ..plugins import Plugins
@@ -61,6 +64,7 @@ def bench(
     device: Device = "auto",
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights. [float16 on a GPU, else float32]")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.", metavar="FILE")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
     offline: Offline = False,
     plugin: PluginFiles = None,
 ) -> None:
@@ -72,7 +76,7 @@ def bench(
     usual = PRESETS[preset.value]
     if model is not None and random_weights is not None:
         raise ZobenchError("--model and --random-weights name two models: give one of them")
-    chosen = {
+    chosen: dict[str, Any] = {
         "tasks": [name.strip() for name in (tasks or usual["tasks"]).split(",") if name.strip()],
         "steps": usual["steps"] if steps is None else steps,
         "warmup": usual["warmup"] if warmup is None else warmup,
@@ -81,6 +85,8 @@ def bench(
         "estimator": estimator,
         "preset": preset.value,
     }
+    if plot is not None:
+        figure_class(plot)
     plugins = plugins_of(plugin)
     cls = plugins.estimator(estimator)
     if not cls.trains:
@@ -91,7 +97,20 @@ def bench(
     if threads or usual["threads"]:
         torch.set_num_threads(threads or usual["threads"])
     loaded, at = _model(model, random_weights, preset, device, dtype, layer, offline)
-    _run(loaded, at, cls, plugins, chosen, data_dir, json_file)
+    works = [_work(name, loaded, plugins, chosen, data_dir) for name in chosen["tasks"]]
+    found, facts, machine = _measured(works, loaded, at, cls, chosen)
+
+    from ..bench import picture, report
+    from ..run.environment import describe
+
+    first = chosen["engines"][0]
+    print(report.markdown(found, facts, machine, first))
+    if json_file is not None:
+        settings = {**chosen, "data": "shipped lengths" if data_dir is None else str(data_dir)}
+        made = report.as_json(found, facts, machine, first, settings, describe(loaded.device))
+        write_file(json_file, (json.dumps(made, indent=1) + "\n").encode())
+    if plot is not None:
+        write_file(plot, picture.drawn(plot, found))
 
 
 def _check_engines(engines: list[str]) -> None:
@@ -135,24 +154,18 @@ def _model(
     return loaded, at
 
 
-def _run(
-    loaded: LoadedModel,
-    layer: int,
-    cls: Any,
-    plugins: Plugins,
-    chosen: dict[str, Any],
-    data: Path | None,
-    out: Path | None,
-) -> None:
+def _measured(
+    works: Sequence[Work], loaded: LoadedModel, layer: int, cls: Any, chosen: dict[str, Any]
+) -> tuple[list[Found], Facts, Ceilings]:
+    """Time all sides on every task, with a line that says where it is."""
     from rich.console import Console
 
-    from ..bench import report
     from ..bench.ceilings import ceilings
     from ..bench.measure import measure
+    from ..bench.report import Facts, Found
     from ..bench.sides import sides
-    from ..run.environment import describe
 
-    facts = report.Facts(
+    facts = Facts(
         name=loaded.name,
         dtype=loaded.dtype,
         itemsize=next(loaded.model.parameters()).element_size(),
@@ -160,24 +173,16 @@ def _run(
         block_parameters=sum(block.numel() for block in loaded.blocks),
         layer=layer,
     )
-    found: list[report.Found] = []
+    found, compared = [], sides(chosen["engines"], ("full", "layer"))
+    sizes = {"layer": layer, "steps": chosen["steps"], "warmup": chosen["warmup"]}
     console = Console(stderr=True)
     with console.status("", spinner="line") as status:
         machine = ceilings(loaded.device, next(loaded.model.parameters()).dtype)
-        for name in chosen["tasks"]:
-            work = _work(name, loaded, plugins, chosen, data)
-            timed = measure(
-                sides(chosen["engines"], ("full", "layer")), work, loaded, cls,
-                layer=layer, steps=chosen["steps"], warmup=chosen["warmup"], progress=status.update,
-            )  # fmt: skip
-            found.append(report.Found(work, timed))
+        for work in works:
+            found.append(Found(work, measure(compared, work, loaded, cls, **sizes, progress=status.update)))
             if not console.is_terminal:
-                console.print(f"{name}: done", highlight=False)
-    print(report.markdown(found, facts, machine, chosen["engines"][0]))
-    if out is not None:
-        settings = {**chosen, "data": "shipped lengths" if data is None else str(data)}
-        made = report.as_json(found, facts, machine, chosen["engines"][0], settings, describe(loaded.device))
-        write_file(out, (json.dumps(made, indent=1) + "\n").encode())
+                console.print(f"{work.task}: done", highlight=False)
+    return found, facts, machine
 
 
 def _work(name: str, loaded: LoadedModel, plugins: Plugins, chosen: dict[str, Any], data: Path | None) -> Work:
