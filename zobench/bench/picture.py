@@ -12,11 +12,7 @@ from .sides import OFFICIAL_FULL
 if TYPE_CHECKING:
     from .report import Found
 
-PHASES = (
-    ("forward_s", "forward", "tab:blue"),
-    ("perturb_s", "perturb", "tab:orange"),
-    ("update_s", "update", "tab:green"),
-)
+PHASES = (("forward", "tab:blue"), ("perturb", "tab:orange"), ("update", "tab:green"))
 
 
 def drawn(path: Path, found: Sequence[Found]) -> bytes:
