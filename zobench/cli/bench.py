@@ -100,8 +100,9 @@ def bench(
     works = [_work(name, loaded, plugins, chosen, data_dir) for name in chosen["tasks"]]
     found, facts, machine = _measured(works, loaded, at, cls, chosen)
 
-    from ..bench import picture, report
+    from ..bench import report
     from ..run.environment import describe
+    from .bench_picture import drawn
 
     first = chosen["engines"][0]
     print(report.markdown(found, facts, machine, first))
@@ -110,7 +111,7 @@ def bench(
         made = report.as_json(found, facts, machine, first, settings, describe(loaded.device))
         write_file(json_file, (json.dumps(made, indent=1) + "\n").encode())
     if plot is not None:
-        write_file(plot, picture.drawn(plot, found))
+        write_file(plot, drawn(plot, found))
 
 
 def _check_engines(engines: list[str]) -> None:

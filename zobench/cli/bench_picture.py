@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .sides import OFFICIAL_FULL
+from ..bench.sides import OFFICIAL_FULL
+from .common import figure_class
 
 if TYPE_CHECKING:
-    from .report import Found
+    from ..bench.report import Found
 
 PHASES = (("forward", "tab:blue"), ("perturb", "tab:orange"), ("update", "tab:green"))
 
 
 def drawn(path: Path, found: Sequence[Found]) -> bytes:
     """The picture in the format of the file's name. Beside each bar: how many times as fast as official full."""
-    from ..cli.common import figure_class
-
     sides = max(len(one.timed) for one in found)
     figure = figure_class(path)(figsize=(7, (0.32 * sides + 0.9) * len(found)), layout="constrained")
     panels = list(figure.subplots(len(found), 1, squeeze=False).flat)
