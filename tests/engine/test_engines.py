@@ -7,6 +7,7 @@ from zo_kit import MODES, Adaptive, MeZO, Run, apart, same
 
 from zobench import Estimator, ZobenchError
 from zobench.engine import ENGINES, Choice, build, choose
+from zobench.zo.noise import OfficialStream
 
 
 @pytest.mark.parametrize("noise", ["per_tensor", "official"])
@@ -33,7 +34,7 @@ def test_deferred_is_flat_bit_for_bit_when_exact(plain):
 
 def test_sweeps():
     """What ten steps cost: flat 3 a step, deferred 2, official 4, pair 1 for its copies and 1 to move."""
-    for engine, want in (("flat", 30), ("deferred", 20), ("official", 40), ("pair", 20)):
+    for engine, want in (("flat", 30), ("deferred", 20), ("official", 40), ("official_fused", 40), ("pair", 20)):
         run = Run(engine=engine)
         run.go(10)
         assert run.opt.engine.sweeps == want, engine
@@ -183,6 +184,34 @@ def test_official_makes_mezos_very_operations():
         assert same(run.weights(), want), dtype
 
 
+@pytest.mark.parametrize("noise", ["official", "per_tensor"])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("method", [MeZO, Adaptive])
+def test_official_fused_has_the_bits_of_official(method, dtype, weight_decay, noise):
+    runs = {}
+    for engine in ("official", "official_fused"):
+        run = runs[engine] = Run(
+            method, engine=engine, noise=noise, dtype=dtype, weight_decay=weight_decay, lr=1e-3, seed=3
+        )
+        run.go(20)
+    assert same(runs["official"].weights(), runs["official_fused"].weights())
+    assert not same(runs["official"].weights(), runs["official"].start)
+    for one, other in zip(runs["official"].opt.log, runs["official_fused"].opt.log, strict=True):
+        assert [float(x) for x in one.seen] == [float(x) for x in other.seen]
+
+
+def test_official_fused_draws_once_and_moves_in_place(monkeypatch):
+    drawn = []
+    original = OfficialStream.draw
+    monkeypatch.setattr(OfficialStream, "draw", lambda *a, **k: drawn.append(a[3].name) or original(*a, **k))
+    run = Run(engine="official_fused", noise="official")
+    places = {n: p.data_ptr() for n, p in run.model.named_parameters()}
+    run.go(2)
+    assert sorted(drawn) == sorted(2 * list(places))
+    assert {n: p.data_ptr() for n, p in run.model.named_parameters()} == places
+
+
 def test_pair_evaluates_all_points_of_a_call_together():
     run, calls = Run(Adaptive, engine="pair", batched=True), []
 
@@ -244,7 +273,7 @@ def test_choose():
 
 
 def test_names():
-    assert list(ENGINES) == ["official", "flat", "deferred", "pair"]
+    assert list(ENGINES) == ["official", "official_fused", "flat", "deferred", "pair"]
     assert all(build(name).name == name for name in ENGINES)
     with pytest.raises(ZobenchError, match="unknown engine 'par'; did you mean 'pair'"):
         build("par")

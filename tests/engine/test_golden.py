@@ -155,10 +155,14 @@ def reproduce(run, **kw):
 
 
 def tolerances(run):
-    """(loss of step 0, loss, g, final L2), as measured between equal stacks: see the recorded runs' notes."""
+    """(loss of step 0, loss, g, final L2), as measured between equal stacks: see the recorded runs' notes.
+
+    LLaMA's rotary tables are float32 in float64 too, and their last bit depends on the processor: with AVX2 alone the
+    losses are 3e-6 away by the last step, where a processor with AVX-512 like the recording's stays below 1e-6.
+    """
     if run["dtype"] == "float32":
         return 2e-6, 2e-4, 2e-2, 2e-4
-    return (1e-12, 1e-12, 1e-9, 1e-9) if run["model"] == "opt" else (1e-6, 1e-6, 1e-3, 1e-5)
+    return (1e-12, 1e-12, 1e-9, 1e-9) if run["model"] == "opt" else (1e-6, 1e-5, 1e-3, 1e-5)
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -11,6 +11,7 @@ from zobench import Estimator, Objective, Positive, Scope
 ENGINES = ("official", "flat", "deferred", "pair")
 MODES = [(e, r) for e in ("flat", "deferred") for r in ("exact", "arithmetic")] + [
     ("official", "exact"),
+    ("official_fused", "exact"),
     ("pair", "exact"),
 ]
 

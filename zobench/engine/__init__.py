@@ -9,11 +9,12 @@ from ..errors import ZobenchError, unknown
 from .base import Engine
 from .deferred import Deferred
 from .flat import Flat
-from .official import Official
+from .official import Official, OfficialFused
 from .pair import Pair
 
 ENGINES: dict[str, Callable[[str, str], Engine]] = {
     "official": Official,
+    "official_fused": OfficialFused,
     "flat": Flat,
     "deferred": Deferred,
     "pair": Pair,
@@ -81,6 +82,7 @@ __all__ = [
     "Engine",
     "Flat",
     "Official",
+    "OfficialFused",
     "Pair",
     "build",
     "choose",

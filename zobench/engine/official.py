@@ -1,4 +1,4 @@
-"""Engine `official`: MeZO's order of operations, bit for bit (princeton-nlp/MeZO, large_models/trainer.py).
+"""Engines `official` and `official_fused`: MeZO's order of operations (princeton-nlp/MeZO, large_models/trainer.py).
 
 perturb(s): p.data = p.data + (s * z) * eps for s = +1, -2, +1; update: p.data = p.data - lr * (g * z + wd * p.data);
 z drawn anew in every pass, in the parameter's dtype, every product and sum rounded to it, new storage each time.
@@ -16,7 +16,7 @@ from ..errors import ZobenchError
 from ..zo.algebra import ZERO, Direction
 from ..zo.handle import Handle
 from ..zo.noise import Noise
-from .base import Closure, decays, fitted
+from .base import DRAWN_BYTES, Closure, decays, fitted
 from .flat import Flat
 
 _SIGNS = (1.0, -1.0, 2.0, -2.0)  # factors s for which (s * z) * eps rounds as z * (s * eps)
@@ -32,7 +32,7 @@ class Official(Flat):
 
     def __init__(self, restore: str = "arithmetic", precision: str = "native") -> None:
         if precision != "native":
-            raise ZobenchError(f"engine official knows precision native only, not {precision}")
+            raise ZobenchError(f"engine {self.name} knows precision native only, not {precision}")
         super().__init__("arithmetic", "native")
         self.drawn_bytes = 0
         self._unit = 1.0  # eps of the present looks
@@ -53,12 +53,12 @@ class Official(Flat):
             def act(p: Handle, values: list[Tensor | None]) -> None:
                 v = self._drawn(change, p, self._unit)
                 if v is not None:
-                    p.param.data = (p.raw + fitted(p, v)).to(p.param.dtype)
+                    self._add(p, fitted(p, v))
 
             def undo(p: Handle, values: list[Tensor | None]) -> None:
                 v = self._drawn(change, p, self._unit)
                 if v is not None:
-                    p.param.data = (p.raw + fitted(p, -v)).to(p.param.dtype)
+                    self._add(p, fitted(p, -v))
 
             self.sweep(lambda group: (), act, undo)
         self.at = point
@@ -68,21 +68,21 @@ class Official(Flat):
         self.settle()
         grad = grad.numbers()
 
-        def updated(p: Handle, sign: float) -> Tensor:
+        def updated(p: Handle, sign: float) -> None:
             v = self._drawn(grad, p, None)
             if v is None:
-                return p.raw
+                return
             if decays(p):
-                v = v + float(p.group["weight_decay"]) * p.raw
+                v = self._decayed(p, v)
             if p.mask is not None:
                 v = torch.where(p.mask, v, 0.0)
-            return p.raw - sign * float(p.group["lr"]) * v
+            self._subtract(p, sign * float(p.group["lr"]), v)
 
         def act(p: Handle, values: list[Tensor | None]) -> None:
-            p.param.data = updated(p, 1.0).to(p.param.dtype)
+            updated(p, 1.0)
 
         def undo(p: Handle, values: list[Tensor | None]) -> None:
-            p.param.data = updated(p, -1.0).to(p.param.dtype)
+            updated(p, -1.0)
 
         with self.timers.part("update"):
             self.sweep(lambda group: (), act, undo)
@@ -94,6 +94,21 @@ class Official(Flat):
             self.look(delta)
             self.at = ZERO
 
+    def _add(self, p: Handle, v: Tensor) -> None:
+        p.param.data = (p.raw + v).to(p.param.dtype)
+
+    def _decayed(self, p: Handle, v: Tensor) -> Tensor:
+        return v + float(p.group["weight_decay"]) * p.raw
+
+    def _subtract(self, p: Handle, rate: float, v: Tensor) -> None:
+        p.param.data = (p.raw - rate * v).to(p.param.dtype)
+
+    def _noise(self, n: Noise, p: Handle) -> Tensor | None:
+        return n.draw(p)
+
+    def _term(self, z: Tensor, c: float, unit: float | None) -> Tensor:
+        return (c / unit * z) * unit if unit is not None and c / unit in _SIGNS else c * z
+
     def _drawn(self, d: Direction, p: Handle, unit: float | None) -> Tensor | None:
         """`d` on one tensor. Pure noise: (s * z) * unit, in the parameter's dtype."""
         if not d.linear():
@@ -101,13 +116,37 @@ class Official(Flat):
         out: Tensor | None = None
         for n, c in d.terms.items():
             assert isinstance(n, Noise) and not isinstance(c, Tensor)
-            z = n.draw(p)
+            z = self._noise(n, p)
             if z is None:
                 continue
-            z = z.to(p.param.dtype)
-            if unit is not None and c / unit in _SIGNS:
-                term = (c / unit * z) * unit
-            else:
-                term = c * z
+            term = self._term(z.to(p.param.dtype), c, unit)
             out = term if out is None else out + term
         return out
+
+
+class OfficialFused(Official):
+    """The same bits with fewer bytes: in place, a product less a pass, and on a CPU a step's noise drawn once.
+
+    (s * z) * eps is z * (s * eps), as doubling is exact; a decay of 0 adds nothing.
+    """
+
+    name: ClassVar[str] = "official_fused"
+
+    def __init__(self, restore: str = "arithmetic", precision: str = "native") -> None:
+        super().__init__(restore, precision)
+        self.drawn_bytes = DRAWN_BYTES
+
+    def _add(self, p: Handle, v: Tensor) -> None:
+        p.raw.add_(v)
+
+    def _decayed(self, p: Handle, v: Tensor) -> Tensor:
+        return super()._decayed(p, v) if p.group["weight_decay"] else v
+
+    def _subtract(self, p: Handle, rate: float, v: Tensor) -> None:
+        p.raw.sub_(v * rate)
+
+    def _noise(self, n: Noise, p: Handle) -> Tensor | None:
+        return self.drawn.value(n, p, lambda node, handle: None)
+
+    def _term(self, z: Tensor, c: float, unit: float | None) -> Tensor:
+        return z * c

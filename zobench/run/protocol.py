@@ -80,7 +80,7 @@ def asked(protocol: Protocol, scored_by: Sequence[str], settings: Mapping[str, A
     return replace(protocol, **{name: settings[name] for name in scored_by})
 
 
-FIXED_RESTORE = {"official": "arithmetic", "pair": "exact"}
+FIXED_RESTORE = {"official": "arithmetic", "official_fused": "arithmetic", "pair": "exact"}
 """Engines that restore the weights in one way, whatever is asked."""
 
 PRESETS: dict[str, dict[str, str]] = {
@@ -157,9 +157,9 @@ def computation_from(values: dict[str, object]) -> Computation:
     only = FIXED_RESTORE.get(made.engine, made.restore)
     if made.restore not in ("auto", only):
         raise ZobenchError(f"engine={made.engine} knows restore={only} only; leave restore={made.restore} out")
+    if made.engine in ("official", "official_fused") and made.precision != "native":
+        raise ZobenchError(f"engine={made.engine} knows precision=native only; leave precision={made.precision} out")
     if made.engine == "official":
-        if made.precision != "native":
-            raise ZobenchError(f"engine=official knows precision=native only; leave precision={made.precision} out")
         if "rows" in values and made.rows != "replicated":
             raise ZobenchError(f"engine=official knows rows=replicated only; leave rows={made.rows} out")
         made = replace(made, rows="replicated")
