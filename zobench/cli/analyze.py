@@ -129,7 +129,10 @@ def _calibration(asked: Asked, task: Task, pools: Pools, loaded: LoadedModel) ->
 def _facts(asked: Asked, loaded: LoadedModel, table: Sequence[BlockActivation]) -> dict[str, Any]:
     """All that is known, for JSON: what was asked, the rows, what each rule says."""
     from ..models.outliers import RULES, choose_block, describe, jumps
+    from ..run.protocol import PRESETS
 
+    asked_for = PRESETS[asked.preset].get("first_outlier.ratio")
+    least = {"plateau": float(asked_for)} if asked_for else {}  # the rule and the bar that the selector has by default
     rows = []
     for row, jump in zip(table, jumps(table), strict=True):
         token = str(loaded.tokenizer.convert_ids_to_tokens(row.token))
@@ -141,7 +144,13 @@ def _facts(asked: Asked, loaded: LoadedModel, table: Sequence[BlockActivation]) 
         "dtype": loaded.dtype,
         **vars(asked),
         "rows": rows,
-        "rules": {rule: {"block": choose_block(table, rule=rule), "condition": describe(rule)} for rule in RULES},
+        "rules": {
+            rule: {
+                "block": choose_block(table, rule=rule, ratio=least.get(rule)),
+                "condition": describe(rule, ratio=least.get(rule)),
+            }
+            for rule in RULES
+        },
     }
 
 
