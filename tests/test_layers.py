@@ -35,8 +35,9 @@ BELOW = {
     "engine": "zo errors",
     "report": "errors",
     "run": "report zo engine models tasks plugins compose selector settings errors",
+    "bench": "run report zo engine models tasks settings errors",
     "testing": "run zo engine models tasks selector settings errors",
-    "cli": "run report models tasks plugins compose offers discovery settings errors __version__",
+    "cli": "run report bench models tasks plugins compose offers discovery settings errors __version__",
     "__main__": "cli",
 }
 """Each room of the core, and the rooms it may import."""

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ..engine import ENGINES
 from ..engine.objective import Objective
+from ..errors import ZobenchError, unknown
 from ..run.method import Method, applied
 from ..run.protocol import Computation
 from ..run.selection import everything
@@ -48,6 +50,14 @@ def sides(engines: Sequence[str], scopes: Sequence[ScopeName]) -> list[Side]:
     """The baselines and every engine on every scope, each once."""
     wanted = [*BASELINES, *(Side(engine, scope, True) for scope in scopes for engine in engines)]
     return list(dict.fromkeys(side for side in wanted if side.scope in scopes or side is OFFICIAL_FULL))
+
+
+def check_engines(engines: Sequence[str]) -> None:
+    """ZobenchError unless each is an engine to compare with official, or auto."""
+    known = ["auto", *(name for name in ENGINES if name != "official")]
+    for name in engines:
+        if name not in known:
+            raise ZobenchError(unknown("engine to compare with official", name, known))
 
 
 def scope_of(side: Side, loaded: LoadedModel, layer: int) -> Scope:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ZobenchError, unknown
+from ..errors import ZobenchError
 from .common import DataDir, Device, Dtype, Offline, PluginFiles, figure_class, plugins_of, write_file
 
 if TYPE_CHECKING:
@@ -73,29 +73,20 @@ def bench(
     Rows have the lengths of real ones, from a table in the package, or are real ones with --data-dir. Nothing is
     learnt: the learning rate is 0.
     """
-    usual = PRESETS[preset.value]
     if model is not None and random_weights is not None:
         raise ZobenchError("--model and --random-weights name two models: give one of them")
-    chosen: dict[str, Any] = {
-        "tasks": [name.strip() for name in (tasks or usual["tasks"]).split(",") if name.strip()],
-        "steps": usual["steps"] if steps is None else steps,
-        "warmup": usual["warmup"] if warmup is None else warmup,
-        "batch_size": batch_size or usual["batch_size"],
-        "engines": [name.strip() for name in engine.split(",") if name.strip()],
-        "estimator": estimator,
-        "preset": preset.value,
-    }
     if plot is not None:
         figure_class(plot)
+    given = {"tasks": tasks, "steps": steps, "warmup": warmup, "batch_size": batch_size, "threads": threads}
+    chosen = _chosen(preset, engine, estimator, {name: value for name, value in given.items() if value is not None})
     plugins = plugins_of(plugin)
     cls = plugins.estimator(estimator)
     if not cls.trains:
         raise ZobenchError(f"--estimator {estimator} is a reference that makes no steps of its own")
-    _check_engines(chosen["engines"])
     import torch
 
-    if threads or usual["threads"]:
-        torch.set_num_threads(threads or usual["threads"])
+    if chosen["threads"]:
+        torch.set_num_threads(chosen["threads"])
     loaded, at = _model(model, random_weights, preset, device, dtype, layer, offline)
     works = [_work(name, loaded, plugins, chosen, data_dir) for name in chosen["tasks"]]
     found, facts, machine = _measured(works, loaded, at, cls, chosen)
@@ -114,14 +105,16 @@ def bench(
         write_file(plot, drawn(plot, found))
 
 
-def _check_engines(engines: list[str]) -> None:
-    from ..engine import ENGINES
+def _chosen(preset: BenchPreset, engine: str, estimator: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What is to be timed: the preset, with what was given in its place."""
+    from ..bench.sides import check_engines
 
-    for name in engines:
-        if name not in ("auto", *ENGINES) or name == "official":
-            raise ZobenchError(
-                unknown("engine to compare with official", name, ("auto", *sorted(set(ENGINES) - {"official"})))
-            )
+    out = {**PRESETS[preset.value], **given, "preset": preset.value, "estimator": estimator}
+    out["tasks"], out["engines"] = (
+        [name.strip() for name in names.split(",") if name.strip()] for names in (out["tasks"], engine)
+    )
+    check_engines(out["engines"])
+    return out
 
 
 def _model(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bench.sides import OFFICIAL_FULL
 from .common import figure_class
 
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ PHASES = (("forward", "tab:blue"), ("perturb", "tab:orange"), ("update", "tab:gr
 
 def drawn(path: Path, found: Sequence[Found]) -> bytes:
     """The picture in the format of the file's name. Beside each bar: how many times as fast as official full."""
+    from ..bench.sides import OFFICIAL_FULL
+
     sides = max(len(one.timed) for one in found)
     figure = figure_class(path)(figsize=(7, (0.32 * sides + 0.9) * len(found)), layout="constrained")
     panels = list(figure.subplots(len(found), 1, squeeze=False).flat)
