@@ -70,7 +70,7 @@ def test_a_whole_run(name):
         if step["input_ids"] is not None:  # recorded for the first three steps
             assert batch.input_ids.tolist() == step["input_ids"]
         first, second = mezo_step(model, order, step, lambda b=batch: made.loss(model, b).item(), args["lr"])
-        tolerance = 2e-6 if number == 1 else 2e-4
+        tolerance = 2e-6 if number == 1 else 4e-4  # float32: 2.6e-4 where the processor has AVX2 and no AVX-512
         assert (first, second) == pytest.approx((step["loss1"], step["loss2"]), abs=tolerance)
         if number % args["eval_steps"] == 0:
             seen = made.dev_loss(model)

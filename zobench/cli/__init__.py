@@ -82,7 +82,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "analyze": Command(
         ".analyze:app",
-        "Look into a model's activations, and at how each block did alone.",
+        "Look at activations, or at each block tuned alone.",
         (
             "zobench analyze activations --model facebook/opt-125m --task sst2 --data-dir DATA",
             "zobench analyze layers runs --plot layers.png",
