@@ -36,6 +36,8 @@ class Timed:
     numel: int = 0
     sweeps: float = 0.0
     """Passes over the scope's weights a step."""
+    forwards: float = 0.0
+    """Passes of the model over a batch a step."""
 
     def median(self, phase: str) -> float:
         """The median of a phase, in seconds."""
@@ -97,10 +99,11 @@ def _turn(
     memory = PeakMemory(loaded.device)
     with standing(one.side, estimator, loaded, layer, noise=noise) as (method, one.engine):
         timed_step(method, objective(one.side, work, loaded, batches[0]))
-        before = method.engine.sweeps
+        before, looked = method.engine.sweeps, method.forwards.total()
         phases = [timed_step(method, objective(one.side, work, loaded, batch)) for batch in batches]
         one.numel = sum(handle.param.numel() for handle in method.handles)
         one.sweeps = (method.engine.sweeps - before) / steps
+        one.forwards = (method.forwards.total() - looked) / steps
         one.held_bytes = max(one.held_bytes, method.engine.held_bytes())
     if counts:
         one.phases += phases

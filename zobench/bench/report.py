@@ -54,11 +54,11 @@ class Found:
         return 2 * facts.itemsize * one.numel * one.sweeps / spent / 1e9 if spent else None
 
     def block_tflops(self, one: Timed, facts: Facts) -> float:
-        """Products and sums of the decoder blocks' weights with all tokens of two forwards, padding included; without
-        attention scores and the head.
+        """Products and sums of the decoder blocks' weights with all tokens of a step's forwards, padding included;
+        without attention scores and the head.
         """
         tokens = self.work.engine_tokens if one.side.ours else self.work.padded_tokens
-        return 4 * facts.block_parameters * tokens / one.median("forward_s") / 1e12
+        return 2 * one.forwards * facts.block_parameters * tokens / one.median("forward_s") / 1e12
 
 
 def ratios(found: Sequence[Found], engine: str) -> dict[str, float]:
@@ -120,6 +120,7 @@ def _task(found: Found, facts: Facts, engine: str) -> dict[str, Any]:
                 "steps": len(one.phases),
                 "parameters": one.numel,
                 "sweeps": one.sweeps,
+                "forwards": one.forwards,
                 "peak_bytes": one.peak_bytes,
                 "held_bytes": one.held_bytes,
                 "weight_gbs": found.weight_gbs(one, facts),

@@ -73,7 +73,7 @@ def made_up(
     parts = [list(islice(source, batch_size)) for _ in range(batches)]
     pad = PAD_TOKEN.get(str(loaded.model.config.model_type), loaded.pad_id)
     multiple = 1 if loaded.device.type == "cpu" else 8
-    rows: RowsRule = "packed" if packs(loaded.model, Rules()) else "shared"
+    rows = rows_for(loaded)
     shared = multiple if rows == "shared" and loss_name == "classification" else 0
     form = {"shared": shared, "packed": multiple if rows == "packed" else 0}
     made = tuple(collate(part, pad, 8, loaded.context_length, **form).to(loaded.device) for part in parts)
@@ -89,11 +89,16 @@ def real(task: Task, data: Path, loaded: LoadedModel, *, batch_size: int, batche
         raise ZobenchError("random weights have no tokenizer: leave --data-dir out, or name a --model")
     pools = load_pools(task, data)
     count = min(batch_size * batches, len(pools.train) - 1)
-    rows: RowsRule = "packed" if packs(loaded.model, Rules()) else "shared"
+    rows = rows_for(loaded)
     prepared = PreparedTask(task, split(pools, num_train=count, num_dev=1, num_test=1, seed=0), loaded, rows=rows)
     order = training_order(prepared.train_size, min(batch_size, count), 0)
     made = tuple(prepared.train_batch(next(order)).to(loaded.device) for _ in range(batches))
     return Work(task.name, prepared.loss_name, rows, made, *losses(prepared.loss_name, loaded))
+
+
+def rows_for(loaded: LoadedModel) -> RowsRule:
+    """Packed, or shared where the model cannot keep packed rows apart."""
+    return "packed" if packs(loaded.model, Rules()) else "shared"
 
 
 def losses(loss_name: str, loaded: LoadedModel) -> tuple[Loss, Loss]:

@@ -19,7 +19,7 @@ Item = Mapping[str, Any]
 
 VERSION = 2
 """Of the data: it changes with anything that changes an item."""
-_SEED = 1
+_SEED = 1  # stays, so that tasks that a new version leaves alone keep their items
 NOISE = 0.03
 """Of the labels of SST-2 and WSC, in all splits: without it these two can be learnt to the last item."""
 
