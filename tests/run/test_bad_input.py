@@ -336,7 +336,13 @@ def test_a_model_without_decoder_blocks(command, capsys, tmp_path, monkeypatch):
 
 def zobench(words: list[str]) -> subprocess.Popen[str]:
     line, environment = [sys.executable, "-m", "zobench", *words], {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(line, **pipes, env=environment, preexec_fn=_heeds_control_c)
+
+
+def _heeds_control_c() -> None:
+    """A job in the background of a shell ignores it, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_status_and_stderr_of_a_real_process(command):
