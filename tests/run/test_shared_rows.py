@@ -20,7 +20,7 @@ def told(record):
 
 
 def test_it_is_the_default_but_for_the_official_engine():
-    assert computation_from({}).rows == computation_from({"engine": "flat"}).rows == "shared"
+    assert computation_from({}).rows == computation_from({"engine": "flat"}).rows == "auto"
     assert computation_from({"engine": "official"}).rows == "replicated"
     assert computation_from({"engine": "official", "rows": "replicated"}).rows == "replicated"
     with pytest.raises(ZobenchError, match="engine=official knows rows=replicated only; leave rows=shared out"):
@@ -30,7 +30,7 @@ def test_it_is_the_default_but_for_the_official_engine():
 
 def test_records_from_before_the_setting_had_replicated_rows():
     assert "rows" not in computation_from({"rows": "replicated"}).record()
-    assert computation_from({}).record()["rows"] == "shared"
+    assert computation_from({}).record()["rows"] == "auto"
 
 
 @pytest.mark.parametrize("estimator", ["mezo", "adamw"])
@@ -49,6 +49,13 @@ def test_a_cell_gives_the_same_numbers_either_way(world, tmp_path, other, estima
     assert curves[0] == pytest.approx(curves[1], abs=1e-4) and len(curves[0]) == 2
     assert shared["forwards"]["train"] == plain["forwards"]["train"]
     assert shared["forwards"]["eval"] < plain["forwards"]["eval"]
+
+
+@pytest.mark.parametrize(("can", "want"), [(True, "packed"), (False, "shared")])
+def test_auto_is_packed_where_the_model_keeps_rows_apart(world, tmp_path, monkeypatch, can, want):
+    monkeypatch.setattr("zobench.tasks.prepared.packs", lambda model, rules: can)
+    (record,) = run(world, tmp_path, ["mezo"])
+    assert record["status"] == "ok" and told(record) == "auto" and record["engine"]["rows"] == want
 
 
 def test_a_model_that_would_mix_packed_rows_is_refused(world, tmp_path, monkeypatch):
@@ -124,7 +131,7 @@ def test_one_session_keeps_both_kinds_apart(world, tmp_path):
     made, place = plan(world, tmp_path, ["zero_shot"])
     carry_out(made, place)
     cell, session = made.todo[0], made.session
-    both = [session.prepared(cell.task, cell.protocol, rows)[0] for rows in ("shared", "replicated")]
-    assert [one.rows for one in both] == ["shared", "replicated"]
+    both = [session.prepared(cell.task, cell.protocol, rows)[0] for rows in ("auto", "replicated")]
+    assert [one.rows for one in both] == ["packed", "replicated"]
     taken = [session.untouched(cell.task, cell.protocol, one, lambda *_: None)[1] for one in both]
     assert taken[0] == 0 and taken[1] > 0  # the cell has scored with shared rows

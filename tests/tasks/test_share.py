@@ -166,9 +166,10 @@ def test_the_forward_passes_over_prompts_alone():
     assert seen == [(4, longest - 1), (8, -(-longest // 8) * 8)]
 
 
-def test_tasks_that_train_on_one_row_have_nothing_to_share():
+def test_tasks_that_train_on_one_row_leave_out_its_last_token():
     for name in ("Copa", "SQuAD"):
-        assert prepared(name, llama()).train_batch([0, 1]).shared is None
+        batch = prepared(name, llama()).train_batch([0, 1])
+        assert batch.rows == len(batch.shared.stems) == 2 and batch.shared.tokens == batch.tokens - 2
 
 
 def test_a_batch_moves_whole():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ZobenchError
 
@@ -53,6 +53,20 @@ def decoder_blocks(model: nn.Module) -> list[Block]:
         )
     name, blocks = max(fitting, key=lambda c: (len(c[1]), sum(p.numel() for p in c[1].parameters())))
     return [Block(i, f"{name}.{i}" if name else str(i), module) for i, module in enumerate(blocks)]
+
+
+def lowest_block(blocks: Sequence[Block], parameters: Iterable[nn.Parameter | Tensor]) -> int | None:
+    """The lowest block that one of these parameters is of; None where one is of no block, or there are none.
+
+    A parameter that several blocks share is of the lowest of them.
+    """
+    of: dict[int, int] = {}
+    for block in blocks:
+        for p in block.module.parameters():
+            of.setdefault(id(p), block.index)
+    found = [of.get(id(p)) for p in parameters]
+    known = [index for index in found if index is not None]
+    return min(known) if known and len(known) == len(found) else None
 
 
 def _outermost_lists(module: nn.Module, name: str) -> Iterator[tuple[str, nn.ModuleList]]:

@@ -70,7 +70,10 @@ def _resolved(row: Row) -> str:
     for record in row.records:
         asked, used = record["cell"]["run_settings"], dict(record.get("engine", {}))
         if used:
-            found.append(text.settings({k: v for k, v in used.items() if asked.get(k) != v}))
+            became = {k: v for k, v in used.items() if asked.get(k) != v}
+            if became.get("prefix", 0) is None:  # no block below the scope, so nothing to say
+                del became["prefix"]
+            found.append(text.settings(became))
     return distinct(found)
 
 

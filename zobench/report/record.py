@@ -107,6 +107,8 @@ class EngineInfo(TypedDict):
     noise: str
     parameterisation: str
     tensor_order: str
+    rows: NotRequired[str]  # what forwards of training and dev losses passed over
+    prefix: NotRequired[int | None]  # the block at which they began, by cached hidden states; None: no cache
 
 
 class Record(TypedDict):

@@ -53,6 +53,7 @@ class Method:
             precision="native",
             parameterisation="full",
             rows="replicated",
+            prefix_cache="off",
         )
         return cls(estimator, {}, computation)
 

@@ -54,16 +54,20 @@ class Computation:
     precision: Literal["native", "float32"] = "native"
     tensor_order: Literal["model", "transformers-4"] = "model"  # of the tensors in an official noise stream
     parameterisation: Literal["estimator", "full", "lora"] = "estimator"
-    rows: RowsRule = "shared"  # what candidates have in common once in a forward, or MeZO's rows; official: replicated
+    rows: RowsRule = "auto"  # what candidates have in common once in a forward, or MeZO's rows; official: replicated
+    prefix_cache: Literal["auto", "off"] = (
+        "auto"  # what enters the lowest block that moves once an example; official: off
+    )
     speed_steps: Natural = 30  # steps of each side in the cell's speed measurement; 0 leaves it out
     speed_warmup: Natural = 10
     snapshot_limit: Natural = 1_000_000_000  # bytes; larger scopes keep no weights beside the record
 
     def record(self) -> dict[str, Any]:
-        """As it stands in a record, under `cell.run_settings`: `rows` where they are shared, as the setting is younger
-        than replicated rows are.
+        """As it stands in a record, under `cell.run_settings`: settings that are younger than some records are left
+        out at the value of what was done before them.
         """
-        return {name: value for name, value in vars(self).items() if (name, value) != ("rows", "replicated")}
+        before = {"rows": "replicated", "prefix_cache": "off"}
+        return {name: value for name, value in vars(self).items() if before.get(name) != value}
 
 
 OF_SCORING = frozenset({"demonstrations", "demonstration_sets", "scoring"})
@@ -162,5 +166,7 @@ def computation_from(values: dict[str, object]) -> Computation:
     if made.engine == "official":
         if "rows" in values and made.rows != "replicated":
             raise ZobenchError(f"engine=official knows rows=replicated only; leave rows={made.rows} out")
-        made = replace(made, rows="replicated")
+        if "prefix_cache" in values and made.prefix_cache != "off":
+            raise ZobenchError("engine=official has no prefix cache; leave prefix_cache=auto out")
+        made = replace(made, rows="replicated", prefix_cache="off")
     return made

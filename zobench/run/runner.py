@@ -19,6 +19,7 @@ from .environment import describe
 from .memory import PeakMemory
 from .method import Method, applied, keeper, scope_bytes
 from .outcome import Outcome, as_record, count, data_facts, failed, info, scope_info
+from .prefix import prefixed
 from .selection import Context, everything
 from .speed import Sides, measure
 from .train import Trained, train
@@ -80,6 +81,7 @@ class Runner:
         method = Method(cls, cell.estimator_settings, cell.computation, cell.protocol.weight_decay)
         if cls.trains:
             scope = self._select(cell, out, method, prepared)
+            prepared = prefixed(prepared, self.session.loaded, scope, cell.computation)
             self._train(cell, out, artefacts, method, scope, prepared)
             if out.status != "ok":
                 return
@@ -131,11 +133,12 @@ class Runner:
     ) -> None:
         loaded, best = self.session.loaded, None
         keep = keeper(loaded, scope_bytes(scope))
+        at = None if prepared.prefix is None else prepared.prefix.at
         for lr in cell.lrs:
             with applied(method, loaded, scope, lr=lr, seed=cell.seed, keep=keep) as on:
                 on.estimator.timers.on = True
                 out.fields.setdefault("scope", scope_info(on.scope, scope, loaded.parameters))
-                out.fields.setdefault("engine", on.info)
+                out.fields.setdefault("engine", {**on.info, "rows": prepared.rows, "prefix": at})
                 watcher = self.progress.watch(cell, artefacts)
                 run = train(
                     on.estimator, loaded, prepared, cell.protocol, lr=lr, seed=cell.seed, keep=keep, watcher=watcher

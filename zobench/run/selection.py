@@ -15,6 +15,7 @@ from ..selector import ProbeResult, SelectionContext
 from ..zo.scope import Scope
 from .method import Method, applied, keeper, scope_bytes
 from .order import batches as training_order
+from .prefix import prefixed
 from .train import on_device, train
 
 if TYPE_CHECKING:
@@ -84,8 +85,9 @@ class Context(SelectionContext):
         lr = self._lr if lr is None else lr
         short = dataclasses.replace(self._protocol, steps=steps, eval_every=steps)
         keep = keeper(self.loaded, scope_bytes(scope))
+        looked = prefixed(self._prepared, self.loaded, scope, self._method.computation)
         with applied(self._method, self.loaded, scope, lr=lr, seed=self.seed, keep=keep) as on:
-            run = train(on.estimator, self.loaded, self._prepared, short, lr=lr, seed=self.seed, keep=keep)
+            run = train(on.estimator, self.loaded, looked, short, lr=lr, seed=self.seed, keep=keep)
             forwards = run.eval_forwards + sum(on.estimator.forwards.values())
             score = None
             if metric and run.best_loss is not None:

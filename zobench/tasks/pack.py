@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from .encode import Row
-from .share import Shared, options, stems
+from .share import Shared, options, placed, stems
 
 
 def pack(rows: Sequence[Row], pad_id: int, multiple: int = 1) -> Shared:
@@ -44,7 +44,7 @@ def pack(rows: Sequence[Row], pad_id: int, multiple: int = 1) -> Shared:
         stem=torch.zeros(len(rows), 1, dtype=torch.int64),
         place=torch.tensor(place),
         **options(rows, width),
-        tokens=sum(len(one.ids) for one in held),
+        **placed(held, begins),
         position_ids=places,
         at=torch.tensor(list(looked)),
     )

@@ -26,6 +26,7 @@ from .task import Example, Task
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
+    from .prefix import PrefixCache
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,14 @@ class PreparedTask:
     `eval_batch_size` of them, or `score_batch_size` where that is more. The numbers are the same up to rounding.
 
     "packed": as shared, and the rows of a batch of training or dev losses stand side by side (zobench.tasks.pack).
+    "auto": packed where the model can keep them apart, else shared; `rows` says which.
 
     Raises ZobenchError for an item that cannot be rendered or encoded, for rules that do not fit the task, and for
     packed rows where the model would not keep them apart.
     """
+
+    prefix: PrefixCache | None = None
+    """What training and dev losses take hidden states from (see `above`)."""
 
     def __init__(
         self,
@@ -74,7 +79,7 @@ class PreparedTask:
         rules: Rules | None = None,
         rows: RowsRule = "replicated",
     ) -> None:
-        self.task, self.rules, self.rows, self.device = task, rules or Rules(), rows, loaded.device
+        self.task, self.rules, self.device = task, rules or Rules(), loaded.device
         model_type = str(getattr(loaded.model.config, "model_type", ""))
         self.tokenizer, self.pad_id = loaded.tokenizer, PAD_TOKEN.get(model_type, loaded.pad_id)
         self.loss_name = task.train_loss if self.rules.train_loss == "task" else self.rules.train_loss
@@ -86,8 +91,7 @@ class PreparedTask:
             model_type=model_type,
         )
         self.reading = Reading.of(loaded.model, self.rules)
-        if rows == "packed" and not packs(loaded.model, self.rules):
-            raise ZobenchError(f"model {loaded.name} cannot keep packed rows apart: use --set rows=shared")
+        self.rows = form_of_rows(rows, loaded, self.rules)
         self._stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
         self._splits = splits
         examples = self._rendered()
@@ -178,7 +182,13 @@ class PreparedTask:
     def replicated(self) -> PreparedTask:
         """The same task with rows as MeZO has them."""
         out = copy.copy(self)
-        out.rows = "replicated"
+        out.rows, out.prefix = "replicated", None
+        return out
+
+    def above(self, prefix: PrefixCache) -> PreparedTask:
+        """The same task, whose training and dev losses begin at the cache's block where it knows a batch's stems."""
+        out = copy.copy(self)
+        out.prefix = prefix
         return out
 
     @property
@@ -209,15 +219,18 @@ class PreparedTask:
     def _collate(self, encoded: Sequence[Encoded]) -> Batch:
         multiple = self.rules.pad_to_multiple_of
         fill = 1 if torch.device(self.device).type == "cpu" else multiple  # a CPU has no use for multiples
-        shared = fill if self.rows == "shared" and self.loss_name == "classification" else 0
-        packed = fill if self.rows == "packed" and self.loss_name in ("classification", "option") else 0
+        taken = self.loss_name in ("classification", "option")
+        shared, packed = (fill if taken and self.rows == form else 0 for form in ("shared", "packed"))
         return collate(encoded, self.pad_id, multiple, self._positions, shared=shared, packed=packed)
 
     def loss(self, forward: Forward, batch: Batch) -> Tensor:
         """The training loss of a batch: a 0-dim tensor on the batch's device."""
         if self.loss_name == "non_diff":
             return self._non_diff(forward, batch)[0]
-        return LOSSES[self.loss_name](forward, batch, self.reading)
+        if self.prefix is None or batch.shared is None:
+            return LOSSES[self.loss_name](forward, batch, self.reading)
+        with self.prefix.over(batch.shared):
+            return LOSSES[self.loss_name](forward, batch, self.reading)
 
     def _non_diff(self, forward: Forward, batch: Batch) -> tuple[Tensor, int]:
         """Minus the mean metric (float32) of greedily generated answers, and the forward passes (MeZO, section 3.3).
@@ -309,6 +322,17 @@ class PreparedTask:
 
     def _text_item(self, answer: str | None, golds: Sequence[str]) -> float:
         return math.nan if answer is None else TEXT_METRICS[self.task.metric](answer, golds)
+
+
+def form_of_rows(rows: RowsRule, loaded: LoadedModel, rules: Rules) -> RowsRule:
+    """What `rows` comes to with this model. ZobenchError for packed rows that it would not keep apart."""
+    if rows not in ("auto", "packed"):
+        return rows
+    if packs(loaded.model, rules):
+        return "packed"
+    if rows == "packed":
+        raise ZobenchError(f"model {loaded.name} cannot keep packed rows apart: use --set rows=shared")
+    return "shared"
 
 
 def _numpy(loss: Tensor) -> Any:

@@ -8,9 +8,10 @@ from typing import Literal
 from ..settings import Count, Natural
 
 TrainLossRule = Literal["task", "classification", "option", "lm", "non_diff"]
-RowsRule = Literal["shared", "packed", "replicated"]
+RowsRule = Literal["auto", "packed", "shared", "replicated"]
 """Whether forwards pass over what an example's rows have in common once, or over every row; packed: once, and training
-and dev rows stand side by side, so that there is little padding.
+and dev rows stand side by side, so that there is little padding; auto: packed, where the model can keep them apart,
+else shared.
 """
 
 

@@ -54,6 +54,9 @@ class Shared:
     Packed: input_ids, position_ids: int64 (bins, length), several stems a bin; attention_mask: bool (bins, 1, length,
     length), which tokens a token sees; at: int64 (n,), the places looked at in the flattened ids, which the logits then
     are of, (1, n, vocabulary), and `place` counts in; stem: all 0.
+
+    stems, begins: what was passed over, and where each begins in the flattened ids. flat: int64 (tokens,), the places
+    of all their tokens there, stem after stem.
     """
 
     input_ids: Tensor
@@ -64,6 +67,9 @@ class Shared:
     targets: Tensor
     inside: Tensor
     tokens: int
+    stems: tuple[Stem, ...]
+    begins: tuple[int, ...]
+    flat: Tensor
     position_ids: Tensor | None = None
     at: Tensor | None = None
 
@@ -94,11 +100,18 @@ def share(rows: Sequence[Row], pad_id: int, multiple: int = 1, most: int | None 
         stem=torch.tensor(stem)[:, None],
         place=torch.tensor(place),
         **options(rows, width),
-        tokens=sum(len(one.ids) for one in held),
+        **placed(held, [(number + 1) * ids.shape[1] - len(one.ids) for number, one in enumerate(held)]),
     )
 
 
-def options(rows: Sequence[Row], width: int) -> dict[str, Tensor]:
+def placed(held: Sequence[Stem], begins: Sequence[int]) -> dict[str, Any]:
+    """`stems`, `begins`, `flat` and `tokens` of stems that begin at these places."""
+    places = [torch.arange(begin, begin + len(one.ids)) for one, begin in zip(held, begins, strict=True)]
+    flat = torch.cat(places)
+    return {"stems": tuple(held), "begins": tuple(begins), "flat": flat, "tokens": len(flat)}
+
+
+def options(rows: Sequence[Row], width: int) -> dict[str, Any]:
     """`targets` and `inside` of rows."""
     lengths = torch.tensor([row.option_len for row in rows])
     targets = [[0] * (width - row.option_len) + list(row.ids[len(row.ids) - row.option_len :]) for row in rows]

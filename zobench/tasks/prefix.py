@@ -1,0 +1,135 @@
+"""The prefix cache: what enters the lowest block that moves is computed once an example, not once a look.
+
+Blocks below the scope never change while it is trained, so neither do the hidden states that they put out for the
+tokens of an example. They are kept when its tokens are first passed over, and given from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ZobenchError
+from ..models.cut import Cut
+from .encode import Row
+from .loss import Reading, shared_log_probs
+from .share import Shared, share
+
+if TYPE_CHECKING:
+    from ..models.load import LoadedModel
+    from .rules import Rules
+
+ROUNDING = 32
+"""What kept hidden states may differ by from fresh ones: this many times the dtype's epsilon, of their norm. A stem is
+passed over in one batch and looked at in others, which round otherwise; what is wrong differs by about its norm.
+"""
+
+
+class PrefixCache:
+    """Hidden states of stems at a cut: (tokens, hidden) each, in the dtype that the model computes in.
+
+    They lie where the model is up to `limit` bytes, beyond that on the host up to `host_limit`; of stems for which
+    there is no more room nothing is kept, and batches that have such go through the whole model. The first batch whose
+    stems are all known goes through it too, and what enters the block is compared with what was kept.
+    """
+
+    def __init__(self, cut: Cut, device: torch.device, limit: int, host_limit: int = 0) -> None:
+        self.cut, self.device = cut, device
+        self.hits = self.misses = 0
+        self._room = {device: limit}
+        if device.type != "cpu":
+            self._room[torch.device("cpu")] = host_limit
+        self._kept: dict[tuple[int, ...], Tensor] = {}
+        self._checked = False
+
+    @property
+    def at(self) -> int:
+        """The block that what is kept enters."""
+        return self.cut.at
+
+    def nbytes(self) -> int:
+        """Bytes kept now."""
+        return sum(t.numel() * t.element_size() for t in self._kept.values())
+
+    @contextmanager
+    def over(self, shared: Shared) -> Iterator[None]:
+        """Inside, a forward over these stems begins at the block where all are known; else what enters it is kept.
+
+        ZobenchError where kept and fresh hidden states are not the same.
+        """
+        known = [self._kept[stem.ids] for stem in shared.stems if stem.ids in self._kept]
+        complete = len(known) == len(shared.stems)
+        if complete and self._checked:
+            self.hits += 1
+            with self.cut.given(self._laid_out(shared, known)):
+                yield
+            return
+        self.misses += 1
+        with self.cut.seen() as seen:
+            yield
+        if complete:
+            self._check(shared, seen[0], known)
+        elif seen:
+            self._keep(shared, seen[0])
+
+    def _laid_out(self, shared: Shared, known: Sequence[Tensor]) -> Tensor:
+        """The hidden states in the places of their tokens; 0 for padding, which nobody looks at."""
+        parts = torch.cat([one.to(self.device, non_blocking=True) for one in known])
+        rows, length = shared.input_ids.shape
+        out = parts.new_zeros(rows * length, parts.shape[1])
+        out[shared.flat] = parts
+        return out.view(rows, length, -1)
+
+    def _keep(self, shared: Shared, hidden: Tensor) -> None:
+        flat = hidden.flatten(0, 1)
+        for stem, begin in zip(shared.stems, shared.begins, strict=True):
+            size = len(stem.ids) * flat.shape[1] * flat.element_size()
+            where = next((device for device, room in self._room.items() if room >= size), None)
+            if where is not None and stem.ids not in self._kept:
+                self._room[where] -= size
+                self._kept[stem.ids] = flat[begin : begin + len(stem.ids)].to(where, copy=True)
+
+    def _check(self, shared: Shared, hidden: Tensor, known: Sequence[Tensor]) -> None:
+        most = ROUNDING * torch.finfo(hidden.dtype).eps
+        flat = hidden.flatten(0, 1)
+        for stem, begin, kept in zip(shared.stems, shared.begins, known, strict=True):
+            fresh = flat[begin : begin + len(stem.ids)].double()
+            if not (fresh - kept.to(fresh)).norm() <= most * fresh.norm():
+                raise ZobenchError(
+                    f"what enters block {self.at} is not what it was for the same tokens: something below the scope "
+                    "changes, or the model looks beyond an example; set prefix_cache=off"
+                )
+        self._checked = True
+
+    def above(self, loss: Callable[[Callable[..., Any], Any], Tensor]) -> Callable[[Callable[..., Any], Any], Tensor]:
+        """`loss(forward, batch)` with what is known given; as it is for batches without shared rows."""
+
+        def looked(forward: Callable[..., Any], batch: Any) -> Tensor:
+            if batch.shared is None:
+                return loss(forward, batch)
+            with self.over(batch.shared):
+                return loss(forward, batch)
+
+        return looked
+
+
+@torch.no_grad()
+def cuts(loaded: LoadedModel, at: int, rules: Rules) -> Cut | None:
+    """The model cut below block `at`, tried on two short stems; None where a forward from there is another one."""
+    cut, model = Cut(loaded.blocks, at), loaded.model
+    reading, stems = Reading.of(model, rules), [Row((1, 2, 3, 4, 2), 1), Row((3, 1, 2), 1)]
+    held = share(stems, 0).to(loaded.device)
+    try:
+        with cut.seen() as seen:
+            whole = shared_log_probs(model, held, reading)
+        with cut.given(seen[0]):
+            again = shared_log_probs(model, held, reading)
+        with cut.given(torch.zeros_like(seen[0])):
+            nothing = shared_log_probs(model, held, reading)
+    except (RuntimeError, ValueError, TypeError, IndexError, ZobenchError):
+        return None
+    return cut if torch.equal(whole, again) and not torch.equal(whole, nothing) else None
