@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,16 @@ from zobench.bench import lengths, report, shapes, work
 from zobench.bench.ceilings import Ceilings, ceilings
 from zobench.bench.costmodel import fit
 from zobench.bench.measure import PHASES, Timed, measure
-from zobench.bench.sides import BASELINES, OFFICIAL_FULL, OFFICIAL_LAYER, Side, objective, sides, standing
+from zobench.bench.sides import (
+    BASELINES,
+    OFFICIAL_FULL,
+    OFFICIAL_LAYER,
+    Side,
+    filled_cache,
+    objective,
+    sides,
+    standing,
+)
 from zobench.cli import main
 from zobench.plugins import load_plugins
 
@@ -146,7 +156,10 @@ def test_all_sides_see_the_same_losses(loaded, mezo):
     made, seen = a_task(loaded), []
     for side in (*BASELINES[1:], Side("auto", "layer", True), Side("flat", "layer", True)):
         with standing(side, mezo, loaded, 1, noise="official") as (estimator, _):
-            seen.append([float(estimator.step(objective(side, made, loaded, batch))) for batch in made.batches])
+            cache, seconds = filled_cache(side, made, loaded, 1)
+            assert (cache is None) == (side in BASELINES) == (seconds == 0.0)
+            looks = [objective(side, made, loaded, batch, cache) for batch in made.batches]
+            seen.append([float(estimator.step(look)) for look in looks])
     for others in seen[1:]:
         assert others == pytest.approx(seen[0], rel=1e-5)
 
@@ -220,7 +233,7 @@ def test_the_cost_model_fits_the_papers_own_table():
 # ---- what is said of it
 
 
-FACTS = report.Facts("random ci", "float32", 4, 1000, 800, 1)
+FACTS = report.Facts("random ci", "float32", 4, 1000, 800, 4, 1)
 
 
 def found(loaded):
@@ -251,6 +264,24 @@ def test_throughput_is_of_what_was_passed_over(loaded):
     first = one.timed[0]
     assert one.weight_gbs(first, FACTS) == pytest.approx(2 * 4 * 1000 * 2 / 16.0 / 1e9)
     assert one.block_tflops(first, FACTS) == pytest.approx(4 * 800 * one.work.padded_tokens / 8.0 / 1e12)
+    first.cache = SimpleNamespace(at=1)  # of four blocks three are passed through
+    assert one.block_tflops(first, FACTS) == pytest.approx(4 * 600 * one.work.padded_tokens / 8.0 / 1e12)
+
+
+def test_the_cache_is_filled_before_the_first_step(loaded, mezo):
+    made = a_task(loaded)
+    side = Side("auto", "layer", True)
+    (one,) = measure([side], made, loaded, mezo, layer=1, steps=3, warmup=1)
+    assert one.first_block == 1 and one.fill_s > 0 and one.cache.nbytes() == made_bytes(made)
+    assert one.cache.misses == 2, "the first batch, whose examples all others have again, and the check"
+    assert one.cache.hits == len(made.batches) - 1 + 2 * (1 + 3 + 2), "two looks a step, and the first of each turn"
+    said = report.markdown([report.Found(made, [*found(loaded).timed[:3], one])], FACTS, Ceilings(10.0, 0.05), "auto")
+    assert "begin at block 1" in said and "filled once before the timed steps" in said
+
+
+def made_bytes(made):
+    """Of float32 hidden states of all different stems."""
+    return 4 * TINY["hidden_size"] * sum(len(ids) for ids in {s.ids for b in made.batches for s in b.shared.stems})
 
 
 def test_the_tables_and_the_json_say_the_same(loaded):

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from ..report.record import PhaseTimes
 from ..run.memory import PeakMemory
 from ..run.speed import BLOCK, timed_step
-from .sides import Side, objective, standing
+from .sides import Side, filled_cache, objective, standing
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
+    from ..tasks.prefix import PrefixCache
     from ..zo.estimator import Estimator
     from .work import Work
 
@@ -38,6 +39,14 @@ class Timed:
     """Passes over the scope's weights a step."""
     forwards: float = 0.0
     """Passes of the model over a batch a step."""
+    cache: PrefixCache | None = None
+    fill_s: float = 0.0
+    """Seconds that it took to fill the cache with all batches, once: in no step."""
+
+    @property
+    def first_block(self) -> int:
+        """The block at which forwards begin."""
+        return 0 if self.cache is None else self.cache.at
 
     def median(self, phase: str) -> float:
         """The median of a phase, in seconds."""
@@ -70,9 +79,12 @@ def measure(
     """`steps` timed steps of every side, after `warmup` of each.
 
     A side is put on the model anew for each of its turns, so that none runs with another's copies in place; its first
-    step after that is not counted. Peak memory is that of its turns after the warm-up.
+    step after that is not counted. Prefix caches are filled before the first turn. Peak memory is that of the turns
+    after the warm-up.
     """
     taken = [Timed(side) for side in sides]
+    for one in taken:
+        one.cache, one.fill_s = filled_cache(one.side, work, loaded, layer)
     done = 0
     while done < warmup + steps:
         turn = min(BLOCK, warmup - done if done < warmup else warmup + steps - done)
@@ -98,9 +110,9 @@ def _turn(
     batches = [work.batches[i % len(work.batches)] for i in range(first, first + steps)]
     memory = PeakMemory(loaded.device)
     with standing(one.side, estimator, loaded, layer, noise=noise) as (method, one.engine):
-        timed_step(method, objective(one.side, work, loaded, batches[0]))
+        timed_step(method, objective(one.side, work, loaded, batches[0], one.cache))
         before, looked = method.engine.sweeps, method.forwards.total()
-        phases = [timed_step(method, objective(one.side, work, loaded, batch)) for batch in batches]
+        phases = [timed_step(method, objective(one.side, work, loaded, batch, one.cache)) for batch in batches]
         one.numel = sum(handle.param.numel() for handle in method.handles)
         one.sweeps = (method.engine.sweeps - before) / steps
         one.forwards = (method.forwards.total() - looked) / steps

@@ -28,6 +28,7 @@ class Facts:
     parameters: int
     block_parameters: int
     """Of all decoder blocks: what every token of a forward passes through."""
+    blocks: int
     layer: int
     """0-based: the block that the scope `layer` is."""
 
@@ -54,11 +55,12 @@ class Found:
         return 2 * facts.itemsize * one.numel * one.sweeps / spent / 1e9 if spent else None
 
     def block_tflops(self, one: Timed, facts: Facts) -> float:
-        """Products and sums of the decoder blocks' weights with all tokens of a step's forwards, padding included;
-        without attention scores and the head.
+        """Products and sums of the weights of the decoder blocks that forwards pass through with all tokens of a step's
+        forwards, padding included; without attention scores and the head.
         """
         tokens = self.work.engine_tokens if one.side.ours else self.work.padded_tokens
-        return 2 * one.forwards * facts.block_parameters * tokens / one.median("forward_s") / 1e12
+        weights = facts.block_parameters * (1 - one.first_block / facts.blocks)
+        return 2 * one.forwards * weights * tokens / one.median("forward_s") / 1e12
 
 
 def ratios(found: Sequence[Found], engine: str) -> dict[str, float]:
@@ -123,6 +125,9 @@ def _task(found: Found, facts: Facts, engine: str) -> dict[str, Any]:
                 "forwards": one.forwards,
                 "peak_bytes": one.peak_bytes,
                 "held_bytes": one.held_bytes,
+                "first_block": one.first_block,
+                "cache_bytes": 0 if one.cache is None else one.cache.nbytes(),
+                "cache_fill_s": one.fill_s,
                 "weight_gbs": found.weight_gbs(one, facts),
                 "block_tflops": found.block_tflops(one, facts),
                 **{p: {"median": one.median(p), "iqr": one.iqr(p)} for p in PHASES},
@@ -139,6 +144,14 @@ def markdown(found: Sequence[Found], facts: Facts, machine: Ceilings, engine: st
         f"Measured ceilings: copy {machine.copy_gbs:.1f} GB/s, matrix product {machine.gemm_tflops:.3g} TFLOP/s."
     ]
     parts += [_table(f, facts, machine) for f in found]
+    cached = [one for f in found for one in f.timed if one.cache is not None]
+    if cached:
+        filled, size = sum(one.fill_s for one in cached), max(one.cache.nbytes() for one in cached if one.cache)
+        parts.append(
+            f"Forwards over one layer on the engines begin at block {cached[0].first_block}: what enters it is taken "
+            f"from a prefix cache (at most {size / 2**20:.1f} MiB), filled once before the timed steps ({filled:.2f} s "
+            "in all)."
+        )
     parts.append(
         tabulate(
             [(name.replace("_", " "), f"{ratio:.2f}x") for name, ratio in ratios(found, engine).items()],

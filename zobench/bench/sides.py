@@ -8,17 +8,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import torch
+
 from ..engine import ENGINES
 from ..engine.objective import Objective
 from ..errors import ZobenchError, unknown
 from ..run.method import Method, applied
+from ..run.prefix import prefix_cache
 from ..run.protocol import Computation
 from ..run.selection import everything
 from ..tasks.batch import Batch
+from ..tasks.rules import Rules
 from ..zo.scope import Scope
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
+    from ..tasks.prefix import PrefixCache
     from ..zo.estimator import Estimator
     from .work import Work
 
@@ -27,7 +32,9 @@ ScopeName = Literal["full", "layer"]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the things that are timed. ours: whether forwards are this harness's (packed rows, answer positions)."""
+    """One of the things that are timed. ours: whether forwards are this harness's (packed rows, answer positions,
+    and, on its engines, the prefix cache).
+    """
 
     engine: str
     scope: ScopeName
@@ -58,6 +65,23 @@ def check_engines(engines: Sequence[str]) -> None:
     for name in engines:
         if name not in known:
             raise ZobenchError(unknown("engine to compare with official", name, known))
+
+
+def filled_cache(side: Side, work: Work, loaded: LoadedModel, layer: int) -> tuple[PrefixCache | None, float]:
+    """The prefix cache of this side with all batches in it, checked, and the seconds that it took to fill.
+
+    None for the official order, which has none, and where there is nothing below the scope.
+    """
+    if not side.ours or side.engine == "official":
+        return None, 0.0
+    cache = prefix_cache(loaded, scope_of(side, loaded, layer), Rules())
+    if cache is None:
+        return None, 0.0
+    loss, start = cache.above(work.ours), time.perf_counter()
+    with torch.no_grad():
+        for batch in (*work.batches, work.batches[0]):  # the last one is the check of what was kept
+            float(loss(loaded.model, batch))
+    return cache, time.perf_counter() - start
 
 
 def scope_of(side: Side, loaded: LoadedModel, layer: int) -> Scope:
@@ -93,8 +117,9 @@ def standing(
         yield on.estimator, on.info["engine"]
 
 
-def objective(side: Side, work: Work, loaded: LoadedModel, batch: Batch) -> Objective:
-    """What a step of this side looks at."""
+def objective(side: Side, work: Work, loaded: LoadedModel, batch: Batch, cache: PrefixCache | None = None) -> Objective:
+    """What a step of this side looks at; what enters the lowest block that moves is taken from `cache`."""
     if side.ours:
-        return Objective(loaded.model, work.ours, batch, batched=False, whole=Batch.replicated)
+        loss = work.ours if cache is None else cache.above(work.ours)
+        return Objective(loaded.model, loss, batch, batched=False, whole=Batch.replicated)
     return Objective(loaded.model, work.official, batch.replicated(), batched=False)

@@ -165,6 +165,7 @@ def _measured(
         itemsize=next(loaded.model.parameters()).element_size(),
         parameters=loaded.parameters,
         block_parameters=sum(block.numel() for block in loaded.blocks),
+        blocks=len(loaded.blocks),
         layer=layer,
     )
     found, compared = [], sides(chosen["engines"], ("full", "layer"))

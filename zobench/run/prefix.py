@@ -12,9 +12,9 @@ from ..tasks.prefix import PrefixCache, cuts
 from .method import free_bytes
 
 if TYPE_CHECKING:
-    from ..models.cut import Cut
     from ..models.load import LoadedModel
     from ..tasks.prepared import PreparedTask
+    from ..tasks.rules import Rules
     from ..zo.scope import Scope
     from .protocol import Computation
 
@@ -25,23 +25,28 @@ SHARE = 4
 def prefixed(prepared: PreparedTask, loaded: LoadedModel, scope: Scope, wish: Computation) -> PreparedTask:
     """The task as a method on this scope looks at it: from the lowest block that moves, where what lies below is known.
 
-    Its cache is empty: were one shared between cells, a cell's last bits would depend on those that ran before it. The
-    same object where there is nothing to leave out: a scope that begins with the first block or has weights
-    outside of all blocks, rows as MeZO has them, prefix_cache=off, or a model that cannot be cut there.
+    The same object for rows as MeZO has them, prefix_cache=off, and where there is nothing to cache.
     """
     if wish.prefix_cache == "off" or prepared.rows == "replicated":
         return prepared
+    cache = prefix_cache(loaded, scope, prepared.rules)
+    return prepared if cache is None else prepared.above(cache)
+
+
+def prefix_cache(loaded: LoadedModel, scope: Scope, rules: Rules) -> PrefixCache | None:
+    """An empty cache of what enters the lowest block that moves.
+
+    Empty each time: were one shared between cells, a cell's last bits would depend on those that ran before it. None
+    for a scope that begins with the first block or has weights outside of all blocks, and for a model that cannot be
+    cut there.
+    """
     try:
         at = lowest_block(loaded.blocks, [p for _, p in scope.named])
     except ZobenchError:  # no blocks are found
-        return prepared
-    if not at:
-        return prepared
-    cut = cuts(loaded, at, prepared.rules)
-    return prepared if cut is None else prepared.above(_empty(cut, loaded))
-
-
-def _empty(cut: Cut, loaded: LoadedModel) -> PrefixCache:
+        return None
+    cut = cuts(loaded, at, rules) if at else None
+    if cut is None:
+        return None
     host = free_bytes(torch.device("cpu")) // SHARE
     own = host if loaded.device.type == "cpu" else free_bytes(loaded.device) // SHARE
     return PrefixCache(cut, loaded.device, own, host)
