@@ -19,6 +19,7 @@ from .train import on_device
 if TYPE_CHECKING:
     from ..tasks.prepared import PreparedTask
     from .cell import Cell
+    from .protocol import Protocol
     from .session import Session
 
 
@@ -78,9 +79,10 @@ def cost(cell: Cell, session: Session) -> Cost:
         untouched = prepared.scoring_forwards("test")
         forwards |= {"calibration": batch_forwards, "eval": untouched + scoring}
     if cls.trains:
-        forwards["train"] = len(cell.lrs) * rules.steps * step
+        steps = _steps(rules, step + cls.extra_forwards_per_step, per.batch_s)
+        forwards["train"] = len(cell.lrs) * steps * step
         if cls.extra_forwards_per_step:
-            forwards["extra"] = round(len(cell.lrs) * rules.steps * cls.extra_forwards_per_step)
+            forwards["extra"] = round(len(cell.lrs) * steps * cls.extra_forwards_per_step)
         step += round(cls.extra_forwards_per_step)
         checkpoints = len(cell.lrs) * (rules.steps // rules.eval_every) * dev
         selector = session.plugins.selector(cell.selector)(**cell.selector_settings)
@@ -91,6 +93,15 @@ def cost(cell: Cell, session: Session) -> Cost:
         batch_forwards = sum(forwards.values()) - forwards["eval"] + checkpoints
         forwards["eval"] += checkpoints
     return Cost(forwards, batch_forwards * per.batch_s + (untouched + longer * scoring) * per.rows_s)
+
+
+def _steps(protocol: Protocol, forwards: float, seconds: float) -> int:
+    """The steps of a run, of which each takes this many forwards of this many seconds."""
+    if protocol.train_forwards:
+        return max(1, int(protocol.train_forwards / forwards))
+    if protocol.train_seconds:
+        return max(1, int(protocol.train_seconds / (forwards * seconds)))
+    return protocol.steps
 
 
 def _blocks(session: Session) -> int:

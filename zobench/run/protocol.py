@@ -16,7 +16,7 @@ from ..settings import Count, Natural, NonNegative, resolve
 from ..tasks.rules import RowsRule, Rules
 
 VERSION = "mezo-1"
-YOUNGER = frozenset({"pad_targets"})
+YOUNGER = frozenset({"pad_targets", "train_forwards", "train_seconds"})
 """Settings that came after VERSION. Their default is what was done before them, and at it they stay out of records, so
 that records from before and after them compare and have the same identity.
 """
@@ -33,6 +33,8 @@ class Protocol(Rules):
     batch_size: Count = 16
     steps: Count = 10_000
     eval_every: Count = 2_000  # the best checkpoint is the first of the lowest dev losses seen at these steps
+    train_forwards: Natural = 0  # train for this many forwards instead of `steps` steps (0: steps); a backward is two
+    train_seconds: NonNegative = 0.0  # or for this many seconds of steps: on a CPU the process's own
     lr_schedule: Literal["constant", "linear"] = "constant"
     weight_decay: NonNegative = 0.0
 
@@ -143,6 +145,8 @@ def usual_preset(model: str) -> str:
 def protocol_from(values: dict[str, object]) -> Protocol:
     """A checked protocol. Raises ZobenchError for unknown names, bad values, and steps that are never evaluated."""
     made = Protocol(**resolve(Protocol, values, owner="protocol"))
+    if made.train_forwards and made.train_seconds:
+        raise ZobenchError("train_forwards and train_seconds are both set: leave one of them out")
     if made.eval_every > made.steps:
         raise ZobenchError(
             f"eval_every={made.eval_every} is above steps={made.steps}: no checkpoint would ever be evaluated; "

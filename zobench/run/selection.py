@@ -83,7 +83,7 @@ class Context(SelectionContext):
 
     def probe(self, scope: Scope, steps: int, lr: float | None = None, *, metric: bool = False) -> ProbeResult:
         lr = self._lr if lr is None else lr
-        short = dataclasses.replace(self._protocol, steps=steps, eval_every=steps)
+        short = dataclasses.replace(self._protocol, steps=steps, eval_every=steps, train_forwards=0, train_seconds=0.0)
         keep = keeper(self.loaded, scope_bytes(scope))
         looked = prefixed(self._prepared, self.loaded, scope, self._method.computation)
         with applied(self._method, self.loaded, scope, lr=lr, seed=self.seed, keep=keep) as on:

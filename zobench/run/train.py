@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..engine.objective import Objective
@@ -14,6 +15,7 @@ from ..engine.timers import StepTimes
 from ..report.record import PhaseTimes, Status
 from ..tasks.batch import Batch
 from ..zo.estimator import Diverged
+from .budget import Budget, clock, forwards_spent
 from .order import batches
 
 if TYPE_CHECKING:
@@ -116,16 +118,18 @@ def train(
     keep: Callable[[Tensor], Tensor],
     watcher: Watcher | None = None,
 ) -> Trained:
-    """Train for protocol.steps steps and keep the checkpoint of the lowest dev loss.
+    """Train for protocol.steps steps, or for its forwards or seconds, and keep the checkpoint of the lowest dev loss.
 
-    The dev loss is taken at multiples of `eval_every` (so never at step 0); of equal ones the earlier is kept
-    (protocol, section 8). A loss that is not finite ends the run as `diverged`; what raises otherwise is the caller's.
-    `keep(tensor)` copies a tensor to where checkpoints are held.
+    The dev loss is taken at multiples of `eval_every` (so never at step 0; see Budget for other budgets); of equal
+    ones the earlier is kept (protocol, section 8). A loss that is not finite ends the run as `diverged`; what raises
+    otherwise is the caller's. `keep(tensor)` copies a tensor to where checkpoints are held.
     """
-    feed, out = Feed(loaded, prepared, protocol.batch_size, seed), Trained(lr)
-    for step in range(1, protocol.steps + 1):
-        _schedule(estimator, lr, step - 1, protocol)
-        start = time.perf_counter()
+    feed, out, budget = Feed(loaded, prepared, protocol.batch_size, seed), Trained(lr), Budget.given(protocol)
+    now = partial(clock, loaded.device, exact=budget.of == "seconds")
+    while not budget.over:
+        step = out.steps + 1
+        _schedule(estimator, lr, budget.done, protocol)
+        start, began = time.perf_counter(), now()
         try:
             loss = estimator.step(feed.objective())
         except Diverged as e:
@@ -133,9 +137,10 @@ def train(
             break
         out.train_s += time.perf_counter() - start
         out.steps = step
+        budget.spend(forwards=forwards_spent(estimator.forwards), seconds=now() - began)
         if watcher is not None:
-            watcher.step(step, protocol.steps, lr, loss)
-        if step % protocol.eval_every == 0 and not _checkpoint(estimator, loaded, prepared, out, keep, watcher):
+            watcher.step(step, budget.expected_steps(step), lr, loss)
+        if budget.due(step) and not _checkpoint(estimator, loaded, prepared, out, keep, watcher):
             break
     out.phases = [phase_times(taken) for taken in estimator.timers.take()]
     return out
@@ -148,8 +153,8 @@ def phase_times(taken: StepTimes) -> PhaseTimes:
     )
 
 
-def _schedule(estimator: Estimator, lr: float, done: int, protocol: ProtocolSettings) -> None:
-    factor = 1.0 - done / protocol.steps if protocol.lr_schedule == "linear" else 1.0
+def _schedule(estimator: Estimator, lr: float, done: float, protocol: ProtocolSettings) -> None:
+    factor = 1.0 - done if protocol.lr_schedule == "linear" else 1.0
     for group in estimator.param_groups:
         group["lr"] = lr * factor
 

@@ -1,0 +1,90 @@
+"""How long a run trains: for a number of steps, or for as many forwards or seconds as every method is given."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from .protocol import Protocol
+
+OF_A_BACKWARD = 2
+"""Forwards that a backward pass counts as: it makes about twice the products."""
+
+
+def forwards_spent(counted: Counter[str]) -> int:
+    """Forwards of a batch that training took so far, those on further batches included; see OF_A_BACKWARD."""
+    return counted["train"] + counted["extra"] + OF_A_BACKWARD * counted["backward"]
+
+
+def clock(device: torch.device, *, exact: bool) -> float:
+    """Seconds: on a CPU the process's own, which other programs on the machine do not lengthen.
+
+    exact: wait for what a GPU still has to do.
+    """
+    if device.type != "cuda":
+        return time.process_time()
+    if exact:
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+@dataclass
+class Budget:
+    """What may be spent, and what is.
+
+    of: `steps`, `forwards` or `seconds`. A step is begun while it fits, as far as that can be known: if it would fit
+    with as many forwards as the one before took; if there are seconds left. The first is always made.
+    eval_every: as in the protocol, of `steps` steps: dev is looked at after every `eval_every`-th step, and where other
+    things than steps are counted as often, at equal parts of them and at the end.
+    """
+
+    of: str
+    total: float
+    steps: int
+    eval_every: int
+    spent: float = 0.0
+    last: float = 0.0
+    looked: int = 0
+
+    @classmethod
+    def given(cls, protocol: Protocol) -> Budget:
+        """The protocol's: `train_forwards` or `train_seconds` where one is set, else `steps`."""
+        for of, total in (("forwards", protocol.train_forwards), ("seconds", protocol.train_seconds)):
+            if total:
+                return cls(of, float(total), protocol.steps, protocol.eval_every)
+        return cls("steps", float(protocol.steps), protocol.steps, protocol.eval_every)
+
+    @property
+    def done(self) -> float:
+        """The part of it that is spent."""
+        return self.spent / self.total
+
+    @property
+    def over(self) -> bool:
+        """Whether no further step is begun."""
+        return self.spent + (self.last if self.of == "forwards" else 0.0) > self.total or self.spent >= self.total
+
+    def spend(self, *, forwards: int, seconds: float) -> None:
+        """A step is done; `forwards` of the run so far, `seconds` of this step."""
+        before = self.spent
+        self.spent = {"steps": before + 1, "forwards": float(forwards), "seconds": before + seconds}[self.of]
+        self.last = self.spent - before
+
+    def expected_steps(self, step: int) -> int:
+        """How many steps there will be, if they go on like those so far."""
+        return step if self.over else max(step + 1, round(step / self.done))
+
+    def due(self, step: int) -> bool:
+        """Whether dev is looked at after this step; ask once a step."""
+        if self.of == "steps":
+            return step % self.eval_every == 0
+        times = self.steps // self.eval_every
+        reached = times if self.over else math.floor(self.done * times)
+        before, self.looked = self.looked, max(self.looked, reached)
+        return self.looked > before
