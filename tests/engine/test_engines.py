@@ -33,9 +33,10 @@ def test_deferred_is_flat_bit_for_bit_when_exact(plain):
 
 
 def test_sweeps():
-    """What ten steps cost: flat 3 a step, deferred 2, official 4, pair 1 for its copies and 1 to move."""
-    for engine, want in (("flat", 30), ("deferred", 20), ("official", 40), ("official_fused", 40), ("pair", 20)):
-        run = Run(engine=engine)
+    """What ten steps cost: flat 3 a step, deferred 2, official 4, pair 1 for its copies and 1 to move, streamed 1."""
+    for engine, want in (("flat", 30), ("deferred", 20), ("official", 40), ("official_fused", 40), ("pair", 20),
+                         ("streamed", 10)):  # fmt: skip
+        run = Run(engine=engine, batched=True)
         run.go(10)
         assert run.opt.engine.sweeps == want, engine
 
@@ -53,7 +54,7 @@ class Looks(Estimator):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("precision", ["native", "float32"])
-@pytest.mark.parametrize("engine", ["flat", "deferred", "pair"])
+@pytest.mark.parametrize("engine", ["flat", "deferred", "pair", "streamed"])
 def test_exact_restore_is_exact(engine, precision, dtype):
     run = Run(Looks, engine=engine, precision=precision, dtype=dtype)
     run.go(5)
@@ -68,7 +69,7 @@ def test_arithmetic_restore_drifts_as_mezos_does():
         assert not same(run.weights(), run.start) and apart(run.weights(), run.start) < 0.05
 
 
-@pytest.mark.parametrize("engine", ["flat", "deferred", "pair"])
+@pytest.mark.parametrize("engine", ["flat", "deferred", "pair", "streamed"])
 def test_float32_masters_keep_small_updates(engine):
     """1000 moves of a hundredth of an ulp each: lost in bfloat16, kept in the master."""
 
@@ -138,7 +139,8 @@ def test_an_error_in_the_middle_of_a_sweep_is_undone(engine, restore):
         run.opt.bad = True
         with pytest.raises(RuntimeError, match="while computing fail.*layers.0.bias.*broken"):
             run.go(1)
-        exact = run.opt.engine.restore == "exact" and (engine, where) != ("pair", "move")  # a pair holds no copy then
+        holds_copy = where == "look" or engine not in ("pair", "streamed")
+        exact = run.opt.engine.restore == "exact" and holds_copy
         after = {n: p.detach() for n, p in run.model.named_parameters()}
         assert same(after, before) if exact else apart(after, before) < 1e-14, where
         run.opt.bad = False
@@ -252,6 +254,8 @@ def test_held_bytes():
         ("flat", "exact", "float32", 4 * size),
         ("pair", "exact", "native", 0),
         ("pair", "exact", "float32", 4 * size),
+        ("streamed", "exact", "native", 0),
+        ("streamed", "exact", "float32", 4 * size),
         ("official", "exact", "native", 0),
     ):
         run = Run(engine=engine, restore=restore, precision=precision, dtype=torch.bfloat16)
@@ -273,7 +277,7 @@ def test_choose():
 
 
 def test_names():
-    assert list(ENGINES) == ["official", "official_fused", "flat", "deferred", "pair"]
+    assert list(ENGINES) == ["official", "official_fused", "flat", "deferred", "pair", "streamed"]
     assert all(build(name).name == name for name in ENGINES)
     with pytest.raises(ZobenchError, match="unknown engine 'par'; did you mean 'pair'"):
         build("par")

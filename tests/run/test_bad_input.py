@@ -101,6 +101,7 @@ def test_the_words_that_are_changed_below_do_run(command, tmp_path, capsys):
         (sets("engine=flat"), {"engine": "pair"}, "engine is given twice"),
         (sets("lr=1e-4"), {}, "lr is given twice: by --lr and by --set lr=1e-4"),
         (sets("eval_every=9"), {}, "eval_every=9 is above steps=4: no checkpoint would ever be evaluated"),
+        (sets("engine=streamed", "noise=official"), {}, "engine=streamed draws noise as modules run"),
         (sets("engine=official", "precision=float32"), {}, "engine=official knows precision=native only"),
         (sets("engine=official", "restore=exact"), {}, "engine=official knows restore=arithmetic only"),
         (sets("engine=pair", "restore=arithmetic"), {}, "engine=pair knows restore=exact only"),

@@ -8,11 +8,12 @@ from torch import nn
 
 from zobench import Estimator, Objective, Positive, Scope
 
-ENGINES = ("official", "flat", "deferred", "pair")
+ENGINES = ("official", "flat", "deferred", "pair", "streamed")
 MODES = [(e, r) for e in ("flat", "deferred") for r in ("exact", "arithmetic")] + [
     ("official", "exact"),
     ("official_fused", "exact"),
     ("pair", "exact"),
+    ("streamed", "exact"),
 ]
 
 

@@ -53,7 +53,9 @@ def run(
     ] = None,
     device: Device = "auto",
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights; float32 if nothing is said.")] = None,
-    engine: Annotated[str | None, typer.Option(help="auto, official, official_fused, flat, deferred, pair.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="auto, official, official_fused, flat, deferred, pair, streamed.")
+    ] = None,
     executor: Annotated[str, typer.Option(help="How cells are spread (zobench ls executors).")] = "local",
     rerun: Annotated[Rerun, typer.Option(help="Which cells that have a record run again.")] = Rerun.missing,
     offline: Offline = False,

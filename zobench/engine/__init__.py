@@ -11,6 +11,7 @@ from .deferred import Deferred
 from .flat import Flat
 from .official import Official, OfficialFused
 from .pair import Pair
+from .streamed import Streamed
 
 ENGINES: dict[str, Callable[[str, str], Engine]] = {
     "official": Official,
@@ -18,6 +19,7 @@ ENGINES: dict[str, Callable[[str, str], Engine]] = {
     "flat": Flat,
     "deferred": Deferred,
     "pair": Pair,
+    "streamed": Streamed,
 }
 RESTORES = ("exact", "arithmetic")
 PRECISIONS = ("native", "float32")
@@ -84,6 +86,7 @@ __all__ = [
     "Official",
     "OfficialFused",
     "Pair",
+    "Streamed",
     "build",
     "choose",
 ]

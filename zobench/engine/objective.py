@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
-from torch.func import functional_call, jvp, vmap
+from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import ZobenchError
+from .lockstep import lockstep
 
 
 class Objective:
@@ -22,7 +24,8 @@ class Objective:
         loss: `loss(forward, batch)` -> 0-dim tensor, where `forward(...)` behaves like calling the model.
         batch: given to `loss` as it is.
         extra: further batches of training data, for `fresh`.
-        batched: `many` runs all points in one vmapped forward; False: one after the other (bit-equal to plain calls).
+        batched: `many` runs all points in one forward, side by side (zobench.engine.lockstep); False: one after the
+            other (bit-equal to plain calls).
         whole: makes of a batch the one that `with_inputs` passes over, where losses leave out what rows have in common.
         examples: gives the batches of one example each that `batch` is made of, for methods that look at each alone.
     """
@@ -55,8 +58,19 @@ class Objective:
         with torch.no_grad():
             if not self.batched or len(points) == 1 or not points[0]:
                 return [self.at(w) for w in points]
-            stacked = {name: torch.stack([w[name] for w in points]) for name in points[0]}
-            return list(vmap(self.at)(stacked))
+            parameters = {name: p for name, p in self.model.named_parameters() if name in points[0]}
+            with lockstep(self.model, parameters, len(points), lambda name: [w[name] for w in points]):
+                return self.tiled(len(points))
+
+    def tiled(self, copies: int) -> list[Tensor]:
+        """The losses of so many copies of the batch, in one forward of the model over all of them, side by side along
+        the first axis: for engines that give each copy weights of its own (see zobench.engine.lockstep).
+
+        ZobenchError for a loss that calls the model more than once, or reads more than its logits.
+        """
+        forward = _Tiled(self.model, copies)
+        with torch.no_grad():
+            return [self.loss(forward.of(i), self.batch) for i in range(copies)]
 
     def with_inputs(self, names: Sequence[str], see: Callable[[str, Tensor], None]) -> Tensor:
         """The loss, after see(name, x) for each name that is the weight of a linear layer; x: (rows, in_features)."""
@@ -119,6 +133,38 @@ class Objective:
         unknown = set(weights) - {n for n, _ in self.model.named_parameters()}
         if unknown:
             raise KeyError(f"the model has no parameter {min(unknown)!r}: give the estimator model.named_parameters()")
+
+
+class _Tiled:
+    """A model called once, on as many copies of what it is given, and what it puts out for each of them."""
+
+    def __init__(self, model: nn.Module, copies: int) -> None:
+        self.model, self.copies = model, copies
+        self._logits: Sequence[Tensor] = ()
+        self._plain = False
+
+    def of(self, copy: int) -> Callable[..., Any]:
+        """The forward of one copy: the first that is called calls the model, for all."""
+        left = iter(range(1))
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if next(left, None) is None:
+                raise ZobenchError("this loss calls the model more than once, which cannot be tiled: use engine=flat")
+            if not self._logits:
+                self._call(args, kwargs)
+            part = self._logits[copy]
+            return part if self._plain else SimpleNamespace(logits=part)
+
+        return forward
+
+    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        out = self.model(*map(self._tile, args), **{name: self._tile(x) for name, x in kwargs.items()})
+        self._plain = isinstance(out, Tensor)
+        logits = out if self._plain else out.logits
+        self._logits = logits.chunk(self.copies)
+
+    def _tile(self, x: Any) -> Any:
+        return x.repeat(self.copies, *[1] * (x.ndim - 1)) if isinstance(x, Tensor) and x.ndim else x
 
 
 def _seer(name: str, see: Callable[[str, Tensor], None]) -> Callable[[nn.Module, tuple[Any, ...]], None]:

@@ -18,8 +18,9 @@ from .held import Held
 class Pair(Flat):
     """Restore is exact and free; a copy of the scope is needed for every point of a call (`most` at a time).
 
-    An objective that has `many(points)`, each point a mapping name -> weights, evaluates them together; a plain
-    closure is called once a point with the parameters' data exchanged for the copies.
+    An objective that has `many(points)`, each point a mapping name -> weights, evaluates them together: zobench's in
+    one forward, side by side, if it is `batched`. A plain closure is called once a point with the parameters' data
+    exchanged for the copies.
     """
 
     name: ClassVar[str] = "pair"

@@ -57,11 +57,13 @@ class Cut:
 
     @contextmanager
     def given(self, hidden: Tensor) -> Iterator[None]:
-        """Inside, these hidden states enter the block. A forward must have been `seen` before."""
-        output = (hidden,) if self._in_tuple else hidden
+        """Inside, these hidden states enter the block; in a forward over several copies of their rows, for each copy.
+
+        A forward must have been `seen` before.
+        """
         before = [(module, module.__dict__.get("forward")) for module in self._below]
         for module in self._below:
-            module.forward = _always(output)
+            module.forward = self._putting_out(hidden if module is self._below[-1] else None)
         try:
             yield
         finally:
@@ -70,9 +72,14 @@ class Cut:
                 if forward is not None:  # another library had put its own in place
                     module.forward = forward
 
+    def _putting_out(self, hidden: Tensor | None) -> Callable[..., Any]:
+        """A block's forward that puts out these hidden states whatever enters it; None: what enters it."""
 
-def _always(output: Any) -> Callable[..., Any]:
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return output
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            output = args[0] if args else kwargs["hidden_states"]
+            if hidden is not None:
+                copies = output.shape[0] // hidden.shape[0]
+                output = hidden if copies == 1 else hidden.repeat(copies, 1, 1)
+            return (output,) if self._in_tuple else output
 
-    return forward
+        return forward

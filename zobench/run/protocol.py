@@ -86,7 +86,7 @@ def asked(protocol: Protocol, scored_by: Sequence[str], settings: Mapping[str, A
     return replace(protocol, **{name: settings[name] for name in scored_by})
 
 
-FIXED_RESTORE = {"official": "arithmetic", "official_fused": "arithmetic", "pair": "exact"}
+FIXED_RESTORE = {"official": "arithmetic", "official_fused": "arithmetic", "pair": "exact", "streamed": "exact"}
 """Engines that restore the weights in one way, whatever is asked."""
 
 PRESETS: dict[str, dict[str, str]] = {
@@ -167,6 +167,8 @@ def computation_from(values: dict[str, object]) -> Computation:
         raise ZobenchError(f"engine={made.engine} knows restore={only} only; leave restore={made.restore} out")
     if made.engine in ("official", "official_fused") and made.precision != "native":
         raise ZobenchError(f"engine={made.engine} knows precision=native only; leave precision={made.precision} out")
+    if made.engine == "streamed" and made.noise == "official":
+        raise ZobenchError("engine=streamed draws noise as modules run, noise=official is one stream; use per_tensor")
     if made.engine == "official":
         if "rows" in values and made.rows != "replicated":
             raise ZobenchError(f"engine=official knows rows=replicated only; leave rows={made.rows} out")

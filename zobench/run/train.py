@@ -17,6 +17,7 @@ from ..tasks.batch import Batch
 from ..zo.estimator import Diverged
 from .budget import Budget, clock, forwards_spent
 from .order import batches
+from .tiling import side_by_side
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,6 +84,7 @@ class Feed:
 
     def __init__(self, loaded: LoadedModel, prepared: PreparedTask, batch_size: int, seed: int) -> None:
         self.loaded, self.prepared = loaded, prepared
+        self.batched = side_by_side(loaded, prepared)
         self.order = batches(prepared.train_size, batch_size, seed)
         self.extra_order = batches(prepared.train_size, batch_size, seed + 1_000_003)
 
@@ -94,14 +96,13 @@ class Feed:
         """The objective of the next batch."""
         indices = next(self.order)
         batch = on_device(self.prepared, self.loaded, indices)
-        # one forward a look: a vmapped forward is a little faster, but not every model's code can be vmapped
         whole = Batch.replicated  # what enters a layer is a matter of all rows
         return Objective(
             self.loaded.model,
             self.prepared.loss,
             batch,
             extra=self._extra(),
-            batched=False,
+            batched=self.batched,
             whole=whole,
             examples=lambda: [on_device(self.prepared, self.loaded, [i]) for i in indices],
         )

@@ -80,7 +80,10 @@ class Reading:
         return self.read(out if last is None else out[:, -last:])
 
     def packed(self, forward: Forward, batch: Shared, extra: dict[str, Any]) -> Tensor:
-        """Logits (1, n, vocabulary) at the places `batch.at` of packed stems: others do not reach the head."""
+        """Logits (1, n, vocabulary) at the places `batch.at` of packed stems: others do not reach the head.
+
+        Of a forward over several copies of them, one after the other: (copies, n, vocabulary).
+        """
         mask, at = batch.attention_mask, batch.at
         assert at is not None
         if self.additive is not None:
@@ -88,7 +91,8 @@ class Reading:
             mask = torch.zeros(mask.shape, dtype=self.additive, device=mask.device).masked_fill(~mask, least)
 
         def gather(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (args[0].flatten(0, 1).index_select(0, at)[None], *args[1:])
+            hidden = args[0]
+            return (hidden.reshape(-1, batch.input_ids.numel(), hidden.shape[-1]).index_select(1, at), *args[1:])
 
         hook = self.head.register_forward_pre_hook(gather)
         try:

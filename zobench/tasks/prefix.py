@@ -68,13 +68,16 @@ class PrefixCache:
             with self.cut.given(self._laid_out(shared, known)):
                 yield
             return
-        self.misses += 1
         with self.cut.seen() as seen:
             yield
+        if not seen:  # the loss was of a forward that others had called
+            return
+        self.misses += 1
+        hidden = seen[0][: shared.input_ids.shape[0]]  # of the first copy, where there are several
         if complete:
-            self._check(shared, seen[0], known)
-        elif seen:
-            self._keep(shared, seen[0])
+            self._check(shared, hidden, known)
+        else:
+            self._keep(shared, hidden)
 
     def _laid_out(self, shared: Shared, known: Sequence[Tensor]) -> Tensor:
         """The hidden states in the places of their tokens; 0 for padding, which nobody looks at."""

@@ -1,0 +1,75 @@
+"""Whether points go through a model side by side is tried on the model itself."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from run_kit import plan, run
+from transformers import MixtralConfig, MixtralForCausalLM
+
+from zobench.run.tiling import side_by_side
+from zobench.run.train import Feed
+
+
+@pytest.mark.parametrize("rows", ["packed", "shared", "replicated"])
+def test_decoders_with_the_batch_first_can(world, tmp_path, rows):
+    made, _ = plan(world, tmp_path, ["mezo"], rows=rows)
+    cell, session = made.todo[0], made.session
+    prepared, _ = session.prepared(cell.task, cell.protocol, rows)
+    assert side_by_side(session.loaded, prepared)
+    assert Feed(session.loaded, prepared, 2, 0).objective().batched
+
+
+class Chosen(torch.nn.Module):
+    """An MLP that is given only the tokens chosen for it, as an expert is."""
+
+    def __init__(self, mlp):
+        super().__init__()
+        self.mlp = mlp
+
+    def forward(self, x):
+        out, chosen = torch.zeros_like(x), x[..., 0] > x[..., 0].median()
+        out[chosen] = self.mlp(x[chosen])
+        return out
+
+
+def test_a_module_that_is_given_chosen_tokens_cannot(world, tmp_path):
+    made, _ = plan(world, tmp_path, ["mezo"], rows="shared")
+    cell, session = made.todo[0], made.session
+    prepared, _ = session.prepared(cell.task, cell.protocol, "shared")
+    block = session.loaded.blocks[1].module
+    block.mlp = Chosen(block.mlp)
+    assert not side_by_side(session.loaded, prepared)
+
+
+def test_experts_that_are_given_all_tokens_can(world, tmp_path):
+    made, _ = plan(world, tmp_path, ["mezo"], rows="shared")
+    cell, session = made.todo[0], made.session
+    prepared, _ = session.prepared(cell.task, cell.protocol, "shared")
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, vocab_size=512)
+    config = MixtralConfig(**sizes, num_key_value_heads=1, num_local_experts=4)
+    model = MixtralForCausalLM(config).eval().requires_grad_(False)
+    assert side_by_side(replace(session.loaded, model=model), prepared)
+
+
+def test_a_loss_that_generates_cannot(world, tmp_path):
+    made, _ = plan(world, tmp_path, ["mezo"], tasks=["squad"], train_loss="non_diff")
+    cell, session = made.todo[0], made.session
+    prepared, _ = session.prepared(cell.task, cell.protocol, "auto")
+    assert not side_by_side(session.loaded, prepared)
+
+
+@pytest.mark.parametrize("engine", ["pair", "streamed"])
+@pytest.mark.parametrize(("task", "settings"), [("sst2", {}), ("copa", {}), ("squad", {"train_loss": "non_diff"})])
+def test_a_cell_gives_the_numbers_of_flat(world, tmp_path, engine, task, settings):
+    made = {}
+    for name in (engine, "flat"):
+        (made[name],) = run(
+            world, tmp_path / name, ["mezo"], ["layer"], [task], engine=name, layer__index=1, steps=8, **settings
+        )
+        assert made[name]["status"] == "ok", made[name]["error"]
+    curves = [[loss for _, loss in record["trials"][0]["curve"]] for record in made.values()]
+    assert curves[0] == pytest.approx(curves[1], abs=2e-4)
+    assert made[engine]["metrics"]["test"]["items"] == made["flat"]["metrics"]["test"]["items"]
+    assert made[engine]["forwards"] == made["flat"]["forwards"]
