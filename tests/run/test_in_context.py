@@ -14,6 +14,7 @@ from zobench.report import leaderboard
 from zobench.run import estimate
 from zobench.run.protocol import Protocol, asked
 from zobench.tasks.sampling import demonstration_seeds, sample
+from zobench.tasks.shown import demonstrations, rendered
 
 
 def rows(prepared, name="test"):
@@ -81,15 +82,14 @@ def test_a_dev_item_never_sees_its_own_answer(world, tmp_path):
     told = {"icl__demonstrations": 23, "icl__demonstration_sets": "per_item"}
     made, _ = plan(world, tmp_path, ["icl"], tasks=["copa"], **told)
     (cell,) = made.todo
-    prepared, splits = made.session.prepared(cell.task, cell.protocol)
-    shown = prepared.scored_by(asked(cell.protocol, ICL.scored_by, cell.estimator_settings))
-    examples = shown._rendered()
-    for item, demonstrations in zip(splits.dev, shown._demonstrations(examples, "dev"), strict=True):
-        assert len(demonstrations) == 23 and item not in [d.data for d in demonstrations]
-    for seed, demonstrations in zip(
-        demonstration_seeds(len(splits.test)), shown._demonstrations(examples, "test"), strict=True
-    ):
-        assert [d.data for d in demonstrations] == [splits.pool[i] for i in sample(len(splits.pool), 23, seed)]
+    _, splits = made.session.prepared(cell.task, cell.protocol)
+    task, rules = made.session.task(cell.task), asked(cell.protocol, ICL.scored_by, cell.estimator_settings)
+    examples = rendered(task, splits)
+    for item, shown in zip(splits.dev, demonstrations(task, splits, rules, examples, "dev"), strict=True):
+        assert len(shown) == 23 and item not in [d.data for d in shown]
+    of_test = demonstrations(task, splits, rules, examples, "test")
+    for seed, shown in zip(demonstration_seeds(len(splits.test)), of_test, strict=True):
+        assert [d.data for d in shown] == [splits.pool[i] for i in sample(len(splits.pool), 23, seed)]
 
 
 ASKING = """

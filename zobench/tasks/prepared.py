@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,9 +19,10 @@ from .generate import answers, greedy, stop_tokens
 from .loss import LOSSES, Forward, Reading, packs
 from .metrics import TEXT_METRICS, accuracy, mean, standard_error
 from .rules import RowsRule, Rules
-from .sampling import Splits, demonstration_seeds, sample
+from .sampling import Splits
 from .score import Progress, Scorer, expected_forwards
-from .task import Example, Task
+from .shown import for_scoring, for_training, rendered
+from .task import Task
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
@@ -94,10 +94,10 @@ class PreparedTask:
         self.rows = form_of_rows(rows, loaded, self.rules)
         self._stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
         self._splits = splits
-        examples = self._rendered()
-        self._train = [self._encode_for_training(e) for e in examples["train"]]
-        self._dev_train = [self._encode_for_training(e) for e in examples["dev"]]
-        self._scored = {name: self._encode_for_scoring(examples, name) for name in ("dev", "test")}
+        examples = rendered(task, splits)
+        self._train = [for_training(self.encoder, e, self.loss_name) for e in examples["train"]]
+        self._dev_train = [for_training(self.encoder, e, self.loss_name) for e in examples["dev"]]
+        self._scored = for_scoring(self.encoder, task, splits, self.rules)
 
     def scored_by(self, rules: Rules) -> PreparedTask:
         """The same items scored by other rules (demonstrations, demonstration_sets, scoring), trained on as before.
@@ -107,13 +107,8 @@ class PreparedTask:
         out = copy.copy(self)
         out.rules = rules
         out._check_rules()
-        examples = out._rendered()
-        out._scored = {name: out._encode_for_scoring(examples, name) for name in ("dev", "test")}
+        out._scored = for_scoring(self.encoder, self.task, self._splits, rules)
         return out
-
-    def _rendered(self) -> dict[str, list[Example]]:
-        splits = {name: getattr(self._splits, name) for name in ("train", "dev", "test")}
-        return {name: [self.task.render(item, i) for i, item in enumerate(items)] for name, items in splits.items()}
 
     def _check_rules(self) -> None:
         name, kind = self.loss_name, self.task.kind
@@ -128,44 +123,9 @@ class PreparedTask:
         if self.rules.scoring != "mean" and self.task.sfc is None:
             raise ZobenchError(f"task {self.task.name}: the task has no [sfc] calibration texts; use scoring=mean")
 
-    # ---- encoding
-
-    def _encode_for_training(self, example: Example) -> Encoded:
-        """All candidates for classification, a bare prompt for non_diff, else the gold candidate or answer alone."""
-        if self.loss_name == "classification":
-            return self.encoder.encode(example, training=True)
-        return self.encoder.encode(example, training=self.loss_name != "non_diff", only_gold=True)
-
-    def _encode_for_scoring(
-        self, examples: Mapping[str, list[Example]], name: str
-    ) -> list[tuple[Encoded, Encoded | None]]:
-        """Each item's rows, and its calibration rows where scoring needs them."""
-        out: list[tuple[Encoded, Encoded | None]] = []
-        for example, shown in zip(examples[name], self._demonstrations(examples, name), strict=True):
-            sfc = None
-            if self.rules.scoring != "mean":
-                before = shown if self.rules.scoring == "icl_sfc" else ()
-                sfc = self.encoder.encode(example, demonstrations=before, sfc=True)
-            out.append((self.encoder.encode(example, demonstrations=shown), sfc))
-        return out
-
-    def _demonstrations(self, examples: Mapping[str, list[Example]], name: str) -> Iterator[Sequence[Example]]:
-        k, n, pool = self.rules.demonstrations, len(examples[name]), self._splits.pool
-        fixed = self.rules.demonstration_sets == "fixed" or k == 0
-        there = len(examples["train"]) if fixed else len(pool) - 1
-        if k > there:
-            raise ZobenchError(f"task {self.task.name}: demonstrations={k}, but there are {there} items to show")
-        if fixed:
-            yield from [examples["train"][:k]] * n
-            return
-        own = self._splits.indices.get(name, []) if name == "dev" else []  # dev is of the pool: no item sees its answer
-        for seed, avoided in zip_longest(demonstration_seeds(n), own):
-            drawn = (i for i in sample(len(pool), k + 1, seed) if i != avoided)
-            yield [self.task.render(pool[i], i) for i in islice(drawn, k)]
-
     def examples(self, name: Literal["train", "dev", "test"]) -> list[Encoded]:
         """A split's examples with all their candidates, without demonstrations: for references that learn from them."""
-        return [self.encoder.encode(example) for example in self._rendered()[name]]
+        return [self.encoder.encode(example) for example in rendered(self.task, self._splits)[name]]
 
     # ---- training
 
