@@ -347,6 +347,7 @@ def test_forwards_by_purpose_are_those_that_were_made(
     made, place = plan(world, tmp_path, [estimator], [selector], **index, **settings)
     calls: list[int] = []
     made.session.loaded.model.model.register_forward_pre_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr("zobench.run.train.side_by_side", lambda *_: False)  # so that each look is a call of the model
     for place_of, trial in (("tasks.prepared", "packs"), ("run.prefix", "cuts")):  # a few tokens each: not counted
         uncounted(monkeypatch, f"zobench.{place_of}.{trial}", calls)
     (record,) = carry_out(made, place)

@@ -7,6 +7,7 @@ import torch
 from run_kit import plan, run
 from transformers import MixtralConfig, MixtralForCausalLM
 
+from zobench.run.selection import everything
 from zobench.run.tiling import side_by_side
 from zobench.run.train import Feed
 
@@ -17,7 +18,11 @@ def test_decoders_with_the_batch_first_can(world, tmp_path, rows):
     cell, session = made.todo[0], made.session
     prepared, _ = session.prepared(cell.task, cell.protocol, rows)
     assert side_by_side(session.loaded, prepared)
-    assert Feed(session.loaded, prepared, 2, 0).objective().batched
+    feed = Feed(session.loaded, prepared, 2, 0)
+    for engine, batched in (("pair", True), ("streamed", True), ("flat", False)):
+        mezo = session.plugins.estimator("mezo")(everything(session.loaded), 1e-3, engine=engine)
+        feed.batches_for(mezo)
+        assert feed.objective().batched == batched
 
 
 class Chosen(torch.nn.Module):

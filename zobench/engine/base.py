@@ -33,6 +33,9 @@ class Engine:
     """
 
     name: ClassVar[str] = ""
+    together: ClassVar[bool] = (
+        False  # it looks at the points of a call in one forward, where the objective is `batched`
+    )
 
     def __init__(self, restore: str, precision: str) -> None:
         self.restore, self.precision = restore, precision

@@ -24,6 +24,7 @@ class Pair(Flat):
     """
 
     name: ClassVar[str] = "pair"
+    together: ClassVar[bool] = True
 
     def __init__(self, restore: str = "exact", precision: str = "native", most: int = 16) -> None:
         super().__init__("exact", precision)

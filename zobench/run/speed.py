@@ -68,6 +68,7 @@ def measure(
         todo = min(BLOCK, warmup + steps - len(taken[side]))
         with applied(method, loaded, scope, lr=0.0, seed=seed, keep=keep) as on:
             on.estimator.timers.on, on.estimator.timers.clock = True, time.process_time
+            feeds[side].batches_for(on.estimator)
             phases = _block(on, feeds[side], todo)
         taken[side] += phases
         forwards += sum(on.estimator.forwards.values())

@@ -80,13 +80,19 @@ def on_device(prepared: PreparedTask, loaded: LoadedModel, indices: list[int]) -
 
 
 class Feed:
-    """The batches of a run and the objectives made of them, and further batches for methods that ask for fresh ones."""
+    """The batches of a run and the objectives made of them, and further batches for methods that ask for fresh ones.
+
+    batched: the objectives may be looked at at several points in one forward (see `batches_for`).
+    """
 
     def __init__(self, loaded: LoadedModel, prepared: PreparedTask, batch_size: int, seed: int) -> None:
-        self.loaded, self.prepared = loaded, prepared
-        self.batched = side_by_side(loaded, prepared)
+        self.loaded, self.prepared, self.batched = loaded, prepared, False
         self.order = batches(prepared.train_size, batch_size, seed)
         self.extra_order = batches(prepared.train_size, batch_size, seed + 1_000_003)
+
+    def batches_for(self, estimator: Estimator) -> None:
+        """Find out whether the objectives may be batched, if the estimator's engine would make use of that."""
+        self.batched = estimator.engine.together and side_by_side(self.loaded, self.prepared)
 
     def _extra(self) -> Iterator[Batch]:
         for indices in self.extra_order:
@@ -126,6 +132,7 @@ def train(
     otherwise is the caller's. `keep(tensor)` copies a tensor to where checkpoints are held.
     """
     feed, out, budget = Feed(loaded, prepared, protocol.batch_size, seed), Trained(lr), Budget.given(protocol)
+    feed.batches_for(estimator)
     now = partial(clock, loaded.device, exact=budget.of == "seconds")
     while not budget.over:
         step = out.steps + 1

@@ -80,7 +80,7 @@ def planted(plant: str, index: int) -> LoadedModel:
 class Watched:
     """Stands for a PreparedTask: rows of random tokens, the last of which is to be told. It notes who asks for test."""
 
-    train_size, dev_size = 48, 16
+    train_size, dev_size, rows = 48, 16, "replicated"
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded, self.asked = loaded, list[str]()
