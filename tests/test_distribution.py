@@ -89,7 +89,8 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_dependencies_are_what_is_imported():
-    declared, extra = names(PROJECT["dependencies"]), names(PROJECT["optional-dependencies"]["plots"])
+    optional = PROJECT["optional-dependencies"]
+    declared, extra = names(PROJECT["dependencies"]), names([*optional["plots"], *optional["gpu"]])
     assert imported() == (declared - UNSEEN) | extra
     assert all(">=" in one for one in PROJECT["dependencies"])
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()

@@ -31,10 +31,11 @@ BELOW = {
     "selector": "settings errors",
     "models": "errors",
     "tasks": "models settings errors",
-    "zo": "engine settings errors",
+    "kernels": "",
+    "zo": "engine kernels settings errors",
     "engine": "zo errors",
     "report": "errors",
-    "run": "report zo engine models tasks plugins compose selector settings errors",
+    "run": "report zo engine kernels models tasks plugins compose selector settings errors",
     "bench": "run report zo engine models tasks settings errors",
     "testing": "run zo engine models tasks selector settings errors",
     "cli": "run report bench models tasks plugins compose offers discovery settings errors __version__",
@@ -57,7 +58,7 @@ NAMED_ONLY = {
 PLUGINS_MAY_IMPORT = {"zobench", "zobench.models.outliers", "zobench.testing"}
 """For plugins, beside what `zobench` exports; docs/library.md names them."""
 
-HEAVY = {"torch", "transformers", "datasets", "evaluate", "scipy", "matplotlib", "peft", "ray", "safetensors"}
+HEAVY = {"torch", "transformers", "datasets", "evaluate", "scipy", "matplotlib", "peft", "ray", "safetensors", "triton"}
 LIGHT = [
     "__init__",
     "__main__",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..zo.algebra import Direction
 from ..zo.buffer import Buffer
+from ..zo.fused import Fused
 from ..zo.handle import Handle
 from ..zo.nodes import Drawn
 from ..zo.shapes import fits
@@ -17,6 +18,8 @@ from .timers import Timers
 
 Closure: TypeAlias = Callable[[], Tensor]
 Group: TypeAlias = dict[str, Any]
+Value: TypeAlias = Tensor | Fused
+"""A direction on one tensor: computed, or to be drawn by the kernel that adds it."""
 
 DRAWN_BYTES = 2**28
 """What engines keep of a step's noise on a CPU, at most. On a GPU they keep none: memory is what is short there."""
@@ -99,6 +102,14 @@ def decays(p: Handle) -> bool:
 def decay(p: Handle) -> float:
     """The weight decay of one tensor: its group's, where it has any."""
     return float(p.group["weight_decay"]) if decays(p) else 0.0
+
+
+def plus(p: Handle, base: Tensor, v: Value, out: Tensor) -> Tensor:
+    """Make out = base + v on one tensor, rounded once to out's dtype; out may be base."""
+    if isinstance(v, Fused):
+        return v.onto(base, out)
+    v = fitted(p, v)
+    return out.add_(v) if out is base else torch.add(base, v, out=out)
 
 
 def fitted(p: Handle, v: Tensor) -> Tensor:

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from ..zo.algebra import ZERO, Direction
 from ..zo.buffer import Buffer
+from ..zo.fused import Fused
 from ..zo.handle import Handle
 from ..zo.nodes import Plan
-from .base import Closure, Engine, Group, decay, fitted
+from .base import Closure, Engine, Group, Value, decay, plus
 from .guard import Stamps
 from .held import Held
 
-Act = Callable[[Handle, list[Tensor | None]], None]
+Act = Callable[[Handle, list[Value | None]], None]
 
 
 class Flat(Engine):
@@ -69,17 +70,17 @@ class Flat(Engine):
     def _show(self, point: Direction, held: Held) -> None:
         directions = (point, self.pending) if self.pending.terms else (point,)
 
-        def act(p: Handle, values: list[Tensor | None]) -> None:
+        def act(p: Handle, values: list[Value | None]) -> None:
             v, *owed = values
             for d in owed:
                 if d is not None:
-                    held.advance(p, fitted(p, d))
-            held.show(p, None if v is None else fitted(p, v))
+                    held.advance(p, d)
+            held.show(p, v)
 
-        def undo(p: Handle, values: list[Tensor | None]) -> None:
+        def undo(p: Handle, values: list[Value | None]) -> None:
             for d in values[1:]:
                 if d is not None:
-                    held.advance(p, fitted(p, -d))
+                    held.advance(p, -d)
 
         try:
             self.sweep(lambda group: directions, act, undo)
@@ -118,18 +119,18 @@ class Flat(Engine):
         self.stamps.check()
         held, base = self.held, self.pending if self.held is not None else self.pending.plus(self.at, -1.0)
 
-        def act(p: Handle, values: list[Tensor | None]) -> None:
+        def act(p: Handle, values: list[Value | None]) -> None:
             v, rate = values[0], float(p.group["lr"]) * decay(p) if decays else 0.0
             if rate and v is not None:
-                v = v - rate * (p.raw if held is None else held.theta(p))
+                v = (v.drawn() if isinstance(v, Fused) else v) - rate * (p.raw if held is None else held.theta(p))
             if held is not None and v is None:
                 held.back(p)
             elif v is not None:
-                p.raw.add_(fitted(p, v)) if held is None else held.add(p, fitted(p, v))
+                _add(p, [v]) if held is None else held.add(p, v)
 
-        def undo(p: Handle, values: list[Tensor | None]) -> None:
+        def undo(p: Handle, values: list[Value | None]) -> None:
             if values[0] is not None:
-                p.raw.add_(fitted(p, -values[0])) if held is None else held.take_back(p, fitted(p, -values[0]))
+                _take_back(p, values) if held is None else held.take_back(p, -values[0])
 
         self.sweep(lambda group: (delta(group).plus(base),), act, undo)
         if held is not None:
@@ -148,7 +149,7 @@ class Flat(Engine):
         try:
             for p in self.handles:
                 if id(p.group) not in plans:
-                    plans[id(p.group)] = Plan(*directions(p.group), drawn=self.drawn)
+                    plans[id(p.group)] = Plan(*directions(p.group), drawn=self.drawn, fuse=Fused.of)
                 act(p, plans[id(p.group)].on(p))
                 done.append(p)
         except BaseException:
@@ -164,11 +165,11 @@ class Flat(Engine):
             self.held.load(handles, masters)
 
 
-def _add(p: Handle, values: list[Tensor | None]) -> None:
+def _add(p: Handle, values: list[Value | None]) -> None:
     if values[0] is not None:
-        p.raw.add_(fitted(p, values[0]))
+        plus(p, p.raw, values[0], p.raw)
 
 
-def _take_back(p: Handle, values: list[Tensor | None]) -> None:
+def _take_back(p: Handle, values: list[Value | None]) -> None:
     if values[0] is not None:
-        p.raw.add_(fitted(p, -values[0]))
+        plus(p, p.raw, -values[0], p.raw)

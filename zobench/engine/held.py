@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..zo.handle import Handle
+from .base import Value, plus
 
 
 class Held:
@@ -30,7 +31,7 @@ class Held:
             return self._master(p)
         return self._store[p.name] if p.name in self._out else p.raw
 
-    def show(self, p: Handle, v: Tensor | None) -> None:
+    def show(self, p: Handle, v: Value | None) -> None:
         """Put the parameter at theta + v (None: at theta)."""
         if v is None:
             self.back(p)
@@ -43,7 +44,7 @@ class Held:
             base = self._copy(p)
             base.copy_(p.raw)
         self._out.add(p.name)
-        torch.add(base, v, out=p.raw)
+        plus(p, base, v, p.raw)
 
     def back(self, p: Handle) -> None:
         """Put the parameter at theta."""
@@ -51,16 +52,17 @@ class Held:
             p.raw.copy_(self._store[p.name])
             self._out.discard(p.name)
 
-    def add(self, p: Handle, v: Tensor) -> None:
+    def add(self, p: Handle, v: Value) -> None:
         """Move theta <- theta + v, and the parameter with it. When the sweep is over, call `rest`."""
         if self._mastered(p):
-            p.raw.copy_(self._master(p).add_(v))
+            master = self._master(p)
+            p.raw.copy_(plus(p, master, v, master))
         elif p.name in self._out:
-            torch.add(self._store[p.name], v, out=p.raw)
+            plus(p, self._store[p.name], v, p.raw)
         else:
-            p.raw.add_(v)
+            plus(p, p.raw, v, p.raw)
 
-    def take_back(self, p: Handle, v: Tensor) -> None:
+    def take_back(self, p: Handle, v: Value) -> None:
         """Undo an `add` of -v before `rest`: exact where a copy of theta is held, else by arithmetic."""
         if p.name in self._out and not self._mastered(p):
             p.raw.copy_(self._store[p.name])
@@ -71,15 +73,15 @@ class Held:
         """Every parameter is theta."""
         self._out.clear()
 
-    def advance(self, p: Handle, v: Tensor) -> None:
+    def advance(self, p: Handle, v: Value) -> None:
         """Move theta <- theta + v; a displaced parameter stays where it stands."""
         if self._mastered(p):
-            self._master(p).add_(v)
+            master = self._master(p)
+            plus(p, master, v, master)
             self._out.add(p.name)
-        elif p.name in self._out:
-            self._store[p.name].add_(v)
         else:
-            p.raw.add_(v)
+            theta = self._store[p.name] if p.name in self._out else p.raw
+            plus(p, theta, v, theta)
 
     def refresh(self, handles: Sequence[Handle]) -> None:
         """Read again the masters of parameters that were changed from outside."""

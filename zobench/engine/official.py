@@ -16,7 +16,7 @@ from ..errors import ZobenchError
 from ..zo.algebra import ZERO, Direction
 from ..zo.handle import Handle
 from ..zo.noise import Noise
-from .base import DRAWN_BYTES, Closure, decays, fitted
+from .base import DRAWN_BYTES, Closure, Value, decays, fitted
 from .flat import Flat
 
 _SIGNS = (1.0, -1.0, 2.0, -2.0)  # factors s for which (s * z) * eps rounds as z * (s * eps)
@@ -50,12 +50,12 @@ class Official(Flat):
             if not self.at.terms:
                 self._unit = abs(float(next(iter(point.terms.values())))) or 1.0
 
-            def act(p: Handle, values: list[Tensor | None]) -> None:
+            def act(p: Handle, values: list[Value | None]) -> None:
                 v = self._drawn(change, p, self._unit)
                 if v is not None:
                     self._add(p, fitted(p, v))
 
-            def undo(p: Handle, values: list[Tensor | None]) -> None:
+            def undo(p: Handle, values: list[Value | None]) -> None:
                 v = self._drawn(change, p, self._unit)
                 if v is not None:
                     self._add(p, fitted(p, -v))
@@ -78,10 +78,10 @@ class Official(Flat):
                 v = torch.where(p.mask, v, 0.0)
             self._subtract(p, sign * float(p.group["lr"]), v)
 
-        def act(p: Handle, values: list[Tensor | None]) -> None:
+        def act(p: Handle, values: list[Value | None]) -> None:
             updated(p, 1.0)
 
-        def undo(p: Handle, values: list[Tensor | None]) -> None:
+        def undo(p: Handle, values: list[Value | None]) -> None:
             updated(p, -1.0)
 
         with self.timers.part("update"):

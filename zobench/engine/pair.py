@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from ..zo.algebra import Direction
+from ..zo.fused import Fused, several
 from ..zo.handle import Handle
 from ..zo.nodes import Plan
-from .base import Closure, fitted
+from .base import Closure, Value, plus
 from .flat import Flat
 from .held import Held
+
+
+def displaced(p: Handle, theta: Tensor, values: Sequence[Value | None]) -> list[Tensor]:
+    """The weights of one tensor at theta + v for each value, in the parameter's dtype; None: the parameter itself."""
+    if any(isinstance(v, Fused) for v in values):
+        out = torch.empty((len(values), *p.shape), dtype=p.param.dtype, device=p.param.device)
+        if several(theta, [v if isinstance(v, Fused) else None for v in values], out):
+            return list(out)
+    return [p.raw if v is None else plus(p, theta, v, torch.empty_like(p.raw)) for v in values]
 
 
 class Pair(Flat):
@@ -49,13 +60,13 @@ class Pair(Flat):
     def _copies(self, points: Sequence[Direction]) -> list[dict[str, Tensor]]:
         """The weights at each point, of the tensors that some point displaces."""
         copies: list[dict[str, Tensor]] = [{} for _ in points]
-        plan = Plan(*points, drawn=self.drawn)
+        plan = Plan(*points, drawn=self.drawn, fuse=Fused.of)
         self.sweeps += 1
         for p in self.handles:
             values = plan.on(p)
             if any(v is not None for v in values):
-                for c, v in zip(copies, values, strict=True):
-                    c[p.name] = p.raw if v is None else (self.held.theta(p) + fitted(p, v)).to(p.param.dtype)
+                for c, weights in zip(copies, displaced(p, self.held.theta(p), values), strict=True):
+                    c[p.name] = weights
         return copies
 
     def _exchanged(self, closure: Closure, copies: Sequence[dict[str, Tensor]]) -> list[Tensor]:

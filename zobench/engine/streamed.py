@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..zo.algebra import ZERO, Direction
+from ..zo.fused import Fused
 from ..zo.handle import Handle
 from ..zo.nodes import Plan
-from .base import Closure, fitted
+from .base import Closure, Value
 from .deferred import Deferred
 from .lockstep import lockstep
-from .pair import Pair
+from .pair import Pair, displaced
 
 
 class Streamed(Pair, Deferred):
@@ -47,15 +48,15 @@ class Streamed(Pair, Deferred):
     def _side_by_side(self, objective: Any, points: Sequence[Direction]) -> list[Tensor]:
         """The losses at these points, by one forward; what is pending is paid on the way."""
         self.sweeps += 1
-        plan, owing = Plan(*points, self.pending, drawn=self.drawn), set[str]()
+        plan, owing = Plan(*points, self.pending, drawn=self.drawn, fuse=Fused.of), set[str]()
         if self.pending.terms:
             owing.update(p.name for p in self.handles)
 
-        def pay(p: Handle, move: Tensor | None) -> None:
+        def pay(p: Handle, move: Value | None) -> None:
             if p.name in owing:
                 owing.discard(p.name)
                 if move is not None:
-                    self.held.add(p, fitted(p, move))
+                    self.held.add(p, move)
 
         by_name = {p.name: p for p in self.handles}
 
@@ -64,15 +65,14 @@ class Streamed(Pair, Deferred):
             with self.timers.part("perturb"):
                 *values, move = plan.on(p)
                 pay(p, move)
-                theta = self.held.theta(p)
-                return [p.raw if v is None else (theta + fitted(p, v)).to(p.param.dtype) for v in values]
+                return displaced(p, self.held.theta(p), values)
 
         try:
             parameters = {p.name: p.param for p in self.handles}
             with lockstep(objective.model, parameters, len(points), weights):
                 losses: list[Tensor] = objective.tiled(len(points))
         finally:  # of what no module ran on, or after a fault
-            rest = Plan(self.pending, drawn=self.drawn)
+            rest = Plan(self.pending, drawn=self.drawn, fuse=Fused.of)
             for p in self.handles:
                 if p.name in owing:
                     pay(p, rest.on(p)[0])

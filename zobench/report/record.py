@@ -107,6 +107,7 @@ class EngineInfo(TypedDict):
     noise: str
     parameterisation: str
     tensor_order: str
+    kernels: NotRequired[str]  # what draws philox noise: triton, where it is added, or torch
     rows: NotRequired[str]  # what forwards of training and dev losses passed over
     prefix: NotRequired[int | None]  # the block at which they began, by cached hidden states; None: no cache
 

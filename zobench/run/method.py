@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import torch
 
+from .. import kernels
 from ..engine import choose
 from ..errors import ZobenchError
 from ..report.record import EngineInfo
@@ -132,7 +133,7 @@ def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisati
     )
     engine = choice.engine if wish.engine == "auto" else wish.engine
     fixed = FIXED_RESTORE.get(engine)
-    return EngineInfo(
+    info = EngineInfo(
         engine=engine,
         restore=fixed or (choice.restore if wish.restore == "auto" else wish.restore),
         precision=wish.precision,
@@ -140,6 +141,9 @@ def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisati
         parameterisation=parameterisation,
         tensor_order=wish.tensor_order,
     )
+    if wish.noise == "philox":
+        info["kernels"] = "triton" if kernels.usable(loaded.device.type) else "torch"
+    return info
 
 
 def _largest_block(loaded: LoadedModel) -> int:

@@ -51,7 +51,7 @@ class Computation:
 
     dtype: Literal["float16", "bfloat16", "float32"] = "float32"
     engine: str = "auto"
-    noise: Literal["per_tensor", "official"] = "per_tensor"
+    noise: Literal["per_tensor", "official", "philox"] = "per_tensor"
     restore: Literal["auto", "exact", "arithmetic"] = "auto"
     precision: Literal["native", "float32"] = "native"
     tensor_order: Literal["model", "transformers-4"] = "model"  # of the tensors in an official noise stream

@@ -61,7 +61,7 @@ def _scope(record: Record, loaded: LoadedModel) -> Scope:
 def _method(record: Record, plugins: Plugins) -> Method:
     """The method with the engine that `auto` became."""
     cell = record["cell"]
-    computed = {k: v for k, v in record["engine"].items() if k not in ("parameterisation", "prefix")}
+    computed = {k: v for k, v in record["engine"].items() if k not in ("parameterisation", "prefix", "kernels")}
     wish: dict[str, object] = {**cell["run_settings"], **computed}
     decay = float(record["protocol"]["weight_decay"])
     return Method(plugins.estimator(cell["estimator"]), cell["estimator_settings"], computation_from(wish), decay)

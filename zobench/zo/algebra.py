@@ -181,7 +181,8 @@ class Direction(Algebra, Lazy):
 
     def on(self, p: Handle) -> Tensor | None:
         """The value on one tensor, float32 or wider; None where the direction has none. Not to be changed in place."""
-        return Plan(self).on(p)[0]
+        value: Tensor | None = Plan(self).on(p)[0]
+        return value
 
     def owned(self, p: Handle, value: Tensor) -> Tensor:
         """`value`, computed by this direction, or a copy if it shares memory with a buffer or a kept result."""

@@ -21,9 +21,9 @@ from .buffer import Buffer
 from .handle import Handle
 from .log import StepLog
 from .losses import Losses
-from .noise import build_source
 from .scope import Scope
 from .shapes import Space
+from .sources import build_source
 from .vocabulary import Diverged, Vocabulary
 
 if TYPE_CHECKING:

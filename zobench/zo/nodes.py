@@ -167,11 +167,14 @@ class Plan:
     """Expressions to be computed together, tensor by tensor.
 
     A node that several of them share is computed once a tensor, and freed after its last use; seeded noise is taken
-    from `drawn`, where that keeps it.
+    from `drawn`, where that keeps it. `fuse` makes of an expression on a tensor what stands for its value without
+    having been computed; None: it has to be.
     """
 
-    def __init__(self, *roots: Lazy, drawn: Drawn | None = None) -> None:
-        self.roots, self._drawn = roots, drawn
+    def __init__(
+        self, *roots: Lazy, drawn: Drawn | None = None, fuse: Callable[[Lazy, Handle], Any] | None = None
+    ) -> None:
+        self.roots, self._drawn, self._fuse = roots, drawn, fuse
         uses: dict[Node, int] = {}
         for r in roots:
             _count(r, uses)
@@ -179,8 +182,15 @@ class Plan:
         self._left: dict[Node, int] = {}
         self._memo: dict[Node, Tensor | None] = {}
 
-    def on(self, p: Handle) -> list[Tensor | None]:
-        """The value of each expression on `p` (None: it has none there). They may share storage with buffers."""
+    def on(self, p: Handle) -> list[Any]:
+        """The value of each expression on `p`, a Tensor, or what `fuse` gave for all of them (None: it has none there).
+
+        Tensors may share storage with buffers.
+        """
+        if self._fuse is not None:
+            fused = [self._fuse(r, p) if r.terms else None for r in self.roots]
+            if all(f is not None or not r.terms for f, r in zip(fused, self.roots, strict=True)):
+                return fused
         self._left = dict(self._shared)
         try:
             return [r.evaluate(p, self._of) for r in self.roots]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ZobenchError, unknown
+from ..errors import ZobenchError
 from .handle import Handle
 from .nodes import Get, Node
 from .shapes import Shapes
@@ -174,13 +174,3 @@ class OfficialStream(PerTensor):
         position, has_gauss, cached = state["numbers"]
         self._seeds = dict(state["seeds"])
         self._rng.set_state(("MT19937", state["key"].numpy().astype(np.uint32), position, has_gauss, cached))
-
-
-NOISES: dict[str, Callable[[int], NoiseSource]] = {"per_tensor": PerTensor, "official": OfficialStream}
-
-
-def build_source(name: str, seed: int) -> NoiseSource:
-    """The noise source of this name; ZobenchError for an unknown one."""
-    if name not in NOISES:
-        raise ZobenchError(unknown("noise", name, NOISES))
-    return NOISES[name](seed)

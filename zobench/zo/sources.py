@@ -1,0 +1,22 @@
+"""The noise sources, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import ZobenchError, unknown
+from .noise import NoiseSource, OfficialStream, PerTensor
+from .philox import Philox
+
+NOISES: dict[str, Callable[[int], NoiseSource]] = {
+    "per_tensor": PerTensor,
+    "official": OfficialStream,
+    "philox": Philox,
+}
+
+
+def build_source(name: str, seed: int) -> NoiseSource:
+    """The noise source of this name; ZobenchError for an unknown one."""
+    if name not in NOISES:
+        raise ZobenchError(unknown("noise", name, NOISES))
+    return NOISES[name](seed)
