@@ -38,7 +38,7 @@ BELOW = {
     "run": "report zo engine kernels models tasks plugins compose selector settings errors",
     "bench": "run report zo engine models tasks settings errors",
     "testing": "run zo engine models tasks selector settings errors",
-    "cli": "run report bench models tasks plugins compose offers discovery settings errors __version__",
+    "cli": "run report bench kernels models tasks plugins compose offers discovery settings errors __version__",
     "__main__": "cli",
 }
 """Each room of the core, and the rooms it may import."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
 from ..run.order import batches as training_order
+from ..run.tiling import side_by_side
 from ..tasks.batch import Batch, collate
 from ..tasks.encode import PAD_TOKEN, Encoded, Row
 from ..tasks.loss import LOSSES, Reading, packs
@@ -37,7 +38,8 @@ class Work:
 
     official: the loss as MeZO computes it, over logits at all positions. ours: over those at answer positions.
     rows: what our forwards pass over: packed, or shared where the model cannot keep packed rows apart.
-    batches: where the model is; they hold rows as MeZO has them, and those.
+    batched: whether the points of a call can be looked at in one forward. batches: where the model is; they hold rows
+    as MeZO has them, and those.
     """
 
     task: str
@@ -46,6 +48,7 @@ class Work:
     batches: tuple[Batch, ...]
     official: Loss
     ours: Loss
+    batched: bool
 
     @property
     def padded_tokens(self) -> float:
@@ -77,7 +80,7 @@ def made_up(
     shared = multiple if rows == "shared" and loss_name == "classification" else 0
     form = {"shared": shared, "packed": multiple if rows == "packed" else 0}
     made = tuple(collate(part, pad, 8, loaded.context_length, **form).to(loaded.device) for part in parts)
-    return Work(task, loss_name, rows, made, *losses(loss_name, loaded))
+    return Work(task, loss_name, rows, made, *losses(loss_name, loaded, rows))
 
 
 def real(task: Task, data: Path, loaded: LoadedModel, *, batch_size: int, batches: int) -> Work:
@@ -93,7 +96,7 @@ def real(task: Task, data: Path, loaded: LoadedModel, *, batch_size: int, batche
     prepared = PreparedTask(task, split(pools, num_train=count, num_dev=1, num_test=1, seed=0), loaded, rows=rows)
     order = training_order(prepared.train_size, min(batch_size, count), 0)
     made = tuple(prepared.train_batch(next(order)).to(loaded.device) for _ in range(batches))
-    return Work(task.name, prepared.loss_name, rows, made, *losses(prepared.loss_name, loaded))
+    return Work(task.name, prepared.loss_name, rows, made, *losses(prepared.loss_name, loaded, rows))
 
 
 def rows_for(loaded: LoadedModel) -> RowsRule:
@@ -101,11 +104,11 @@ def rows_for(loaded: LoadedModel) -> RowsRule:
     return "packed" if packs(loaded.model, Rules()) else "shared"
 
 
-def losses(loss_name: str, loaded: LoadedModel) -> tuple[Loss, Loss]:
-    """(the loss over logits at all positions, the loss over those at answer positions)."""
+def losses(loss_name: str, loaded: LoadedModel, rows: RowsRule) -> tuple[Loss, Loss, bool]:
+    """(the loss over logits at all positions, the loss over those at answer positions, whether it can be batched)."""
     read = [Reading.of(loaded.model, Rules(logits=where)) for where in ("all", "option")]
     whole, narrow = [(lambda forward, batch, r=r: LOSSES[loss_name](forward, batch, r)) for r in read]
-    return whole, narrow
+    return whole, narrow, side_by_side(loaded, loss_name, rows, read[1])
 
 
 def _example(rng: Random, of: Lengths, vocabulary: int, loss_name: str, most: int) -> Encoded:

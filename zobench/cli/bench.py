@@ -154,6 +154,7 @@ def _measured(
     """Time all sides on every task, with a line that says where it is."""
     from rich.console import Console
 
+    from .. import kernels
     from ..bench.ceilings import ceilings
     from ..bench.measure import measure
     from ..bench.report import Facts, Found
@@ -169,7 +170,8 @@ def _measured(
         layer=layer,
     )
     found, compared = [], sides(chosen["engines"], ("full", "layer"))
-    sizes = {"layer": layer, "steps": chosen["steps"], "warmup": chosen["warmup"]}
+    chosen["noise"] = "philox" if kernels.usable(loaded.device.type) else "per_tensor"  # of all engines but official
+    sizes = {"layer": layer, "steps": chosen["steps"], "warmup": chosen["warmup"], "noise": chosen["noise"]}
     console = Console(stderr=True)
     with console.status("", spinner="line") as status:
         machine = ceilings(loaded.device, next(loaded.model.parameters()).dtype)

@@ -15,23 +15,24 @@ from ..tasks.share import share
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
-    from ..tasks.prepared import PreparedTask
+    from ..tasks.loss import Reading
+    from ..tasks.rules import RowsRule
 
 
 @torch.no_grad()
-def side_by_side(loaded: LoadedModel, prepared: PreparedTask) -> bool:
+def side_by_side(loaded: LoadedModel, loss_name: str, rows: RowsRule, reading: Reading) -> bool:
     """Whether a forward over two copies of a batch, each with all weights of its own, gives what one over it gives.
 
     False for losses that call the model more than once, and for models with modules that have not the batch first, such
     as experts that are given the tokens chosen for them.
     """
-    if prepared.loss_name == "non_diff":
+    if loss_name == "non_diff":
         return False
-    rows = [Row((1, 2, 3, 4, 2), 1), Row((3, 1, 2), 1)]
-    batch = (pack(rows, 0) if prepared.rows == "packed" else share(rows, 0)).to(loaded.device)
+    two = [Row((1, 2, 3, 4, 2), 1), Row((3, 1, 2), 1)]
+    batch = (pack(two, 0) if rows == "packed" else share(two, 0)).to(loaded.device)
 
     def loss(forward: Any, stems: Any) -> torch.Tensor:
-        return shared_log_probs(forward, stems, prepared.reading).float().sum()
+        return shared_log_probs(forward, stems, reading).float().sum()
 
     objective = Objective(loaded.model, loss, batch)
     weights = {name: p.detach() for name, p in loaded.model.named_parameters()}

@@ -92,7 +92,8 @@ class Feed:
 
     def batches_for(self, estimator: Estimator) -> None:
         """Find out whether the objectives may be batched, if the estimator's engine would make use of that."""
-        self.batched = estimator.engine.together and side_by_side(self.loaded, self.prepared)
+        of = self.prepared
+        self.batched = estimator.engine.together and side_by_side(self.loaded, of.loss_name, of.rows, of.reading)
 
     def _extra(self) -> Iterator[Batch]:
         for indices in self.extra_order:
