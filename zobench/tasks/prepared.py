@@ -195,7 +195,7 @@ class PreparedTask:
     def _non_diff(self, forward: Forward, batch: Batch) -> tuple[Tensor, int]:
         """Minus the mean metric (float32) of greedily generated answers, and the forward passes (MeZO, section 3.3).
 
-        Not for vmap: what is generated decides what is looked at next.
+        Not for points side by side: what is generated decides what is looked at next.
         """
         made, forwards = greedy(
             forward,
