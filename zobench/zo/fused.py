@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -66,8 +67,14 @@ def several(base: Tensor, points: Sequence[Fused | None], out: Tensor) -> bool:
 
 def _on_device(rows: Sequence[Sequence[Scalar]], device: torch.device) -> Tensor:
     """float32 (points, terms), without waiting for a device that some of them are on."""
-    if not any(isinstance(c, Tensor) for row in rows for c in row):
-        return torch.tensor(rows, dtype=torch.float32, device=device)
-    flat = [c.to(device, torch.float32) if isinstance(c, Tensor) else torch.full((), float(c), device=device)
-            for row in rows for c in row]  # fmt: skip
-    return torch.stack(flat).view(len(rows), -1)
+    flat = [c for row in rows for c in row]
+    if not any(isinstance(c, Tensor) for c in flat):
+        return _numbers(tuple(map(float, flat)), device).view(len(rows), -1)
+    there = [c.to(device, torch.float32) if isinstance(c, Tensor) else _numbers((c,), device)[0] for c in flat]
+    return torch.stack(there).view(len(rows), -1)
+
+
+@lru_cache(maxsize=64)
+def _numbers(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """These numbers, sent once: every tensor of a sweep has the same. Not to be changed."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
