@@ -49,10 +49,10 @@ def test_a_forward_from_a_block_gives_the_same_bits(kind, at):
         next(m for m in block.module.modules() if not list(m.children())).register_forward_hook(
             lambda *_, i=block.index: ran.append(i)
         )
-    with cut.given(seen[0]):
+    with cut.given(lambda: seen[0]):
         again = model(input_ids=IDS, use_cache=False).logits
     assert torch.equal(again, whole) and ran == list(range(at, 3))
-    with cut.given(seen[0] + 1):
+    with cut.given(lambda: seen[0] + 1):
         assert not torch.equal(model(input_ids=IDS, use_cache=False).logits, whole)
     assert torch.equal(model(input_ids=IDS, use_cache=False).logits, whole), "it is left as it was"
     assert not any("forward" in vars(block.module) for block in blocks)
@@ -66,7 +66,7 @@ def test_what_another_library_put_in_place_is_there_afterwards():
     cut = Cut(blocks, 1)
     with cut.seen() as seen:
         model(input_ids=IDS, use_cache=False)
-    with pytest.raises(KeyError), cut.given(seen[0]):
+    with pytest.raises(KeyError), cut.given(lambda: seen[0]):
         raise KeyError
     assert vars(blocks[0].module)["forward"] is theirs
 

@@ -56,10 +56,10 @@ class Cut:
                 hook.remove()
 
     @contextmanager
-    def given(self, hidden: Tensor) -> Iterator[None]:
-        """Inside, these hidden states enter the block; in a forward over several copies of their rows, for each copy.
+    def given(self, hidden: Callable[[], Tensor]) -> Iterator[None]:
+        """Inside, what `hidden` makes enters the block; in a forward over several copies of its rows, for each copy.
 
-        A forward must have been `seen` before.
+        It is called once a forward. A forward must have been `seen` before.
         """
         before = [(module, module.__dict__.get("forward")) for module in self._below]
         for module in self._below:
@@ -72,14 +72,15 @@ class Cut:
                 if forward is not None:  # another library had put its own in place
                     module.forward = forward
 
-    def _putting_out(self, hidden: Tensor | None) -> Callable[..., Any]:
+    def _putting_out(self, hidden: Callable[[], Tensor] | None) -> Callable[..., Any]:
         """A block's forward that puts out these hidden states whatever enters it; None: what enters it."""
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             output = args[0] if args else kwargs["hidden_states"]
             if hidden is not None:
-                copies = output.shape[0] // hidden.shape[0]
-                output = hidden if copies == 1 else hidden.repeat(copies, 1, 1)
+                made = hidden()
+                copies = output.shape[0] // made.shape[0]
+                output = made if copies == 1 else made.repeat(copies, 1, 1)
             return (output,) if self._in_tuple else output
 
         return forward

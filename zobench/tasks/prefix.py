@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -65,7 +66,7 @@ class PrefixCache:
         complete = len(known) == len(shared.stems)
         if complete and self._checked:
             self.hits += 1
-            with self.cut.given(self._laid_out(shared, known)):
+            with self.cut.given(partial(self._laid_out, shared, known)):
                 yield
             return
         with self.cut.seen() as seen:
@@ -129,9 +130,9 @@ def cuts(loaded: LoadedModel, at: int, rules: Rules) -> Cut | None:
     try:
         with cut.seen() as seen:
             whole = shared_log_probs(model, held, reading)
-        with cut.given(seen[0]):
+        with cut.given(lambda: seen[0]):
             again = shared_log_probs(model, held, reading)
-        with cut.given(torch.zeros_like(seen[0])):
+        with cut.given(lambda: torch.zeros_like(seen[0])):
             nothing = shared_log_probs(model, held, reading)
     except (RuntimeError, ValueError, TypeError, IndexError, ZobenchError):
         return None
