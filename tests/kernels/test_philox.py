@@ -13,9 +13,23 @@ CPU = torch.device("cpu")
 SEED = 0x1234567_89ABCDEF
 
 
+KNOWN = [
+    line.split()
+    for line in """
+7  00000000 00000000 00000000 00000000 00000000 00000000 5f6fb709 0d893f64 4f121f81 4f730a48
+7  ffffffff ffffffff ffffffff ffffffff ffffffff ffffffff 5207ddc2 45165e59 4d8ee751 8c52f662
+7  243f6a88 85a308d3 13198a2e 03707344 a4093822 299f31d0 4dfccaba 190a87f0 c47362ba b6b5242a
+10 00000000 00000000 00000000 00000000 00000000 00000000 6627e8d5 e169c58d bc57ac4c 9b00dbd8
+10 ffffffff ffffffff ffffffff ffffffff ffffffff ffffffff 408f276d 41c83b0e a20bc7c6 6d5451fd
+10 243f6a88 85a308d3 13198a2e 03707344 a4093822 299f31d0 d16cfe09 94fdcceb 5001e420 24126ea1
+""".strip().splitlines()
+]
+"""Random123, tests/kat_vectors, philox4x32: rounds, counter (4 words), key (2 words), answer (4 words)."""
+
+
 def plain(seed, counter, rounds):
     """Philox4x32 of one counter, in Python's integers, from the paper."""
-    c, k = [counter & 0xFFFFFFFF, counter >> 32, 0, 0], [seed & 0xFFFFFFFF, seed >> 32]
+    c, k = [(counter >> shift) & 0xFFFFFFFF for shift in (0, 32, 64, 96)], [seed & 0xFFFFFFFF, seed >> 32]
     for _ in range(rounds):
         a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
         c = [(b >> 32) ^ c[1] ^ k[0], b & 0xFFFFFFFF, (a >> 32) ^ c[3] ^ k[1], a & 0xFFFFFFFF]
@@ -23,15 +37,19 @@ def plain(seed, counter, rounds):
     return c
 
 
-def test_a_known_answer_of_random123():
-    """kat_vectors: philox4x32 10, counter 0, key 0."""
-    found = [int(word) for word in philox.words(0, torch.zeros(1, dtype=torch.int64), 10)]
-    assert found == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+@pytest.mark.parametrize("known", KNOWN)
+def test_known_answers_of_random123(known):
+    """Of the form that the others are compared with; of torch's too where the high words of the counter are 0."""
+    rounds, words = int(known[0]), [int(word, 16) for word in known[1:]]
+    counter, seed, answer = sum(w << (32 * i) for i, w in enumerate(words[:4])), words[4] | words[5] << 32, words[6:]
+    assert plain(seed, counter, rounds) == answer
+    if counter < 2**63:
+        assert [int(w) for w in philox.words(seed, torch.tensor([counter]), rounds)] == answer
 
 
 @pytest.mark.parametrize("rounds", [7, 10])
 def test_words_are_those_of_whole_numbers(rounds):
-    counters = [0, 1, 5, 2**32 - 1, 2**32, 2**40 + 3]
+    counters = [0, 1, 5, 2**32 - 1, 2**32, 2**40 + 3, 2**62 + 9]
     words = torch.stack(philox.words(SEED, torch.tensor(counters), rounds), dim=-1).tolist()
     assert words == [plain(SEED, c, rounds) for c in counters]
 

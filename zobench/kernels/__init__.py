@@ -8,21 +8,37 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib.util import find_spec
+from typing import Literal
 
 import torch
 
-MOST_TERMS = 2
-"""Noises that one pass may add: restore and update are of one, the next perturbation is of another."""
+MOST_TERMS = 8
+"""Noises that one pass may add: a restore and an update are of one, the next perturbation is of another; a step along
+q directions has q. As many as a thread has registers for."""
+
+
+LEAST = (3, 3)
+"""The first version of Triton in which kernels may make tuples."""
 
 
 @cache
 def usable(kind: str) -> bool:
-    """Whether kernels run on devices of this type ("cuda", "cpu"): on GPUs where triton is installed.
+    """Whether kernels run on devices of this type ("cuda", "cpu"): on GPUs where a triton that is new enough is.
 
-    With TRITON_INTERPRET=1 in the environment they are interpreted on the CPU, for tests.
+    Elsewhere noise is drawn in torch: torch.compile would be no way between the two, as it makes code for these GPUs
+    by triton alone. With TRITON_INTERPRET=1 in the environment kernels are interpreted on the CPU, for tests.
     """
     wanted = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
-    return kind == wanted and find_spec("triton") is not None
+    if kind != wanted or find_spec("triton") is None:
+        return False
+    from triton import __version__ as version
+
+    return tuple(map(int, version.split(".")[:2])) >= LEAST
+
+
+def drawn_by(kind: str) -> Literal["triton", "torch"]:
+    """What draws counter-based noise on devices of this type, as records name it."""
+    return "triton" if usable(kind) else "torch"
 
 
 def takes(tensor: torch.Tensor) -> bool:

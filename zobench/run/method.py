@@ -142,7 +142,7 @@ def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisati
         tensor_order=wish.tensor_order,
     )
     if wish.noise == "philox":
-        info["kernels"] = "triton" if kernels.usable(loaded.device.type) else "torch"
+        info["kernels"] = kernels.drawn_by(loaded.device.type)
     return info
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from .philox import Philox
 
 
 class Fused:
-    """A sum of at most two noises, each times a number or a 0-dim tensor; to be added to a tensor of p's shape."""
+    """A sum of as many noises as a kernel adds, each times a number or a 0-dim tensor; for a tensor of p's shape."""
 
     def __init__(self, p: Handle, terms: Mapping[Node, Scalar]) -> None:
         self.p, self.terms = p, terms
@@ -65,16 +65,33 @@ def several(base: Tensor, points: Sequence[Fused | None], out: Tensor) -> bool:
     return True
 
 
+_MADE: dict[tuple[Any, ...], tuple[Sequence[Scalar], Tensor]] = {}
+_KEPT = 64
+
+
 def _on_device(rows: Sequence[Sequence[Scalar]], device: torch.device) -> Tensor:
-    """float32 (points, terms), without waiting for a device that some of them are on."""
+    """float32 (points, terms), not to be changed. Nothing waits for the device.
+
+    Made once of the same coefficients, as every tensor of a sweep has the same: to cast and stack them before every
+    launch would be two launches or more.
+    """
     flat = [c for row in rows for c in row]
-    if not any(isinstance(c, Tensor) for c in flat):
-        return _numbers(tuple(map(float, flat)), device).view(len(rows), -1)
-    there = [c.to(device, torch.float32) if isinstance(c, Tensor) else _numbers((c,), device)[0] for c in flat]
-    return torch.stack(there).view(len(rows), -1)
+    if any(isinstance(c, Tensor) and c.is_inference() for c in flat):  # these count no versions
+        return _stacked(flat, device).view(len(rows), -1)
+    key = (device, len(rows), *((id(c), c._version) if isinstance(c, Tensor) else c for c in flat))
+    made = _MADE.pop(key, None)
+    if made is None:
+        made = flat, _stacked(flat, device).view(len(rows), -1)  # holds the tensors, so that their ids stay theirs
+        while len(_MADE) >= _KEPT:
+            del _MADE[next(iter(_MADE))]
+    _MADE[key] = made
+    return made[1]
 
 
-@lru_cache(maxsize=64)
-def _numbers(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """These numbers, sent once: every tensor of a sweep has the same. Not to be changed."""
-    return torch.tensor(values, dtype=torch.float32, device=device)
+def _stacked(flat: Sequence[Scalar], device: torch.device) -> Tensor:
+    there = [
+        # a number by a fill: sent from the host, it would wait for all that the device has to do before
+        c.to(device, torch.float32) if isinstance(c, Tensor) else torch.full((), c, dtype=torch.float32, device=device)
+        for c in flat
+    ]
+    return torch.stack(there)

@@ -21,8 +21,8 @@ ROUNDS = 7
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 W0, W1 = 0x9E3779B9, 0xBB67AE85
 LOW = 0xFFFFFFFF
-PART = 1 << 22
-"""Entries that are computed at a time: the words are int64, 16 bytes of them for each entry."""
+PART = 1 << 18
+"""Entries that are computed at a time: the words are int64, 8 bytes an entry, and a cache should hold them."""
 
 
 def words(seed: int, counters: Tensor, rounds: int = ROUNDS) -> tuple[Tensor, Tensor, Tensor, Tensor]:

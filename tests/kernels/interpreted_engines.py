@@ -1,0 +1,134 @@
+"""Engines on Triton's interpreter: run by test_kernels.py in a process of its own, with TRITON_INTERPRET=1."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "zo"))
+
+from zo_kit import Adaptive, MeZO, Run, apart, layer, same  # noqa: E402
+
+from zobench import Estimator, Scope  # noqa: E402
+from zobench.kernels import MOST_TERMS  # noqa: E402
+from zobench.zo.fused import Fused, several  # noqa: E402
+
+
+class Direct(Run):
+    """A run whose noise is philox, in float32: drawn by kernels, or, `fused=False`, in torch."""
+
+    def __init__(self, monkeypatch, fused, method=MeZO, **kw):
+        super().__init__(method, noise="philox", dtype=kw.pop("dtype", torch.float32), **kw)
+        self.fused, self.patch, self.passes = fused, monkeypatch, []
+
+    def go(self, steps):
+        with self.patch.context() as patch:
+            if self.fused:
+                patch.setattr(Fused, "onto", self.counting(Fused.onto))
+                patch.setattr("zobench.engine.pair.several", self.counting(several))
+            else:
+                patch.setattr("zobench.kernels.usable", lambda kind: False)
+            return super().go(steps)
+
+    def counting(self, function):
+        def counted(*args):
+            self.passes.append(args)
+            return function(*args)
+
+        return counted
+
+
+@pytest.mark.parametrize("precision", ["native", "float32"])
+@pytest.mark.parametrize(
+    ("engine", "restore"),
+    [("flat", "exact"), ("flat", "arithmetic"), ("deferred", "exact"), ("deferred", "arithmetic"), ("pair", "exact"),
+     ("streamed", "exact")],
+)  # fmt: skip
+def test_engines_give_with_kernels_what_they_give_without(monkeypatch, engine, restore, precision):
+    settings = {"engine": engine, "restore": restore, "precision": precision, "batched": True}
+    # a bfloat16 loss is a multiple of 0.008, and a slope 4 off where it is one of them off: runs part after a step
+    for dtype, steps, lr, near in ((torch.float32, 3, 1e-2, 2e-5), (torch.bfloat16, 1, 1e-3, 0.02)):
+        runs = [Direct(monkeypatch, fused, dtype=dtype, lr=lr, **settings) for fused in (True, False)]
+        losses = [run.go(steps) for run in runs]
+        assert losses[0] == pytest.approx(losses[1], abs=near)
+        assert apart(runs[0].weights(), runs[1].weights()) < near
+        assert runs[0].passes and not runs[1].passes
+        assert dtype != torch.float32 or not same(runs[0].weights(), runs[0].start)
+
+
+@pytest.mark.parametrize("engine", ["flat", "pair", "streamed"])
+def test_a_restore_is_exact(monkeypatch, engine):
+    class Looks(Estimator):
+        def iterate(self, losses):
+            z = self.noise()
+            losses(1e-3 * z, 0, -1e-3 * z + 0.1 * self.noise("rademacher"))
+
+    run = Direct(monkeypatch, True, Looks, engine=engine, dtype=torch.bfloat16, batched=True)
+    run.go(10)
+    assert same(run.weights(), run.start) and run.passes
+
+
+@pytest.mark.parametrize("engine", ["flat", "pair", "streamed"])
+def test_state_masks_and_decay_fall_back_tensor_by_tensor(monkeypatch, engine):
+    """A method with state is computed in torch; a masked tensor too, beside unmasked ones that kernels take."""
+
+    def half(named):
+        masks = {n: torch.arange(p.numel()).view(p.shape) % 2 == 0 for n, p in named if "layers.1" in n}
+        return Scope(named, masks=masks)
+
+    kinds = ((Adaptive, None, 0.0, False), (MeZO, half, 0.1, True), (MeZO, layer(1), 0.0, True))
+    for method, scope, decay, some in kinds:
+        runs = [
+            Direct(monkeypatch, fused, method, engine=engine, scope=scope, weight_decay=decay, batched=True)
+            for fused in (True, False)
+        ]
+        losses = [run.go(4) for run in runs]
+        assert losses[0] == pytest.approx(losses[1], abs=2e-5)
+        assert apart(runs[0].weights(), runs[1].weights()) < 2e-5
+        assert bool(runs[0].passes) == some
+
+
+def test_replay_is_bit_for_bit(monkeypatch):
+    run = Direct(monkeypatch, True, engine="flat")
+    run.go(5)
+    again = Direct(monkeypatch, True, engine="flat")
+    again.opt.replay(run.opt.log)
+    assert same(run.weights(), again.weights())
+
+
+@pytest.mark.parametrize("engine", ["flat", "deferred", "pair"])
+def test_a_run_goes_on_from_its_state_bit_for_bit(monkeypatch, engine):
+    whole = Direct(monkeypatch, True, engine=engine, batched=True)
+    whole.go(1)
+    weights, state = whole.weights(), whole.state()
+    after = whole.go(1)
+    again = Direct(monkeypatch, True, engine=engine, batched=True)
+    again.model.load_state_dict(weights)
+    again.opt.load_state_dict(state)
+    assert again.go(1) == after and same(again.weights(), whole.weights()) and not same(whole.weights(), weights)
+
+
+class Many(Estimator):
+    """Looks along the sum of `count` directions, and moves along it."""
+
+    count: int = 4
+
+    def iterate(self, losses):
+        d = sum((self.noise(label=str(i)) for i in range(1, self.count)), start=self.noise(label="first"))
+        up, down = losses(1e-3 * d, -1e-3 * d)
+        self.descend((up - down) / 2e-3 * d)
+
+
+@pytest.mark.parametrize(
+    ("engine", "count", "some"),
+    [("flat", 4, True), ("deferred", 4, True), ("pair", MOST_TERMS, True), ("flat", MOST_TERMS + 1, False)],
+)
+def test_more_noises_than_a_pass_takes_are_computed(monkeypatch, engine, count, some):
+    runs = [
+        Direct(monkeypatch, fused, Many, count=count, engine=engine, restore="exact", batched=True)
+        for fused in (True, False)
+    ]
+    assert runs[0].go(2) == pytest.approx(runs[1].go(2), abs=5e-5)
+    assert apart(runs[0].weights(), runs[1].weights()) < 5e-5
+    assert bool(runs[0].passes) == some and not same(runs[0].weights(), runs[0].start)
