@@ -27,6 +27,8 @@ CASES = [
     ("mezo", {"engine": "deferred", "restore": "arithmetic", "dtype": "bfloat16"}, LOG),
     ("mezo", {"engine": "official", "noise": "official"}, LOG),
     ("mezo", {"engine": "official", "noise": "official", "dtype": "float16", "tensor_order": "transformers-4"}, LOG),
+    ("mezo", {"noise": "philox"}, LOG),
+    ("mezo", {"noise": "philox", "engine": "deferred", "restore": "arithmetic", "dtype": "bfloat16"}, LOG),
     ("mezo", {"weight_decay": 0.1, "lr_schedule": "linear"}, LOG),
     ("mezo", {"parameterisation": "lora"}, LOG),
     ("lora_zo", {"lora_zo__r": 2}, LOG),

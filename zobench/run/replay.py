@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 
+from .. import kernels
 from ..errors import ZobenchError
 from ..report import store
 from ..zo.log import read_log
@@ -27,8 +28,8 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
     """The scope's tensors at the checkpoint that test was read at, by name, bit for bit as they were then.
 
     From the log where the cell kept one, else from the weights it kept. The same build of torch on the same kind of
-    device is needed for the same bits. Raises ZobenchError where the cell did not finish, kept neither, or `loaded`
-    is not the model it ran on.
+    device is needed for the same bits. Raises ZobenchError where the cell did not finish, kept neither, `loaded` is
+    not the model it ran on, or its noise was drawn by kernels and would not be here, or the other way round.
     """
     cell, files = record["cell"], store.files(results, record["id"])
     if record["status"] != "ok" or "chosen" not in record:
@@ -43,6 +44,12 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
     if not files.replay.is_file():
         raise ZobenchError(
             f"{record['id']}: neither {files.replay.name} nor {files.weights.name} lies beside the record"
+        )
+    drawn, here = record["engine"].get("kernels"), kernels.drawn_by(loaded.device.type)
+    if drawn not in (None, here):
+        raise ZobenchError(
+            f"{record['id']}: its noise was drawn by {drawn}, and would be by {here} here, which rounds it otherwise: "
+            f"rebuild it on a machine where records say kernels: {drawn}"
         )
     scope, method = _scope(record, loaded), _method(record, plugins)
     lr, seed = record["chosen"]["lr"], cell["seed"]

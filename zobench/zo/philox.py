@@ -31,9 +31,12 @@ def words(seed: int, counters: Tensor, rounds: int = ROUNDS) -> tuple[Tensor, Te
     c0, c1 = counters & LOW, (counters >> 32) & LOW
     c2, c3 = torch.zeros_like(c0), torch.zeros_like(c0)
     for _ in range(rounds):
-        # products of 64 bits wrap in int64, but keep their bits: the shift's sign bits are masked away
-        p0, p1 = c0 * M0, c2 * M1
-        c0, c1, c2, c3 = ((p1 >> 32) & LOW) ^ c1 ^ k0, p1 & LOW, ((p0 >> 32) & LOW) ^ c3 ^ k1, p0 & LOW
+        # products of 64 bits wrap in int64, but keep their bits: the shift's sign bits are masked away; in place, as
+        # most of the time goes into memory
+        p0, p1 = c0.mul_(M0), c2.mul_(M1)
+        h0 = (p0 >> 32).bitwise_and_(LOW).bitwise_xor_(c3).bitwise_xor_(k1)
+        h1 = (p1 >> 32).bitwise_and_(LOW).bitwise_xor_(c1).bitwise_xor_(k0)
+        c0, c1, c2, c3 = h1, p1.bitwise_and_(LOW), h0, p0.bitwise_and_(LOW)
         k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
     return c0, c1, c2, c3
 
@@ -60,9 +63,9 @@ def _one_to_two(word: Tensor) -> Tensor:
 
 
 def _box_muller(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    radius = (-2.0 * (2.0 - a).log()).sqrt()
-    angle = b * (2 * math.pi) - 3 * math.pi
-    return radius * angle.cos(), radius * angle.sin()
+    radius = (2.0 - a).log_().mul_(-2.0).sqrt_()
+    angle = (b * (2 * math.pi)).sub_(3 * math.pi)
+    return radius * angle.cos(), radius.mul_(angle.sin_())
 
 
 class Philox(PerTensor):
