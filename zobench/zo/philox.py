@@ -1,8 +1,9 @@
 """Counter-based noise: every entry is a function of its tensor's seed and its place, so that kernels draw it anywhere.
 
 Philox4x32 (Salmon et al. 2011) with 7 rounds, the fewest with which it passes the BigCrush tests there; normals by Box
-and Muller's method from all four words. This is the torch form; zobench.kernels has the same in Triton, equal up to the
-rounding of log, sin and cos. On a CPU it is several times slower than torch's own generator.
+and Muller's method from all four words, 23 bits of each, so that none is beyond 5.65. This is the torch form;
+zobench.kernels has the same in Triton, equal up to the rounding of log, sin and cos. On a CPU it is a few times slower
+than torch's own generator.
 """
 
 from __future__ import annotations
