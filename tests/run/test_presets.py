@@ -58,8 +58,11 @@ def test_every_protocol_setting_is_in_the_record(world, tmp_path, preset):
     """Those that came later than the first records stand there where they are not as always."""
     said = planned(world, tmp_path, preset)["mezo"].protocol.record()
     assert set(settings_of(Protocol)) - YOUNGER | {"version"} == set(said)
-    other = planned(world, tmp_path, preset, pad_targets="drop")["mezo"].protocol.record()
-    assert set(other) == set(said) | YOUNGER
+    others = {"pad_targets": "drop", "train_forwards": 40, "train_seconds": 1.5}
+    assert set(others) == YOUNGER
+    for name, value in others.items():
+        other = planned(world, tmp_path, preset, **{name: value})["mezo"].protocol.record()
+        assert set(other) == {*said, name} and other[name] == value
 
 
 def test_an_executor_of_a_plugin_spreads_the_cells(world, tmp_path):
