@@ -8,9 +8,14 @@ from .rows import Entry, Row, Section
 from .tables import distinct, heads, trained
 
 
+def rates(record: Record) -> list[float]:
+    """The learning rates of a cell: its grid's, and those tried beyond it."""
+    return sorted({*record["cell"]["lrs"], *(t["lr"] for t in record["trials"])})
+
+
 def edge(record: Record) -> str:
     """`upper` or `lower` where the chosen learning rate is the end of a grid of several; empty otherwise."""
-    grid, chosen = sorted(set(record["cell"]["lrs"])), record.get("chosen", {}).get("lr")
+    grid, chosen = rates(record), record.get("chosen", {}).get("lr")
     if len(grid) < 2 or chosen is None:
         return ""
     return "upper" if chosen >= grid[-1] else "lower" if chosen <= grid[0] else ""
@@ -18,7 +23,7 @@ def edge(record: Record) -> str:
 
 def tried(row: Row) -> list[float]:
     """The learning rates of all of a row's cells."""
-    return sorted({lr for record in row.records for lr in record["cell"]["lrs"]})
+    return sorted({lr for record in row.records for lr in rates(record)})
 
 
 def rate_table(section: Section) -> str:

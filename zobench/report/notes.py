@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import text
-from .choices import edge, tried
+from .choices import edge, rates, tried
 from .compare import Verdict
 from .record import Record
 from .rows import Row, Section
@@ -72,9 +72,9 @@ def _of_rates(row: Row, section: Section) -> Iterable[str]:
         if tasks:
             where = _list(tasks)
             yield f"{row.name}: the chosen learning rate is the {side} end of its grid on {where}: widen the grid."
-    if all(len(set(r["cell"]["lrs"])) == 1 for r in row.records):
-        rates = ", ".join(f"{lr:g}" for lr in tried(row))
-        yield f"{row.name}: only one learning rate was tried{' in each cell' if ', ' in rates else ''}, {rates}."
+    if all(len(rates(r)) == 1 for r in row.records):
+        every = ", ".join(f"{lr:g}" for lr in tried(row))
+        yield f"{row.name}: only one learning rate was tried{' in each cell' if ', ' in every else ''}, {every}."
 
 
 def _of_gains(row: Row, section: Section) -> Iterable[str]:

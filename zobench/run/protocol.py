@@ -16,7 +16,7 @@ from ..settings import Count, Natural, NonNegative, resolve
 from ..tasks.rules import RowsRule, Rules
 
 VERSION = "mezo-1"
-YOUNGER = frozenset({"pad_targets", "train_forwards", "train_seconds"})
+YOUNGER = frozenset({"pad_targets", "train_forwards", "train_seconds", "further_lrs"})
 """Settings that came after VERSION. Their default is what was done before them, and at it they stay out of records, so
 that records from before and after them compare and have the same identity.
 """
@@ -35,6 +35,7 @@ class Protocol(Rules):
     eval_every: Count = 2_000  # the best checkpoint is the first of the lowest dev losses seen at these steps
     train_forwards: Natural = 0  # train for this many forwards instead of `steps` steps (0: steps); a backward is two
     train_seconds: NonNegative = 0.0  # or for this many seconds of steps: on a CPU the process's own
+    further_lrs: Natural = 0  # rates tried beyond a grid of several, at most, while the best on dev is an end of it
     lr_schedule: Literal["constant", "linear"] = "constant"
     weight_decay: NonNegative = 0.0
 

@@ -16,6 +16,7 @@ from ..zo.vocabulary import Diverged
 from . import fitting
 from .artefacts import Artefacts
 from .environment import describe
+from .grid import Grid
 from .memory import PeakMemory
 from .method import Method, applied, keeper, scope_bytes
 from .outcome import Outcome, as_record, count, data_facts, failed, info, scope_info
@@ -134,7 +135,8 @@ class Runner:
         loaded, best = self.session.loaded, None
         keep = keeper(loaded, scope_bytes(scope))
         at = None if prepared.prefix is None else prepared.prefix.at
-        for lr in cell.lrs:
+        grid = Grid(cell.lrs, cell.protocol.further_lrs)
+        for lr in grid:
             with applied(method, loaded, scope, lr=lr, seed=cell.seed, keep=keep) as on:
                 on.estimator.timers.on = True
                 out.fields.setdefault("scope", scope_info(on.scope, scope, loaded.parameters))
@@ -147,6 +149,7 @@ class Runner:
                 for purpose, n in on.estimator.forwards.items():
                     out.forwards[purpose] += n
                 count(out, run)
+                grid.heard(lr, run.best_loss if run.status == "ok" else None)
                 if run.status == "ok" and (best is None or _better(run, best)):
                     out.fields["kept"] = artefacts.keep_run(on, scope, run, cell)
                     best = run
