@@ -1,4 +1,4 @@
-"""The learning rates of one cell: those of its grid and, where the best is an end of it, further ones beyond that end."""
+"""The learning rates of a cell: those of its grid and, where the best is an end of it, further ones beyond that end."""
 
 from __future__ import annotations
 
