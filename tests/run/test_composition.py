@@ -17,7 +17,7 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize("parameterisation", ["full", "lora"])
+@pytest.mark.parametrize("parameterisation", ["full", "lora", "prefix", "scales"])
 def test_every_parameterisation(world, tmp_path, parameterisation):
     records = run(world, tmp_path, METHODS, ["layer"], layer__index=1, parameterisation=parameterisation)
     assert {r["cell"]["estimator"]: (r["status"], r["error"]) for r in records} == dict.fromkeys(METHODS, ("ok", None))
@@ -41,3 +41,23 @@ def test_derivatives_refuse_a_loss_that_has_none(world, tmp_path):
     for record in run(world, tmp_path, ["forward_grad", "sgd"], ["layer"], ["squad"], **told):
         assert record["status"] == "error"
         assert "choose an estimator that needs none, or another loss" in record["error"]
+
+
+@pytest.mark.parametrize("rows", ["auto", "replicated"])
+@pytest.mark.parametrize("task", ["copa", "squad", "sst2"])
+@pytest.mark.parametrize("estimator", ["prefix_zo", "qzo"])
+def test_prefixes_and_scales_in_rows_of_all_kinds(world, tmp_path, estimator, task, rows):
+    """Batched, cut at the scope's block and side by side they give what the official order gives, but for rounding."""
+    told = {
+        "layer__index": 1,
+        "eval_every": 1,
+        "noise": "per_tensor",
+        "lrs": (1.0,) if estimator == "prefix_zo" else (1e-4,),
+    }
+    (fast,) = run(world, tmp_path / "a", [estimator], ["layer"], [task], rows=rows, **told)
+    (slow,) = run(world, tmp_path / "b", [estimator], ["layer"], [task], engine="official", **told)
+    assert fast["status"] == slow["status"] == "ok", (fast["error"], slow["error"])
+    assert fast["engine"]["parameterisation"] == {"prefix_zo": "prefix", "qzo": "scales"}[estimator]
+    assert (fast["engine"]["prefix"] is not None) == (rows == "auto")
+    ours, theirs = ([loss for _, loss in r["trials"][0]["curve"]] for r in (fast, slow))
+    assert ours == pytest.approx(theirs, rel=2e-4) and len(set(ours)) > 1

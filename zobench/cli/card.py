@@ -63,7 +63,9 @@ def _of_estimator(cls: Any) -> dict[str, str]:
 
 def _moves(cls: Any) -> str:
     return (
-        {"full": "weights", "lora": "LoRA"}.get(cls.parameterisation, cls.parameterisation) if cls.trains else "nothing"
+        {"full": "weights", "lora": "LoRA", "prefix": "a prefix"}.get(cls.parameterisation, cls.parameterisation)
+        if cls.trains
+        else "nothing"
     )
 
 

@@ -56,7 +56,7 @@ class Computation:
     restore: Literal["auto", "exact", "arithmetic"] = "auto"
     precision: Literal["native", "float32"] = "native"
     tensor_order: Literal["model", "transformers-4"] = "model"  # of the tensors in an official noise stream
-    parameterisation: Literal["estimator", "full", "lora"] = "estimator"
+    parameterisation: Literal["estimator", "full", "lora", "prefix", "scales"] = "estimator"
     rows: RowsRule = "auto"  # what candidates have in common once in a forward, or MeZO's rows; official: replicated
     prefix_cache: Literal["auto", "off"] = (
         "auto"  # what enters the lowest block that moves once an example; official: off

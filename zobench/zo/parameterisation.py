@@ -1,32 +1,30 @@
-"""Parameterisations: in which variables a scope is trained: its own weights (`full`) or low-rank adapters (`lora`).
+"""Parameterisations: in which variables a scope is trained.
+
+    full     its own weights
+    lora     low-rank adapters of its projections (zobench.zo.lora)
+    prefix   keys and values before those of the text, in its attention modules (zobench.zo.prefix_tuning)
+    scales   the scales of its linear layers, whose weights are rounded to a few bits (zobench.zo.quantised)
 
 A parameterisation is the only thing that changes a model's graph. It is put on and taken off again:
 
     put = attach("lora", model, scope, seed=0, settings={"r": 8})
     ...                                # train put.scope: the adapters of the scope's target modules
     put.detach()                       # the model as it was, module for module
-
-LoRA: Hu et al. 2021 (arXiv:2106.09685), section 4.1, by peft.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import ZobenchError, unknown
-from ..settings import Count, Positive, resolve, settings_of
-from .handle import Handle
-from .noise import mix
+from ..settings import settings_of
+from .lora import LoRA
+from .prefix_tuning import PrefixTuning
+from .quantised import QuantisedScales
 from .scope import Scope
-
-ADAPTER = "zobench"
-FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "W_pack")
-"""Modules of known architectures that hold the query, key and value projections in one matrix."""
 
 
 class Attached(Protocol):
@@ -42,7 +40,7 @@ class Attached(Protocol):
 def attach(
     name: str, model: nn.Module, scope: Scope, *, seed: int = 0, settings: Mapping[str, object] | None = None
 ) -> Attached:
-    """Put the parameterisation called `name` (`full` or `lora`) on `model`, over `scope`.
+    """Put the parameterisation called `name` on `model`, over `scope`.
 
     Of `settings` those that are the parameterisation's own are used, so that an estimator's may be given whole.
     `seed` decides what is initialised at random.
@@ -66,140 +64,9 @@ class Full:
         """Nothing was attached."""
 
 
-class LoRA:
-    """y = W x + b + (alpha / r) B (A x) on the target modules that lie in the scope; only A and B train.
-
-    A (r, in) is drawn uniformly from +-1/sqrt(in) (Kaiming with a = sqrt 5, as the LoRA release), B (out, r) is
-    zero, both in the dtype and on the device of W; there is no dropout. A's draw is a function of (seed, module
-    name) alone, so that a smaller scope does not change the adapters that stay, and torch's own random stream is
-    left where it was. A module is in the scope when its weight is among the scope's tensors. A scope that changes
-    over the steps carries over: an adapter is active when the weight it stands for is.
-
-    Names are peft's: `model.layers.0.self_attn.q_proj.lora_A.zobench.weight`; while attached, a wrapped weight is
-    called `...q_proj.base_layer.weight`.
-
-    Raises ZobenchError when no target module lies in the scope, when the model has none of that name (with the
-    names it has), or when the scope masks entries of a target: two factors have no entries to mask.
-    """
-
-    r: Count = 8
-    alpha: Positive = 16.0
-    targets: tuple[str, ...] = ("q_proj", "v_proj")
-
-    def __init__(self, model: nn.Module, scope: Scope, seed: int = 0, **settings: object) -> None:
-        for name, value in resolve(LoRA, settings, owner="lora").items():
-            setattr(self, name, value)
-        chosen = self._modules(model, scope)
-        _refuse_masks(scope, chosen)
-        self._model: nn.Module | None = model
-        self._wrapped = chosen
-        self._required = [(p, p.requires_grad) for p in model.parameters()]
-        self._attributes = dict(vars(model))
-        try:
-            self._inject(model)
-            self._initialise(model, seed)
-            self.scope: Scope = _AdapterScope(model, scope, list(chosen))
-        except BaseException:
-            self.detach()
-            raise
-
-    def detach(self) -> None:
-        """Put the original modules back in the places they were taken from; the adapters are gone."""
-        model, self._model = self._model, None
-        if model is None:
-            return
-        for name, module in self._wrapped.items():
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, module)
-        for p, required in self._required:
-            p.requires_grad_(required)
-        for extra in vars(model).keys() - self._attributes.keys():  # peft leaves its configuration on the model
-            delattr(model, extra)
-
-    def _inject(self, model: nn.Module) -> None:
-        from peft import LoraConfig, inject_adapter_in_model
-
-        config = LoraConfig(
-            r=self.r,
-            lora_alpha=self.alpha,
-            target_modules="|".join(re.escape(name) for name in self._wrapped),
-            lora_dropout=0.0,
-            bias="none",
-            fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in self._wrapped.values()),
-        )
-        with torch.random.fork_rng(devices=_cuda_devices(model)):  # peft initialises from the global stream
-            inject_adapter_in_model(config, model, adapter_name=ADAPTER)
-
-    def _modules(self, model: nn.Module, scope: Scope) -> dict[str, nn.Module]:
-        """Full name -> module of the targets whose weight is in the scope, in the model's order."""
-        moving = {name for name, _ in scope.named}
-        linear = {n: m for n, m in model.named_modules() if isinstance(getattr(m, "weight", None), Tensor)}
-        linear = {n: m for n, m in linear.items() if m.weight.ndim == 2 and not isinstance(m, nn.Embedding)}
-        called = {n: m for n, m in linear.items() if _is_called(n, self.targets)}
-        if not called:
-            raise ZobenchError(_no_such(linear, self.targets, type(model).__name__))
-        chosen = {n: m for n, m in called.items() if f"{n}.weight" in moving}
-        if not chosen:
-            what = f"blocks {list(scope.layers)}" if scope.layers else f"{len(moving)} tensors"
-            raise ZobenchError(
-                f"lora: none of the modules {', '.join(self.targets)} lies in the chosen scope ({what}); "
-                "choose a scope that has them, or set targets to modules it has"
-            )
-        return chosen
-
-    def _initialise(self, model: nn.Module, seed: int) -> None:
-        """A uniform in +-1/sqrt(in), drawn in float32 on the CPU (the same on every device), B zero."""
-        for name, base in self._wrapped.items():
-            wrapper = model.get_submodule(name)
-            a, b = (getattr(wrapper, which)[ADAPTER].weight for which in ("lora_A", "lora_B"))
-            generator = torch.Generator().manual_seed(mix(seed, "lora_A", name))
-            draw = (torch.rand(a.shape, generator=generator) * 2 - 1) / a.shape[1] ** 0.5
-            weight: Any = base.weight
-            for p, value in ((a, draw), (b, torch.zeros(b.shape))):
-                p.data = value.to(device=weight.device, dtype=weight.dtype)
-
-
-class _AdapterScope(Scope):
-    """The adapters that stand for a scope's target modules, active when the weights they stand for are."""
-
-    def __init__(self, model: nn.Module, scope: Scope, modules: Sequence[str]) -> None:
-        wanted = {f"{m}.{which}.{ADAPTER}.weight": f"{m}.weight" for m in modules for which in ("lora_A", "lora_B")}
-        named = [(n, p) for n, p in model.named_parameters() if n in wanted]
-        super().__init__(named, layers=scope.layers)
-        self._of, self._stands_for = scope, wanted
-
-    def active(self, step: int) -> Callable[[str], bool]:
-        on = self._of.active(step)
-        return lambda name: on(self._stands_for[name])
-
-
-PARAMETERISATIONS: Mapping[str, type[Full] | type[LoRA]] = {"full": Full, "lora": LoRA}
-
-
-def _is_called(name: str, targets: Sequence[str]) -> bool:
-    return any(name == t or name.endswith(f".{t}") for t in targets)
-
-
-def _no_such(linear: Mapping[str, nn.Module], targets: Sequence[str], model: str) -> str:
-    names = sorted({n.rpartition(".")[2] for n in linear} - {"lm_head", "embed_out", "score"})
-    fused = [n for n in names if n in FUSED]
-    wanted = " or ".join(targets)
-    if fused:
-        return (
-            f"lora: {model} has no module called {wanted}: its query, key and value projections are one matrix, "
-            f"{fused[0]}; to adapt that one, set targets={fused[0]} (this also adapts the keys)"
-        )
-    return f"lora: {model} has no linear module called {wanted}; set targets to some of: {', '.join(names)}"
-
-
-def _refuse_masks(scope: Scope, modules: Mapping[str, nn.Module]) -> None:
-    for index, (name, p) in enumerate(scope.named):
-        if name.removesuffix(".weight") in modules and scope.mask(Handle(name, p, {}, index), 0) is not None:
-            raise ZobenchError(
-                f"lora: the scope masks entries of {name}, and low-rank adapters cannot move single entries; "
-                "use parameterisation full, or a scope of whole tensors"
-            )
-
-
-def _cuda_devices(model: nn.Module) -> list[torch.device]:
-    return list({p.device for p in model.parameters() if p.device.type == "cuda"})
+PARAMETERISATIONS: Mapping[str, type[Full | LoRA | PrefixTuning | QuantisedScales]] = {
+    "full": Full,
+    "lora": LoRA,
+    "prefix": PrefixTuning,
+    "scales": QuantisedScales,
+}

@@ -37,6 +37,8 @@ def zobench_estimators() -> Mapping[str, str]:
         "mezo_normalized": f"{HERE}.mezo_normalized:MeZONormalized",
         "mezo_svrg": f"{HERE}.mezo_svrg:MeZOSVRG",
         "n_spsa": f"{HERE}.n_spsa:NSPSA",
+        "prefix_zo": f"{HERE}.prefix_zo:PrefixZO",
+        "qzo": f"{HERE}.qzo:QZO",
         "sensitive_sparse": f"{HERE}.sensitive_sparse:SensitiveSparse",
         "sgd": f"{HERE}.sgd:SGD",
         "sparse_mezo": f"{HERE}.sparse_mezo:SparseMeZO",

@@ -9,6 +9,7 @@ import torch
 from zobench_plugins import estimators
 
 from zobench.testing import Moments, check_estimator
+from zobench.zo.parameterisation import PARAMETERISATIONS
 
 NAMES = estimators.zobench_estimators()
 
@@ -68,4 +69,4 @@ def test_class_facts_for_the_card(name):
     assert cls.reference and cls.__doc__ and len(cls.__doc__.split()) > 10
     assert cls.forwards_per_step is not None
     assert cls.lr_grid and all(isinstance(lr, float) for lr in cls.lr_grid)
-    assert cls.parameterisation in ("full", "lora")
+    assert cls.parameterisation in PARAMETERISATIONS
