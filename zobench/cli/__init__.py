@@ -86,6 +86,7 @@ COMMANDS: dict[str, Command] = {
         (
             "zobench analyze activations --model facebook/opt-125m --task sst2 --data-dir DATA",
             "zobench analyze layers runs --plot layers.png",
+            "zobench analyze methods runs --against mezo,n_spsa,mezo_normalized --plot methods.png",
         ),
     ),
     "bench": Command(

@@ -25,6 +25,7 @@ from .common import (
     write_file,
 )
 from .layers import layers
+from .methods import methods
 
 if TYPE_CHECKING:
     from ..models.activations import BlockActivation
@@ -55,6 +56,7 @@ def analyze() -> None:
 
 
 app.command()(layers)
+app.command()(methods)
 
 
 @app.command()

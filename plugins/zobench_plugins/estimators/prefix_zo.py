@@ -31,7 +31,7 @@ class PrefixZO(MeZO):
     )
     parameterisation: ClassVar[str] = "prefix"
     lr_grid: ClassVar[tuple[float, ...]] = (1e-3, 1e-2)
-    small_lrs: ClassVar[tuple[float, ...]] = (1e-2, 1e-1)
+    small_lrs: ClassVar[tuple[float, ...]] = (0.3, 1.0)
 
     eps: Positive = 1e-1
     """How far to look: the looks are at theta +- eps times the direction."""

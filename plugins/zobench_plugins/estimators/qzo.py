@@ -36,7 +36,7 @@ class QZO(Estimator):
     parameterisation: ClassVar[str] = "scales"
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6, 1e-5)
-    small_lrs: ClassVar[tuple[float, ...]] = (1e-6, 1e-5)
+    small_lrs: ClassVar[tuple[float, ...]] = (3e-5, 1e-4)
     neutral: ClassVar[Mapping[str, object] | None] = {"clip": 1e30}
 
     eps: Positive = 1e-3

@@ -1,0 +1,101 @@
+"""`zobench analyze methods`: estimators or selectors against controls, from records. Imports no torch."""
+
+from __future__ import annotations
+
+import enum
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ZobenchError
+from .common import figure_class, write_file
+
+if TYPE_CHECKING:
+    from ..report.methods import Field, Standing
+
+
+class Kind(enum.StrEnum):
+    """What is compared."""
+
+    estimator = "estimator"
+    selector = "selector"
+
+
+COLOURS = {"better": "tab:green", "worse": "tab:red", "not told apart": "tab:gray"}
+
+
+def methods(
+    results: Annotated[Path, typer.Argument(help="A results folder, which holds cells/.", metavar="DIR")],
+    against: Annotated[
+        str | None,
+        typer.Option(help="Controls, comma separated: all others are held against them. [mezo; all for selectors]"),
+    ] = None,
+    by: Annotated[
+        Kind, typer.Option(help="Compare estimators that share a selector, or selectors that share an estimator.")
+    ] = Kind.estimator,
+    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
+) -> None:
+    """Print how estimators (or selectors) stand to some controls on the average over tasks.
+
+    The picture is drawn against the first control. The folder's records must be of one model and one protocol.
+    """
+    if plot is not None:
+        figure_class(plot)
+    from ..report import methods as report
+    from ..report import rows, store
+
+    records, problems = store.read(results)
+    if problems:
+        raise ZobenchError(f"{results}: {problems[0]}")
+    sections = rows.sections(records)
+    if len(sections) != 1:
+        raise ZobenchError(
+            f"{results} has {len(sections)} sections, one for each model and source of data: give a folder with one"
+        )
+    usual = "mezo" if by is Kind.estimator else "all"
+    controls = [name.strip() for name in (against or usual).split(",")]
+    made = report.markdown(sections[0], controls, by.value)
+    print(made, end="")
+    if out is not None:
+        write_file(out, made.encode())
+    if plot is not None:
+        write_file(plot, drawn(plot, report.fields(sections[0], controls, by.value)))
+
+
+def drawn(path: Path, found: Sequence[Field]) -> bytes:
+    """A panel a selector: the difference of each method from the first control, with two standard errors."""
+    from ..report.methods import named
+
+    tallest = max(len(field.standings) for field in found)
+    size = (5.0 * len(found), 1.2 + 0.21 * tallest)
+    figure = figure_class(path)(figsize=size, layout="constrained")
+    for axes, field in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
+        shown = [s for s in reversed(field.standings) if s.against and s.against[0].compared is not None]
+        for at, standing in enumerate(shown):
+            first = standing.against[0]
+            assert first.compared is not None
+            axes.errorbar(
+                [100 * first.compared.difference],
+                [at],
+                xerr=[200 * first.compared.stderr],
+                marker="o",
+                markersize=4,
+                capsize=2,
+                color=COLOURS[first.verdict],
+            )
+        axes.axvline(0.0, color="black", linewidth=0.8)
+        axes.set_yticks(range(len(shown)), [_label(s) for s in shown], fontsize="small")
+        control = next((named(s.against[0].control, field.kind) for s in shown), "the control")
+        axes.set(title=field.shared, xlabel=f"test, percent, minus {control} (two standard errors)")
+        axes.grid(axis="x", alpha=0.3)
+    made = io.BytesIO()
+    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
+    return made.getvalue()
+
+
+def _label(standing: Standing) -> str:
+    return f"{standing.name} (reference)" if standing.row.reference else standing.name
