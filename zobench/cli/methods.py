@@ -63,11 +63,11 @@ def methods(
     if out is not None:
         write_file(out, made.encode())
     if plot is not None:
-        write_file(plot, drawn(plot, report.fields(sections[0], controls, by.value)))
+        write_file(plot, drawn(plot, report.fields(sections[0], controls[:1], by.value)))
 
 
 def drawn(path: Path, found: Sequence[Field]) -> bytes:
-    """A panel a selector: the difference of each method from the first control, with two standard errors."""
+    """A panel for each of `found`, made with one control: the difference of each row from it, with two standard errors."""
     from ..report.methods import named
 
     tallest = max(len(field.standings) for field in found)
