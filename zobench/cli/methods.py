@@ -67,7 +67,7 @@ def methods(
 
 
 def drawn(path: Path, found: Sequence[Field]) -> bytes:
-    """A panel for each of `found`, made with one control: the difference of each row from it, with two standard errors."""
+    """A panel for each of `found`, made with one control: the difference of each row from it, two standard errors."""
     from ..report.methods import named
 
     tallest = max(len(field.standings) for field in found)
