@@ -14,7 +14,7 @@ from ..run.order import batches as training_order
 from ..run.tiling import side_by_side
 from ..tasks.batch import Batch, collate
 from ..tasks.encode import PAD_TOKEN, Encoded, Row
-from ..tasks.loss import LOSSES, Reading, packs
+from ..tasks.loss import LOSSES, Reading, packs, with_tail
 from ..tasks.prepared import PreparedTask
 from ..tasks.rules import RowsRule, Rules
 from ..tasks.sampling import split
@@ -107,6 +107,8 @@ def rows_for(loaded: LoadedModel) -> RowsRule:
 def losses(loss_name: str, loaded: LoadedModel, rows: RowsRule) -> tuple[Loss, Loss, bool]:
     """(the loss over logits at all positions, the loss over those at answer positions, whether it can be batched)."""
     read = [Reading.of(loaded.model, Rules(logits=where)) for where in ("all", "option")]
+    if rows == "packed":
+        read[1] = with_tail(read[1], loaded)
     whole, narrow = [(lambda forward, batch, r=r: LOSSES[loss_name](forward, batch, r)) for r in read]
     return whole, narrow, side_by_side(loaded, loss_name, rows, read[1])
 

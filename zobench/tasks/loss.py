@@ -12,20 +12,26 @@ token's id, unless `Reading.dropped` says so.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import ZobenchError
 from ..models.positions import counts_from_the_row, position_ids
+from ..models.tail import Places, Tail
 from .batch import Batch
 from .encode import Row
 from .pack import pack
 from .rules import Rules
 from .share import Shared, share
+
+if TYPE_CHECKING:
+    from ..models.load import LoadedModel
 
 Forward: TypeAlias = Callable[..., Any]
 IGNORED = -100
@@ -40,7 +46,8 @@ class Reading:
     whole: training losses are summed over whole rows, with nothing outside the options: the sums round as MeZO's.
     positions: it must be told `position_ids` where rows are padded (see zobench.models.positions). dropped: the id of a
     token that training losses leave out of answers. head: the module that projects to the vocabulary, for packed rows.
-    additive: the dtype in which the model adds attention masks; none: it takes them as booleans.
+    additive: the dtype in which the model adds attention masks; none: it takes them as booleans. tail: the last block,
+    which then puts out the places that are looked at of packed rows alone (see zobench.models.tail).
     """
 
     float32: bool = False
@@ -51,6 +58,7 @@ class Reading:
     dropped: int | None = None
     head: Any = None
     additive: torch.dtype | None = None
+    tail: Tail | None = None
 
     @classmethod
     def of(cls, model: Any, rules: Rules) -> Reading:
@@ -85,22 +93,16 @@ class Reading:
         Of a forward over several copies of them, one after the other: (copies, n, vocabulary).
         """
         mask, at = batch.attention_mask, batch.at
-        assert at is not None
+        assert at is not None and batch.slot is not None
         if self.additive is not None:
             least = torch.finfo(self.additive).min
             mask = torch.zeros(mask.shape, dtype=self.additive, device=mask.device).masked_fill(~mask, least)
 
-        def gather(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            hidden = args[0]
-            return (hidden.reshape(-1, batch.input_ids.numel(), hidden.shape[-1]).index_select(1, at), *args[1:])
-
-        hook = self.head.register_forward_pre_hook(gather)
-        try:
+        places = Places(at, batch.slot, batch.slots, batch.input_ids.numel())
+        with _gathered(self.head, places) if self.tail is None else self.tail.only(places):
             out: Tensor = forward(
                 input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, **extra
             ).logits
-        finally:
-            hook.remove()
         return out
 
     def width(self, batch: Batch) -> int:
@@ -119,6 +121,38 @@ def dtype_of(model: Any) -> torch.dtype:
 
 
 @torch.no_grad()
+@contextmanager
+def _gathered(head: Any, places: Places) -> Iterator[None]:
+    """Inside, the head is given what is at the places alone."""
+    hook = head.register_forward_pre_hook(lambda module, args: (places.of(args[0]), *args[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@torch.no_grad()
+def with_tail(reading: Reading, loaded: LoadedModel) -> Reading:
+    """The reading, for packed rows, with the model's last block cut to what is looked at, where it is one that can be;
+    tried on two short stems.
+    """
+    try:
+        tail = Tail.of(loaded.blocks)
+    except ZobenchError:  # no blocks are found
+        return reading
+    if tail is None:
+        return reading
+    own = replace(reading, tail=tail)
+    rows = [Row((1, 2, 3, 4, 2), 1), Row((3, 1, 2), 1), Row((2, 3, 1, 4), 2)]
+    held = pack(rows, 0).to(loaded.device)
+    try:
+        whole, cut = (shared_log_probs(loaded.model, held, one).float() for one in (reading, own))
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return reading
+    close = torch.allclose(whole, cut, rtol=0, atol=64 * torch.finfo(dtype_of(loaded.model)).eps)
+    return own if close else reading
+
+
 def packs(model: Any, rules: Rules) -> bool:
     """Whether the model can be given packed rows: tried on two short stems.
 

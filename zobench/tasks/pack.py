@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -37,6 +38,11 @@ def pack(rows: Sequence[Row], pad_id: int, multiple: int = 1) -> Shared:
             for k in range(rows[i].option_len):
                 flat = begins[index] + option - 1 + k
                 place[i][width - rows[i].option_len + k] = looked.setdefault(flat, len(looked))
+    numbers: Counter[int] = Counter()  # of places, by bin
+    slot = []
+    for flat in looked:
+        slot.append(numbers[flat // length])
+        numbers[flat // length] += 1
     return Shared(
         input_ids=ids,
         attention_mask=seen[:, None],
@@ -47,6 +53,8 @@ def pack(rows: Sequence[Row], pad_id: int, multiple: int = 1) -> Shared:
         **placed(held, begins),
         position_ids=places,
         at=torch.tensor(list(looked)),
+        slot=torch.tensor(slot),
+        slots=max(slot) + 1,
     )
 
 

@@ -16,7 +16,7 @@ from ..errors import ZobenchError
 from .batch import Batch, collate
 from .encode import PAD_TOKEN, Encoded, Encoder
 from .generate import answers, greedy, stop_tokens
-from .loss import LOSSES, Forward, Reading, packs
+from .loss import LOSSES, Forward, Reading, packs, with_tail
 from .metrics import TEXT_METRICS, accuracy, mean, standard_error
 from .rules import RowsRule, Rules
 from .sampling import Splits
@@ -92,6 +92,8 @@ class PreparedTask:
         )
         self.reading = Reading.of(loaded.model, self.rules)
         self.rows = form_of_rows(rows, loaded, self.rules)
+        if self.rows == "packed":
+            self.reading = with_tail(self.reading, loaded)
         self._stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
         self._splits = splits
         examples = rendered(task, splits)

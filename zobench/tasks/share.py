@@ -53,7 +53,8 @@ class Shared:
 
     Packed: input_ids, position_ids: int64 (bins, length), several stems a bin; attention_mask: bool (bins, 1, length,
     length), which tokens a token sees; at: int64 (n,), the places looked at in the flattened ids, which the logits then
-    are of, (1, n, vocabulary), and `place` counts in; stem: all 0.
+    are of, (1, n, vocabulary), and `place` counts in; slot: int64 (n,), the number of each among those of its bin,
+    of which there are `slots` at most; stem: all 0.
 
     stems, begins: what was passed over, and where each begins in the flattened ids. flat: int64 (tokens,), the places
     of all their tokens there, stem after stem.
@@ -72,6 +73,8 @@ class Shared:
     flat: Tensor
     position_ids: Tensor | None = None
     at: Tensor | None = None
+    slot: Tensor | None = None
+    slots: int = 0
 
     def to(self, device: torch.device | str) -> Shared:
         """The same with its tensors on `device`."""
