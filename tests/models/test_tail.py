@@ -99,6 +99,16 @@ def test_it_is_the_block_where_it_is_looked_at(name):
     assert "forward" not in vars(own.tail.block)
 
 
+@torch.no_grad()
+def test_more_places_than_a_row_has():
+    loaded = made("llama")
+    reading, own = reading_of(loaded)
+    held = pack([Row((1, 2, 3, 4, *ids), 3) for ids in zip(*[iter(range(5, 60))] * 3, strict=False)], 0)
+    assert len(held.at) > held.input_ids.shape[1] < held.input_ids.numel()
+    got, want = (shared_log_probs(loaded.model, held, one) for one in (own, reading))
+    assert float((got - want).abs().max()) < 1e-12
+
+
 @pytest.mark.parametrize("name", ["llama", "qwen3", "eager"])
 @torch.no_grad()
 def test_in_single_precision(name):

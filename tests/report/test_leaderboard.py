@@ -353,3 +353,11 @@ def test_a_large_board_is_quick():
 
 if __name__ == "__main__":
     GOLDEN.write_text(render(small_board()), encoding="utf-8")
+
+
+def test_methods_that_are_not_verified_are_named():
+    guessed = well()
+    for one in guessed:
+        one["unverified"] = ["mezo", "layer"]
+    assert "Not verified, a detail is a guess (`zobench show` says which): layer, mezo." in render(guessed)
+    assert "Not verified" not in render(well())

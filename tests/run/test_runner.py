@@ -348,8 +348,8 @@ def test_forwards_by_purpose_are_those_that_were_made(
     calls: list[int] = []
     made.session.loaded.model.model.register_forward_pre_hook(lambda *_: calls.append(1))
     monkeypatch.setattr("zobench.run.train.side_by_side", lambda *_: False)  # so that each look is a call of the model
-    for place_of, trial in (("tasks.prepared", "packs"), ("run.prefix", "cuts")):  # a few tokens each: not counted
-        uncounted(monkeypatch, f"zobench.{place_of}.{trial}", calls)
+    for trial in ("tasks.prepared.packs", "tasks.prepared.with_tail", "run.prefix.cuts"):  # a few tokens: not counted
+        uncounted(monkeypatch, f"zobench.{trial}", calls)
     (record,) = carry_out(made, place)
     assert record["status"] == "ok"
     trained = estimator != "zero_shot"
@@ -443,3 +443,11 @@ def test_a_model_in_half_precision_is_untouched_too(world, tmp_path):
     (record,) = carry_out(made, place)
     assert record["status"] == "ok" and record["engine"]["restore"] == "arithmetic"
     assert all(torch.equal(p, before[n]) for n, p in made.session.loaded.model.named_parameters())
+
+
+def test_a_record_says_what_is_not_verified(world, tmp_path):
+    verified, guessed = run(world, tmp_path, ["mezo", "agzo"], ["random_layers"])
+    assert verified["status"] == guessed["status"] == "ok"
+    assert (verified["unverified"], guessed["unverified"]) == (["random_layers"], ["agzo", "random_layers"])
+    (plain,) = run(world, tmp_path, ["mezo"], ["all"])
+    assert "unverified" not in plain

@@ -43,7 +43,7 @@ def warnings(section: Section) -> list[str]:
         if row.trains:
             out += _of_rates(row, section)
             out += _of_gains(row, section)
-    return [*out, *_of_seeds(section), *_of_machines(section), *_of_zero_shot(section)]
+    return [*out, *_of_guesses(section), *_of_seeds(section), *_of_machines(section), *_of_zero_shot(section)]
 
 
 def ties(section: Section, verdicts: Mapping[str, Verdict | None], overall: Verdict | None) -> list[str]:
@@ -90,6 +90,13 @@ def _of_gains(row: Row, section: Section) -> Iterable[str]:
     weak = [t for t, g in gains.items() if g > 0 and (c := row.entry(t).gain()) is not None and not c.holds(c.p)]
     if weak:
         yield f"{row.name}: its gain over zero-shot is not told apart from none on {_list(weak)}."
+
+
+def _of_guesses(section: Section) -> Iterable[str]:
+    """The methods of which a detail could not be verified, as their records say."""
+    names = sorted({name for record in section.records for name in record.get("unverified", ())})
+    if names:
+        yield f"Not verified, a detail is a guess (`zobench show` says which): {', '.join(names)}."
 
 
 def _of_seeds(section: Section) -> Iterable[str]:

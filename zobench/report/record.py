@@ -125,6 +125,7 @@ class Record(TypedDict):
     engine: NotRequired[EngineInfo]
     data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, notes on what departs from the protocol
     metrics: Metrics
+    unverified: NotRequired[list[str]]  # the estimator or selector, where its card says that a detail is a guess
     chosen: NotRequired[dict[str, Any]]  # lr and step of the checkpoint that test was read at
     kept: NotRequired[str]  # what rebuilds the chosen weights: replay log | weights | nothing: why
     trials: list[Trial]

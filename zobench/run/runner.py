@@ -79,6 +79,8 @@ class Runner:
         prepared, splits = self.session.prepared(cell.task, cell.protocol, cell.computation.rows)
         out.fields["data"] = data_facts(self.session.data(cell.task).provenance, splits, prepared)
         cls = self.session.plugins.estimator(cell.estimator)
+        if guessed := self._guessed(cell, cls):
+            out.fields["unverified"] = guessed
         method = Method(cls, cell.estimator_settings, cell.computation, cell.protocol.weight_decay)
         if cls.trains:
             scope = self._select(cell, out, method, prepared)
@@ -96,6 +98,12 @@ class Runner:
                 self._score_untrained(cell, out, prepared)
         elif cell.computation.speed_steps:
             self._speed(cell, out, method, scope, prepared)
+
+    def _guessed(self, cell: Cell, cls: type[Estimator]) -> list[str]:
+        """Of the estimator and the selector those that are not verified."""
+        estimator = [] if cls.verified else [cell.estimator]
+        sure = not cls.trains or self.session.plugins.selector(cell.selector).verified
+        return estimator if sure else [*estimator, cell.selector]
 
     def _fit(self, cell: Cell, out: Outcome, cls: type[Estimator], prepared: PreparedTask) -> None:
         """Dev and test by a reference that learns; it hears of test after all is chosen."""

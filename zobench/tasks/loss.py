@@ -78,10 +78,10 @@ class Reading:
     def logits(self, forward: Forward, batch: Batch | Shared, last: int | None = None) -> Tensor:
         """Logits (rows, last or length, vocabulary) of the ids, at their `last` positions or at all."""
         extra: dict[str, Any] = {"use_cache": False} if self.cache else {}
-        if self.keep and last is not None:
-            extra["logits_to_keep"] = last
         if isinstance(batch, Shared) and batch.at is not None:
             return self.read(self.packed(forward, batch, extra))
+        if self.keep and last is not None:
+            extra["logits_to_keep"] = last
         if self.positions:
             extra["position_ids"] = position_ids(batch.attention_mask)
         out = forward(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **extra).logits
