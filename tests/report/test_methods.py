@@ -110,3 +110,20 @@ def test_its_faults_are_one_line(results, tmp_path, capsys):
     store.write(results, record(model="another/model"))
     assert main(["analyze", "methods", str(results)]) == 2
     assert "has 2 sections, one for each model" in capsys.readouterr().err
+
+
+def test_what_they_took_stands_beside_their_cards(tmp_path, capsys):
+    adam = record("zo_adam", "all", "copa", 0, lrs=(1e-3, 1e-2))
+    adam["memory"]["state_bytes"] = 8 * adam["scope"]["parameters"]
+    adam["forwards"] |= {"extra": 50}
+    for one in (adam, record("mezo", "all", "copa", 0), record("of_a_plugin", "all", "copa", 0)):
+        store.write(tmp_path, one)
+    assert main(["analyze", "methods", str(tmp_path), "--cards"]) == 0
+    table = capsys.readouterr().out.split("## What they took")[1]
+    rows = {
+        line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]]
+        for line in table.splitlines()
+        if "|" in line
+    }
+    assert rows["zo_adam"] == ["all", "yes", "2", "2", "0", "0.25", "8", "8"]
+    assert rows["mezo"][:4] == ["all", "yes", "2", "2"] and "of_a_plugin" not in rows

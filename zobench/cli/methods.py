@@ -1,4 +1,4 @@
-"""`zobench analyze methods`: estimators or selectors against controls, from records. Imports no torch."""
+"""`zobench analyze methods`: estimators or selectors against controls, from records."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .common import figure_class, write_file
 
 if TYPE_CHECKING:
     from ..report.methods import Field, Standing
+    from ..report.rows import Section
 
 
 class Kind(enum.StrEnum):
@@ -36,6 +37,9 @@ def methods(
     by: Annotated[
         Kind, typer.Option(help="Compare estimators that share a selector, or selectors that share an estimator.")
     ] = Kind.estimator,
+    cards: Annotated[
+        bool, typer.Option("--cards", help="Add what each method took beside what its card says (imports torch).")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
 ) -> None:
@@ -59,11 +63,49 @@ def methods(
     usual = "mezo" if by is Kind.estimator else "all"
     controls = [name.strip() for name in (against or usual).split(",")]
     made = report.markdown(sections[0], controls, by.value)
+    if cards:
+        made += "\n" + beside_cards(sections[0])
     print(made, end="")
     if out is not None:
         write_file(out, made.encode())
     if plot is not None:
         write_file(plot, drawn(plot, report.fields(sections[0], controls[:1], by.value)))
+
+
+def beside_cards(section: Section) -> str:
+    """A table of forwards and state as measured and as the estimators' cards say, a row a method and selector."""
+    from ..plugins import load_plugins
+    from ..report import text
+    from ..report.methods import taken
+    from .card import facts
+
+    found = load_plugins()
+    lines = []
+    for row in section.rows:
+        if not row.trains or row.estimator not in found.names("estimators"):
+            continue
+        cls, took = found.estimator(row.estimator), taken(row)
+        card = facts(cls)
+        lines.append(
+            [
+                row.method,
+                row.where,
+                "yes" if cls.verified else "no",
+                text.NONE if cls.forwards_per_step is None else str(cls.forwards_per_step),
+                f"{took.get('train', 0):.3g}",
+                f"{cls.extra_forwards_per_step:g}",
+                f"{took.get('extra', 0):.3g}",
+                card["state"].partition(" bytes")[0],
+                f"{took.get('state', 0):.3g}",
+            ]
+        )
+    headers = ["estimator", "selector", "verified", "forwards a step: card", "measured", "further: card", "measured"]
+    said = (
+        "Forwards a step, those on further batches, and bytes of state a parameter of the scope: what the card says of "
+        "the default settings and large matrices, and what these cells took."
+    )
+    made = text.table([*headers, "state: card", "measured"], lines, left=3)
+    return f"## What they took\n\n{said}\n\n{made}\n"
 
 
 def drawn(path: Path, found: Sequence[Field]) -> bytes:

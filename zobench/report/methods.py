@@ -171,3 +171,18 @@ def _said(field: Field, controls: Sequence[str]) -> list[str]:
         if told.get(first) == BETTER and lost and name not in rest:
             lines.append(f"{name} is better than {first}, but not than {', '.join(lost)}.")
     return lines
+
+
+def taken(row: Row) -> dict[str, float]:
+    """What a row's cells took: forwards, further forwards and backward passes a step, and bytes of state a parameter
+    of the scope, as measured; means over cells, the state's largest.
+    """
+    done = [r for entry in row.entries.values() for r in entry.done.values()]
+    steps = sum(trial["steps"] for r in done for trial in r["trials"])
+    out = {p: sum(r["forwards"].get(p, 0) for r in done) / steps for p in ("train", "extra", "backward") if steps}
+    states = [
+        r["memory"]["state_bytes"] / scope["parameters"]
+        for r in done
+        if (scope := r["scope"]) is not None and "state_bytes" in r["memory"]
+    ]
+    return out | ({"state": max(states)} if states else {})
