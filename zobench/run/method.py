@@ -79,7 +79,9 @@ def applied(
     method: Method, loaded: LoadedModel, scope: Scope, *, lr: float, seed: int, keep: Callable[[Tensor], Tensor]
 ) -> Iterator[Applied]:
     """The method on the model, its scope ready to move; on leaving, the model is bit for bit as it was before."""
-    parameterisation = attach(method.parameterisation, loaded.model, scope, seed=seed, settings=method.settings)
+    own_kind = method.parameterisation == method.cls.parameterisation  # of another its settings may have the names
+    settings = method.settings if own_kind else {}
+    parameterisation = attach(method.parameterisation, loaded.model, scope, seed=seed, settings=settings)
     own = parameterisation.scope
     own.named[:] = ordered(own.named, method.computation.tensor_order)
     original: dict[str, Tensor] = {}
