@@ -14,6 +14,10 @@ METHOD = SimpleNamespace(lr_grid=(1e-6, 1e-7), small_lrs=(1e-3, 1e-4))
 NAMES = ("mezo", "all", "sst2")
 
 
+def trial(lr, loss, steps=rates.STEPS):
+    return {"lr": lr, "dev_loss": loss, "steps": steps, "status": "ok"}
+
+
 def leave(results, *made):
     """Records in little: the keys that are collected from, under a shape that is not checked here."""
     return [
@@ -21,7 +25,7 @@ def leave(results, *made):
             "id": f"{number}",
             "status": status,
             "cell": {"model": "embedded", "estimator": estimator, "selector": selector, "task": task},
-            "trials": [] if lr is None else [{"lr": lr, "dev_loss": 0.5}, {"lr": 9 * lr, "dev_loss": None}],
+            "trials": [] if lr is None else [trial(lr, 0.5), trial(9 * lr, None)],
         }
         for number, (estimator, selector, task, status, lr) in enumerate(made)
     ]
@@ -39,7 +43,7 @@ def table(tmp_path, monkeypatch):
 
 def collected(monkeypatch, tmp_path, *made, problems=()):
     monkeypatch.setattr("zobench.report.store.read", lambda results: (leave(results, *made), list(problems)))
-    return rates.collect(tmp_path)
+    return rates.collect([tmp_path])
 
 
 def test_what_dev_chose_is_collected_by_estimator_selector_and_task(monkeypatch, tmp_path):
@@ -64,7 +68,25 @@ def test_what_had_one_rate_alone_chose_nothing(monkeypatch, tmp_path):
     grid, alone = leave(tmp_path, (*NAMES, "ok", 1e-3), (*NAMES, "ok", 1e-2))
     del alone["trials"][1]
     monkeypatch.setattr("zobench.report.store.read", lambda results: ([grid, alone], []))
-    assert rates.collect(tmp_path)["rates"] == {"mezo": {"all": {"sst2": 1e-3}}}
+    assert rates.collect([tmp_path])["rates"] == {"mezo": {"all": {"sst2": 1e-3}}}
+
+
+def test_other_numbers_of_steps_chose_nothing_for_the_preset(monkeypatch, tmp_path):
+    short, failed = leave(tmp_path, (*NAMES, "ok", 1e-3), ("lozo", "all", "sst2", "ok", 1e-2))
+    short["trials"][0]["steps"] = 44
+    failed["trials"][1] |= {"status": "diverged", "steps": 3}
+    monkeypatch.setattr("zobench.report.store.read", lambda results: ([short, failed], []))
+    assert rates.collect([tmp_path])["rates"] == {"lozo": {"all": {"sst2": 1e-2}}}
+
+
+def test_the_first_folder_that_knows_a_rate_says_it(monkeypatch, tmp_path):
+    of = {
+        "one": leave(tmp_path, (*NAMES, "ok", 1e-3)),
+        "two": leave(tmp_path, (*NAMES, "ok", 1.0), ("mezo", "all", "rte", "ok", 2.0)),
+    }
+    monkeypatch.setattr("zobench.report.store.read", lambda results: (of[results.name], []))
+    found = rates.collect([tmp_path / "one", tmp_path / "two"])
+    assert found == {"from": ["one", "two"], "rates": {"mezo": {"all": {"sst2": 1e-3, "rte": 2.0}}}}
 
 
 def test_nothing_to_collect(monkeypatch, tmp_path):
@@ -75,9 +97,9 @@ def test_a_record_that_cannot_be_read_stops_the_collecting(tmp_path):
     (tmp_path / "cells").mkdir()
     (tmp_path / "cells" / "broken.json").write_text("{")
     with pytest.raises(SystemExit, match=r"cells/broken\.json"):
-        rates.collect(tmp_path)
+        rates.collect([tmp_path])
     with pytest.raises(ZobenchError):
-        rates.collect(tmp_path / "nowhere")
+        rates.collect([tmp_path / "nowhere"])
 
 
 def test_the_command_writes_what_is_read(monkeypatch, tmp_path, table, capsys):

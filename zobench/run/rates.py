@@ -1,7 +1,8 @@
 """Learning rates for the embedded model: what dev chose in committed runs, so that a first run needs no search.
 
-`python -m zobench.run.rates RESULTS` writes rates.json from the records under RESULTS: for every estimator,
-selector and task the rate with the lowest dev loss of those tried, in the mean over seeds. Light: imports no torch.
+`python -m zobench.run.rates RESULTS...` writes rates.json from the records under these folders: for every estimator,
+selector and task the rate with the lowest dev loss of those tried, in the mean over seeds; of the first folder that has
+some. Light: imports no torch.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from .protocol import PRESETS
+
+STEPS = int(PRESETS["embedded"]["steps"])
 FILE = Path(__file__).parents[1] / "models" / "embedded" / "rates.json"
 
 
@@ -32,11 +36,21 @@ def tuned(estimator: str, selector: str, task: str) -> tuple[float, ...]:
     return () if rate is None else (rate,)
 
 
-def collect(results: Path) -> dict[str, Any]:
+def collect(folders: Sequence[Path]) -> dict[str, Any]:
     """The contents of rates.json from the records of runs of the embedded model over a grid.
 
-    A rate that failed for one seed is left out, and so is a cell that is not ok or had one rate alone.
+    A rate that failed for one seed is left out, and so is a cell that is not ok, had one rate alone, or took another
+    number of steps than the preset: of methods that look more than twice a step, at equal forwards.
     """
+    rates: dict[str, dict[str, dict[str, float]]] = {}
+    for folder in folders:
+        for (estimator, selector, task), rate in _chosen(folder).items():
+            rates.setdefault(estimator, {}).setdefault(selector, {}).setdefault(task, rate)
+    return {"from": [folder.name for folder in folders], "rates": rates}
+
+
+def _chosen(results: Path) -> dict[tuple[str, str, str], float]:
+    """The rate of each estimator, selector and task in one folder."""
     from ..report import store
 
     records, problems = store.read(results)
@@ -45,24 +59,25 @@ def collect(results: Path) -> dict[str, Any]:
     seen: dict[tuple[str, str, str], dict[float, list[float]]] = {}
     for record in records:
         cell = record["cell"]
-        if record["status"] == "ok" and cell["model"] == "embedded" and len(record["trials"]) > 1:
+        whole = all(trial["steps"] == STEPS for trial in record["trials"] if trial["status"] == "ok")
+        if record["status"] == "ok" and cell["model"] == "embedded" and len(record["trials"]) > 1 and whole:
             at = seen.setdefault((cell["estimator"], cell["selector"], cell["task"]), {})
             for trial in record["trials"]:
                 loss = math.inf if trial["dev_loss"] is None else trial["dev_loss"]
                 at.setdefault(trial["lr"], []).append(loss)
-    rates: dict[str, dict[str, dict[str, float]]] = {}
-    for (estimator, selector, task), losses in sorted(seen.items()):
-        mean, best = min(((fmean(of), lr) for lr, of in losses.items()), default=(math.inf, 0.0))
+    out = {}
+    for names, losses in sorted(seen.items()):
+        mean, best = min((fmean(of), lr) for lr, of in losses.items())
         if mean < math.inf:
-            rates.setdefault(estimator, {}).setdefault(selector, {})[task] = best
-    return {"from": results.name, "rates": rates}
+            out[names] = best
+    return out
 
 
 def main(argv: Sequence[str]) -> None:
     """Write rates.json."""
-    if len(argv) != 1:
-        raise SystemExit("usage: python -m zobench.run.rates RESULTS")
-    made = json.dumps(collect(Path(argv[0])), indent=1, sort_keys=True)
+    if not argv:
+        raise SystemExit("usage: python -m zobench.run.rates RESULTS...")
+    made = json.dumps(collect([Path(folder) for folder in argv]), indent=1, sort_keys=True)
     FILE.write_text(made + "\n", encoding="utf-8")
     print(f"wrote {FILE}")
 
