@@ -78,6 +78,8 @@ def test_a_cell_gives_the_numbers_of_flat(world, tmp_path, engine, task, setting
             world, tmp_path / name, ["mezo"], ["layer"], [task], engine=name, layer__index=1, steps=8, **settings
         )
         assert made[name]["status"] == "ok", made[name]["error"]
+        assert made[name]["engine"].get("points") == ("together" if name != "flat" and task != "squad" else None)
+        assert made[name]["engine"]["last_block"] == "answers"
     curves = [[loss for _, loss in record["trials"][0]["curve"]] for record in made.values()]
     assert curves[0] == pytest.approx(curves[1], abs=2e-4)
     assert made[engine]["metrics"]["test"]["items"] == made["flat"]["metrics"]["test"]["items"]

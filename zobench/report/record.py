@@ -110,6 +110,8 @@ class EngineInfo(TypedDict):
     kernels: NotRequired[str]  # what draws philox noise: triton, where it is added, or torch
     rows: NotRequired[str]  # what forwards of training and dev losses passed over
     prefix: NotRequired[int | None]  # the block at which they began, by cached hidden states; None: no cache
+    last_block: NotRequired[str]  # answers: it passed over the places that answers are predicted from alone
+    points: NotRequired[str]  # together: those of a call were looked at in one forward
 
 
 class Record(TypedDict):

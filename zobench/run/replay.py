@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ..plugins import Plugins
     from ..report.record import Record
 
+FOUND_OUT = frozenset({"parameterisation", "prefix", "kernels", "last_block", "points"})
+"""What a record's engine says that is no setting of a run."""
+
 
 def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins) -> dict[str, Tensor]:
     """The scope's tensors at the checkpoint that test was read at, by name, bit for bit as they were then.
@@ -68,7 +71,7 @@ def _scope(record: Record, loaded: LoadedModel) -> Scope:
 def _method(record: Record, plugins: Plugins) -> Method:
     """The method with the engine that `auto` became."""
     cell = record["cell"]
-    computed = {k: v for k, v in record["engine"].items() if k not in ("parameterisation", "prefix", "kernels")}
+    computed = {k: v for k, v in record["engine"].items() if k not in FOUND_OUT}
     wish: dict[str, object] = {**cell["run_settings"], **computed}
     decay = float(record["protocol"]["weight_decay"])
     return Method(plugins.estimator(cell["estimator"]), cell["estimator_settings"], computation_from(wish), decay)

@@ -149,6 +149,8 @@ class Runner:
                 on.estimator.timers.on = True
                 out.fields.setdefault("scope", scope_info(on.scope, scope, loaded.parameters))
                 out.fields.setdefault("engine", {**on.info, "rows": prepared.rows, "prefix": at})
+                if prepared.reading.tail is not None:
+                    out.fields["engine"]["last_block"] = "answers"
                 watcher = self.progress.watch(cell, artefacts)
                 run = train(
                     on.estimator, loaded, prepared, cell.protocol, lr=lr, seed=cell.seed, keep=keep, watcher=watcher
@@ -157,6 +159,8 @@ class Runner:
                 for purpose, n in on.estimator.forwards.items():
                     out.forwards[purpose] += n
                 count(out, run)
+                if run.together:
+                    out.fields["engine"]["points"] = "together"
                 grid.heard(lr, run.best_loss if run.status == "ok" else None)
                 if run.status == "ok" and (best is None or _better(run, best)):
                     out.fields["kept"] = artefacts.keep_run(on, scope, run, cell)

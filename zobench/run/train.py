@@ -56,6 +56,7 @@ class Trained:
     eval_forwards: int = 0
     eval_s: float = 0.0
     train_s: float = 0.0
+    together: bool = False  # the points of a call were looked at in one forward
 
     def medians(self) -> PhaseTimes | None:
         """Medians of the seconds of a step by phase, the first steps left out where others remain."""
@@ -134,6 +135,7 @@ def train(
     """
     feed, out, budget = Feed(loaded, prepared, protocol.batch_size, seed), Trained(lr), Budget.given(protocol)
     feed.batches_for(estimator)
+    out.together = feed.batched
     now = partial(clock, loaded.device, exact=budget.of == "seconds")
     while not budget.over:
         step = out.steps + 1
