@@ -186,6 +186,18 @@ def test_who_watches_a_module_sees_all_tokens():
     assert torch.allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
+@torch.no_grad()
+def test_a_block_whose_output_is_replaced_passes_over_all_tokens():
+    """As selectors do that leave a block out."""
+    loaded = made("llama")
+    reading, own = reading_of(loaded)
+    held = pack(rows(), 0)
+    hook = loaded.blocks[-1].module.register_forward_hook(lambda module, args, output: args[0])
+    got, want = (shared_log_probs(loaded.model, held, one) for one in (own, reading))
+    hook.remove()
+    assert torch.equal(got, want) and not torch.allclose(got, shared_log_probs(loaded.model, held, own))
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -46,8 +46,8 @@ class Tail:
     """The last block of a model, able to put out the states of chosen tokens alone.
 
     Its modules are called as they are found at each forward, so that other weights, adapters and points side by side
-    are seen. Where something watches one of them (a hook), or attention is not computed in the plain way, all tokens
-    pass through the block's own forward, and the chosen ones are taken from what it puts out.
+    are seen. It is not `free` while something watches one of them (a hook) or attention is not computed in the plain
+    way.
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -75,7 +75,7 @@ class Tail:
         plain = self.block.forward
 
         def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if not args and self._plain() and _takes(kwargs):
+            if not args and _takes(kwargs):
                 return self._chosen(hidden_states, places, **kwargs)
             out = plain(hidden_states, *args, **kwargs)
             return (places.of(out[0]), *out[1:]) if isinstance(out, tuple) else places.of(out)
@@ -88,10 +88,11 @@ class Tail:
             if before is not None:
                 self.block.forward = before
 
-    def _plain(self) -> bool:
-        """Whether nothing is attached to the block that would go unseen."""
-        modules = list(self.block.modules())[1:]
-        watched = any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+    @property
+    def free(self) -> bool:
+        """Whether nothing is attached to the block that would see or change what all tokens put out."""
+        inside = list(self.block.modules())[1:]
+        watched = any(m._forward_hooks or m._forward_pre_hooks for m in inside) or self.block._forward_hooks
         return not watched and self.block.self_attn.config._attn_implementation in KNOWN
 
     def _chosen(

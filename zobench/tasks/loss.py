@@ -99,7 +99,8 @@ class Reading:
             mask = torch.zeros(mask.shape, dtype=self.additive, device=mask.device).masked_fill(~mask, least)
 
         places = Places(at, batch.slot, batch.slots, batch.input_ids.numel())
-        with _gathered(self.head, places) if self.tail is None else self.tail.only(places):
+        tail = self.tail if self.tail is not None and self.tail.free else None
+        with _gathered(self.head, places) if tail is None else tail.only(places):
             out: Tensor = forward(
                 input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, **extra
             ).logits
