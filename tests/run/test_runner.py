@@ -451,3 +451,15 @@ def test_a_record_says_what_is_not_verified(world, tmp_path):
     assert (verified["unverified"], guessed["unverified"]) == (["random_layers"], ["agzo", "random_layers"])
     (plain,) = run(world, tmp_path, ["mezo"], ["all"])
     assert "unverified" not in plain
+
+
+def test_a_sum_is_verified_where_its_parts_are(world, tmp_path):
+    sure, guessed = run(world, tmp_path, ["mezo"], ["layer:0+layer:1", "layer:0+random_layers"])
+    assert "unverified" not in sure and guessed["unverified"] == ["layer:0+random_layers"]
+
+
+def test_a_record_says_what_the_last_block_passed_over(world, tmp_path):
+    for parameterisation, said in (("full", "answers"), ("prefix", None)):
+        told = {"layer__index": LAYERS - 1, "parameterisation": parameterisation}
+        (record,) = run(world, tmp_path / parameterisation, ["mezo"], ["layer"], **told)
+        assert record["status"] == "ok" and record["engine"].get("last_block") == said

@@ -82,7 +82,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "analyze": Command(
         ".analyze:app",
-        "Look at activations, or at each block tuned alone.",
+        "Activations, blocks tuned alone, methods against controls.",
         (
             "zobench analyze activations --model facebook/opt-125m --task sst2 --data-dir DATA",
             "zobench analyze layers runs --plot layers.png",

@@ -32,9 +32,7 @@ def layers(
         figure_class(plot)
     from ..report import blocks, store
 
-    records, problems = store.read(results)
-    if problems:
-        raise ZobenchError(f"{results}: {problems[0]}")
+    records = store.readable(results)
     found = blocks.sweeps(records)
     if not found:
         raise ZobenchError(

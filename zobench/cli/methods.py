@@ -52,9 +52,7 @@ def methods(
     from ..report import methods as report
     from ..report import rows, store
 
-    records, problems = store.read(results)
-    if problems:
-        raise ZobenchError(f"{results}: {problems[0]}")
+    records = store.readable(results)
     sections = rows.sections(records)
     if len(sections) != 1:
         raise ZobenchError(

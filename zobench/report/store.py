@@ -90,6 +90,14 @@ def read(results: Path) -> tuple[list[Record], list[Problem]]:
     return records, problems
 
 
+def readable(results: Path) -> list[Record]:
+    """The records of a results folder, as `read`. ZobenchError where one of them cannot be read."""
+    records, problems = read(results)
+    if problems:
+        raise ZobenchError(f"{results}: {problems[0]}")
+    return records
+
+
 def find(results: Path, cell_id: str) -> Record | Problem | None:
     """The record of a cell; None where there is none, a Problem where there is a file that is no record."""
     path = files(results, cell_id).record

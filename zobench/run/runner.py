@@ -149,7 +149,7 @@ class Runner:
                 on.estimator.timers.on = True
                 out.fields.setdefault("scope", scope_info(on.scope, scope, loaded.parameters))
                 out.fields.setdefault("engine", {**on.info, "rows": prepared.rows, "prefix": at})
-                if prepared.reading.tail is not None:
+                if prepared.reading.tail is not None and prepared.reading.tail.free:
                     out.fields["engine"]["last_block"] = "answers"
                 watcher = self.progress.watch(cell, artefacts)
                 run = train(
