@@ -24,6 +24,7 @@ from zobench.bench.sides import (
 )
 from zobench.cli import main
 from zobench.plugins import load_plugins
+from zobench.run.protocol import Computation
 
 TINY = dict(
     hidden_size=32,
@@ -137,7 +138,7 @@ def test_every_engine_stands_on_every_scope_beside_the_baselines():
 @pytest.mark.parametrize("side", [*BASELINES, Side("auto", "layer", True), Side("auto", "full", True)])
 def test_a_side_moves_nothing(side, loaded, mezo):
     made, before = a_task(loaded), {n: p.clone() for n, p in loaded.model.named_parameters()}
-    with standing(side, mezo, loaded, 1, noise="per_tensor") as (estimator, engine):
+    with standing(side, mezo, loaded, 1, Computation(rows="packed")) as (estimator, engine):
         for batch in made.batches:
             estimator.step(objective(side, made, loaded, batch))
         names = {handle.name for handle in estimator.handles}
@@ -155,7 +156,7 @@ def test_all_sides_see_the_same_losses(loaded, mezo):
     """Same seed, same z: what official and our engines see on a layer differs by rounding alone."""
     made, seen = a_task(loaded), []
     for side in (*BASELINES[1:], Side("auto", "layer", True), Side("flat", "layer", True)):
-        with standing(side, mezo, loaded, 1, noise="official") as (estimator, _):
+        with standing(side, mezo, loaded, 1, Computation(rows="packed", noise="official")) as (estimator, _):
             cache, seconds = filled_cache(side, made, loaded, 1)
             assert (cache is None) == (side in BASELINES) == (seconds == 0.0)
             looks = [objective(side, made, loaded, batch, cache) for batch in made.batches]
@@ -177,6 +178,7 @@ def test_steps_are_interleaved_and_warm_up_is_not_counted(loaded, mezo):
         layer=1,
         steps=7,
         warmup=2,
+        wish=Computation(),
         progress=told.append,
     )
     assert [len(one.phases) for one in found] == [7] * 5
@@ -271,7 +273,7 @@ def test_throughput_is_of_what_was_passed_over(loaded):
 def test_the_cache_is_filled_before_the_first_step(loaded, mezo):
     made = a_task(loaded)
     side = Side("auto", "layer", True)
-    (one,) = measure([side], made, loaded, mezo, layer=1, steps=3, warmup=1)
+    (one,) = measure([side], made, loaded, mezo, layer=1, steps=3, warmup=1, wish=Computation())
     assert one.first_block == 1 and one.fill_s > 0 and one.cache.nbytes() == made_bytes(made)
     assert one.cache.misses == 2, "the first batch, whose examples all others have again, and the check"
     assert one.cache.hits == len(made.batches) - 1 + 2 * (1 + 3 + 2), "two looks a step, and the first of each turn"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
@@ -13,8 +14,10 @@ from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.models.load import load_model
 from zobench.plugins import load_plugins
+from zobench.report.record import EngineInfo
 from zobench.run import runner as runner_module
-from zobench.run.replay import rebuild
+from zobench.run.protocol import Computation
+from zobench.run.replay import FOUND_OUT, rebuild
 
 LOG, WEIGHTS = "replay log", "weights"
 CASES = [
@@ -162,3 +165,8 @@ def test_what_cannot_be_replayed_is_one_clear_line(world, tmp_path, capsys):
     refused(f"neither {log.name} nor")
     (results / "cells" / f"{record['id']}.json").write_text("{")
     refused("not JSON")
+
+
+def test_what_engines_found_out_is_told_from_settings():
+    settings = {field.name for field in dataclasses.fields(Computation)}
+    assert set(EngineInfo.__annotations__) - settings <= FOUND_OUT

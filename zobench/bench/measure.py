@@ -18,6 +18,7 @@ from .sides import Side, filled_cache, objective, standing
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
+    from ..run.protocol import Computation
     from ..tasks.prefix import PrefixCache
     from ..zo.estimator import Estimator
     from .work import Work
@@ -73,7 +74,7 @@ def measure(
     layer: int,
     steps: int,
     warmup: int,
-    noise: str = "per_tensor",
+    wish: Computation,
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[Timed]:
     """`steps` timed steps of every side, after `warmup` of each.
@@ -90,7 +91,7 @@ def measure(
         turn = min(BLOCK, warmup - done if done < warmup else warmup + steps - done)
         for one in taken:
             progress(f"{work.task}: {one.side.name}, step {done} of {warmup + steps}")
-            _turn(one, work, loaded, estimator, layer, noise, done, turn, counts=done >= warmup)
+            _turn(one, work, loaded, estimator, layer, wish, done, turn, counts=done >= warmup)
         done += turn
     return taken
 
@@ -101,7 +102,7 @@ def _turn(
     loaded: LoadedModel,
     estimator: type[Estimator],
     layer: int,
-    noise: str,
+    wish: Computation,
     first: int,
     steps: int,
     *,
@@ -109,7 +110,7 @@ def _turn(
 ) -> None:
     batches = [work.batches[i % len(work.batches)] for i in range(first, first + steps)]
     memory = PeakMemory(loaded.device)
-    with standing(one.side, estimator, loaded, layer, noise=noise) as (method, one.engine):
+    with standing(one.side, estimator, loaded, layer, wish) as (method, one.engine):
         timed_step(method, objective(one.side, work, loaded, batches[0], one.cache))
         before, looked = method.engine.sweeps, method.forwards.total()
         phases = [timed_step(method, objective(one.side, work, loaded, batch, one.cache)) for batch in batches]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -94,24 +94,16 @@ def scope_of(side: Side, loaded: LoadedModel, layer: int) -> Scope:
 
 @contextmanager
 def standing(
-    side: Side, estimator: type[Estimator], loaded: LoadedModel, layer: int, *, noise: str
+    side: Side, estimator: type[Estimator], loaded: LoadedModel, layer: int, wish: Computation
 ) -> Iterator[tuple[Estimator, str]]:
     """The side's estimator on the model, with learning rate 0, and the engine that it really runs on.
 
-    Weights are put back only up to the rounding of the engine itself: speed does not depend on them.
+    wish: of all engines but official. Weights are put back only up to the rounding of the engine itself: speed does
+    not depend on them.
     """
-    official = side.engine == "official"
-    method = Method(
-        estimator,
-        {},
-        Computation(
-            dtype=loaded.dtype,  # type: ignore[arg-type]
-            engine=side.engine,
-            noise="official" if official else noise,  # type: ignore[arg-type]
-            restore="arithmetic" if official else "auto",
-            rows="replicated" if official else "packed",
-        ),
-    )
+    if side.engine == "official":
+        wish = replace(wish, noise="official", restore="arithmetic", rows="replicated", compile="off")
+    method = Method(estimator, {}, replace(wish, engine=side.engine))
     with applied(method, loaded, scope_of(side, loaded, layer), lr=0.0, seed=0, keep=lambda p: p) as on:
         on.estimator.timers.on, on.estimator.timers.clock = True, time.process_time
         yield on.estimator, on.info["engine"]

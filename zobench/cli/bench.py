@@ -61,6 +61,9 @@ def bench(
     warmup: Annotated[int | None, typer.Option(min=0, help="Steps of each before them.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Examples a step. [16]")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.")] = None,
+    compile_blocks: Annotated[
+        bool, typer.Option("--compile", help="Run decoder blocks by torch.compile on all engines but official.")
+    ] = False,
     device: Device = "auto",
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights. [float16 on a GPU, else float32]")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.", metavar="FILE")] = None,
@@ -79,6 +82,7 @@ def bench(
         figure_class(plot)
     given = {"tasks": tasks, "steps": steps, "warmup": warmup, "batch_size": batch_size, "threads": threads}
     chosen = _chosen(preset, engine, estimator, {name: value for name, value in given.items() if value is not None})
+    chosen["compile"] = "blocks" if compile_blocks else "off"
     plugins = plugins_of(plugin)
     cls = plugins.estimator(estimator)
     if not cls.trains:
@@ -159,6 +163,7 @@ def _measured(
     from ..bench.measure import measure
     from ..bench.report import Facts, Found
     from ..bench.sides import sides
+    from ..run.protocol import Computation
 
     facts = Facts(
         name=loaded.name,
@@ -170,8 +175,14 @@ def _measured(
         layer=layer,
     )
     found, compared = [], sides(chosen["engines"], ("full", "layer"))
-    chosen["noise"] = "philox" if kernels.usable(loaded.device.type) else "per_tensor"  # of all engines but official
-    sizes = {"layer": layer, "steps": chosen["steps"], "warmup": chosen["warmup"], "noise": chosen["noise"]}
+    wish = Computation(
+        dtype=loaded.dtype,  # type: ignore[arg-type]
+        noise="philox" if kernels.usable(loaded.device.type) else "per_tensor",
+        rows="packed",
+        compile=chosen["compile"],
+    )
+    chosen["noise"] = wish.noise
+    sizes = {"layer": layer, "steps": chosen["steps"], "warmup": chosen["warmup"], "wish": wish}
     console = Console(stderr=True)
     with console.status("", spinner="line") as status:
         machine = ceilings(loaded.device, next(loaded.model.parameters()).dtype)

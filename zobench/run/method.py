@@ -13,6 +13,7 @@ import torch
 from .. import kernels
 from ..engine import choose
 from ..errors import ZobenchError
+from ..models.compiled import compiled
 from ..report.record import EngineInfo
 from ..zo.parameterisation import attach
 from .protocol import FIXED_RESTORE
@@ -20,6 +21,7 @@ from .protocol import FIXED_RESTORE
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..models.blocks import Block
     from ..models.load import LoadedModel
     from ..zo.estimator import Estimator
     from ..zo.scope import Scope
@@ -55,6 +57,7 @@ class Method:
             parameterisation="full",
             rows="replicated",
             prefix_cache="off",
+            compile="off",
         )
         return cls(estimator, {}, computation)
 
@@ -99,7 +102,8 @@ def applied(
             seed=seed,
             **method.settings,
         )
-        yield Applied(estimator, own, info)
+        with compiled(_to_compile(method.computation, own, loaded, info)):
+            yield Applied(estimator, own, info)
     finally:
         with torch.no_grad():
             for name, p in own.named:
@@ -146,6 +150,16 @@ def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisati
     if wish.noise == "philox":
         info["kernels"] = kernels.drawn_by(loaded.device.type)
     return info
+
+
+def _to_compile(wish: Computation, scope: Scope, loaded: LoadedModel, info: EngineInfo) -> list[Block]:
+    """The blocks to run compiled: all, but for those in which an engine runs modules on each point's own weights."""
+    if wish.compile == "off":
+        return []
+    own = {id(p) for _, p in scope.named} if info["engine"] in ("pair", "streamed") else set[int]()
+    found = [block for block in loaded.blocks if own.isdisjoint(map(id, block.module.parameters()))]
+    info["compiled"] = len(found)
+    return found
 
 
 def _largest_block(loaded: LoadedModel) -> int:

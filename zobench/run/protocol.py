@@ -61,6 +61,7 @@ class Computation:
     prefix_cache: Literal["auto", "off"] = (
         "auto"  # what enters the lowest block that moves once an example; official: off
     )
+    compile: Literal["off", "blocks"] = "off"  # decoder blocks by torch.compile; official engines: off
     speed_steps: Natural = 30  # steps of each side in the cell's speed measurement; 0 leaves it out
     speed_warmup: Natural = 10
     snapshot_limit: Natural = 1_000_000_000  # bytes; larger scopes keep no weights beside the record
@@ -69,7 +70,7 @@ class Computation:
         """As it stands in a record, under `cell.run_settings`: settings that are younger than some records are left
         out at the value of what was done before them.
         """
-        before = {"rows": "replicated", "prefix_cache": "off"}
+        before = {"rows": "replicated", "prefix_cache": "off", "compile": "off"}
         return {name: value for name, value in vars(self).items() if before.get(name) != value}
 
 
@@ -168,6 +169,8 @@ def computation_from(values: dict[str, object]) -> Computation:
         raise ZobenchError(f"engine={made.engine} knows restore={only} only; leave restore={made.restore} out")
     if made.engine in ("official", "official_fused") and made.precision != "native":
         raise ZobenchError(f"engine={made.engine} knows precision=native only; leave precision={made.precision} out")
+    if made.engine in ("official", "official_fused") and made.compile != "off":
+        raise ZobenchError(f"engine={made.engine} keeps the model's own arithmetic; leave compile={made.compile} out")
     if made.engine == "streamed" and made.noise == "official":
         raise ZobenchError("engine=streamed draws noise as modules run, noise=official is one stream; use per_tensor")
     if made.engine == "official":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..plugins import Plugins
     from ..report.record import Record
 
-FOUND_OUT = frozenset({"parameterisation", "prefix", "kernels", "last_block", "points"})
+FOUND_OUT = frozenset({"parameterisation", "prefix", "kernels", "compiled", "last_block", "points"})
 """What a record's engine says that is no setting of a run."""
 
 

@@ -1,0 +1,49 @@
+"""Decoder blocks run by torch.compile: the same numbers up to rounding, whatever moves, and back as they were."""
+
+import shutil
+
+import pytest
+from run_kit import run
+
+from zobench.errors import ZobenchError
+from zobench.run.protocol import computation_from
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+CASES = {
+    ("mezo", "all", "flat"): 3,
+    ("mezo", "layer", "pair"): 2,
+    ("mezo", "all", "streamed"): 0,
+    ("adamw", "all", "flat"): 3,
+}
+"""(estimator, selector, engine): blocks of three that run compiled."""
+
+
+def test_it_is_off_unless_asked_for_and_refused_where_bits_are_the_models_own():
+    assert computation_from({}).compile == "off" and "compile" not in computation_from({}).record()
+    assert computation_from({"compile": "blocks"}).record()["compile"] == "blocks"
+    for engine in ("official", "official_fused"):
+        with pytest.raises(ZobenchError, match="keeps the model's own arithmetic"):
+            computation_from({"engine": engine, "compile": "blocks"})
+
+
+@pytest.mark.parametrize(("estimator", "selector", "engine"), CASES)
+def test_a_cell_gives_the_same_numbers(world, tmp_path, estimator, selector, engine):
+    made = {}
+    for wish in ("off", "blocks"):
+        settings = {"engine": engine, "compile": wish, **({"layer__index": 1} if selector == "layer" else {})}
+        (made[wish],) = run(world, tmp_path / wish, [estimator], [selector], ["sst2"], **settings)
+        assert made[wish]["status"] == "ok", made[wish]["error"]
+    plain, fast = made["off"], made["blocks"]
+    assert (plain["engine"].get("compiled"), fast["engine"]["compiled"]) == (None, CASES[estimator, selector, engine])
+    curves = [[loss for _, loss in record["trials"][0]["curve"]] for record in (plain, fast)]
+    assert curves[0] == pytest.approx(curves[1], abs=1e-4)
+    assert plain["metrics"]["test"]["items"] == fast["metrics"]["test"]["items"]
+    assert plain["forwards"] == fast["forwards"]
+    assert plain["id"] != fast["id"]
+
+
+def test_a_task_that_generates_gives_the_same_scores(world, tmp_path):
+    made = []
+    for wish in ("off", "blocks"):
+        made += run(world, tmp_path / wish, ["mezo"], ["layer"], ["squad"], compile=wish, layer__index=1)
+    assert made[0]["metrics"]["test"]["items"] == made[1]["metrics"]["test"]["items"]

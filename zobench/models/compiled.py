@@ -1,0 +1,48 @@
+"""Decoder blocks run by torch.compile: fewer, larger kernels, where a GPU would wait for the launches of small ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ZobenchError
+from .blocks import Block
+
+
+@contextmanager
+def compiled(blocks: Sequence[Block]) -> Iterator[None]:
+    """Inside, these blocks run compiled code, made at the first forward: one for all and for rows of any length.
+
+    Weights may move in place. Calls with a cache of keys and values (generation) run as they were. Raises ZobenchError
+    in the first forward where torch.compile cannot make code on this machine.
+    """
+    before = [(block.module, block.module.__dict__.get("forward")) for block in blocks]
+    for module, _ in before:
+        module.forward = _compiled(module)
+    try:
+        yield
+    finally:
+        for module, forward in before:
+            del module.forward
+            if forward is not None:  # another library had put its own in place
+                module.forward = forward
+
+
+def _compiled(module: nn.Module) -> Callable[..., Any]:
+    plain = module.forward
+    fast: Callable[..., Any] = torch.compile(plain, dynamic=True)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("past_key_values") is not None:
+            return plain(*args, **kwargs)
+        try:
+            return fast(*args, **kwargs)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            why = str(error.inner_exception).strip().splitlines()[0]
+            raise ZobenchError(f"torch.compile cannot make code here ({why}): leave compile=blocks out") from error
+
+    return forward
