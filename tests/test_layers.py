@@ -22,6 +22,7 @@ SOURCES = {"zobench": ROOT / "zobench", "zobench_plugins": ROOT / "plugins", "zo
 
 BELOW = {
     "errors": "",
+    "forwards": "",
     "settings": "errors",
     "hookspecs": "",
     "discovery": "hookspecs errors",
@@ -29,11 +30,11 @@ BELOW = {
     "plugins": "compose offers discovery tasks errors",
     "compose": "selector zo settings errors",
     "selector": "settings errors",
-    "models": "errors",
+    "models": "forwards errors",
     "tasks": "models settings errors",
     "kernels": "",
     "zo": "engine kernels settings errors",
-    "engine": "zo errors",
+    "engine": "zo forwards errors",
     "report": "errors",
     "run": "report zo engine kernels models tasks plugins compose selector settings errors",
     "bench": "run report zo engine models tasks settings errors",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ZobenchError
+from ..forwards import replaced
 
 Weights = Callable[[str], Sequence[Tensor]]
 ELSE = "use another engine (engine=flat), or an Objective with batched=False"
@@ -29,18 +30,12 @@ def lockstep(model: nn.Module, parameters: Mapping[str, Tensor], points: int, we
     """
     shape = _Shape(points)
     found = _owners(model, parameters)
-    before = [(module, module.__dict__.get("forward")) for module, _ in found]
     hook = model.register_forward_pre_hook(shape.see, with_kwargs=True, prepend=True)
-    for module, own in found:
-        module.forward = _side_by_side(module, own, shape, weights)
     try:
-        yield
+        with replaced({module: _side_by_side(module, own, shape, weights) for module, own in found}):
+            yield
     finally:
         hook.remove()
-        for module, forward in before:
-            del module.forward
-            if forward is not None:  # another library had put its own in place
-                module.forward = forward
 
 
 class _Shape:

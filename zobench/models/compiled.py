@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import ZobenchError
+from ..forwards import replaced
 from .blocks import Block
 
 
@@ -20,16 +21,8 @@ def compiled(blocks: Sequence[Block]) -> Iterator[None]:
     Weights may move in place. Calls with a cache of keys and values (generation) run as they were. Raises ZobenchError
     in the first forward where torch.compile cannot make code on this machine.
     """
-    before = [(block.module, block.module.__dict__.get("forward")) for block in blocks]
-    for module, _ in before:
-        module.forward = _compiled(module)
-    try:
+    with replaced({block.module: _compiled(block.module) for block in blocks}):
         yield
-    finally:
-        for module, forward in before:
-            del module.forward
-            if forward is not None:  # another library had put its own in place
-                module.forward = forward
 
 
 def _compiled(module: nn.Module) -> Callable[..., Any]:

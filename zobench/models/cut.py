@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import ZobenchError
+from ..forwards import replaced
 from .blocks import Block
 
 
@@ -61,16 +62,9 @@ class Cut:
 
         It is called once a forward. A forward must have been `seen` before.
         """
-        before = [(module, module.__dict__.get("forward")) for module in self._below]
-        for module in self._below:
-            module.forward = self._putting_out(hidden if module is self._below[-1] else None)
-        try:
+        last = self._below[-1]
+        with replaced({module: self._putting_out(hidden if module is last else None) for module in self._below}):
             yield
-        finally:
-            for module, forward in before:
-                del module.forward
-                if forward is not None:  # another library had put its own in place
-                    module.forward = forward
 
     def _putting_out(self, hidden: Callable[[], Tensor] | None) -> Callable[..., Any]:
         """A block's forward that puts out these hidden states whatever enters it; None: what enters it."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..forwards import replaced
 from .blocks import Block
 
 PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -71,7 +72,6 @@ class Tail:
         """Inside, the block puts out the states at these places: (1, n, hidden); of a forward over several copies of
         the rows, one after the other, those of each: (copies, n, hidden).
         """
-        before = self.block.__dict__.get("forward")
         plain = self.block.forward
 
         def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -80,13 +80,8 @@ class Tail:
             out = plain(hidden_states, *args, **kwargs)
             return (places.of(out[0]), *out[1:]) if isinstance(out, tuple) else places.of(out)
 
-        self.block.forward = forward
-        try:
+        with replaced({self.block: forward}):
             yield
-        finally:
-            del self.block.forward
-            if before is not None:
-                self.block.forward = before
 
     @property
     def free(self) -> bool:
