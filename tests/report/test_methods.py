@@ -125,5 +125,5 @@ def test_what_they_took_stands_beside_their_cards(tmp_path, capsys):
         for line in table.splitlines()
         if "|" in line
     }
-    assert rows["zo_adam"] == ["all", "yes", "2", "2", "0", "0.25", "8", "8"]
+    assert rows["zo_adam"] == ["all", "yes", "2", "2", "0", "0.25", "225", "8", "8"]
     assert rows["mezo"][:4] == ["all", "yes", "2", "2"] and "of_a_plugin" not in rows

@@ -93,16 +93,21 @@ def beside_cards(section: Section) -> str:
                 f"{took.get('train', 0):.3g}",
                 f"{cls.extra_forwards_per_step:g}",
                 f"{took.get('extra', 0):.3g}",
+                f"{took.get('run', 0):.0f}",
                 card["state"].partition(" bytes")[0],
                 f"{took.get('state', 0):.3g}",
             ]
         )
-    headers = ["estimator", "selector", "verified", "forwards a step: card", "measured", "further: card", "measured"]
+    headers = [
+        *("estimator", "selector", "verified", "forwards a step: card", "measured", "further: card", "measured"),
+        *("forwards a run", "state: card", "measured"),
+    ]
     said = (
-        "Forwards a step, those on further batches, and bytes of state a parameter of the scope: what the card says of "
-        "the default settings and large matrices, and what these cells took."
+        "Forwards a step, those on further batches, all of them a run (a backward pass is two), and bytes of state a "
+        "parameter of the scope: what the card says of the default settings and large matrices, and what these cells "
+        "took."
     )
-    made = text.table([*headers, "state: card", "measured"], lines, left=3)
+    made = text.table(headers, lines, left=3)
     return f"## What they took\n\n{said}\n\n{made}\n"
 
 

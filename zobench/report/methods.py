@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from ..errors import ZobenchError, unknown
 from . import stats, text
+from .record import OF_A_BACKWARD
 from .rows import Row, Section, average
 
 Kind: TypeAlias = Literal["estimator", "selector"]
@@ -174,12 +175,15 @@ def _said(field: Field, controls: Sequence[str]) -> list[str]:
 
 
 def taken(row: Row) -> dict[str, float]:
-    """What a row's cells took: forwards, further forwards and backward passes a step, and bytes of state a parameter
-    of the scope, as measured; means over cells, the state's largest.
+    """What a row's cells took: forwards, further forwards and backward passes a step, all of them a run (a backward
+    pass is two), and bytes of state a parameter of the scope, as measured; means over cells, the state's largest.
     """
     done = [r for entry in row.entries.values() for r in entry.done.values()]
     steps = sum(trial["steps"] for r in done for trial in r["trials"])
-    out = {p: sum(r["forwards"].get(p, 0) for r in done) / steps for p in ("train", "extra", "backward") if steps}
+    spent = {p: sum(r["forwards"].get(p, 0) for r in done) for p in ("train", "extra", "backward")}
+    out = {purpose: n / steps for purpose, n in spent.items() if steps}
+    if runs := sum(len(r["trials"]) for r in done):
+        out["run"] = (spent["train"] + spent["extra"] + OF_A_BACKWARD * spent["backward"]) / runs
     states = [
         r["memory"]["state_bytes"] / scope["parameters"]
         for r in done

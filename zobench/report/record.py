@@ -18,6 +18,9 @@ NO_SELECTOR = "-"
 UNTOUCHED = "zero_shot"
 """The estimator whose test score is the untouched model's."""
 
+OF_A_BACKWARD = 2
+"""Forwards that a backward pass counts as: it makes about twice the products."""
+
 
 class CellKey(TypedDict):
     """What was run: the id of a record is a hash of this together with the protocol."""

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..report.record import OF_A_BACKWARD
+
 if TYPE_CHECKING:
     from .protocol import Protocol
-
-OF_A_BACKWARD = 2
-"""Forwards that a backward pass counts as: it makes about twice the products."""
 
 
 def forwards_spent(counted: Counter[str]) -> int:
