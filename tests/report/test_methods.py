@@ -127,3 +127,17 @@ def test_what_they_took_stands_beside_their_cards(tmp_path, capsys):
     }
     assert rows["zo_adam"] == ["all", "yes", "2", "2", "0", "0.25", "225", "8", "8"]
     assert rows["mezo"][:4] == ["all", "yes", "2", "2"] and "of_a_plugin" not in rows
+
+
+def test_what_selectors_chose_and_what_that_took(tmp_path, capsys):
+    found = [record("mezo", "sweep", "copa", seed) for seed in range(5)] + [record("mezo", "all", "copa", 0)]
+    for one, layers in zip(found, ([1], [1], [0, 2], [3], [4], list(range(8))), strict=True):
+        one["scope"]["layers"], one["scope"]["fraction"] = layers, len(layers) / 10
+        one["forwards"] |= {"calibration": 2, "probe": 100 * len(layers)}
+        one["time"]["select_s"] = 1.5
+        store.write(tmp_path, one)
+    assert main(["analyze", "methods", str(tmp_path), "--by", "selector", "--cards"]) == 0
+    table = capsys.readouterr().out.split("## What they chose")[1]
+    rows = {c[1].strip(): [x.strip() for x in c[2:-1]] for line in table.splitlines() if len(c := line.split("|")) > 3}
+    assert rows["sweep"] == ["mezo", "122", "1.5", "12.0 %", "1 (2); 0, 2 (1); 3 (1); 1 others"]
+    assert rows["all"] == ["mezo", "802", "1.5", "80.0 %", "0-7 (1)"]

@@ -38,7 +38,11 @@ def methods(
         Kind, typer.Option(help="Compare estimators that share a selector, or selectors that share an estimator.")
     ] = Kind.estimator,
     cards: Annotated[
-        bool, typer.Option("--cards", help="Add what each method took beside what its card says (imports torch).")
+        bool,
+        typer.Option(
+            "--cards",
+            help="Add what each estimator took beside what its card says; of selectors, what each chose, and the price.",
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
@@ -62,7 +66,7 @@ def methods(
     controls = [name.strip() for name in (against or usual).split(",")]
     made = report.markdown(sections[0], controls, by.value)
     if cards:
-        made += "\n" + beside_cards(sections[0])
+        made += "\n" + (beside_cards(sections[0]) if by is Kind.estimator else choices(sections[0]))
     print(made, end="")
     if out is not None:
         write_file(out, made.encode())
@@ -109,6 +113,46 @@ def beside_cards(section: Section) -> str:
     )
     made = text.table(headers, lines, left=3)
     return f"## What they took\n\n{said}\n\n{made}\n"
+
+
+MOST_CHOICES = 3
+"""Sets of blocks that are named of a selector that chose several."""
+
+
+def choices(section: Section) -> str:
+    """A table of what the selectors chose and what choosing took, a row a selector and estimator."""
+    from ..report import text
+    from ..report.methods import choice
+
+    lines = []
+    for row in section.rows:
+        made = choice(row) if row.trains else None
+        if made is None:
+            continue
+        named = [f"{_blocks(blocks)} ({cells})" for blocks, cells in made.blocks[:MOST_CHOICES]]
+        rest = len(made.blocks) - MOST_CHOICES
+        lines.append(
+            [
+                row.where,
+                row.method,
+                f"{made.forwards:,.0f}",
+                f"{made.seconds:.1f}",
+                f"{text.percent(made.fraction)} %",
+                "; ".join(named) + (f"; {rest} others" if rest > 0 else ""),
+            ]
+        )
+    headers = ["selector", "estimator", "forwards to choose", "seconds", "may move", "blocks (cells)"]
+    said = (
+        "Forwards and seconds before training, on calibration batches and in probes (dev included), the mean of cells; "
+        "the part of the model's parameters that may move at some step; the decoder blocks that they are of."
+    )
+    return f"## What they chose\n\n{said}\n\n{text.table(headers, lines, left=2)}\n"
+
+
+def _blocks(blocks: Sequence[int]) -> str:
+    """Block indices in short: 0-7, or 0, 3."""
+    whole = len(blocks) > 2 and list(blocks) == list(range(blocks[0], blocks[-1] + 1))
+    return f"{blocks[0]}-{blocks[-1]}" if whole else ", ".join(map(str, blocks)) or "none"
 
 
 def drawn(path: Path, found: Sequence[Field]) -> bytes:

@@ -6,6 +6,7 @@ over tasks, paired over test items, Holm's correction over the rows of a table. 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -190,3 +191,31 @@ def taken(row: Row) -> dict[str, float]:
         if (scope := r["scope"]) is not None and "state_bytes" in r["memory"]
     ]
     return out | ({"state": max(states)} if states else {})
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a row's selector chose, and what that took: means over cells."""
+
+    forwards: float
+    """Forwards to choose: on calibration batches and in probes, those on dev included."""
+    seconds: float
+    fraction: float
+    """Of the model's parameters that may move."""
+    blocks: tuple[tuple[tuple[int, ...], int], ...]
+    """The sets of blocks that were chosen, and in how many cells: the most frequent first."""
+
+
+def choice(row: Row) -> Choice | None:
+    """What the row's selector did; None where no cell ended well."""
+    done = [r for entry in row.entries.values() for r in entry.done.values() if r["scope"] is not None]
+    if not done:
+        return None
+    spent = [r["forwards"].get("calibration", 0) + r["forwards"].get("probe", 0) for r in done]
+    scopes = [r["scope"] for r in done if r["scope"] is not None]
+    return Choice(
+        forwards=stats.mean(spent),
+        seconds=stats.mean([r["time"].get("select_s", 0.0) for r in done]),
+        fraction=stats.mean([scope["fraction"] for scope in scopes]),
+        blocks=tuple(Counter(tuple(scope["layers"]) for scope in scopes).most_common()),
+    )
