@@ -41,7 +41,7 @@ def methods(
         bool,
         typer.Option(
             "--cards",
-            help="Add what each estimator took beside what its card says; of selectors, what each chose, and the price.",
+            help="Add what each estimator took beside what its card says; of selectors, what each chose, its price.",
         ),
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
