@@ -131,6 +131,7 @@ PRESETS: dict[str, dict[str, str]] = {
         "speed_steps": "10",
         "speed_warmup": "3",
         "first_outlier.ratio": "25.0",
+        "outlier_channels.ratio": "25.0",
         "exhaustive_sweep.steps": "60",
         "successive_halving.steps": "60",
     },

@@ -12,6 +12,7 @@ from zobench import (
     Block,
     Count,
     Natural,
+    Positive,
     Range,
     Scope,
     SelectionContext,
@@ -37,7 +38,7 @@ class OutlierChannels(Selector):
     the channels have biases, a channel's entries are part of it; the bias of the down matrix is part of the MLP only.
 
     A channel's size is the largest |activation| that enters the down matrix, over the real tokens of the calibration
-    set. The block is the first outlier block by first_outlier's default rule, unless `index` names another.
+    set. The block is the first outlier block by first_outlier's rule `plateau`, unless `index` names another.
 
     Defaults: 1% as in the paper, rounded, at least one channel; 32 training examples, as first_outlier.
     Forwards: one a calibration batch; none for part mlp of a named block. Norms, embeddings and head do not move,
@@ -57,6 +58,8 @@ class OutlierChannels(Selector):
     """Of the channels, how many are on top."""
     index: Natural | None = None
     """The block; none: the first outlier block."""
+    ratio: Positive | None = None
+    """Where no block is named: the least max/median of one that is an outlier; none: 100, as first_outlier."""
     batches: Count = 4
     """Training batches to look at, one forward pass each."""
     batch_size: Count = 8
@@ -108,12 +111,12 @@ class OutlierChannels(Selector):
             calibration = context.calibration(self.batches, self.batch_size)
             table = block_activations(context.loaded, through(calibration))
         context.count("calibration", len(calibration))
-        index = choose_block(table) if self.index is None else self.index
+        index = choose_block(table, ratio=self.ratio) if self.index is None else self.index
         context.note(activations=[asdict(row) for row in table])
         if index is None:
             raise ZobenchError(
                 f"outlier_channels: {context.loaded.name} has no outlier block; "
-                "name one: --set outlier_channels.index=K"
+                "name one: --set outlier_channels.index=K, or lower outlier_channels.ratio"
             )
         return context.blocks[index], peaks
 

@@ -141,6 +141,9 @@ def test_a_named_block_and_no_outlier():
     clean = TrialContext(planted("sensitive", 0), seed=0)
     with pytest.raises(ZobenchError, match="planted has no outlier block; name one: --set outlier_channels.index=K"):
         OutlierChannels().select(clean)
+    lenient = TrialContext(planted("sensitive", 0), seed=0)
+    scope = OutlierChannels(ratio=1.5).select(lenient)
+    assert scope.layers == (lenient.facts["chosen"],)
 
 
 def test_an_mlp_of_no_known_kind(context):
