@@ -25,6 +25,7 @@ def leave(results, *made):
             "id": f"{number}",
             "status": status,
             "cell": {"model": "embedded", "estimator": estimator, "selector": selector, "task": task},
+            "forwards": {"train": 400},
             "trials": [] if lr is None else [trial(lr, 0.5), trial(9 * lr, None)],
         }
         for number, (estimator, selector, task, status, lr) in enumerate(made)
@@ -62,6 +63,13 @@ def test_what_dev_chose_is_collected_by_estimator_selector_and_task(monkeypatch,
         "mezo": {"all": {"sst2": 1e-3, "rte": 3e-3}, "layer": {"sst2": 1e-2}},
         "lozo": {"all": {"sst2": 1e-4}},
     }
+
+
+def test_what_probed_chose_nothing(monkeypatch, tmp_path):
+    plain, probed = leave(tmp_path, (*NAMES, "ok", 1e-3), ("mezo", "sweep", "sst2", "ok", 1e-2))
+    probed["forwards"]["probe"] = 100
+    monkeypatch.setattr("zobench.report.store.read", lambda results: ([plain, probed], []))
+    assert rates.collect([tmp_path])["rates"] == {"mezo": {"all": {"sst2": 1e-3}}}
 
 
 def test_what_had_one_rate_alone_chose_nothing(monkeypatch, tmp_path):

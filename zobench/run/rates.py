@@ -39,8 +39,9 @@ def tuned(estimator: str, selector: str, task: str) -> tuple[float, ...]:
 def collect(folders: Sequence[Path]) -> dict[str, Any]:
     """The contents of rates.json from the records of runs of the embedded model over a grid.
 
-    A rate that failed for one seed is left out, and so is a cell that is not ok, had one rate alone, or took another
-    number of steps than the preset: of methods that look more than twice a step, at equal forwards.
+    A rate that failed for one seed is left out, and so is a cell that is not ok, had one rate alone, took another
+    number of steps than the preset (methods that look more than twice a step, at equal forwards), or was chosen by
+    probes: those begin at the first of a cell's rates, which must not know of the block that they end at.
     """
     rates: dict[str, dict[str, dict[str, float]]] = {}
     for folder in folders:
@@ -60,7 +61,8 @@ def _chosen(results: Path) -> dict[tuple[str, str, str], float]:
     for record in records:
         cell = record["cell"]
         whole = all(trial["steps"] == STEPS for trial in record["trials"] if trial["status"] == "ok")
-        if record["status"] == "ok" and cell["model"] == "embedded" and len(record["trials"]) > 1 and whole:
+        told = len(record["trials"]) > 1 and whole and not record["forwards"].get("probe")
+        if record["status"] == "ok" and cell["model"] == "embedded" and told:
             at = seen.setdefault((cell["estimator"], cell["selector"], cell["task"]), {})
             for trial in record["trials"]:
                 loss = math.inf if trial["dev_loss"] is None else trial["dev_loss"]
