@@ -163,7 +163,7 @@ def _measured(
     from ..bench.measure import measure
     from ..bench.report import Facts, Found
     from ..bench.sides import sides
-    from ..run.protocol import Computation
+    from ..run.protocol import computation_from
 
     facts = Facts(
         name=loaded.name,
@@ -175,13 +175,9 @@ def _measured(
         layer=layer,
     )
     found, compared = [], sides(chosen["engines"], ("full", "layer"))
-    wish = Computation(
-        dtype=loaded.dtype,  # type: ignore[arg-type]
-        noise="philox" if kernels.usable(loaded.device.type) else "per_tensor",
-        rows="packed",
-        compile=chosen["compile"],
-    )
-    chosen["noise"] = wish.noise
+    chosen["noise"] = "philox" if kernels.usable(loaded.device.type) else "per_tensor"  # of all engines but official
+    named = {"dtype": loaded.dtype, "noise": chosen["noise"], "rows": "packed", "compile": chosen["compile"]}
+    wish = computation_from(named)
     sizes = {"layer": layer, "steps": chosen["steps"], "warmup": chosen["warmup"], "wish": wish}
     console = Console(stderr=True)
     with console.status("", spinner="line") as status:

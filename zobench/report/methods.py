@@ -208,11 +208,11 @@ class Choice:
 
 def choice(row: Row) -> Choice | None:
     """What the row's selector did; None where no cell ended well."""
-    done = [r for entry in row.entries.values() for r in entry.done.values() if r["scope"] is not None]
-    if not done:
+    done = [r for entry in row.entries.values() for r in entry.done.values()]
+    scopes = [scope for r in done if (scope := r["scope"]) is not None]
+    if not scopes:
         return None
     spent = [r["forwards"].get("calibration", 0) + r["forwards"].get("probe", 0) for r in done]
-    scopes = [r["scope"] for r in done if r["scope"] is not None]
     return Choice(
         forwards=stats.mean(spent),
         seconds=stats.mean([r["time"].get("select_s", 0.0) for r in done]),

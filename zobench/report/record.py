@@ -111,7 +111,7 @@ class EngineInfo(TypedDict):
     parameterisation: str
     tensor_order: str
     kernels: NotRequired[str]  # what draws philox noise: triton, where it is added, or torch
-    compiled: NotRequired[int]  # how many decoder blocks torch.compile ran
+    compiled: NotRequired[int]  # decoder blocks that were given to torch.compile
     rows: NotRequired[str]  # what forwards of training and dev losses passed over
     prefix: NotRequired[int | None]  # the block at which they began, by cached hidden states; None: no cache
     last_block: NotRequired[str]  # answers: it passed over the places that answers are predicted from alone
