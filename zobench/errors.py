@@ -10,7 +10,7 @@ class ZobenchError(Exception):
     """A fault the user can mend: shown as one line on stderr, without a traceback, exit status 2.
 
     The message says what is wrong, names the thing, and says what to do about it. Anything else that
-    is raised is a bug of zobench or of a plugin and keeps its traceback.
+    is raised, but for an OSError, is a bug of zobench or of a plugin: exit status 70, its traceback in a file.
     """
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -43,10 +47,126 @@ def test_an_interrupt_is_130(command, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_bug_keeps_its_traceback(command):
+def test_a_bug_is_70_and_one_line_that_names_the_file_of_its_traceback(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    command(fail(RuntimeError("a\nbug")))
+    assert main(["plugins"]) == 70
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert err.startswith("zobench: this is a bug in zobench: RuntimeError: a bug (test_command_line.py:")
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in err
+    assert kept.read_text().startswith("Traceback") and "RuntimeError: a\nbug" in kept.read_text()
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), AssertionError(), SystemExit(3), RecursionError(), ValueError("\udcff")]
+)
+def test_whatever_is_raised_is_70(command, capsys, tmp_path, monkeypatch, error):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    command(fail(error))
+    assert main(["plugins"]) == 70
+    assert capsys.readouterr().err.startswith(f"zobench: this is a bug in zobench: {type(error).__name__}")
+
+
+def test_a_traceback_that_cannot_be_kept_is_printed(command, capsys, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
     command(fail(RuntimeError("a bug")))
-    with pytest.raises(RuntimeError, match="a bug"):
-        main(["plugins"])
+    assert main(["plugins"]) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), ZobenchError("a bug")])
+def test_debug_prints_the_traceback(command, capsys, tmp_path, monkeypatch, error):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    command(fail(error))
+    status = 2 if isinstance(error, ZobenchError) else 70
+    assert main(["--debug", "plugins"]) == status
+    told = capsys.readouterr().err
+    assert told.count("Traceback") == 1 and "a bug" in told.splitlines()[-1]
+    monkeypatch.setenv("ZOBENCH_DEBUG", "1")
+    assert main(["plugins"]) == status
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("ZOBENCH_DEBUG", "0")
+    main(["plugins"])
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9), "xxxxxxxxx: File name too long"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: Permission denied"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line_and_2(command, capsys, error, message):
+    command(fail(error))
+    assert main(["plugins"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"zobench: error: {message}") and err.count("\n") == 1
+
+
+def test_a_line_has_an_end_and_no_codes_of_a_terminal(command, capsys):
+    command(fail(ZobenchError("a\x1b[31m\u2028b" + "c" * 10_000)))
+    assert main(["plugins"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("zobench: error: a\\x1b[31m bcc") and err.count("\n") == 1 and len(err) < 2100
+
+
+def test_words_that_are_no_text_are_refused(capsys):
+    assert main(["leaderboard", "runs\udcff"]) == 2
+    assert capsys.readouterr().err == (
+        "zobench: error: 'runs\\udcff' is no text in UTF-8: rename what it names, or link to it\n"
+    )
+
+
+# ---- another process: its streams
+
+
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    words = line.replace("zobench", f"{sys.executable} -m zobench")
+    return subprocess.run(
+        ["sh", "-c", words], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+@pytest.mark.parametrize(
+    ("line", "status", "message"),
+    [
+        ("zobench ls </dev/null >/dev/full", 2, "zobench: error: No space left on device\n"),
+        ("zobench --help >/dev/full", 2, "zobench: error: No space left on device\n"),
+        ("zobench ls >&-", 2, "zobench: error: standard output is closed"),
+        ("zobench ls <&- >/dev/null", 0, ""),
+        ("zobench ls 2>&- >/dev/null", 0, ""),
+        ("zobench ls nonsense 2>&-", 2, ""),
+        ("zobench ls nonsense 2>/dev/full", 2, ""),
+        ("{ zobench ls; echo status $? >&2; } | true", 0, "status 141\n"),
+    ],
+)
+def test_streams_that_fail(line, status, message):
+    if "/dev/full" in line and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    done = shell(line)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith(message) and done.stderr.count("\n") == bool(message)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+def test_a_page_in_an_encoding_that_lacks_its_letters():
+    for environment in (
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ):
+        done = shell(
+            "zobench show estimator sensitive_sparse; zobench ls estimators; zobench show estimator Ünknown",
+            **environment,
+        )
+        assert done.returncode == 2 and "Traceback" not in done.stderr and len(done.stdout.splitlines()) > 40
+        assert done.stderr.count("\n") == 1 and "nknown" in done.stderr
 
 
 @pytest.mark.parametrize("function", [fail(typer.Exit(1)), lambda: 1])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
@@ -19,8 +20,8 @@ import typer.main
 
 from .. import __version__
 from ..errors import ZobenchError
+from . import faults
 
-INTERRUPTED = 130
 _ClickException: Any = typer.BadParameter.__mro__[2]
 """The base of usage errors: typer exports only leaves of it, and from release to release another home."""
 
@@ -117,32 +118,65 @@ EXAMPLES = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, 1 (some cells failed), 2 (wrong usage), 130 (interrupted).
+    """Run the command line and return its exit status.
 
-    What is neither a usage error nor a ZobenchError is a bug and keeps its traceback.
+    0; 1: some cells failed; 2: wrong usage, or something on this machine is wrong; 70: a bug of zobench;
+    130: interrupted; 141: the reader of the output went away. All but 0 and 141 are said in one line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    debug = faults.debugging(arguments)
     try:
-        status = _click_command(arguments)(args=arguments, prog_name="zobench", standalone_mode=False)
+        with faults.streams():
+            return _status(arguments, debug)
     except ZobenchError as e:
-        return _fail(str(e))
-    except _ClickException as e:
-        if e.format_message().startswith("Usage:"):  # a group without a subcommand: its message is its help
-            print(e.format_message(), file=sys.stderr)
-            return 2
-        context = getattr(e, "ctx", None)
-        path = context.command_path if context else "zobench"
-        return _fail(f"{e.format_message().rstrip('.')} (see: {path} --help)")
+        return faults.wrong(str(e))
+    except OSError as e:  # of the last words to stdout
+        return faults.of_the_machine(e)
+
+
+def _status(arguments: list[str], debug: bool) -> int:
+    """The exit status of a command, with what went wrong said."""
+    try:
+        _check_text(arguments)
+        status = _click_command(arguments)(args=arguments, prog_name="zobench", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        status = INTERRUPTED
-    if status == INTERRUPTED:  # some releases of typer make an interrupt this status, others raise it
-        print("zobench: interrupted", file=sys.stderr)
+        status = faults.INTERRUPTED
+    except BaseException as e:
+        if debug:
+            traceback.print_exc()
+        return _said(e, debug)
+    if status == faults.INTERRUPTED:  # some releases of typer make an interrupt this status, others raise it
+        faults.say("interrupted")
     return status if isinstance(status, int) else 0
 
 
-def _fail(message: str) -> int:
-    print("zobench: error: " + " ".join(message.split()), file=sys.stderr)
-    return 2
+def _said(error: BaseException, debug: bool) -> int:
+    """Say what was raised, by its kind; the status."""
+    if isinstance(error, ZobenchError):
+        return faults.wrong(str(error))
+    if isinstance(error, _ClickException):
+        if error.format_message().startswith("Usage:"):  # a group without a subcommand: its message is its help
+            print(error.format_message(), file=sys.stderr)
+            return faults.WRONG
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "zobench"
+        return faults.wrong(f"{error.format_message().rstrip('.')} (see: {path} --help)")
+    if isinstance(error, SystemExit) and isinstance(error.__context__, OSError):  # typer's answer to a broken pipe
+        error = error.__context__
+    if isinstance(error, OSError) and error.errno is not None:
+        return faults.of_the_machine(error)
+    if faults.out_of_memory(error):
+        return faults.wrong("out of memory; free some, or name a smaller model, --dtype bfloat16, or less at once")
+    return faults.bug(error, debug=debug)
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """ZobenchError for a word that is no text in the system's encoding: no record and no page could hold it."""
+    for word in arguments:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise ZobenchError(f"{word!r} is no text in UTF-8: rename what it names, or link to it") from None
 
 
 def _click_command(arguments: Sequence[str]) -> Any:
@@ -182,5 +216,13 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Print the traceback of what goes wrong (or set ZOBENCH_DEBUG=1)."),
+    ] = False,
 ) -> None:
-    """Benchmark zeroth-order (forward-only) fine-tuning of language models."""
+    """Benchmark zeroth-order (forward-only) fine-tuning of language models.
+
+    Exit status: 0; 1 if some cells failed; 2 for what is wrong with a command or this machine, in one line;
+    70 for a bug of zobench, with the file that its traceback is in; 130 when interrupted.
+    """
