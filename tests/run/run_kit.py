@@ -151,7 +151,4 @@ def assert_untouched(loaded: LoadedModel, world: World) -> None:
 def numbers(record: Record) -> dict[str, Any]:
     """What of a record must be the same whenever its cell is run: all but times, memory and the machine."""
     kept = ("id", "status", "protocol", "cell", "scope", "selection", "metrics", "trials", "chosen", "kept", "error")
-    out = {key: record.get(key) for key in kept}
-    forwards = dict(record["forwards"])
-    forwards.pop("eval", None)  # the untouched model is scored by the first cell of a task, for all of them
-    return {**out, "forwards": forwards}
+    return {key: record.get(key) for key in (*kept, "forwards")}

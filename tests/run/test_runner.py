@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import weakref
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from run_kit import LAYERS, World, assert_untouched, carry_out, numbers, plan, plugin_file, run, save_data, weights
 
-from zobench.engine import ENGINES
+from zobench.engine import ENGINES, Choice
 from zobench.errors import ZobenchError
 from zobench.plugins import load_plugins
 from zobench.report import store
@@ -277,7 +279,8 @@ def test_the_untouched_score_is_that_of_a_zero_shot_cell(world, tmp_path):
     assert mezo["metrics"]["zero_shot"] == lora["metrics"]["zero_shot"] == zero["metrics"]["test"]
     (alone,) = run(world, tmp_path / "alone", ["lora_zo"], tasks=["copa"])
     assert alone["metrics"] == lora["metrics"]
-    assert alone["forwards"]["eval"] - lora["forwards"]["eval"] == 2  # 5 items, two candidates each, 8 rows at once
+    assert alone["forwards"] == lora["forwards"]  # the score is counted also where it was taken before
+    assert mezo["forwards"]["eval"] - zero["forwards"]["eval"] == 4 - 2 + 2  # test twice and dev losses, to dev's score
 
 
 def test_test_items_change_nothing_but_the_test_scores(world, tmp_path):
@@ -319,6 +322,47 @@ def test_calibration_is_the_training_order(world, tmp_path):
         context.layers(3)
     with pytest.raises(ZobenchError, match="no decoder blocks"):
         context.layers()
+
+
+# ---- what is chosen
+
+
+def test_the_engine_is_chosen_once_a_cell_and_is_that_of_every_rate_of_the_reading_and_of_the_record(
+    world, tmp_path, monkeypatch
+):
+    """Memory comes and goes between learning rates; `auto` may not."""
+    choices, used = iter([Choice("flat", "arithmetic"), Choice("pair", "exact"), Choice("flat", "exact")] * 5), []
+    original = runner_module.applied
+
+    @contextmanager
+    def spied(*args, **options):
+        with original(*args, **options) as on:
+            used.append((on.info["engine"], on.info["restore"]))
+            yield on
+
+    monkeypatch.setattr("zobench.run.method.choose", lambda *_args, **_options: next(choices))
+    monkeypatch.setattr(runner_module, "applied", spied)
+    (record,) = run(world, tmp_path, ["mezo"], lrs=(1e-3, 1e-2, 1e-1), dtype="bfloat16")
+    assert record["status"] == "ok" and len(record["trials"]) == 3
+    assert used == [("flat", "arithmetic")] * 4  # three rates and the reading
+    assert (record["engine"]["engine"], record["engine"]["restore"]) == used[0]
+
+
+def test_a_rate_is_gone_before_the_next_one_is_put_on(world, tmp_path, monkeypatch):
+    """Buffers and copies of one rate beside those of the next would double what a cell takes."""
+    original, alive = runner_module.applied, []
+
+    @contextmanager
+    def spied(*args, **options):
+        assert not [e for e in (ref() for ref in alive) if e is not None], "an estimator of an earlier rate lives"
+        with original(*args, **options) as on:
+            alive.append(weakref.ref(on.estimator))
+            yield on
+
+    monkeypatch.setattr(runner_module, "applied", spied)
+    (record,) = run(world, tmp_path, ["zo_adam"], lrs=(1e-3, 1e-2, 1e-4))
+    assert record["status"] == "ok", record["error"]
+    assert len(alive) == 4
 
 
 # ---- what is counted

@@ -133,5 +133,7 @@ def test_one_session_keeps_both_kinds_apart(world, tmp_path):
     cell, session = made.todo[0], made.session
     both = [session.prepared(cell.task, cell.protocol, rows)[0] for rows in ("auto", "replicated")]
     assert [one.rows for one in both] == ["packed", "replicated"]
-    taken = [session.untouched(cell.task, cell.protocol, one, lambda *_: None)[1] for one in both]
-    assert taken[0] == 0 and taken[1] > 0  # the cell has scored with shared rows
+    calls: list[int] = []
+    taken = [session.untouched(cell.task, cell.protocol, one, lambda done, _: calls.append(done)) for one in both]
+    assert taken[0] is not taken[1] and taken[1].forwards > taken[0].forwards > 0
+    assert calls == list(range(1, 6))  # the cell has scored with shared rows; one at a time is scored anew

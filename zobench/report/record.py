@@ -135,7 +135,10 @@ class Record(TypedDict):
     chosen: NotRequired[dict[str, Any]]  # lr and step of the checkpoint that test was read at
     kept: NotRequired[str]  # what rebuilds the chosen weights: replay log | weights | nothing: why
     trials: list[Trial]
-    forwards: dict[str, int]  # train | extra | backward | eval | calibration | probe | speed
+    forwards: dict[
+        str, int
+    ]  # train | extra | backward | eval | calibration | probe | speed, as of the cell alone: eval
+    # has those of the untouched model's score, also where an earlier cell took it (early records: where it did not)
     time: dict[str, float]  # forward_s, perturb_s, update_s, step_s (medians); select_s, train_s, eval_s, total_s
     speed: NotRequired[SpeedInfo]
     memory: dict[str, int]  # peak_bytes, weights_bytes, state_bytes

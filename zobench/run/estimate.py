@@ -60,8 +60,8 @@ def cost(cell: Cell, session: Session) -> Cost:
     """Forwards and seconds of one cell, as if it were the only one. Perturbing and updating come on top of these.
 
     `train`, `extra` and `speed` are what the record will say, for an estimator that takes `forwards_per_step` forwards
-    (and `extra_forwards_per_step`) at the settings given. `eval` is at most that: generation may stop early, and cells
-    of one task share the zero-shot score.
+    (and `extra_forwards_per_step`) at the settings given. `eval` is at most that: generation may stop early. Cells of
+    one task share the zero-shot score, which each of them counts and one of them takes the time for.
     """
     prepared, splits = session.prepared(cell.task, cell.protocol, cell.computation.rows)
     per, rules = pace(session, prepared, cell.protocol.batch_size), cell.protocol

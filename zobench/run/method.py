@@ -38,12 +38,20 @@ class Method:
     settings: Mapping[str, Any]
     computation: Computation
     weight_decay: float = 0.0
+    free: int | None = None
+    """Bytes of memory that `engine=auto` and `restore=auto` may reckon with, so that all probes of a cell choose alike;
+    None: those that are free when it is put on a model."""
 
     @property
     def parameterisation(self) -> str:
         """`full` or `lora`: the run's wish, else the estimator's own."""
         asked = self.computation.parameterisation
         return self.cls.parameterisation if asked == "estimator" else asked
+
+    def settled(self, info: EngineInfo) -> Method:
+        """The same with the engine and the restore that `auto` became: a cell chooses once, for all that follows."""
+        became: Any = {"engine": info["engine"], "restore": info["restore"]}
+        return replace(self, computation=replace(self.computation, **became))
 
     @classmethod
     def official(cls, estimator: type[Estimator], like: Computation) -> Method:
@@ -90,7 +98,7 @@ def applied(
     original: dict[str, Tensor] = {}
     try:
         original.update((name, keep(p.detach())) for name, p in own.named)
-        info = _engine(method.computation, own, loaded, method.parameterisation)
+        info = _engine(method, own, loaded)
         estimator = method.cls(
             own,
             lr,
@@ -128,11 +136,12 @@ def ordered(named: Sequence[tuple[str, T]], how: str) -> list[tuple[str, T]]:
     return out
 
 
-def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisation: str) -> EngineInfo:
+def _engine(method: Method, scope: Scope, loaded: LoadedModel) -> EngineInfo:
+    wish = method.computation
     choice = choose(
         scope.numel(),
         loaded.parameters,
-        free_bytes(loaded.device),
+        free_bytes(loaded.device) if method.free is None else method.free,
         layer_numel=_largest_block(loaded),
         itemsize=scope.named[0][1].element_size(),
         master=wish.precision == "float32",
@@ -144,7 +153,7 @@ def _engine(wish: Computation, scope: Scope, loaded: LoadedModel, parameterisati
         restore=fixed or (choice.restore if wish.restore == "auto" else wish.restore),
         precision=wish.precision,
         noise=wish.noise,
-        parameterisation=parameterisation,
+        parameterisation=method.parameterisation,
         tensor_order=wish.tensor_order,
     )
     if wish.noise == "philox":

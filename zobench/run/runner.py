@@ -18,7 +18,7 @@ from .artefacts import Artefacts
 from .environment import describe
 from .grid import Grid
 from .memory import PeakMemory
-from .method import Method, applied, keeper, scope_bytes
+from .method import Applied, Method, applied, free_bytes, keeper, scope_bytes
 from .outcome import Outcome, as_record, count, data_facts, failed, info, scope_info
 from .prefix import prefixed
 from .selection import Context, everything
@@ -81,7 +81,13 @@ class Runner:
         cls = self.session.plugins.estimator(cell.estimator)
         if guessed := self._guessed(cell, cls):
             out.fields["unverified"] = guessed
-        method = Method(cls, cell.estimator_settings, cell.computation, cell.protocol.weight_decay)
+        method = Method(
+            cls,
+            cell.estimator_settings,
+            cell.computation,
+            cell.protocol.weight_decay,
+            free=free_bytes(loaded.device),
+        )
         if cls.trains:
             scope = self._select(cell, out, method, prepared)
             prepared = prefixed(prepared, self.session.loaded, scope, cell.computation)
@@ -97,7 +103,7 @@ class Runner:
             if not fitting.learns(cls):
                 self._score_untrained(cell, out, prepared)
         elif cell.computation.speed_steps:
-            self._speed(cell, out, method, scope, prepared)
+            self._speed(cell, out, method.settled(out.fields["engine"]), scope, prepared)
 
     def _guessed(self, cell: Cell, cls: type[Estimator]) -> list[str]:
         """Of the estimator and the selector those that are not verified."""
@@ -140,36 +146,50 @@ class Runner:
     def _train(
         self, cell: Cell, out: Outcome, artefacts: Artefacts, method: Method, scope: Scope, prepared: PreparedTask
     ) -> None:
-        loaded, best = self.session.loaded, None
-        keep = keeper(loaded, scope_bytes(scope))
-        at = None if prepared.prefix is None else prepared.prefix.at
+        best: Trained | None = None
         grid = Grid(cell.lrs, cell.protocol.further_lrs)
         for lr in grid:
-            with applied(method, loaded, scope, lr=lr, seed=cell.seed, keep=keep) as on:
-                on.estimator.timers.on = True
-                out.fields.setdefault("scope", scope_info(on.scope, scope, loaded.parameters))
-                out.fields.setdefault("engine", {**on.info, "rows": prepared.rows, "prefix": at})
-                if prepared.reading.tail is not None and prepared.reading.tail.free:
-                    out.fields["engine"]["last_block"] = "answers"
-                watcher = self.progress.watch(cell, artefacts)
-                run = train(
-                    on.estimator, loaded, prepared, cell.protocol, lr=lr, seed=cell.seed, keep=keep, watcher=watcher
-                )
-                out.memory["state_bytes"] = max(out.memory.get("state_bytes", 0), on.estimator.state_bytes())
-                for purpose, n in on.estimator.forwards.items():
-                    out.forwards[purpose] += n
-                count(out, run)
-                if run.together:
-                    out.fields["engine"]["points"] = "together"
-                grid.heard(lr, run.best_loss if run.status == "ok" else None)
-                if run.status == "ok" and (best is None or _better(run, best)):
-                    out.fields["kept"] = artefacts.keep_run(on, scope, run, cell)
-                    best = run
+            run = self._rate(cell, out, artefacts, method, scope, prepared, lr, best)
+            method = method.settled(out.fields["engine"])
+            grid.heard(lr, run.best_loss if run.status == "ok" else None)
+            best = run if _better(run, best) else best
+            del run  # not to be held while the next one trains
         if best is None:
             out.status = "diverged"
             out.error = "; ".join(f"lr {t['lr']:g}: {t.get('message')}" for t in out.trials)
             return
         self._read(cell, out, method, scope, prepared, best)
+
+    def _rate(
+        self,
+        cell: Cell,
+        out: Outcome,
+        artefacts: Artefacts,
+        method: Method,
+        scope: Scope,
+        prepared: PreparedTask,
+        lr: float,
+        best: Trained | None,
+    ) -> Trained:
+        """Train at one learning rate; what rebuilds its checkpoint is kept where it is better than the best so far."""
+        loaded, keep = self.session.loaded, keeper(self.session.loaded, scope_bytes(scope))
+        with applied(method, loaded, scope, lr=lr, seed=cell.seed, keep=keep) as on:
+            on.estimator.timers.on = True
+            _note_engine(out, on, prepared)
+            out.fields.setdefault("scope", scope_info(on.scope, scope, loaded.parameters))
+            watcher = self.progress.watch(cell, artefacts)
+            run = train(
+                on.estimator, loaded, prepared, cell.protocol, lr=lr, seed=cell.seed, keep=keep, watcher=watcher
+            )
+            out.memory["state_bytes"] = max(out.memory.get("state_bytes", 0), on.estimator.state_bytes())
+            for purpose, n in on.estimator.forwards.items():
+                out.forwards[purpose] += n
+            count(out, run)
+            if run.together:
+                out.fields["engine"]["points"] = "together"
+            if _better(run, best):
+                out.fields["kept"] = artefacts.keep_run(on, scope, run, cell)
+        return run
 
     def _read(
         self, cell: Cell, out: Outcome, method: Method, scope: Scope, prepared: PreparedTask, best: Trained
@@ -220,8 +240,8 @@ class Runner:
 
     def _zero_shot(self, cell: Cell, out: Outcome, prepared: PreparedTask) -> None:
         self.progress.phase("reading test of the untouched model")
-        score, forwards = self.session.untouched(cell.task, cell.protocol, prepared, self.progress.items)
-        out.forwards["eval"] += forwards
+        score = self.session.untouched(cell.task, cell.protocol, prepared, self.progress.items)
+        out.forwards["eval"] += score.forwards
         if not math.isfinite(score.value):
             out.status, out.error = "diverged", UNTOUCHED_NAN
             return
@@ -245,5 +265,16 @@ class Runner:
         out.forwards["speed"] += forwards
 
 
-def _better(a: Trained, b: Trained) -> bool:
-    return a.best_loss is not None and (b.best_loss is None or a.best_loss < b.best_loss)
+def _note_engine(out: Outcome, on: Applied, prepared: PreparedTask) -> None:
+    """How losses were computed, into the record: of the first learning rate, as the later ones keep to it."""
+    tail, at = prepared.reading.tail, None if prepared.prefix is None else prepared.prefix.at
+    noted = out.fields.setdefault("engine", {**on.info, "rows": prepared.rows, "prefix": at})
+    if tail is not None and tail.free:
+        noted["last_block"] = "answers"
+
+
+def _better(run: Trained, best: Trained | None) -> bool:
+    """Whether this run is to be chosen: it ended well, at a lower dev loss than the best so far (of equals, that)."""
+    if run.status != "ok" or run.best_loss is None:
+        return False
+    return best is None or best.best_loss is None or run.best_loss < best.best_loss

@@ -69,11 +69,13 @@ class Session:
 
     def untouched(
         self, name: str, protocol: Protocol, prepared: PreparedTask, progress: Callable[[int, int], None]
-    ) -> tuple[Score, int]:
-        """The test score of the model as it was loaded, and the forwards it took now (0 where it was known)."""
+    ) -> Score:
+        """The test score of the model as it was loaded, taken once for all cells of a task.
+
+        `forwards` of the score are those it took then: a cell counts them whether it took the score or found it, so
+        that its record does not depend on the cells before it.
+        """
         key = (name, protocol, prepared.rows)
-        if key in self.zero_shot:
-            return self.zero_shot[key], 0
-        score = prepared.test_score(self.loaded.model, progress)
-        self.zero_shot[key] = score
-        return score, score.forwards
+        if key not in self.zero_shot:
+            self.zero_shot[key] = prepared.test_score(self.loaded.model, progress)
+        return self.zero_shot[key]
