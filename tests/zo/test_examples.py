@@ -66,3 +66,57 @@ def test_who_cannot_split_says_so():
         run.opt.step(lambda: torch.tensor(1.0))
     with pytest.raises(RuntimeError, match="cannot be split: Objective"):
         run.opt.step(Objective(run.model, cross_entropy, run.batch(0)))
+
+
+class EachOfFresh(Estimator):
+    """A direction of its own for every example of two further batches."""
+
+    eps: Positive = 1e-3
+
+    def iterate(self, losses):
+        shown = losses.base()
+        further = losses.fresh()
+        for example in (*further.examples(), *further.fresh().examples()):
+            z = self.noise("rademacher")
+            self.descend(example.slope(z, self.eps) * z)
+        return shown
+
+
+def test_a_further_batch_has_its_own_examples():
+    model, run = Net().double(), Run()
+    first, second, third = (run.batch(k) for k in range(3))
+    whole = Objective(model, cross_entropy, first, iter([second, third]), examples=split)
+    further = whole.fresh()
+    alone = [float(one()) for one in further.examples()]
+    assert alone == [cross_entropy(model, one).item() for one in split(second)]
+    assert float(further.examples()[1].fresh()()) == float(cross_entropy(model, third)), "the same source of batches"
+
+
+def test_nothing_is_dropped_on_the_way():
+    class Mine(Objective):
+        pass
+
+    run = Run()
+    whole = Mine(run.model, cross_entropy, run.batch(0), iter([run.batch(1)]), False, lambda b: b, examples=split)
+    for derived in (whole.fresh(), whole.examples()[0], whole.examples()[0].examples()[0]):
+        assert type(derived) is Mine
+        kept = {k: v for k, v in vars(whole).items() if k not in ("batch", "_examples")}
+        assert {k: vars(derived)[k] for k in kept} == kept
+    (itself,) = whole.examples()[2].examples()
+    assert float(itself()) == float(whole.examples()[2]())
+    with pytest.raises(RuntimeError, match="at its end"):
+        whole.fresh()
+
+
+def test_examples_of_one_batch_are_not_taken_for_those_of_another():
+    run = Run()
+    told = Objective(run.model, cross_entropy, run.batch(0), iter([run.batch(1)]), examples=lambda: split(run.batch(0)))
+    with pytest.raises(RuntimeError, match="function of a batch"):
+        told.fresh().examples()
+
+
+def test_examples_of_further_batches_pass_the_battery():
+    from zobench.testing import check_estimator
+
+    report = check_estimator(EachOfFresh, engines=["flat", "pair"], problems=["mlp"])
+    assert {f.passed for f in report.of("V5")} == {True}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +26,14 @@ class Objective:
         model: its parameters are the weights.
         loss: `loss(forward, batch)` -> 0-dim tensor, where `forward(...)` behaves like calling the model.
         batch: given to `loss` as it is.
-        extra: further batches of training data, for `fresh`.
+        extra: further batches of training data, for `fresh`; an Objective among them is taken as it is.
         batched: `many` runs all points in one forward, side by side (zobench.engine.lockstep); False: one after the
             other (bit-equal to plain calls).
         whole: makes of a batch the one that `with_inputs` passes over, where losses leave out what rows have in common.
-        examples: gives the batches of one example each that `batch` is made of, for methods that look at each alone.
+        examples: the batches of one example each that a batch is made of, for methods that look at each alone: a
+            function of the batch; or one of no argument, which then knows `batch` alone, not those of `fresh`.
+
+    `fresh` and `examples` give objectives that offer all that this one does.
     """
 
     def __init__(
@@ -38,7 +44,7 @@ class Objective:
         extra: Iterator[Any] | None = None,
         batched: bool = True,
         whole: Callable[[Any], Any] | None = None,
-        examples: Callable[[], Sequence[Any]] | None = None,
+        examples: Callable[..., Sequence[Any]] | None = None,
     ) -> None:
         self.model, self.loss, self.batch, self.extra, self.batched = model, loss, batch, extra, batched
         self.whole, self._examples = whole, examples
@@ -121,18 +127,49 @@ class Objective:
         """The same objective on a further batch. RuntimeError if there is no source of them."""
         if self.extra is None:
             raise RuntimeError("this objective has no further batches: Objective(..., extra=iterator)")
-        return Objective(self.model, self.loss, next(self.extra), self.extra, self.batched, self.whole)
+        try:
+            further = next(self.extra)
+        except StopIteration:
+            raise RuntimeError("the source of further batches is at its end: Objective(..., extra=iterator)") from None
+        return further if isinstance(further, Objective) else self._on(further, self._any_examples())
 
     def examples(self) -> list[Objective]:
         """The same objective on each example of the batch alone. RuntimeError if they were not given."""
         if self._examples is None:
-            raise RuntimeError("this objective cannot be split: Objective(..., examples=function)")
-        return [Objective(self.model, self.loss, one, self.extra, self.batched, self.whole) for one in self._examples()]
+            raise RuntimeError("this objective cannot be split: Objective(..., examples=function of a batch)")
+        found = self._examples(self.batch) if _takes_one(self._examples) else self._examples()
+        return [self._on(one, partial(_itself, one)) for one in found]
+
+    def _any_examples(self) -> Callable[..., Sequence[Any]] | None:
+        """What splits a further batch: a function that knows the examples of this one alone does not."""
+        return self._examples if self._examples is not None and _takes_one(self._examples) else None
+
+    def _on(self, batch: Any, examples: Callable[..., Sequence[Any]] | None) -> Self:
+        """All of this objective on another batch."""
+        other = copy.copy(self)
+        other.batch, other._examples = batch, examples
+        return other
 
     def _check_names(self, weights: Mapping[str, Tensor]) -> None:
         unknown = set(weights) - {n for n, _ in self.model.named_parameters()}
         if unknown:
             raise KeyError(f"the model has no parameter {min(unknown)!r}: give the estimator model.named_parameters()")
+
+
+def _itself(one: Any) -> list[Any]:
+    """The examples of a batch of one."""
+    return [one]
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    """Whether a batch can, and must, be given to it."""
+    of = inspect.signature(function).parameters.values()
+    places = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    )
+    return any(p.kind in places and p.default is p.empty for p in of)
 
 
 class _Tiled:

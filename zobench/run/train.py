@@ -96,19 +96,20 @@ class Feed:
         of = self.prepared
         self.batched = estimator.engine.together and side_by_side(self.loaded, of.loss_name, of.rows, of.reading)
 
-    def _extra(self) -> Iterator[Batch]:
-        for indices in self.extra_order:
-            yield on_device(self.prepared, self.loaded, indices)
-
     def objective(self) -> Objective:
         """The objective of the next batch."""
-        indices = next(self.order)
-        batch = on_device(self.prepared, self.loaded, indices)
+        return self._objective(next(self.order))
+
+    def _extra(self) -> Iterator[Objective]:
+        for indices in self.extra_order:
+            yield self._objective(indices)
+
+    def _objective(self, indices: list[int]) -> Objective:
         whole = Batch.replicated  # what enters a layer is a matter of all rows
         return Objective(
             self.loaded.model,
             self.prepared.loss,
-            batch,
+            on_device(self.prepared, self.loaded, indices),
             extra=self._extra(),
             batched=self.batched,
             whole=whole,

@@ -6,7 +6,6 @@ import itertools
 import random
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -152,8 +151,7 @@ def forwards(case: Case) -> str:
     more = (problem.batch(k) for k in itertools.count(10_000))
     for step in range(2):
         batch = problem.batch(step)
-        split = partial(problem.split, batch)
-        objective = Noting(problem.model, counting, batch, more, batched=False, examples=split)
+        objective = Noting(problem.model, counting, batch, more, batched=False, examples=problem.split)
         attempt.opt.step(objective)
         calls += objective.duals
     counted = {k: v for k, v in attempt.opt.forwards.items() if k != "backward"}

@@ -72,7 +72,7 @@ def check_memory(cls: type[Estimator], settings: Mapping[str, Any]) -> str:
     model = _Stack()
     named = list(model.named_parameters())
     objective = Noting(
-        model, lambda forward, _: forward(), None, itertools.repeat(None), batched=False, examples=lambda: [None] * 3
+        model, lambda forward, _: forward(), None, itertools.repeat(None), batched=False, examples=lambda _: [None] * 3
     )
     opt = cls(Scope(named), lr=1e-6, engine="flat", restore="arithmetic", **settings)
     opt.engine.drawn_bytes = 0

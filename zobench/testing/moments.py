@@ -48,7 +48,12 @@ def sample(cls: type[Estimator], settings: Mapping[str, Any], samples: int) -> T
     flat = problem.flat().detach()
     opt = cls(Scope(problem.named_parameters()), lr=LR, engine="pair", **settings)
     objective = Objective(
-        problem, lambda forward, _: forward(), None, itertools.repeat(None), batched=False, examples=lambda: [None] * 3
+        problem,
+        lambda forward, _: forward(),
+        None,
+        itertools.repeat(None),
+        batched=False,
+        examples=lambda _: [None] * 3,
     )
     rows = []
     for _ in range(samples):

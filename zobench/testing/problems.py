@@ -39,8 +39,7 @@ class Problem:
                 k += 1
                 yield self.batch(k)
 
-        batch = self.batch(step)
-        return Objective(self.model, self.loss, batch, more(), examples=lambda: self.split(batch))
+        return Objective(self.model, self.loss, self.batch(step), more(), examples=self.split)
 
     def named(self) -> list[tuple[str, nn.Parameter]]:
         """The (name, parameter) pairs of the model."""

@@ -85,12 +85,19 @@ class Watch:
 
 
 class Noting(Objective):
-    """An objective that notes how often a derivative was taken in forward mode."""
+    """An objective that notes how often a derivative was taken in forward mode, of it or of one derived from it."""
 
-    duals = 0
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._taken = [0]  # one list for it and those derived from it
+
+    @property
+    def duals(self) -> int:
+        """Derivatives taken so far."""
+        return self._taken[0]
 
     def jvp(self, tangents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        self.duals += 1
+        self._taken[0] += 1
         return super().jvp(tangents)
 
 
