@@ -470,5 +470,5 @@ def test_a_local_file_that_cannot_be_read(local, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(ZobenchError, match=r"cannot read the plugin file '.*mine.py': Permission denied"):
+    with pytest.raises(ZobenchError, match=r"the plugin file .*mine.py: cannot be read: Permission denied"):
         local("x = 1")

@@ -23,6 +23,7 @@ import pluggy
 
 from . import hookspecs
 from .errors import ZobenchError, unknown
+from .paths import is_file, read
 
 GROUP = "zobench"
 BUILT_IN = "zobench"
@@ -83,13 +84,10 @@ def _from_entry_point(point: EntryPoint) -> Candidate:
 
 def from_file(path: str | Path) -> Candidate:
     """A local Python file as a plugin. ZobenchError if there is no such file, or it cannot be read."""
-    file = Path(path).expanduser().resolve()
-    if not file.is_file():
+    file = Path(os.path.realpath(os.path.expanduser(path)))
+    if not is_file(file, "the plugin file"):
         raise ZobenchError(f"no plugin file {str(path)!r}: --plugin takes the path of a Python file")
-    try:
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-    except OSError as e:
-        raise ZobenchError(f"cannot read the plugin file {str(path)!r}: {e.strerror}") from e
+    digest = hashlib.sha256(read(file, "the plugin file")).hexdigest()[:12]
     return Candidate(PluginInfo(file.stem, str(path), digest), lambda: _import_file(file))
 
 

@@ -63,7 +63,7 @@ def load_plugins(
         info = plugins.add(candidate)
         if info.error:
             warn(f"{info} could not be loaded: {info.error}")
-    for path in {Path(f).expanduser().resolve(): f for f in files}.values():
+    for path in {os.path.realpath(os.path.expanduser(f)): f for f in files}.values():
         info = plugins.add(from_file(path))
         if info.error:
             raise ZobenchError(f"plugin file {path} could not be loaded: {info.error}")

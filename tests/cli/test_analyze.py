@@ -103,7 +103,10 @@ def test_plot(analyze, tmp_path):
         (["--task", "sst3"], "unknown task 'sst3'"),
         (["--model", "./nowhere"], "no such folder"),
         (["--device", "gpu"], "unknown device"),
-        (["--json", "/no/such/folder/x.json"], "cannot write /no/such/folder/x.json: No such file"),
+        (
+            ["--json", "/no/such/folder/x.json"],
+            "--json /no/such/folder/x.json: cannot be written; name a file",
+        ),
     ],
 )
 def test_faults_are_one_line_and_status_2(analyze, capsys, more, said):

@@ -20,6 +20,7 @@ from .common import (
     Offline,
     PluginFiles,
     Preset,
+    check_outputs,
     figure_class,
     plugins_of,
     write_file,
@@ -81,8 +82,7 @@ def activations(
 
     With the same task, preset, seed, batches and dtype this is the table that `--selector first_outlier` goes by.
     """
-    if plot is not None:
-        figure_class(plot)  # a wrong name or a missing library shows before the work
+    check_outputs(json=json_file, plot=plot)
     from ..run.protocol import usual_preset
 
     asked = Asked(task, usual_preset(model) if preset is None else preset.value, seed, batches, batch_size)

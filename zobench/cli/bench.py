@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ZobenchError
-from .common import DataDir, Device, Dtype, Offline, PluginFiles, figure_class, plugins_of, write_file
+from .common import DataDir, Device, Dtype, Offline, PluginFiles, check_outputs, plugins_of, write_file
 
 if TYPE_CHECKING:
     from ..bench.ceilings import Ceilings
@@ -78,8 +78,7 @@ def bench(
     """
     if model is not None and random_weights is not None:
         raise ZobenchError("--model and --random-weights name two models: give one of them")
-    if plot is not None:
-        figure_class(plot)
+    check_outputs(json=json_file, plot=plot)
     given = {"tasks": tasks, "steps": steps, "warmup": warmup, "batch_size": batch_size, "threads": threads}
     chosen = _chosen(preset, engine, estimator, {name: value for name, value in given.items() if value is not None})
     chosen["compile"] = "blocks" if compile_blocks else "off"

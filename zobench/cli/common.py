@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from ..errors import ZobenchError
+from ..paths import check_writable
 from ..plugins import KINDS, Plugins, load_plugins
 
 PluginFiles = Annotated[
@@ -101,6 +102,18 @@ def figure_class(path: Path) -> Any:
     except ImportError as error:
         raise ZobenchError("--plot needs matplotlib: pip install 'zobench[plots]'") from error
     return Figure
+
+
+def check_outputs(**options: Path | None) -> None:
+    """ZobenchError for the first file, of those that options name, that cannot be written: asked before the work.
+
+    Also for a picture that cannot be drawn (`plot`).
+    """
+    for option, path in options.items():
+        if path is not None:
+            check_writable(path, f"--{option}")
+    if options.get("plot") is not None:
+        figure_class(cast(Path, options["plot"]))
 
 
 def write_file(path: Path, content: bytes) -> None:

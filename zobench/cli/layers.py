@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import figure_class, write_file
+from .common import check_outputs, figure_class, write_file
 
 if TYPE_CHECKING:
     from ..report.blocks import Sweep
@@ -28,8 +28,7 @@ def layers(
 
     Beside the blocks stand all weights and the choice of first_outlier, where the folder has their records too.
     """
-    if plot is not None:
-        figure_class(plot)
+    check_outputs(out=out, plot=plot)
     from ..report import blocks, store
 
     records = store.readable(results)

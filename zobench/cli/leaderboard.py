@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ZobenchError
+from ..paths import check_writable, is_file, read
 from .common import PluginFiles, plugins_of
 
 
@@ -32,6 +33,8 @@ def leaderboard(
     The same records give the same bytes. Exit status: 0; 1 if --check finds a difference; 2 for bad input, unreadable
     records included: the board is then still made from the others, and names them.
     """
+    if out is not None and not check:
+        check_writable(out, "--out")
     from ..report import store
     from ..report.leaderboard import render
 
@@ -57,9 +60,9 @@ def leaderboard(
 
 def _check(path: Path, board: str) -> int:
     """0 where `path` holds this board; else 1, with the first differences on stderr."""
-    if not path.is_file():
+    if not is_file(path, "--check"):
         raise ZobenchError(f"no {path} to check: make it with `zobench leaderboard`, without --check")
-    committed = path.read_text(encoding="utf-8")
+    committed = read(path, "--check").decode(errors="replace")
     if committed == board:
         print(f"{path} is what the records give", file=sys.stderr)
         return 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import figure_class, write_file
+from .common import check_outputs, figure_class, write_file
 
 if TYPE_CHECKING:
     from ..report.methods import Field, Standing
@@ -51,8 +51,7 @@ def methods(
 
     The picture is drawn against the first control. The folder's records must be of one model and one protocol.
     """
-    if plot is not None:
-        figure_class(plot)
+    check_outputs(out=out, plot=plot)
     from ..report import methods as report
     from ..report import rows, store
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import ZobenchError, unknown
+from ..paths import check_writable
 from .common import Offline, PluginFiles, plugins_of
 
 
@@ -26,8 +26,7 @@ def replay(
     """Build the chosen weights of a cell again from its replay log, without data and without a forward pass."""
     from ..report import store
 
-    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)) or out.is_dir():
-        raise ZobenchError(f"--out {out}: cannot be written; name a file in a folder that is there")
+    check_writable(out, "--out")
     record = store.find(results, cell)
     if record is None:
         known = [r["id"] for r in store.read(results)[0]]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ZobenchError
+from ..paths import is_folder, look
 
 REVISIONS = {
     "meta-llama/Llama-2-7b-hf": "01c7f73d771dfac7d292323805ebc428287df4f9",
@@ -42,11 +43,11 @@ def find(spec: str, *, revision: str | None = None, offline: bool = False) -> Mo
     Raises ZobenchError when there is neither, when the hub cannot be reached or does not admit the user, and
     when a file that is needed is missing.
     """
-    path = Path(spec).expanduser()
-    if path.exists() or _looks_like_path(spec):
+    path = Path(os.path.expanduser(spec))
+    if _looks_like_path(spec) or look(path, "--model") is not None:
         if revision is not None:
             raise ZobenchError(f"--model {spec}: a folder has no revisions; leave --revision {revision} out")
-        if not path.is_dir():
+        if not is_folder(path, "--model"):
             raise ZobenchError(f"--model {spec}: " + ("not a folder" if path.exists() else "no such folder"))
         check(path, spec)
         return ModelFolder(path, Path(os.path.abspath(path)).name, "sha256:" + fingerprint(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,11 @@ from ..report.record import NO_SELECTOR, CellKey
 from .protocol import Computation, Protocol
 
 LONGEST = 60
-"""Characters of a selector's name in an id, and so in the names of files: a sum may have many terms."""
+"""Characters of a name in an id, and so in the names of files, which systems bound: a sum may have many terms."""
+
+
+_OF_A_FILE = re.compile(r"[^\w.,+=-]", re.ASCII)
+"""What no file is called, or not everywhere: a value after a colon may be any text."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,9 @@ class Cell:
         """`task-estimator-selector-s<seed>-<hash>`: readable, and a hash of the key and the protocol."""
         text = json.dumps({"cell": self.key(), "protocol": self.protocol.record()}, sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-        selector = "none" if self.selector == NO_SELECTOR else self.selector.replace(":", "=")[:LONGEST]
-        return f"{self.task}-{self.estimator}-{selector}-s{self.seed}-{digest}"
+        selector = "none" if self.selector == NO_SELECTOR else self.selector.replace(":", "=")
+        names = "-".join(_OF_A_FILE.sub("_", name)[:LONGEST] for name in (self.task, self.estimator, selector))
+        return f"{names}-s{self.seed}-{digest}"
 
     def __str__(self) -> str:
         return f"{self.task} {self.estimator} {self.selector} seed {self.seed}"

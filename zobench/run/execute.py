@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ZobenchError
+from ..paths import check_becomes_folder, is_folder
 from ..report import leaderboard, store
 from .plan import Identity, Wish, cells, expand, route
 from .progress import Progress
@@ -61,7 +61,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         wish.settings,
     )
     plugins.executor(place.executor)
-    check_results(place.results)
+    check_becomes_folder(place.results, "--results")
     where = data_source(place, plugins)
     routed = route(wish, plugins)
     loaded = load(place, plugins, routed.computation.dtype)
@@ -81,21 +81,10 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     return Plan(session, [c for c in planned if c.id not in done], done)
 
 
-def check_results(results: Path) -> None:
-    """ZobenchError where this cannot be, or become, a folder that takes records. Makes nothing."""
-    there = results.absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise ZobenchError(f"--results {results}: {there} is a file; name a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ZobenchError(f"--results {results}: {there} cannot be written to; name another folder")
-
-
 def data_source(place: Place, plugins: Plugins) -> Where:
     """The source of the data: a folder if one is named, the embedded data for an embedded model, else the hub."""
     if place.data_dir is not None:
-        if not place.data_dir.is_dir():
+        if not is_folder(place.data_dir, "--data-dir"):
             raise ZobenchError(f"--data-dir {place.data_dir}: no such folder")
         return place.data_dir
     return "embedded" if place.model in plugins.names("models") else "hub"

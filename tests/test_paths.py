@@ -1,0 +1,105 @@
+"""Paths that a user named: nothing that waits, nothing that is no file, one line for what the system refuses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from zobench import paths
+from zobench.cli import main
+from zobench.errors import ZobenchError
+from zobench.run.cell import Cell
+from zobench.run.protocol import Computation, Protocol
+
+LONG = "x" * 300
+
+
+@pytest.fixture
+def pipe(tmp_path) -> Path:
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "message"),
+    [
+        (paths.read, LONG, "--x .*: File name too long"),
+        (paths.read, "a\0b", "--x .*: no path: embedded null"),
+        (paths.read, "nothing", "no such file"),
+        (paths.read, ".", "a folder, no file"),
+        (paths.read, "pipe", "a pipe, no file"),
+        (paths.read, "/dev/null", "a device, no file"),
+        (paths.is_folder, LONG, "File name too long"),
+        (paths.check_writable, ".", "a folder lies there"),
+        (paths.check_writable, "pipe", "a pipe lies there"),
+        (paths.check_writable, "/dev/null", "a device lies there"),
+        (paths.check_writable, "nowhere/a.txt", "name a file in a folder that is there"),
+        (paths.check_writable, "file/a.txt", "name a file in a folder that is there"),
+        (paths.check_writable, "x" * 245, "its name is too long"),
+        (paths.check_becomes_folder, LONG, "File name too long"),
+        (paths.check_becomes_folder, "new/" + "é" * 120, "a name in it is too long|File name too long"),
+        (paths.check_becomes_folder, "file/new", "file is a file; name a folder"),
+        (paths.check_becomes_folder, "pipe", "is a file; name a folder"),
+    ],
+)
+def test_what_is_refused(tmp_path, pipe, function, name, message):
+    (tmp_path / "file").write_text("mine")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ZobenchError, match=message):
+        function(tmp_path / name, "--x")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_not(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert paths.read(tmp_path / "file", "--x") == b"mine"
+    assert not paths.is_folder(tmp_path / "nothing", "--x") and paths.is_folder(tmp_path, "--x")
+    paths.check_writable(tmp_path / "file", "--x")
+    paths.check_writable(tmp_path / "new", "--x")
+    paths.check_becomes_folder(tmp_path / "a" / "b", "--x")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_every_place_of_the_command_line_answers_a_long_name_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = ["run", "--offline", "-e", "zero_shot", "-t", "sst2"]
+    lines = [
+        [*run, "--results", LONG],
+        [*run, "--model", LONG],
+        [*run, "--model", f"./{LONG}"],
+        [*run, "--data-dir", LONG],
+        [*run, "--plugin", LONG],
+        [*run, "--results", "~nobody-of-that-name/\0"],
+        ["leaderboard", LONG],
+        ["leaderboard", ".", "--out", LONG],
+        ["leaderboard", ".", "--out", "/dev/null"],
+        ["replay", LONG, "a", "--model", "embedded", "--out", "w.safetensors"],
+        ["replay", ".", "a", "--model", "embedded", "--out", LONG],
+        ["replay", ".", LONG, "--model", "embedded", "--out", "w.safetensors"],
+        ["analyze", "layers", LONG],
+        ["analyze", "layers", ".", "--plot", f"{LONG}.png"],
+        ["analyze", "methods", ".", "--out", LONG],
+        ["analyze", "activations", "--model", "embedded", "--task", "sst2", "--json", LONG],
+        ["bench", "--preset", "ci", "--plot", f"{LONG}.png"],
+        ["new", "estimator", LONG],
+        ["new", "estimator", "x", "--directory", LONG],
+        ["show", "task", "sst2", "--data-dir", LONG],
+        ["show", "task", "sst2", "--model", LONG, "--offline"],
+    ]
+    for line in lines:
+        status, (out, err) = main(line), capsys.readouterr()
+        assert status == 2 and (out == "" or line[0] == "show"), line
+        assert err.startswith("zobench: error: ") and err.count("\n") == 1, line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_files_of_a_cell_have_names_that_a_system_takes():
+    selector = "+".join(f"layer:{i}" for i in range(90))
+    for name in (selector, "odd:../../é\0x"):
+        cell = Cell(
+            *("m", "r", "t" * 200, 1, "hub", "r", "e" * 200, name, 2**32 - 1, (1e-3,)), Protocol(), Computation()
+        )
+        assert len(os.fsencode(f".{cell.id}.weights.safetensors.12345678.tmp")) < 256
+        assert cell.id.isascii() and "/" not in cell.id and "\0" not in cell.id
