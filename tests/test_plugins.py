@@ -472,3 +472,75 @@ def test_a_local_file_that_cannot_be_read(local, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ZobenchError, match=r"the plugin file .*mine.py: cannot be read: Permission denied"):
         local("x = 1")
+
+
+# ---- names that are taken
+
+MINE = """
+import zobench
+
+class Mine(zobench.{base}):
+    "Mine."
+
+    eps: float = 1e-3
+    {body}
+
+@zobench.hookimpl
+def zobench_{kind}():
+    return {{{name!r}: Mine}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "says"),
+    [
+        ("estimators", "all", "'all' means something else there; reserved: all, auto, lr, none, protocol, run"),
+        ("estimators", "none", "'none' means something else there"),
+        ("estimators", "run", "'run' means something else there"),
+        ("selectors", "none", "'none' means something else there"),
+        ("selectors", "protocol", "'protocol' means something else there"),
+        ("selectors", "7", "'7' is a number, which stands for no selector; begin it with a letter"),
+        ("estimators", "a" * 65, "has 65 characters; at most 64 make names of files"),
+        ("estimators", "-", "'-' is no name: use letters, digits and _ -"),
+        ("estimators", "a:b", "'a:b' is no name"),
+        ("selectors", "a+b", "'a+b' is no name"),
+        ("estimators", "métho", "'métho' is no name"),
+        ("estimators", "", "'' is no name"),
+        ("estimators", "a b", "'a b' is no name"),
+    ],
+)
+def test_a_name_that_means_something_else_is_refused_at_load(local, kind, name, says):
+    base = "Estimator" if kind == "estimators" else "Selector"
+    with pytest.raises(ZobenchError) as e:
+        local(MINE.format(base=base, body="", kind=kind, name=name))
+    assert f"mine.py could not be loaded: zobench_{kind}: " in str(e.value) and says in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("base", "body", "says"),
+    [
+        ("Estimator", "lr: float = 1.0", "a setting of Mine may not be called 'lr'"),
+        ("Estimator", "noise: str = 'gaussian'", "a setting of Mine may not be called 'noise'"),
+        ("Estimator", "t = 0", "a name of Mine may not be called 't'"),
+        ("Estimator", "def buffer(self): ...", "a method of Mine may not be called 'buffer'"),
+        ("Estimator", "verified: bool = True", "verified of Mine is a fact, and declared as a setting"),
+        ("Estimator", "rate: dict = {}", "setting rate of Mine: nothing can be set that is <class 'dict'>"),
+        ("Selector", "settings: int = 1", "a setting of Mine may not be called 'settings'"),
+        ("Selector", "select: int = 1", "a setting of Mine may not be called 'select'"),
+        ("Selector", "share: zobench.Fraction = 2.0", "setting share of Mine: its own default does not fit: share=2.0"),
+    ],
+)
+def test_what_a_class_may_not_call_its_own_is_refused_at_load_with_the_line(local, base, body, says):
+    kind = f"{base.lower()}s"
+    source = MINE.format(base=base, body=body, kind=kind, name="mine_zo")
+    with pytest.raises(ZobenchError) as e:
+        local(source)
+    assert says in str(e.value) and "(mine.py:8)" in str(e.value) and "\n" not in str(e.value)
+
+
+def test_a_lazy_class_is_checked_when_it_is_imported(install):
+    source = MINE.format(base="Estimator", body="seed: int = 0", kind="estimators", name="mine_zo")
+    install("lazy", source.replace(": Mine}", ": 'lazy_module:Mine'}"))
+    plugins = load_plugins(only="lazy")
+    with pytest.raises(ZobenchError, match=r"a setting of Mine may not be called 'seed'.*\(lazy_module.py:8\)"):
+        plugins.estimator("mine_zo")

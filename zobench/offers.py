@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from . import reserved
 from .discovery import PluginFault, PluginInfo, describe_fault
 from .errors import ZobenchError
 
@@ -68,11 +69,15 @@ def check_offer(kind: str, name: object, value: object) -> None:
     rules = KINDS[kind]
     if not isinstance(name, str) or not re.fullmatch(rules.pattern, name):
         raise PluginFault(f"{hook}: {name!r} is no name: use letters, digits and {' '.join(rules.marks)}")
+    if wrong := reserved.name_fault(kind, name):
+        raise PluginFault(f"{hook}: {wrong}")
     if isinstance(value, str):
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value):
             raise PluginFault(f"{hook}: {name}: {value!r} does not read 'module:Name'")
     elif not _fits(kind, value):
         raise PluginFault(f"{hook}: {name}: {value!r:.80} is not {rules.wants}, nor 'module:Name'")
+    elif wrong := _misnamed(kind, value):
+        raise PluginFault(f"{hook}: {name}: {wrong}")
 
 
 def _fits(kind: str, value: object) -> bool:
@@ -88,6 +93,15 @@ def _fits(kind: str, value: object) -> bool:
     return isinstance(value, type) and issubclass(value, home) and value is not home
 
 
+def _misnamed(kind: str, value: object) -> str:
+    """What a class calls its own though it is zobench's, or declares wrongly; empty for other values."""
+    base = KINDS[kind].base
+    home = getattr(sys.modules.get(base[0]), base[1], None) if base else None
+    if not KINDS[kind].settings or not isinstance(value, type) or home is None:
+        return ""
+    return reserved.class_fault(kind, value, home)
+
+
 def import_offer(offer: Offer) -> object:
     """Import what 'module:Name' names. ZobenchError if that fails, or if it is not of the offer's kind."""
     singular, text = KINDS[offer.kind].singular, cast(str, offer.value)
@@ -99,4 +113,6 @@ def import_offer(offer: Offer) -> object:
         raise ZobenchError(f"{where} cannot be imported: {describe_fault(e)}") from e
     if not _fits(offer.kind, value):
         raise ZobenchError(f"{where} is not {KINDS[offer.kind].wants}")
+    if wrong := _misnamed(offer.kind, value):
+        raise ZobenchError(f"{where}: {wrong}")
     return value

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from .errors import ZobenchError
+from .reserved import class_fault
 from .settings import resolve
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ class Selector:
     planted: ClassVar[Mapping[str, int]] = {}  # planted models whose block it finds, and the first index it can find
 
     def __init__(self, **settings: object) -> None:
+        if wrong := class_fault("selectors", type(self), Selector):
+            raise ZobenchError(wrong)
         self.settings: Mapping[str, Any] = resolve(type(self), settings)
         for name, value in self.settings.items():
             setattr(self, name, value)

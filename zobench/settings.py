@@ -77,6 +77,32 @@ def settings_of(cls: type) -> dict[str, Setting]:
     return found
 
 
+def faulty(setting: Setting) -> str:
+    """What is wrong with a setting as it is declared: a type that no text is read as, a default that is not of it."""
+    try:
+        convert(setting.default, setting.type, setting.name)
+    except ZobenchError as e:
+        return f"its own default does not fit: {e}"
+    except TypeError:
+        pass
+    else:
+        if _readable(setting.type):
+            return ""
+    return f"nothing can be set that is {describe(setting.type)}; types: bool, int, float, str, Literal, tuple[X, ...]"
+
+
+def _readable(to: Any) -> bool:
+    """Whether `convert` knows the type, whatever the value."""
+    origin, args = get_origin(to), get_args(to)
+    if origin is Annotated:
+        return _readable(args[0])
+    if origin in (types.UnionType, typing.Union):
+        return all(a is type(None) or _readable(a) for a in args)
+    if origin is tuple:
+        return len(args) == 2 and args[1] is Ellipsis and _readable(args[0])
+    return origin is Literal or to in (bool, int, float, str)
+
+
 def resolve(cls: type, given: Mapping[str, object], *, owner: str | None = None) -> dict[str, Any]:
     """All settings of `cls` with `given` values converted and checked; defaults for the rest.
 

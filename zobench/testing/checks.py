@@ -238,6 +238,54 @@ def from_log(case: Case) -> str:
     return ""
 
 
+def counted(case: Case) -> str:
+    """V9: one step a call, on the tensors of that step, from its seed: step k is k, whatever the method does."""
+    attempt = case.attempt("rotating")
+    opt, core = attempt.opt, _core(attempt.opt)
+    iterate: Any = opt.iterate
+    seen: list[tuple[int, list[str]]] = []
+
+    def watched(losses: Losses) -> Any:
+        seen.append((opt.t, [p.name for p in opt.active]))
+        try:
+            return iterate(losses)
+        finally:
+            seen.append((opt.t, [p.name for p in opt.active]))
+
+    opt._keep(iterate=watched)
+    for step in range(case.steps):
+        seen.clear()
+        attempt.go(1)
+        on = attempt.scope.active(step)
+        names = [n for n, _ in attempt.scope.named if on(n)]
+        expect(len(seen) == 2, f"step {step} ran iterate {len(seen) // 2} times")
+        for t, active in seen:
+            expect(t == step, f"in step {step} the method's t was {t}")
+            expect(active == names, f"step {step} was on {', '.join(active[:3])}, the scope lets {names[0]} move")
+        log = opt.log[-1]
+        expect(len(opt.log) == step + 1 and log.step == step, f"after step {step} the log holds {len(opt.log)} steps")
+        expect(log.seed == opt.source.step_seed(step), f"step {step} drew from another step's seed")
+        expect(opt.t == step + 1, f"after step {step} t is {opt.t}")
+        changed = [name for name, kept in _core(opt).items() if kept != core[name]]
+        expect(not changed, f"the method replaced {', '.join(changed)}, which the core keeps")
+    return f"{case.steps} steps"
+
+
+def _core(opt: Estimator) -> dict[str, Any]:
+    """Which objects the core keeps on an estimator, and what it was made with."""
+    groups = [(id(g), g["lr"], g["weight_decay"], [id(p) for p in g["params"]]) for g in opt.param_groups]
+    one = {
+        name: id(getattr(opt, name)) for name in ("engine", "source", "timers", "scope", "forwards", "log", "buffers")
+    }
+    return {
+        **one,
+        "param_groups": groups,
+        "handles": [id(p) for p in opt.handles],
+        "seed": (opt.seed, opt.source.seed),
+        "check_finite": opt.check_finite,
+    }
+
+
 def neutral(case: Case) -> str:
     """V8: at the class's neutral settings the run is MeZO's."""
     settings = neutral_of(case.cls)
@@ -265,5 +313,6 @@ CHECKS: Mapping[str, Callable[[Case], str]] = {
     "V7 resume": resume,
     "V7 replay log": from_log,
     "V8 neutral": neutral,
+    "V9 steps": counted,
 }
 """By name; check_estimator says what the numbers stand for."""

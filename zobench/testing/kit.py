@@ -45,6 +45,8 @@ def check_estimator(
     - V6 state is as declared and does not grow, and a step holds no further copy of the scope;
     - V7 the same seed, an interruption between two refreshes, other random streams, a replay of the log: same bits;
     - V8 at neutral settings it is MeZO;
+    - V9 one call of `step` is one step: of its number and seed, on the tensors that the scope lets move in it, and what
+      the core keeps on an estimator is left to the core;
     - all engines give the same weights, on an MLP and a two-block LLaMA, with the whole model, one block, masks, and
       a scope that rotates over the steps.
 

@@ -67,7 +67,7 @@ class Watch:
 
             return go
 
-        opt.iterate, opt.descend, opt.move = watched_iterate, moving(descend), moving(move)
+        opt._keep(iterate=watched_iterate, descend=moving(descend), move=moving(move))
 
     def terms(self, d: Algebra) -> list[Values]:
         """The terms of a direction as they are now, over the tensors active in this step."""

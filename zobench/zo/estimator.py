@@ -15,6 +15,7 @@ from ..engine import build as build_engine
 from ..engine.base import Engine
 from ..engine.timers import Timers
 from ..errors import ZobenchError
+from ..reserved import class_fault, kept, shown
 from ..settings import resolve
 from . import saving
 from .buffer import Buffer
@@ -61,7 +62,14 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     Attributes:
         t: steps done. active: handles of the tensors that move in this step. forwards: Counter of "train", "extra"
         (and "backward"). log: a StepLog per step; may be cleared when written. timers: see zobench.engine.timers.
+        These and all names that the core has here are its own: assigning to one raises AttributeError.
     """
+
+    forwards: Counter[str]
+    log: list[StepLog]
+    _all_move: bool
+    _built: bool
+    _spaces: dict[tuple[str, ...], Space]
 
     trains: ClassVar[bool] = True
     parameterisation: ClassVar[str] = "full"
@@ -95,6 +103,8 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         check_finite: bool = True,
         **settings: object,
     ) -> None:
+        if wrong := class_fault("estimators", type(self), Estimator):
+            raise ZobenchError(wrong)
         for name, value in resolve(type(self), settings).items():
             setattr(self, name, value)
         if lr < 0 or weight_decay < 0:
@@ -109,17 +119,31 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self.engine.timers = self.timers
         self.source, self.seed, self.check_finite = build_source(noise, seed), seed, check_finite
         self.t = 0
-        self.forwards: Counter[str] = Counter()
-        self.log: list[StepLog] = []
+        self.forwards = Counter()
+        self.log = []
         self.unchecked: list[Tensor] = []
         self.buffers: dict[str, Buffer] = {}
         self.unclaimed: dict[str, dict[str, Tensor]] = {}  # loaded state of buffers not declared yet
-        self._spaces: dict[tuple[str, ...], Space] = {}
+        self._spaces = {}
         self._in_step = self.settled_outside = False
         self._step_seed, self._drawn, self._held_labels = 0, 0, set[str]()
         self.active: list[Handle] = []
         self._activate()
+        self._built = True
         self.setup()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute of the method's own; AttributeError for one of the core's, which a step depends on."""
+        if (
+            name in kept("estimators", Estimator)
+            and "_built" in vars(self)
+            and not (name == "step" and callable(value))
+        ):
+            raise AttributeError(
+                f"{type(self).__name__}: self.{name} is zobench's own, to be read; give yours another name "
+                f"(kept: {', '.join(shown('estimators', Estimator))})"
+            )
+        super().__setattr__(name, value)
 
     def _make_handles(self) -> list[Handle]:
         me = weakref.ref(self)  # weak: no cycle may keep tensors alive
@@ -192,18 +216,20 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self.settle()
 
     def _step(self, closure: Callable[[], Tensor] | None, taped: StepLog | None) -> Tensor:
+        if self._in_step:
+            raise TypeError(f"{type(self).__name__}.iterate calls step: one step is one call of iterate")
         self._activate()
         seed = self.source.step_seed(self.t)
         if taped is not None and taped.seed != seed:
             raise ZobenchError(f"step {self.t} of the log has seed {taped.seed}, this estimator {seed}: not its log")
-        self._step_seed, self._drawn = seed, 0
+        self._keep(_step_seed=seed, _drawn=0)
         self._held_labels.clear()
         self.unchecked.clear()
         rates = tuple(float(g["lr"]) for g in self.param_groups)
         logged = StepLog(self.t, seed, rates, settled=self.settled_outside)
         device = self.handles[0].param.device
         tape = iter([v.to(device) for v in taped.seen]) if taped is not None else None
-        self._in_step, self.settled_outside = True, False
+        self._keep(_in_step=True, settled_outside=False)
         self.timers.start_step()
         try:
             shown = self.iterate(Losses(self, closure, logged, tape))
@@ -213,12 +239,12 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
             self.engine.abandon()
             raise
         finally:
-            self._in_step = False
+            self._keep(_in_step=False)
             self.timers.end_step()
         if shown is None and not logged.seen:
             raise TypeError(f"{type(self).__name__}.iterate looked at no loss and returned none")
         self.log.append(logged)
-        self.t += 1
+        self._keep(t=logged.step + 1)
         return shown if shown is not None else logged.seen[0]
 
     def _activate(self) -> None:
@@ -239,8 +265,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
                 p.mask = None
             for i, (p, m) in enumerate(zip(active, masks, strict=True)):
                 p.index, p.mask = i, m
-            self.active = active
-            self.space = self._space_of(active)
+            self._keep(active=active, space=self._space_of(active))
         self.engine.attach(active)
 
     def _space_of(self, active: list[Handle]) -> Space:

@@ -153,7 +153,7 @@ class Losses:
             if self._kind:
                 est.forwards[self._kind] += n
             out = [_scalar(v) for v in values]
-            est.unchecked += out
+            est.unchecked.extend(out)
         self._logged.seen += out
         return out
 

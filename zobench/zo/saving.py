@@ -42,7 +42,7 @@ def load(est: Estimator, s: dict[str, Any]) -> None:
         if theirs[what] != value:
             raise ZobenchError(f"the saved state has {what} {theirs[what]!r}, this estimator {value!r}")
     est.engine.settle()
-    est.t, est.seed, est.forwards = s["t"], s["seed"], Counter(s["forwards"])
+    est._keep(t=s["t"], seed=s["seed"], forwards=Counter(s["forwards"]), settled_outside=True)
     est.source.seed = est.seed
     est.source.load_state(s["noise"])
     for g, saved in zip(est.param_groups, s["param_groups"], strict=True):
@@ -55,4 +55,3 @@ def load(est: Estimator, s: dict[str, Any]) -> None:
         else:
             est.unclaimed[name] = values
     est.engine.load_masters(est.handles, s["masters"])
-    est.settled_outside = True

@@ -92,7 +92,7 @@ class Vocabulary:
             if any(p.name not in then for p in self.active):
                 there, on = on, lambda p: p.name in then and (there is None or there(p))
         else:
-            self._drawn += 1
+            self._keep(_drawn=self._drawn + 1)
             seed = self._step_seed if self._drawn == 1 else mix(self._step_seed, self._drawn)
         shapes = self.space.whole
         if shape is not None or on is not None:
@@ -185,10 +185,14 @@ class Vocabulary:
     def settle(self) -> None:
         """From here on the parameters hold theta (before an evaluation or a checkpoint; methods rarely need it)."""
         if not self._in_step:
-            self.settled_outside = True
+            self._keep(settled_outside=True)
         self.engine.settle()
 
     # ---- for buffers, losses and engines
+
+    def _keep(self, **values: Any) -> None:
+        """Set what the core keeps here, which no one else may."""
+        vars(self).update(values)
 
     def _checked(self, d: object, verb: str) -> Direction:
         """A move made ready; TypeError if it is none, ValueError for wrong shapes, Diverged for losses not finite."""
@@ -213,7 +217,8 @@ class Vocabulary:
 
     def _check_finite(self) -> None:
         """Diverged if a loss seen since the last call is not finite."""
-        seen, self.unchecked = self.unchecked, []
+        seen = list(self.unchecked)
+        self.unchecked.clear()
         if self.check_finite and seen:
             values = torch.stack([v.to(torch.float32) for v in seen])
             if not bool(values.isfinite().all()):

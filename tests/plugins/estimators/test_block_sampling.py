@@ -194,7 +194,7 @@ def test_adalezo_weights_are_unbiased_and_the_clip_is_not():
             opt.q[p].fill_({"0": 1.0, "1": 0.6}.get(block_of(p.name), 0.1))
         sums = Counter()
         for t in range(1500):
-            opt.t = t
+            opt._keep(t=t)
             sums.update(opt.weights())
         return {b: sums[b] / 1500 for b in NAMES}
 
