@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from typing import Any
 
-from zobench.report.record import PhaseTimes, Record, ScoreInfo, SpeedInfo
+from zobench.report.identity import cell_id
+from zobench.report.record import SCHEMA, PhaseTimes, Record, ScoreInfo, SpeedInfo
 from zobench.tasks.metrics import standard_error
 
 PROTOCOL: dict[str, Any] = {"version": "mezo-1", "steps": 100, "eval_every": 25, "num_test": 100, "num_dev": None}
@@ -73,11 +73,10 @@ def record(
         "seed": seed,
     } | cell
     protocol = PROTOCOL | (protocol or {})
-    digest = hashlib.blake2b(repr((sorted(key.items()), sorted(protocol.items()))).encode(), digest_size=4).hexdigest()
     layers = LAYERS.get(selector, [0])
     made: dict[str, Any] = {
-        "schema": 1,
-        "id": f"{task}-{estimator}-{key['selector'].replace('-', 'none')}-s{seed}-{digest}",
+        "schema": SCHEMA,
+        "id": cell_id(key, protocol),
         "status": status,
         "protocol": protocol,
         "cell": key,
@@ -97,6 +96,7 @@ def record(
         "time": {"total_s": 1.0},
         "memory": {"peak_bytes": 3 * 2**20, "weights_bytes": 2**20},
         "environment": {"device_name": device, "processor": "Abacus 1", "started": "2026-01-01T00:00:00Z"},
+        "files": {},
         "error": error,
     }
     if status == "ok":

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import ZobenchError
-from ..paths import check_writable, is_file, read
+from ..paths import check_becomes_folder, check_writable, is_file, is_folder, read
 from .common import PluginFiles, plugins_of
 
 
@@ -30,11 +31,15 @@ def leaderboard(
 ) -> int:
     """Make the leaderboard of a results folder from its records: print it, and write DIR/leaderboard.md.
 
-    The same records give the same bytes. Exit status: 0; 1 if --check finds a difference; 2 for bad input, unreadable
-    records included: the board is then still made from the others, and names them.
+    The same records give the same bytes. Every record and every file beside one must be as it was written, by its
+    checksum; --check reads weights for that too. Exit status: 0; 1 if --check finds another board; 2 for bad input, and
+    where a record or a file beside it is unreadable or was changed: the board is still made from the other records,
+    and names those that are left out.
     """
     if out is not None and not check:
-        check_writable(out, "--out")
+        check_becomes_folder(out.parent, "--out")
+        if is_folder(out.parent, "--out"):
+            check_writable(out, "--out")
     from ..report import store
     from ..report.leaderboard import render
 
@@ -51,11 +56,32 @@ def leaderboard(
         status = _check(path, board)
     else:
         print(board, end="")
-        store.write_text(path, board)
-        status = 0
-    for problem in problems:
+        status = _put(path, board, asked=out is not None)
+    altered, missing = store.beside(results, records, whole=check)
+    for problem in [*problems, *altered]:
         print(f"zobench: error: {problem}", file=sys.stderr)
-    return 2 if problems else status
+    if missing:
+        print(f"zobench: note: {absent(missing)}", file=sys.stderr)
+    return 2 if problems or altered else status
+
+
+def absent(missing: Sequence[str]) -> str:
+    """A line on files that records speak of and that are not beside them."""
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return f"beside their records are missing {', '.join(missing[:3])}{more}: no score rests on them, replays do"
+
+
+def _put(path: Path, board: str, *, asked: bool) -> int:
+    """Write the board. Where the folder cannot be written to, a line and 0 (2 if `asked` for): it was printed."""
+    from ..report import store
+
+    try:
+        store.write_text(path, board)
+    except OSError as e:
+        kind = "error" if asked else "warning"
+        print(f"zobench: {kind}: cannot write {path} ({e.strerror}); the board is above", file=sys.stderr)
+        return 2 if asked else 0
+    return 0
 
 
 def _check(path: Path, board: str) -> int:

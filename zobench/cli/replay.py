@@ -33,6 +33,8 @@ def replay(
         raise ZobenchError(unknown("cell", cell, known))
     if isinstance(record, store.Problem):
         raise ZobenchError(str(record))
+    for problem in store.beside(results, [record], whole=True)[0]:
+        raise ZobenchError(str(problem))
     plugins = plugins_of(plugin)
     from safetensors.torch import save_file
 

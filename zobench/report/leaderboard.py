@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ..errors import ZobenchError
 from . import choices, compare, costs, notes, stats, tables, text
 from . import paper as published
-from .record import Record
+from .record import SEALED, Record
 from .rows import Section, sections
 
 HOW_TO_READ = (
@@ -151,7 +151,9 @@ def _foot(every: Sequence[Section]) -> str:
     schemas = sorted({record["schema"] for record in records})
     ok = sum(record["status"] == "ok" for record in records)
     total = text.plural(len(records), "record")
+    bare = sum(record["schema"] < SEALED for record in records)
+    unsealed = f" ({text.plural(bare, 'record')} of schema 1, without a checksum)" if bare else ""
     return (
-        f"{total}, {ok} ok, {len(records) - ok} failed; schema {', '.join(map(str, schemas))}; "
+        f"{total}, {ok} ok, {len(records) - ok} failed; schema {', '.join(map(str, schemas))}{unsealed}; "
         f"protocol {', '.join(versions)}. Made from the records alone by `zobench leaderboard`."
     )

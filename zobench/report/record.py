@@ -1,14 +1,19 @@
 """The record: what a finished cell leaves behind, as JSON. Every board is a function of records alone.
 
 Keys are documented where they are declared. `schema` changes when a key changes its meaning; readers accept
-all earlier schemas. Times are seconds, memory is bytes, accuracies and F1 are fractions in [0, 1].
+all earlier schemas (1: without `files` and `sha256`). Times are seconds, memory is bytes, accuracies and F1 are
+fractions in [0, 1].
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-SCHEMA = 1
+SCHEMA = 2
+
+SEALED = 2
+"""The first schema whose records carry checksums."""
+
 Status = Literal["ok", "diverged", "oom", "error", "interrupted"]
 
 NO_SELECTOR = "-"
@@ -81,6 +86,13 @@ class Trial(TypedDict):
     message: NotRequired[str]
 
 
+class Chosen(TypedDict):
+    """The checkpoint that test was read at."""
+
+    lr: float
+    step: int
+
+
 class PhaseTimes(TypedDict):
     """Medians over steps."""
 
@@ -118,8 +130,16 @@ class EngineInfo(TypedDict):
     points: NotRequired[str]  # together: those of a call were looked at in one forward
 
 
+class FileInfo(TypedDict):
+    """A file beside a record, as it was when the record was written."""
+
+    name: str  # in the record's folder
+    bytes: int
+    sha256: str
+
+
 class Record(TypedDict):
-    """One cell, finished or failed."""
+    """One cell, finished or failed. In its file stands `sha256` too, of all the rest (zobench.report.seal)."""
 
     schema: int
     id: str
@@ -132,7 +152,7 @@ class Record(TypedDict):
     data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, notes on what departs from the protocol
     metrics: Metrics
     unverified: NotRequired[list[str]]  # the estimator or selector, where its card says that a detail is a guess
-    chosen: NotRequired[dict[str, Any]]  # lr and step of the checkpoint that test was read at
+    chosen: NotRequired[Chosen]
     kept: NotRequired[str]  # what rebuilds the chosen weights: replay log | weights | nothing: why
     trials: list[Trial]
     forwards: dict[
@@ -143,4 +163,5 @@ class Record(TypedDict):
     speed: NotRequired[SpeedInfo]
     memory: dict[str, int]  # peak_bytes, weights_bytes, state_bytes
     environment: dict[str, Any]  # versions, platform, device, git commit, command, start, what `memory` measured
+    files: NotRequired[dict[str, FileInfo]]  # steps | replay | weights | error: what lies beside; from schema 2 on
     error: str | None  # one line; the traceback lies beside the record

@@ -6,6 +6,7 @@ Keys that are not declared are let be: a later zobench of the same schema may ha
 from __future__ import annotations
 
 import functools
+import math
 import types
 from collections.abc import Iterator
 from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -70,13 +71,37 @@ def _array_faults(value: object, origin: Any, args: tuple[Any, ...], where: str,
     if fixed and len(value) != len(args):
         yield f"{_at(where)}{len(value)} items, not {len(args)}"
         return
+    if not fixed and _all_plain(value, args[0]):
+        return
     for i, one in enumerate(value):
         yield from faults(one, args[i] if fixed else args[0], f"{where}[{i}]", nulls=nulls)
 
 
+_PLAIN: dict[Any, frozenset[type]] = {float: frozenset({float, int}), int: frozenset({int}), str: frozenset({str})}
+
+
+def _all_plain(value: list[Any] | tuple[Any, ...], declared: Any) -> bool:
+    """Whether all items are of a plain type: the long lists of a record, told without a look at each in turn."""
+    if declared not in _PLAIN or not _PLAIN[declared].issuperset(map(type, value)):
+        return False
+    try:
+        return declared is not float or all(map(math.isfinite, value))
+    except OverflowError:
+        return False
+
+
+def _finite(value: float) -> bool:
+    """Whether it is a number that a float can hold: 1e999 and an integer of a thousand digits are not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _is(value: object, declared: Any, nulls: bool) -> bool:
-    if declared is float:  # JSON has one kind of number
-        return (nulls and value is None) or (isinstance(value, int | float) and not isinstance(value, bool))
+    if declared is float:  # JSON has one kind of number, and 1e999 is none of them
+        number = isinstance(value, int | float) and not isinstance(value, bool) and _finite(value)
+        return number or (nulls and value is None)
     if declared is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if declared is type(None):
@@ -93,6 +118,8 @@ def _at(where: str) -> str:
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number that is not finite"
     return "null" if value is None else f"{type(value).__name__} {value!r:.40}"
 
 

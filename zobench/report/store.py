@@ -5,23 +5,22 @@ Beside a record lie its side files (see Files), which zobench.run.artefacts writ
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
 import os
-import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any
 
 from ..errors import ZobenchError
-from .record import SCHEMA, Record
-from .shape import faults
+from . import seal
+from .disk import write_text
+from .judge import CELLS, Problem, check, load
+from .plain import dumps, finite
+from .record import Record
 
-CELLS = "cells"
+__all__ = ["BOARD", "CELLS", "Files", "Problem", "check", "dumps", "find", "finite", "read", "write", "write_text"]
+
 BOARD = "leaderboard.md"
-_MEND = "delete it, then run its cell again"
 
 
 @dataclass(frozen=True)
@@ -40,37 +39,46 @@ class Files:
         return self.steps, self.replay, self.weights, self.error
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A record that cannot be used, and what to do about it. `file` is relative to the results folder."""
+ENDINGS: Mapping[str, str] = {
+    "record": "json",
+    "steps": "steps.jsonl",
+    "replay": "replay.bin",
+    "weights": "weights.safetensors",
+    "error": "error.txt",
+}
+"""What the files of a cell end in."""
 
-    file: str
-    why: str
-    mend: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.why}; {self.mend}"
+OPTIONAL = frozenset({"weights", "error"})
+"""Side files that may well be left out where records are shared: large, or of no use to a reader of numbers."""
 
 
-def files(results: Path, cell_id: str) -> Files:
-    """The paths of a cell's files."""
-    endings = ("json", "steps.jsonl", "replay.bin", "weights.safetensors", "error.txt")
-    return Files(*(Path(results) / CELLS / f"{cell_id}.{ending}" for ending in endings))
+def files(results: Path, cell: str | Record) -> Files:
+    """The paths of a cell's files: of a record where it says that they are, of an id where a first run puts them."""
+    cell_id, said = (cell, {}) if isinstance(cell, str) else (cell["id"], cell.get("files", {}))
+    folder = Path(results) / CELLS
+    names = {kind: f"{cell_id}.{ending}" for kind, ending in ENDINGS.items()}
+    names |= {kind: info["name"] for kind, info in said.items() if kind in names}
+    return Files(**{kind: folder / name for kind, name in names.items()})
 
 
 def write(results: Path, record: Record) -> Path:
     """Write a record, last of its cell's files, so that where it stands they are whole; returns its path.
 
-    Numbers that are not finite become null. Raises ValueError where the record has not the shape that record.py
-    declares: that is a bug of its writer.
+    Numbers that are not finite become null; its checksum is added. Raises ValueError where the record has not the shape
+    that record.py declares, or its parts do not agree: that is a bug of its writer.
     """
-    plain = cast(Record, finite(record))
+    path = files(results, record["id"]).record
+    write_text(path, sealed(record))
+    return path
+
+
+def sealed(record: Record) -> str:
+    """The text of a record's file, its checksum in it. Errors as `write`."""
+    plain: dict[str, Any] = {"files": {}, **finite(record)}
     wrong = check(plain)
     if wrong:
         raise ValueError(f"record {record.get('id')} is malformed: {'; '.join(wrong[:5])}")
-    path = files(results, record["id"]).record
-    write_text(path, dumps(plain))
-    return path
+    return dumps({**plain, seal.KEY: seal.checksum(dumps(plain))})
 
 
 def read(results: Path) -> tuple[list[Record], list[Problem]]:
@@ -82,7 +90,7 @@ def read(results: Path) -> tuple[list[Record], list[Problem]]:
     records: list[Record] = []
     problems: list[Problem] = []
     for path in sorted(folder.glob("*.json")):
-        found = _load(path)
+        found = load(path)
         if isinstance(found, Problem):
             problems.append(found)
         else:
@@ -101,102 +109,29 @@ def readable(results: Path) -> list[Record]:
 def find(results: Path, cell_id: str) -> Record | Problem | None:
     """The record of a cell; None where there is none, a Problem where there is a file that is no record."""
     path = files(results, cell_id).record
-    return _load(path) if path.is_file() else None
+    return load(path) if os.path.lexists(path) else None
 
 
-def check(record: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the record's shape, one phrase a fault; empty where nothing is."""
-    ok = record.get("status") == "ok"
-    wrong = list(faults(record, Record, nulls=not ok))
-    if ok and not wrong:
-        wrong += [
-            f"metrics.{name} is missing though status is ok"
-            for name in ("zero_shot", "test")
-            if name not in record["metrics"]
-        ]
-    return wrong
+def beside(results: Path, records: Iterable[Record], *, whole: bool = False) -> tuple[list[Problem], list[str]]:
+    """The side files that are not what their records say, and those (relative to `results`) that are not there.
 
-
-def write_text(path: Path, text: str) -> None:
-    """Put `text` (as UTF-8) at `path`, whole or not at all, whatever happens on the way."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as f:
-            f.write(text.encode())
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def dumps(value: Any) -> str:
-    """JSON with sorted keys, one key a line, and lists of plain values on one line; ends in a newline.
-
-    The shortest text that reads back as the same number is written, so equal records are equal files.
-    Raises ValueError for numbers that are not finite.
+    Weights are judged by their size, unless `whole`: to read them takes as long as they are large.
     """
-    return _dump(value, 0) + "\n"
-
-
-def finite(value: Any) -> Any:
-    """A copy, as JSON has it: tuples are lists, numbers that are not finite are None."""
-    if isinstance(value, Mapping):
-        return {str(k): finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _dump(value: Any, depth: int) -> str:
-    pad = " " * (depth + 1)
-    if isinstance(value, Mapping) and value:
-        inner = (f"{pad}{json.dumps(key)}: {_dump(value[key], depth + 1)}" for key in sorted(value))
-        return "{\n" + ",\n".join(inner) + "\n" + " " * depth + "}"
-    if isinstance(value, list | tuple) and any(isinstance(v, Mapping) for v in value):
-        return "[\n" + ",\n".join(pad + _dump(v, depth + 1) for v in value) + "\n" + " " * depth + "]"
-    return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
-
-
-def _load(path: Path) -> Record | Problem:
-    name = f"{CELLS}/{path.name}"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as e:
-        return Problem(name, f"cannot be read ({e.strerror})", "check its permissions")
-    except UnicodeDecodeError:
-        return Problem(name, "not text in UTF-8", _MEND)
-    try:
-        value = json.loads(text, parse_constant=_refuse)
-    except ValueError as e:
-        why = "an empty file" if not text.strip() else f"not JSON, or only a part of it ({e})"
-        return Problem(name, why, _MEND)
-    return _judge(name, path.stem, value)
-
-
-def _judge(name: str, stem: str, value: Any) -> Record | Problem:
-    if not isinstance(value, dict) or "schema" not in value:
-        return Problem(name, "not a record (it has no `schema`)", "move it out of the folder")
-    schema = value["schema"]
-    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-        return Problem(name, f"schema {schema!r:.40} is not a version", _MEND)
-    if schema > SCHEMA:
-        return Problem(name, f"schema {schema} is newer than this zobench reads ({SCHEMA})", "upgrade zobench")
-    wrong = check(value)
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return Problem(name, "; ".join(wrong[:3]) + more, _MEND)
-    if value["id"] != stem:
-        return Problem(name, f"its id is {value['id']!r:.80}, not the file's name", "rename it to its id, or delete it")
-    return cast(Record, value)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    folder = Path(results) / CELLS
+    problems: list[Problem] = []
+    missing: list[str] = []
+    for record in records:
+        for kind, said in sorted(record.get("files", {}).items()):
+            name = f"{CELLS}/{said['name']}"
+            try:
+                why = seal.file_fault(folder, said, whole=whole or kind != "weights")
+            except FileNotFoundError:
+                missing.append(name)
+                continue
+            if why is not None:
+                mend = f"put the file of before back, or run the cell of {record['id']} again with --rerun always"
+                problems.append(Problem(name, why, mend, "beside"))
+    return problems, missing
 
 
 def _cells(results: Path) -> Path:
@@ -211,14 +146,3 @@ def _cells(results: Path) -> Path:
         mend = f"did you mean {results.parent}?" if results.name == CELLS else make
         raise ZobenchError(f"no {CELLS}/ in {results}, so it is no results folder: {mend}")
     return folder
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a crash; a system whose folders cannot be opened (Windows) does so itself."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

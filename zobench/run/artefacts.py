@@ -8,12 +8,12 @@ from typing import IO, TYPE_CHECKING
 
 from safetensors.torch import save_file
 
-from ..report import store
+from ..report import seal, store
 from ..zo.log import LogWriter
 from ..zo.scope import Scope
 
 if TYPE_CHECKING:
-    from ..report.record import Status
+    from ..report.record import FileInfo, Status
     from .cell import Cell
     from .method import Applied
     from .train import Trained
@@ -59,9 +59,12 @@ class Artefacts:
         save_file({name: t.contiguous() for name, t in run.best.items()}, self.files.weights)
         return "weights"
 
-    def finish(self, status: Status, traceback: str | None) -> None:
-        """Close the curve; keep the traceback of a failure."""
+    def finish(self, status: Status, traceback: str | None) -> dict[str, FileInfo]:
+        """Close the curve; keep the traceback of a failure. What lies there now, by kind, for the record."""
         if self._steps is not None:
             self._steps.close()
         if traceback is not None:
             self.files.error.write_text(f"status: {status}\n{traceback}", encoding="utf-8")
+        kinds = (kind for kind in store.ENDINGS if kind != "record")
+        paths = {kind: getattr(self.files, kind) for kind in kinds}
+        return {kind: seal.file_info(path) for kind, path in paths.items() if path.is_file()}

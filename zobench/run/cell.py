@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..report.record import NO_SELECTOR, CellKey
+from ..report.identity import cell_id
+from ..report.record import CellKey
 from .protocol import Computation, Protocol
-
-LONGEST = 60
-"""Characters of a name in an id, and so in the names of files, which systems bound: a sum may have many terms."""
-
-
-_OF_A_FILE = re.compile(r"[^\w.,+=-]", re.ASCII)
-"""What no file is called, or not everywhere: a value after a colon may be any text."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +50,7 @@ class Cell:
     @property
     def id(self) -> str:
         """`task-estimator-selector-s<seed>-<hash>`: readable, and a hash of the key and the protocol."""
-        text = json.dumps({"cell": self.key(), "protocol": self.protocol.record()}, sort_keys=True)
-        digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-        selector = "none" if self.selector == NO_SELECTOR else self.selector.replace(":", "=")
-        names = "-".join(_OF_A_FILE.sub("_", name)[:LONGEST] for name in (self.task, self.estimator, selector))
-        return f"{names}-s{self.seed}-{digest}"
+        return cell_id(self.key(), self.protocol.record())
 
     def __str__(self) -> str:
         return f"{self.task} {self.estimator} {self.selector} seed {self.seed}"

@@ -78,6 +78,9 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     known = _known(place.results, plugins)
     _check_kin(planned, known.values(), place.results)
     done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id]["status"], place.rerun)}
+    if done:
+        for problem in store.beside(place.results, done.values())[0]:
+            plugins.warn(str(problem))
     return Plan(session, [c for c in planned if c.id not in done], done)
 
 
@@ -117,16 +120,22 @@ def _known(results: Path, plugins: Plugins) -> Mapping[str, Record]:
 def _check_kin(planned: Sequence[Cell], known: Iterable[Record], results: Path) -> None:
     """ZobenchError for a record that no table may hold beside a cell that is planned: hours later is too late."""
     same, other = ("model", "model_revision", "data", "task"), ("task_version", "data_revision")
+    kin: dict[str, Mapping[str, object]] = {}  # all planned cells of a task share what may not differ
+    for cell in planned:
+        key = cell.key()
+        kin[_canonical([key[k] for k in same], cell.protocol.record())] = {**key}  # type: ignore[literal-required]
     for record in known:
-        for cell in planned:
-            ours: Mapping[str, object] = {**cell.key()}
-            theirs: Mapping[str, object] = {**record["cell"]}
-            kin = all(ours[k] == theirs[k] for k in same) and record["protocol"] == cell.protocol.record()
-            if kin and any(ours[k] != theirs[k] for k in other):
-                raise ZobenchError(
-                    f"--results {results}: {record['id']} is of other data, or another version, of task {cell.task}, "
-                    "and may not stand in one table with what would be run; name another folder"
-                )
+        theirs: Mapping[str, object] = {**record["cell"]}
+        ours = kin.get(_canonical([theirs[k] for k in same], record["protocol"]))
+        if ours is not None and any(ours[k] != theirs[k] for k in other):
+            raise ZobenchError(
+                f"--results {results}: {record['id']} is of other data, or another version, of task {theirs['task']}, "
+                "and may not stand in one table with what would be run; name another folder"
+            )
+
+
+def _canonical(*values: object) -> str:
+    return json.dumps(values, sort_keys=True)
 
 
 def _again(status: Status, rerun: Rerun) -> bool:

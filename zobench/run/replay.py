@@ -34,7 +34,7 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
     device is needed for the same bits. Raises ZobenchError where the cell did not finish, kept neither, `loaded` is
     not the model it ran on, or its noise was drawn by kernels and would not be here, or the other way round.
     """
-    cell, files = record["cell"], store.files(results, record["id"])
+    cell, files = record["cell"], store.files(results, record)
     if record["status"] != "ok" or "chosen" not in record:
         raise ZobenchError(f"{record['id']}: there are no chosen weights: the cell is {record['status']}")
     if loaded.revision != cell["model_revision"]:

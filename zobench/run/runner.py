@@ -64,7 +64,7 @@ class Runner:
         out.seconds["total_s"] = time.perf_counter() - start
         record = as_record(cell, out, {**self.environment, "started": started, "memory": memory.kind})
         try:
-            artefacts.finish(out.status, out.traceback)
+            record["files"] = artefacts.finish(out.status, out.traceback)
             store.write(self.results, record)
         except OSError as e:
             raise ZobenchError(f"cannot write the record of {cell.id} to {self.results}: {e.strerror}") from e
