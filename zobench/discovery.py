@@ -82,6 +82,11 @@ def _from_entry_point(point: EntryPoint) -> Candidate:
     return Candidate(info, point.load)
 
 
+def entry_points_of(dist: str) -> list[str]:
+    """The modules that a distribution's entry points in the group `zobench` name."""
+    return [point.module for point in entry_points(group=GROUP) if point.dist is not None and point.dist.name == dist]
+
+
 def from_file(path: str | Path) -> Candidate:
     """A local Python file as a plugin. ZobenchError if there is no such file, or it cannot be read."""
     file = Path(os.path.realpath(os.path.expanduser(path)))

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from . import compose
+from . import code, compose, redact
 from .discovery import (
     BUILT_IN,
     ONLY_VARIABLE,
@@ -24,6 +24,7 @@ from .discovery import (
     PluginFault,
     PluginInfo,
     describe_fault,
+    entry_points_of,
     from_entry_points,
     from_file,
     limit,
@@ -45,7 +46,7 @@ __all__ = ["KINDS", "Offer", "PluginInfo", "Plugins", "load_plugins"]
 
 
 def _warn(message: str) -> None:
-    print(f"zobench: warning: {message}", file=sys.stderr)
+    print(f"zobench: warning: {redact.text(message)}", file=sys.stderr)
 
 
 def load_plugins(
@@ -84,6 +85,7 @@ class Plugins:
         self._offers: dict[str, dict[str, list[Offer]]] = {kind: {} for kind in (*KINDS, COLUMNS)}
         self._values: dict[tuple[str, str], object] = {}
         self._muted: set[int] = set()
+        self._digests: dict[str, tuple[str, str]] = {}
 
     def add(self, candidate: Candidate) -> PluginInfo:
         """Load one plugin, guarded: what it raises ends as the `error` of the returned info, which `loaded` lists."""
@@ -182,6 +184,44 @@ class Plugins:
             offer = self.offer(kind, name)
             self._values[kind, name] = import_offer(offer) if isinstance(offer.value, str) else offer.value
         return self._values[kind, name]
+
+    # ---- identity
+
+    def code(self, used: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """The digests of the third-party code behind these (kind, name), by plugin, and by task of a task's file.
+
+        A selector may be an expression: its terms are looked at. Empty where all are built in.
+        """
+        out: dict[str, str] = {}
+        for kind, name in used:
+            for one in self._terms(name) if kind == "selectors" else (name,):
+                offer = self.offer(kind, one)
+                if offer.by.dist == BUILT_IN:
+                    continue
+                label, found = self._digest(offer.by)
+                out[label] = found
+                if isinstance(offer.value, Path):
+                    out[f"task {one}"] = code.digest([(offer.value.name, offer.value)])
+        return out
+
+    def _terms(self, name: str) -> list[str]:
+        """The registered selectors that an expression names, those behind a colon too."""
+        words = (word.strip() for part in name.split("+") for word in part.split(":"))
+        known = self._offers["selectors"]
+        return [word for word in words if word in known] if compose.is_expression(name) else [name]
+
+    def _digest(self, info: PluginInfo) -> tuple[str, str]:
+        """A plugin's name in an identity and the digest of its code, which is read once."""
+        if info.dist not in self._digests:
+            self._digests[info.dist] = self._read(info)
+        return self._digests[info.dist]
+
+    def _read(self, info: PluginInfo) -> tuple[str, str]:
+        if info.dist in self.files:
+            file = Path(info.dist).expanduser().resolve()
+            return file.name, code.of_file(file)
+        points = entry_points_of(info.dist)
+        return info.dist, code.of_distribution(info.dist, points)
 
     # ---- observers and reporting
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, cast
 import typer
 import typer.main
 
-from .. import __version__
+from .. import __version__, redact
 from ..errors import ZobenchError
 from . import faults
 
@@ -143,7 +143,7 @@ def _status(arguments: list[str], debug: bool) -> int:
         status = faults.INTERRUPTED
     except BaseException as e:
         if debug:
-            traceback.print_exc()
+            print(redact.text(traceback.format_exc()), end="", file=sys.stderr)
         return _said(e, debug)
     if status == faults.INTERRUPTED:  # some releases of typer make an interrupt this status, others raise it
         faults.say("interrupted")

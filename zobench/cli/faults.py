@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO, cast
 
+from .. import redact
 from ..errors import ZobenchError
 
 WRONG, BUG, INTERRUPTED, UNHEARD = 2, 70, 130, 141
@@ -33,8 +34,9 @@ def debugging(arguments: Sequence[str]) -> bool:
 
 
 def one_line(text: str) -> str:
-    """Text as one line that a terminal shows as it is: no line breaks, no control characters, and an end."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    """Text as one line that a terminal shows as it is: no line breaks, control characters or secrets, and an end."""
+    words = " ".join(redact.text(text).split())
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
@@ -69,7 +71,7 @@ def bug(error: BaseException, *, debug: bool) -> int:
 
 def _kept(error: BaseException, debug: bool) -> str:
     """Put the traceback of a bug into a file, where it was not printed; says where it is."""
-    whole = "".join(traceback.format_exception(error))
+    whole = redact.text("".join(traceback.format_exception(error)))
     if not debug:
         try:
             handle, path = tempfile.mkstemp(prefix="zobench-bug-", suffix=".txt")

@@ -36,6 +36,13 @@ def replay(
     for problem in store.beside(results, [record], whole=True)[0]:
         raise ZobenchError(str(problem))
     plugins = plugins_of(plugin)
+    said = record["cell"].get("code", {})
+    for name, now in plugins.code([("estimators", record["cell"]["estimator"])]).items():
+        if said.get(name, now) != now:
+            raise ZobenchError(
+                f"{cell}: the code of {name} was {said[name]} then and is {now} now: other code moves other weights; "
+                "put the file of then back"
+            )
     from safetensors.torch import save_file
 
     from ..run.execute import Place, load

@@ -17,6 +17,11 @@ def dumps(value: Any) -> str:
     return _dump(value, 0) + "\n"
 
 
+def canonical(value: Any) -> str:
+    """One text for equal JSON values."""
+    return json.dumps(value, sort_keys=True)
+
+
 def finite(value: Any) -> Any:
     """A copy, as JSON has it: tuples are lists, numbers that are not finite are None."""
     if isinstance(value, Mapping):

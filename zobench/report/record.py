@@ -43,6 +43,8 @@ class CellKey(TypedDict):
     run_settings: dict[str, Any]  # dtype, engine, noise, restore, precision, parameterisation, loss_dtype, ...
     lrs: list[float]
     seed: int
+    code: NotRequired[dict[str, str]]  # plugin -> digest of its code: of third parties, where the cell used one
+    numerics: NotRequired[int]  # zobench.run.cell.NUMERICS, from its second value on
 
 
 class ScopeInfo(TypedDict):

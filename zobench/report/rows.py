@@ -5,7 +5,6 @@ Raises ZobenchError where records may not stand in one table.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +13,12 @@ from typing import Any
 
 from ..errors import ZobenchError
 from . import stats, text
+from .origins import apart_by_code, told_of_code
+from .plain import canonical
 from .record import NO_SELECTOR, UNTOUCHED, Record, ScoreInfo, Status
 
 REFERENCES = frozenset({UNTOUCHED, "icl", "hidden_probe", "adamw", "sgd"})
 """Estimators that are shown for orientation: above the others, and no rivals for the bold type."""
-
-
-def canonical(value: Any) -> str:
-    """One text for equal JSON values."""
-    return json.dumps(value, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -208,7 +204,8 @@ def _rank(row: Row, tasks: Sequence[str]) -> tuple[Any, ...]:
 
 def _rows(records: Sequence[Record]) -> list[Row]:
     keys = ("estimator", "selector", "estimator_settings", "selector_settings", "run_settings")
-    groups = [apart for group in _grouped(records, keys) for apart in _apart_by_rates(group)]
+    alike = [apart for group in _grouped(records, keys) for apart in apart_by_code(group)]
+    groups = [apart for group in alike for apart in _apart_by_rates(group)]
     firsts = [group[0] for group in groups]
     return [
         Row(
@@ -258,6 +255,7 @@ def _method(record: Record, all_rows: Sequence[Record]) -> str:
     told = _told(same, record, lambda r: r["cell"]["estimator_settings"])
     told |= _told(twins, record, lambda r: r["cell"]["run_settings"])
     told |= _told(twins, record, lambda r: {"lrs": r["cell"]["lrs"]})
+    told |= told_of_code(twins, record)
     return _label(cell["estimator"], told)
 
 

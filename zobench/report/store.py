@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import redact
 from ..errors import ZobenchError
 from . import seal
 from .disk import write_text
@@ -73,8 +74,8 @@ def write(results: Path, record: Record) -> Path:
 
 
 def sealed(record: Record) -> str:
-    """The text of a record's file, its checksum in it. Errors as `write`."""
-    plain: dict[str, Any] = {"files": {}, **finite(record)}
+    """The text of a record's file, without a secret, its checksum in it. Errors as `write`."""
+    plain: dict[str, Any] = redact.clean({"files": {}, **finite(record)})
     wrong = check(plain)
     if wrong:
         raise ValueError(f"record {record.get('id')} is malformed: {'; '.join(wrong[:5])}")

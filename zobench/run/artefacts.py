@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 from safetensors.torch import save_file
 
+from .. import redact
 from ..report import seal, store
 from ..zo.log import LogWriter
 from ..zo.scope import Scope
@@ -64,7 +65,7 @@ class Artefacts:
         if self._steps is not None:
             self._steps.close()
         if traceback is not None:
-            self.files.error.write_text(f"status: {status}\n{traceback}", encoding="utf-8")
+            self.files.error.write_text(f"status: {status}\n{redact.text(traceback)}", encoding="utf-8")
         kinds = (kind for kind in store.ENDINGS if kind != "record")
         paths = {kind: getattr(self.files, kind) for kind in kinds}
         return {kind: seal.file_info(path) for kind, path in paths.items() if path.is_file()}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+from .. import redact
 from ..report.identity import cell_id
 from ..report.record import CellKey
 from .protocol import Computation, Protocol
+
+NUMERICS = 1
+"""Raised by one with every change of zobench itself that changes a number of some cell: cells then are others."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,11 @@ class Cell:
     computation: Computation
     estimator_settings: dict[str, Any] = field(default_factory=dict)
     selector_settings: dict[str, Any] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)  # plugin -> digest: of third parties
 
     def key(self) -> CellKey:
-        """As it stands in a record, under `cell`."""
-        return {
+        """As it stands in a record, under `cell`: a setting that is a secret is in no identity either."""
+        key: CellKey = {
             "model": self.model,
             "model_revision": self.model_revision,
             "task": self.task,
@@ -46,6 +51,11 @@ class Cell:
             "lrs": list(self.lrs),
             "seed": self.seed,
         }
+        if self.code:
+            key["code"] = dict(self.code)
+        if NUMERICS > 1:
+            key["numerics"] = NUMERICS
+        return cast(CellKey, redact.clean(key))
 
     @property
     def id(self) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from .. import redact
+
 PACKAGES = ("zobench", "torch", "transformers", "peft", "datasets", "evaluate", "numpy", "safetensors", "triton")
 
 
@@ -27,7 +29,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "git_commit": _git_commit(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([Path(sys.argv[0]).name, *redact.arguments(sys.argv[1:])]),
     }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import ZobenchError
 from ..paths import check_becomes_folder, is_folder
 from ..report import leaderboard, store
+from ..report.plain import canonical
 from .plan import Identity, Wish, cells, expand, route
 from .progress import Progress
 from .runner import Runner
@@ -73,10 +74,12 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         data=next(iter(pools.values())).data,
         task_versions={task: session.task(task).version for task in wish.tasks},
         data_revisions={task: _data_revision(p) for task, p in pools.items()},
+        model_plugin=place.model if place.model in plugins.names("models") else None,
     )
     planned = cells(wish, routed, plugins, identity)
     known = _known(place.results, plugins)
     _check_kin(planned, known.values(), place.results)
+    _tell_of_changed_code(planned, known, plugins)
     done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id]["status"], place.rerun)}
     if done:
         for problem in store.beside(place.results, done.values())[0]:
@@ -123,10 +126,10 @@ def _check_kin(planned: Sequence[Cell], known: Iterable[Record], results: Path) 
     kin: dict[str, Mapping[str, object]] = {}  # all planned cells of a task share what may not differ
     for cell in planned:
         key = cell.key()
-        kin[_canonical([key[k] for k in same], cell.protocol.record())] = {**key}  # type: ignore[literal-required]
+        kin[canonical([[key[k] for k in same], cell.protocol.record()])] = {**key}  # type: ignore[literal-required]
     for record in known:
         theirs: Mapping[str, object] = {**record["cell"]}
-        ours = kin.get(_canonical([theirs[k] for k in same], record["protocol"]))
+        ours = kin.get(canonical([[theirs[k] for k in same], record["protocol"]]))
         if ours is not None and any(ours[k] != theirs[k] for k in other):
             raise ZobenchError(
                 f"--results {results}: {record['id']} is of other data, or another version, of task {theirs['task']}, "
@@ -134,8 +137,24 @@ def _check_kin(planned: Sequence[Cell], known: Iterable[Record], results: Path) 
             )
 
 
-def _canonical(*values: object) -> str:
-    return json.dumps(values, sort_keys=True)
+def _tell_of_changed_code(planned: Sequence[Cell], known: Mapping[str, Record], plugins: Plugins) -> None:
+    """A line for the records that would be these cells, had the code of a plugin (or ours) not changed since."""
+    apart = ("code", "numerics")
+
+    def bare(cell: Mapping[str, object], protocol: Mapping[str, object]) -> str:
+        return canonical([{k: v for k, v in cell.items() if k not in apart}, protocol])
+
+    twins = {bare({**c.key()}, c.protocol.record()): c for c in planned if c.id not in known}
+    changed: dict[str, list[str]] = {}
+    for record in known.values() if twins else ():
+        cell = twins.get(bare({**record["cell"]}, record["protocol"]))
+        if cell is not None:
+            ours, theirs = cell.code, record["cell"].get("code", {})
+            names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+            changed.setdefault(", ".join(names) or "zobench", []).append(record["id"])
+    for name, ids in sorted(changed.items()):
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        plugins.warn(f"{name} changed since {sorted(ids)[0]}{more} ran: its cell runs again, beside the old record")
 
 
 def _again(status: Status, rerun: Rerun) -> bool:

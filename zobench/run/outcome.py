@@ -5,8 +5,9 @@ from __future__ import annotations
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from .. import redact
 from ..errors import ZobenchError
 from ..report.record import SCHEMA, Record, ScopeInfo, ScoreInfo, Status, Trial
 
@@ -53,7 +54,7 @@ def as_record(cell: Cell, out: Outcome, environment: dict[str, Any]) -> Record:
         "error": out.error,
     }
     record.update(out.fields)
-    return record  # type: ignore[return-value]
+    return cast(Record, redact.clean(record))
 
 
 def scope_info(own: Scope, selected: Scope, model_parameters: int) -> ScopeInfo:

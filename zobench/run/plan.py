@@ -54,6 +54,7 @@ class Identity:
     data: str
     task_versions: Mapping[str, int]
     data_revisions: Mapping[str, str | None]
+    model_plugin: str | None = None  # the name that a plugin offers the model under
 
 
 def parse_settings(items: Sequence[str]) -> dict[str, str]:
@@ -186,9 +187,16 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity) -> l
             computation=routed.computation,
             estimator_settings=routed.estimators[estimator],
             selector_settings=routed.selectors[selector] if cls.trains else {},
+            code=plugins.code(_used(identity, task, estimator, selector if cls.trains else None)),
         )
         out.setdefault(cell.id, cell)
     return list(out.values())
+
+
+def _used(identity: Identity, task: str, estimator: str, selector: str | None) -> list[tuple[str, str]]:
+    """What a cell uses that a plugin may have brought, as (kind, name)."""
+    named = {"models": identity.model_plugin, "tasks": task, "estimators": estimator, "selectors": selector}
+    return [(kind, name) for kind, name in named.items() if name is not None]
 
 
 def grid(wish: Wish, routed: Routed, cls: Any, names: tuple[str, str, str]) -> tuple[float, ...]:

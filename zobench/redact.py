@@ -1,0 +1,110 @@
+"""Secrets out of text: the one place that is asked wherever something is written or shown. Light.
+
+Found are tokens by their form (Hugging Face, GitHub, GitLab, OpenAI and its like, Slack, AWS, Google, JSON web tokens),
+what is given to a name that speaks of a secret (`api_key=...`, `--token ...`, `Bearer ...`), passwords in URLs, and
+the values of environment variables and settings with such names, wherever they stand.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HIDDEN = "[redacted]"
+
+_NAME = (
+    r"(?:[\w.-]*[_.-])?(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)(?<!mask_)(?<!cls_)(?<!sep_)"  # a tokenizer's are no secrets
+    r"(?:token|secret|passw(?:or)?d|passphrase|credentials?|(?:api|access|private|secret)[_-]?key|auth|authorization)"
+)
+_SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
+_FORMS = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?:hf|api_org)_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
+    r"|sk-[\w-]{16,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,})"
+)
+_IN_URL = re.compile(r"(?<=://)[^\s/@'\"]+(?=@)")
+_BEARER = re.compile(r"(?<=\bbearer )[\w.~+/=-]{6,}|(?<=\bbasic )[\w.~+/=-]{12,}", re.IGNORECASE)
+_GIVEN = re.compile(
+    rf"(?<![\w.-])(?:{_NAME}[\"']?(?:=|:\s?)|--{_NAME}\s+)(?!bearer |basic )"
+    r"(\"[^\"\n]+\"|'[^'\n]+'|[^\s\"',;&()\[\]]{4,})",
+    re.IGNORECASE,
+)
+_HINT = re.compile("token|secret|passw|passphrase|credential|key|auth", re.IGNORECASE)
+"""What a name of `_GIVEN` holds: quickly asked of the thousands of strings that hold none."""
+_VARIABLE = re.compile(
+    r"(?:TOKEN(?!IZER)|SECRET|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|(?:API|ACCESS|PRIVATE)_?KEY|_AUTH$)"
+    r"(?!.*_(?:PATH|FILE|DIR|URL|SOCK)$)",
+    re.IGNORECASE,
+)
+_SHORTEST = 8
+"""Characters of a value that is looked for wherever it stands: a shorter one may be a part of any word."""
+_seen: set[str] = set()
+"""Values that stood under a secret's name before: an error may say them again, without the name."""
+
+
+def text(said: str) -> str:
+    """The text with every secret in it replaced by `[redacted]`. What was redacted before stays as it is."""
+    for value in _values():
+        said = said.replace(value, HIDDEN)
+    said = _FORMS.sub(HIDDEN, said)
+    if "://" in said:
+        said = _IN_URL.sub(HIDDEN, said)
+    if " " in said:
+        said = _BEARER.sub(HIDDEN, said)
+    return _GIVEN.sub(_without_value, said) if _HINT.search(said) else said
+
+
+def arguments(given: Sequence[str]) -> list[str]:
+    """The words of a command line, each as `text`; what follows a secret's name, whole, blanks and all."""
+    out: list[str] = []
+    after = False  # an option that wants a secret
+    for word in given:
+        name, sign, value = word.partition("=")
+        if after and not word.startswith("--"):
+            _seen.add(word)
+            out.append(HIDDEN)
+        elif sign and _SECRET_NAME.fullmatch(name.lstrip("-")):
+            _seen.add(value)
+            out.append(f"{name}={HIDDEN}")
+        else:
+            out.append(text(word))
+        after = word.startswith("--") and not sign and _SECRET_NAME.fullmatch(word[2:]) is not None
+    return out
+
+
+def clean(value: Any) -> Any:
+    """A copy of JSON-like data with `text` applied to its strings, and none under a name that tells of a secret."""
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, Mapping):
+        return {key: _under(key, one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(one) if isinstance(one, str | Mapping | list | tuple) else one for one in value]
+    return value
+
+
+def _under(key: object, value: Any) -> Any:
+    secret = isinstance(key, str) and isinstance(value, str) and _SECRET_NAME.fullmatch(key)
+    if not (secret and value):
+        return clean(value)
+    _seen.add(str(value))
+    return HIDDEN
+
+
+def _without_value(found: re.Match[str]) -> str:
+    start, value = found.start(1), found.group(1)
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{found.string[found.start() : start]}{quote}{HIDDEN}{quote}"
+
+
+def _values() -> list[str]:
+    """The secrets that this process knows of, the longest first: one may be a part of another."""
+    found = _seen | {os.environ[name].strip() for name in _secret_variables(tuple(os.environ))}
+    return sorted((v for v in found if len(v) >= _SHORTEST and v != HIDDEN), key=len, reverse=True)
+
+
+@functools.lru_cache(maxsize=4)
+def _secret_variables(names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if _VARIABLE.search(name)]
