@@ -90,7 +90,7 @@ def names(requirements: list[str]) -> set[str]:
 
 def test_dependencies_are_what_is_imported():
     optional = PROJECT["optional-dependencies"]
-    declared, extra = names(PROJECT["dependencies"]), names([*optional["plots"], *optional["gpu"]])
+    declared, extra = names(PROJECT["dependencies"]), names([*optional["plots"], *optional["gpu"], *optional["gguf"]])
     assert imported() == (declared - UNSEEN) | extra
     assert all(">=" in one for one in PROJECT["dependencies"])
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()

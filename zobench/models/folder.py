@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import ZobenchError
 from ..paths import is_folder, look
+from . import gguf
 
 REVISIONS = {
     "meta-llama/Llama-2-7b-hf": "01c7f73d771dfac7d292323805ebc428287df4f9",
@@ -28,17 +29,21 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder that holds a whole model: config, safetensors weights, tokenizer."""
+    """A folder that holds a whole model: config, safetensors weights, tokenizer; or all of it in a GGUF file."""
 
     path: Path
     name: str
     """As the user named it; for a folder its last part."""
     revision: str
     """The hub's commit, or `sha256:` and 16 digits over a folder's files."""
+    file: str | None = None
+    """The name of the GGUF file in it that is the model."""
+    facts: gguf.GgufFacts | None = None
+    """What that file says of itself."""
 
 
 def find(spec: str, *, revision: str | None = None, offline: bool = False) -> ModelFolder:
-    """The folder of model `spec`: a path if there is such a folder, else a hub id, downloaded if need be.
+    """The folder of model `spec`: a path if there is such a folder or GGUF file, else a hub id, downloaded if need be.
 
     Raises ZobenchError when there is neither, when the hub cannot be reached or does not admit the user, and
     when a file that is needed is missing.
@@ -47,6 +52,9 @@ def find(spec: str, *, revision: str | None = None, offline: bool = False) -> Mo
     if _looks_like_path(spec) or look(path, "--model") is not None:
         if revision is not None:
             raise ZobenchError(f"--model {spec}: a folder has no revisions; leave --revision {revision} out")
+        file = path if path.suffix == ".gguf" and path.is_file() else gguf.inside(path)
+        if file is not None:
+            return _gguf(file, spec)
         if not is_folder(path, "--model"):
             raise ZobenchError(f"--model {spec}: " + ("not a folder" if path.exists() else "no such folder"))
         check(path, spec)
@@ -56,6 +64,11 @@ def find(spec: str, *, revision: str | None = None, offline: bool = False) -> Mo
     folder = _download(spec, revision or REVISIONS.get(spec), offline)
     check(folder, spec)
     return ModelFolder(folder, spec, folder.name)
+
+
+def _gguf(file: Path, spec: str) -> ModelFolder:
+    facts = gguf.facts(file, spec)
+    return ModelFolder(file.parent, file.name, "sha256:" + facts.sha256[:16], file.name, facts)
 
 
 def check(folder: Path, spec: str) -> None:

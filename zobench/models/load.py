@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import ZobenchError, unknown
+from . import gguf
 from .blocks import Block, decoder_blocks
 from .folder import ModelFolder, find, weights_numel
 
@@ -39,6 +40,8 @@ class LoadedModel:
     """The most tokens of one row, by the model's config."""
     pad_id: int
     """The token that fills rows up: the tokenizer's pad token, else its end-of-sequence token."""
+    weights: dict[str, Any] | None = None
+    """For the record: file, format, hash and types of tensors of weights that were not read from safetensors."""
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -66,8 +69,8 @@ def load_model(
 ) -> LoadedModel:
     """Load a causal language model from a folder or the hub.
 
-    spec: a folder with config.json, *.safetensors and a tokenizer, or a hub id. Code from the model's side is
-        never run and pickled weights are never read.
+    spec: a folder with config.json, *.safetensors and a tokenizer, a GGUF file or a folder with one, or a hub id.
+        Code from the model's side is never run and pickled weights are never read.
     revision: commit, tag or branch of the hub; None takes the pinned commit of a known model, else the newest.
     dtype: float16 | bfloat16 | float32, of the weights.
     device: auto (a GPU if there is one) | cpu | cuda | cuda:N. With auto and cuda, a model too large for one GPU is
@@ -81,10 +84,14 @@ def load_model(
     check_device(device)
     folder = find(spec, revision=revision, offline=offline)
     free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())] if device != "cpu" else []
-    place = placement(spec, device, weights_numel(folder.path) * DTYPES[dtype].itemsize, free)
+    numel = weights_numel(folder.path) if folder.facts is None else folder.facts.numel
+    place = placement(spec, device, numel * DTYPES[dtype].itemsize, free)
     tokenizer = _read_tokenizer(folder, spec)
     model = _read_model(folder, spec, dtype, place, free)
-    return adopt(model, tokenizer, name=folder.name, revision=folder.revision)
+    made = adopt(model, tokenizer, name=folder.name, revision=folder.revision)
+    if folder.facts is not None:
+        made.weights = folder.facts.record(folder.name)
+    return made
 
 
 def load_tokenizer(spec: str, *, revision: str | None = None, offline: bool = False) -> tuple[Any, int, str]:
@@ -160,7 +167,11 @@ def _read_tokenizer(folder: ModelFolder, spec: str) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(
-            str(folder.path), local_files_only=True, trust_remote_code=False, padding_side="left"
+            str(folder.path),
+            gguf_file=folder.file,
+            local_files_only=True,
+            trust_remote_code=False,
+            padding_side="left",
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ZobenchError(
@@ -172,7 +183,9 @@ def _read_config(folder: ModelFolder, spec: str) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(str(folder.path), local_files_only=True, trust_remote_code=False)
+        return AutoConfig.from_pretrained(
+            str(folder.path), gguf_file=folder.file, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _cannot_load(folder, spec, error) from error
 
@@ -186,6 +199,8 @@ def _read_model(folder: ModelFolder, spec: str, dtype: str, place: str, free: li
     elif place != "cpu":
         where = {"device_map": {"": place}}
     config = _read_config(folder, spec)
+    if folder.file is not None:
+        where |= {"gguf_file": folder.file, **gguf.reading(folder.file)}
     if getattr(config, "quantization_config", None) is not None:
         raise ZobenchError(f"--model {spec}: its weights are quantised; zobench moves floating-point weights only")
     try:
@@ -210,6 +225,8 @@ def _read_model(folder: ModelFolder, spec: str, dtype: str, place: str, free: li
             f"--model {spec}: the weights in {folder.path} are not a whole causal language model: "
             f"{len(absent)} tensors are missing or of another shape, such as {absent[0]}"
         )
+    if folder.file is not None:
+        gguf.plain(model)
     stray = {p.device.type for p in model.parameters()} - {"cuda"} if place == _SPREAD else set()
     if stray:
         raise ZobenchError(f"--model {spec}: the GPUs here cannot hold all of its blocks; use --dtype float16")

@@ -151,6 +151,7 @@ class Record(TypedDict):
     scope: ScopeInfo | None
     selection: dict[str, Any]  # what the selector noted
     engine: NotRequired[EngineInfo]
+    weights: NotRequired[dict[str, Any]]  # file, format, sha256 and types of tensors, where they are no safetensors
     data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, notes on what departs from the protocol
     metrics: Metrics
     unverified: NotRequired[list[str]]  # the estimator or selector, where its card says that a detail is a guess

@@ -77,6 +77,8 @@ class Runner:
         loaded = self.session.loaded
         out.memory["weights_bytes"] = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
         prepared, splits = self.session.prepared(cell.task, cell.protocol, cell.computation.rows)
+        if loaded.weights is not None:
+            out.fields["weights"] = loaded.weights
         out.fields["data"] = data_facts(self.session.data(cell.task).provenance, splits, prepared)
         cls = self.session.plugins.estimator(cell.estimator)
         if guessed := self._guessed(cell, cls):

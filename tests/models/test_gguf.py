@@ -1,0 +1,99 @@
+"""A model in one GGUF file: the same logits, its facts in the record, and one line for what cannot be read."""
+
+import hashlib
+import json
+import sys
+
+import pytest
+import torch
+from kits import tiny_gguf
+
+from zobench.cli import main
+from zobench.errors import ZobenchError
+from zobench.models.load import load_model, load_tokenizer
+
+pytest.importorskip("gguf")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("gguf") / "tiny.F32.gguf"
+    tiny_gguf.write(path)
+    return path
+
+
+def test_logits_are_those_of_the_model_that_was_written(file):
+    loaded, ids = load_model(str(file), device="cpu"), torch.tensor([[1, 40, 30, 2, 9]])
+    assert torch.equal(loaded.model(ids).logits, tiny_gguf.model()(ids).logits)
+    assert loaded.tokenizer.decode(loaded.tokenizer("it was great").input_ids) == "it was great"
+
+
+def test_quantised_weights_are_those_that_the_file_stands_for(tmp_path):
+    import gguf
+
+    written = tiny_gguf.write(tmp_path / "q.gguf", quantised="Q8_0")
+    loaded = load_model(str(tmp_path / "q.gguf"), device="cpu")
+    name = "model.layers.1.mlp.down_proj.weight"
+    kind = gguf.GGMLQuantizationType.Q8_0
+    rounded = gguf.quants.dequantize(gguf.quants.quantize(written.get_parameter(name).detach().numpy(), kind), kind)
+    found = loaded.model.get_parameter(name)
+    assert torch.equal(found, torch.from_numpy(rounded)) and not torch.equal(found, written.get_parameter(name))
+    assert loaded.weights["tensors"] == {"F32": 7, "Q8_0": 14}
+    assert getattr(loaded.model.config, "quantization_config", None) is None
+
+
+def test_a_folder_with_one_such_file_is_that_model(file):
+    one, other = (load_model(str(p), device="cpu") for p in (file, file.parent))
+    assert one.revision == other.revision and one.name == other.name == file.name
+    assert one.weights["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert load_tokenizer(str(file))[1:] == (512, "llama")
+
+
+def test_a_run_keeps_the_facts_in_its_record(file, tmp_path, capsys):
+    data = tmp_path / "data" / "sst2"
+    data.mkdir(parents=True)
+    rows = [
+        {"sentence": f"it was a {w} film", "label": i % 2} for i, w in enumerate("good bad great terrible".split() * 3)
+    ]
+    for split in ("train", "validation"):
+        (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = "num_train=8 num_dev=4 num_test=4 steps=2 eval_every=2 batch_size=2 speed_steps=0".split()
+    settings = [word for size in sizes for word in ("--set", size)]
+    words = ["run", "--model", str(file), "--data-dir", str(data.parent), "--tasks", "sst2", "--estimator", "mezo"]
+    words += ["--selector", "layer:1", "--lr", "1e-4", "--results", str(tmp_path / "runs"), *settings]
+    assert main(words) == 0, capsys.readouterr().err
+    (record,) = (json.loads(p.read_text()) for p in (tmp_path / "runs/cells").glob("*.json"))
+    assert record["weights"]["format"] == "gguf" and record["weights"]["tensors"] == {"F32": 21}
+    assert record["cell"]["model_revision"] == "sha256:" + record["weights"]["sha256"][:16]
+
+
+def test_without_the_package_it_says_what_to_install(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ZobenchError, match=r"pip install 'zobench\[gguf\]'"):
+        load_model(str(file))
+
+
+@pytest.mark.parametrize("part", [0.0, 0.0001, 0.01, 0.3, 0.9, 0.999])
+def test_a_file_cut_short_is_one_line(file, tmp_path, part):
+    whole = file.read_bytes()
+    (tmp_path / "cut.gguf").write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(ZobenchError, match="not a whole GGUF file") as raised:
+        load_model(str(tmp_path / "cut.gguf"))
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("at", [4, 8, 12, 20, 28, 60, 124, 136, 148, 220, 340, 700])
+def test_a_flipped_byte_of_the_header_is_one_line_or_a_model(file, tmp_path, at):
+    damaged = bytearray(file.read_bytes())
+    damaged[at] ^= 0x81
+    (tmp_path / "flip.gguf").write_bytes(damaged)
+    try:
+        load_model(str(tmp_path / "flip.gguf"), device="cpu")
+    except ZobenchError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+def test_an_architecture_that_transformers_cannot_read_is_named(tmp_path):
+    tiny_gguf.write(tmp_path / "odd.gguf", architecture="rwkv9")
+    with pytest.raises(ZobenchError, match="rwkv9"):
+        load_model(str(tmp_path / "odd.gguf"))
