@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ZobenchError
-from ..paths import is_folder, look
+from ..paths import is_file, is_folder, look
 from . import gguf
 
 REVISIONS = {
@@ -52,18 +52,19 @@ def find(spec: str, *, revision: str | None = None, offline: bool = False) -> Mo
     if _looks_like_path(spec) or look(path, "--model") is not None:
         if revision is not None:
             raise ZobenchError(f"--model {spec}: a folder has no revisions; leave --revision {revision} out")
-        file = path if path.suffix == ".gguf" and path.is_file() else gguf.inside(path)
+        folder = is_folder(path, "--model")
+        file = gguf.inside(path) if folder else path if path.suffix == ".gguf" and is_file(path, "--model") else None
         if file is not None:
             return _gguf(file, spec)
-        if not is_folder(path, "--model"):
+        if not folder:
             raise ZobenchError(f"--model {spec}: " + ("not a folder" if path.exists() else "no such folder"))
         check(path, spec)
         return ModelFolder(path, Path(os.path.abspath(path)).name, "sha256:" + fingerprint(path))
     if not _HUB_ID.fullmatch(spec):
         raise ZobenchError(f"--model {spec}: neither a folder nor a hub id (OWNER/NAME)")
-    folder = _download(spec, revision or REVISIONS.get(spec), offline)
-    check(folder, spec)
-    return ModelFolder(folder, spec, folder.name)
+    snapshot = _download(spec, revision or REVISIONS.get(spec), offline)
+    check(snapshot, spec)
+    return ModelFolder(snapshot, spec, snapshot.name)
 
 
 def _gguf(file: Path, spec: str) -> ModelFolder:
