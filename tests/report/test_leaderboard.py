@@ -13,6 +13,7 @@ from factory import items, record, small_board, trial
 from zobench.errors import ZobenchError
 from zobench.report import paper
 from zobench.report.leaderboard import render
+from zobench.report.rows import sections
 from zobench.report.summary import summarise
 
 GOLDEN = Path(__file__).with_name("board.md")
@@ -55,59 +56,96 @@ def test_a_board_has_no_dates_no_folders_and_no_empty_cells():
 def test_a_failed_cell_is_shown_as_what_it_is(status: str):
     board = render([record("mezo"), record("lozo", status=status, error="RuntimeError: a | b <c>")])
     scores = table(board, "Test score")
-    assert scores["lozo / all"] == [status, "-", "-"]
+    assert scores["lozo / all"] == [status, "-", "-", "-"]
     assert f"| {status} " in board.split("### Failed cells")[1]
     assert "RuntimeError: a \\| b &lt;c>" in board
 
 
-def test_failed_seeds_are_counted_beside_the_mean():
+def test_failed_and_missing_seeds_are_counted_beside_the_mean():
     made = [record(seed=0), record(seed=1), record(seed=2, status="diverged", error="x"), record("lozo")]
-    assert table(render(made), "Test score")["mezo / all"] == ["80.0 ± 0.0 (1 of 3 diverged)", "-", "-"]
+    scores = table(render(made), "Test score")
+    assert scores["mezo / all"][0].endswith(" (1 of 3 diverged)") and scores["mezo / all"][1:] == ["-", "-", "-"]
+    assert scores["lozo / all"][0].endswith("¹ (2 of 3 missing)") and scores["lozo / all"][1:] == ["-", "-", "-"]
+    assert "lozo / all: seeds that others have are missing on sst2, which counts as a failure." in warnings(
+        render(made)
+    )
     lost = [record(seed=s, status=x, error="x") for s, x in enumerate(["oom", "oom", "error"])]
     assert table(render(lost), "Test score")["mezo / all"][0] == "1 of 3 error, 2 of 3 oom"
 
 
 def test_a_board_of_failures_alone():
     board = render([record(status="oom", error="out of memory")])
-    assert table(board, "Test score")["mezo / all"] == ["oom", "-", "-"]
+    assert table(board, "Test score")["mezo / all"] == ["oom", "-", "-", "-"]
     assert "1 record, 0 ok, 1 failed" in board
 
 
-def test_spreads_are_over_seeds_or_else_over_items():
+def test_intervals_are_over_seeds_and_items():
     several = [record(seed=s, test=x) for s, x in enumerate((70, 80, 90))]
     one = render(several[1:2])
-    assert table(one, "Test score")["mezo / all"][0] == "80.0 ± 4.0"
-    assert "± is the standard error over test items" in one
-    both = render([*several, record("lozo", test=50)])
-    assert table(both, "Test score")["mezo / all"][0] == "**80.0 ± 10.0**"
-    assert table(both, "Test score")["lozo / all"][0] == "50.0 ± 5.0¹"
-    assert table(both, "Uncertainty")["mezo / all"] == ["3.9 (100 × 3)"]
+    assert table(one, "Test score")["mezo / all"][0] == "80.0 ± 8.0¹"  # 1.98 times 4.02
+    assert "¹: one seed, over test items alone" in one
+    both = render([*several, *[record("lozo", seed=s, test=x) for s, x in enumerate((50, 50, 50))]])
+    assert "¹" not in both
+    (section,) = sections(several)
+    effect = section.rows[0].entry("sst2").effect
+    assert effect is not None and effect.half() > 0.15, "seeds are ten points apart"
+    assert table(both, "Test score")["mezo / all"][0] == f"80.0 ± {100 * effect.half():.1f}"
+    assert table(both, "Spread")["mezo / all"] == ["10.0, 3.9 (3 × 100)"]
+    assert table(both, "Spread")["lozo / all"] == ["0.0, 5.0 (3 × 100)"]
 
 
 def test_averages_and_gains():
     made = [record(task=t, test=x, zero_shot=z) for t, x, z in (("a", 80, 50), ("b", 60, 70))]
     board = render(made)
     scores = table(board, "Test score")
-    assert scores[""] == ["a", "b", "average", "gain"]
-    assert scores["mezo / all"] == ["80.0 ± 4.0", "60.0 ± 4.9", "70.0 ± 3.2", "+10.0"]
-    assert scores["*zero-shot* / -"] == ["50.0 ± 5.0", "70.0 ± 4.6", "60.0 ± 3.4", "-"], "from the cells' own records"
+    assert scores[""] == ["a", "b", "average", "gain", "without a task"]
+    assert scores["mezo / all"][:3] == ["80.0 ± 8.0¹", "60.0 ± 9.8¹", "70.0 ± 6.3¹"]
+    assert scores["mezo / all"][3].startswith("+10.0 ± ") and scores["mezo / all"][4] == "-10.0 to +30.0"
+    assert scores["*zero-shot* / -"] == ["50.0 ± 10.0", "70.0 ± 9.1", "60.0 ± 6.7", "-", "-"], "from the cells' own"
     assert [cell.split(" ")[0] for cell in table(board, "Gain over zero-shot")["mezo / all"]] == ["+30.0", "-10.0"]
+
+
+def test_gains_that_hold_are_marked():
+    made = [record(seed=s, test=items(80 + s), zero_shot=items(50)) for s in range(3)]
+    made += [record("lozo", seed=s, test=items((99, 50, 50)[s]), zero_shot=items(50)) for s in range(3)]
+    made += [record("fzoo", seed=s, test=items(20), zero_shot=items(50)) for s in range(3)]
+    gains = table(render(made), "Gain over zero-shot")
+    assert gains["mezo / all"][0].endswith(" ▲") and gains["fzoo / all"][0].endswith(" ▼")
+    assert gains["lozo / all"][0].startswith("+16.3 ± ") and gains["lozo / all"][0][-1].isdigit()
 
 
 def test_other_metrics_than_accuracy_are_named():
     assert table(render([record(task="squad", metric="f1")]), "Test score")[""][0] == "squad (f1)"
 
 
-def test_bold_is_for_what_holds_and_ties_are_called_ties():
-    made = [record("mezo", test=items(60)), record("lozo", test=items(90)), record("adamw", test=items(99))]
+def test_bold_is_for_what_holds_and_nothing_is_called_a_tie():
+    made = [*well(test=items(60)), *well(test=items(90), estimator="lozo"), *well(test=items(99), estimator="adamw")]
     board = render(made)
-    assert table(board, "Test score")["lozo / all"][0] == "**90.0 ± 3.0**"
-    assert board.count("| **") + board.count(" **9") >= 1 and "sst2: lozo / all is best" in board
+    assert table(board, "Test score")["lozo / all"][0].startswith("**90.0 ± ") and "sst2: lozo / all is best" in board
     assert "**99" not in board
-    tied = render([record("mezo", test=items(60)), record("lozo", test=items(62))])
-    assert "**62" not in tied and "sst2: tie of lozo / all, mezo / all." in tied
-    alone = render([record("mezo")])
+    close = render([*well(test=items(60)), *well(test=items(62), estimator="lozo")])
+    assert "**62" not in close
+    assert "sst2: lozo / all has the highest score; not told apart from mezo / all." in close
+    assert "tie" not in close.lower().replace("ties", "")
+    alone = render(well())
     assert "**80" not in alone and "Best by column" not in alone
+    few = render([record(test=items(10)), record("lozo", test=items(99))])
+    assert "**99" not in few and "sst2: lozo / all has the highest score; 3 seeds are needed for a verdict." in few
+
+
+def test_many_rivals_are_counted_not_listed():
+    made = [one for k in range(9) for one in well(test=items(60 + k // 8), estimator=f"m{k}")]
+    assert (
+        "sst2: m8 / all has the highest score; not told apart from m0 / all, m1 / all, m2 / all and 5 others."
+        in render(made)
+    )
+
+
+def test_what_the_correction_goes_over_is_said():
+    made = [*well(test=items(60)), *well(test=items(90), estimator="lozo")]
+    assert "Holm-corrected over all 4 comparisons of this section" in render(made)
+    assert "every gain), 2 at most" in render(made, family="claim")
+    assert "the comparisons of one column, 2 at most" in render(made, family="column")
 
 
 def test_costs():
@@ -185,8 +223,8 @@ def test_learning_rates_with_their_grid_and_its_ends():
     assert "mezo / all: the chosen learning rate is the lower end of its grid on b: widen the grid." in warnings(board)
 
 
-def well(**changes: Any) -> Any:
-    return [record(seed=s, **changes) for s in range(3)]
+def well(estimator: str = "mezo", **changes: Any) -> Any:
+    return [record(estimator, seed=s, **changes) for s in range(3)]
 
 
 def test_a_board_without_a_fault_has_no_warnings():
@@ -205,7 +243,10 @@ def test_what_asks_for_care_is_warned_of():
     ]
     assert "mezo / all: only one learning rate was tried in each cell, 0.001, 0.1." in warnings(render(mixed))
     (few,) = warnings(render(well()[:1]))
-    assert few == "Some scores rest on 1 seed: what another seed would give is not seen at all."
+    assert few == (
+        "Some scores rest on 1 seed: what another seed would give is not seen at all, so nothing is marked there; "
+        "give 3 or more."
+    )
     moved = [*well(), record("lozo", device="GPU 1"), *well(task="a")]
     assert any("from different machines" in w and "GPU 1 (1 record)" in w for w in warnings(render(moved)))
     drift = [*well(), *[record("lozo", seed=s, zero_shot=52) for s in range(3)]]
@@ -330,10 +371,10 @@ def test_the_papers_numbers_touch_nothing_of_ours():
 
 def test_a_record_in_a_line():
     assert summarise(record(test=91, zero_shot=58)) == (
-        "sst2 mezo/all seed 0: accuracy 91.0 ± 2.9 (zero-shot 58.0), lr 0.001 at step 75, 12.0 ms a step, 2.00x"
+        "sst2 mezo/all seed 0: accuracy 91.0 ± 5.7 (zero-shot 58.0), lr 0.001 at step 75, 12.0 ms a step, 2.00x"
     )
     zero = record("zero_shot", test=58, zero_shot=58, speedup=None)
-    assert summarise(zero) == "sst2 zero_shot seed 0: accuracy 58.0 ± 4.9"
+    assert summarise(zero) == "sst2 zero_shot seed 0: accuracy 58.0 ± 9.8"
     assert summarise(record(status="oom", error="out of\nmemory")) == "sst2 mezo/all seed 0: oom: out of memory"
 
 

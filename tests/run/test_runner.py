@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import weakref
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -123,6 +125,30 @@ def test_a_finished_cell_is_a_whole_record(world, tmp_path):
     assert files == [".json", ".replay.bin", ".steps.jsonl"]
     curve = [json.loads(line) for line in (tmp_path / "cells" / f"{record['id']}.steps.jsonl").open()]
     assert {(line["lr"], line["step"]) for line in curve if "dev_loss" in line} == {(lr, s) for _, lr, s in tried}
+
+
+def test_a_record_says_which_test_items_are_of_one_text(world, tmp_path):
+    """Of SQuAD's eight items to test on three are of a text that another has; sst2 asks one thing of a sentence."""
+    lines = (world.data / "squad" / "validation.jsonl").read_text().splitlines()
+    shared = [json.loads(line) | {"context": f"The film won prize {24 + i}. {i % 5}"} for i, line in enumerate(lines)]
+    for i, item in enumerate(shared):
+        item["context"] = shared[i % 5]["context"]
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    (data / "squad" / "validation.jsonl").write_text("".join(json.dumps(item) + "\n" for item in shared))
+    records = run(
+        replace(world, data=data), tmp_path / "runs", ["zero_shot", "mezo"], tasks=("squad", "sst2"), num_test=8
+    )
+    of = {(r["cell"]["task"], r["cell"]["estimator"]): r for r in records}
+    made = of["squad", "mezo"]["metrics"]["test"]["clusters"]
+    assert len(made) == 8 and sorted(Counter(made).values()) == [1, 1, 2, 2, 2] and set(made) == set(range(5))
+    assert of["squad", "zero_shot"]["metrics"]["test"]["clusters"] == made
+    assert of["squad", "mezo"]["metrics"]["zero_shot"]["clusters"] == made
+    assert (
+        "clusters" not in of["squad", "mezo"]["metrics"]["dev"]
+        and "clusters" not in of["sst2", "mezo"]["metrics"]["test"]
+    )
+    assert on_disk(tmp_path / "runs", of["squad", "mezo"])["metrics"]["test"]["clusters"] == made
 
 
 @pytest.mark.parametrize(

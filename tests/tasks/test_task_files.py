@@ -45,6 +45,18 @@ def test_loading_and_rendering_needs_no_torch():
     assert out.stdout.strip() == "[]"
 
 
+CLUSTERS = {"boolq": "passage", "drop": "passage", "multirc": "paragraph", "record": "passage", "squad": "context"}
+"""Of the tasks that ask several things of one text."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_items_of_one_text_are_one_cluster(name):
+    made = task(name)
+    assert made.cluster == CLUSTERS.get(name, "")
+    items = [{made.cluster: text} for text in ("b", "a", "b", "c", "a")] if made.cluster else [{}]
+    assert made.clusters(items) == ([0, 1, 0, 2, 1] if made.cluster else None)
+
+
 # ---- peculiarities of single tasks
 
 
@@ -145,6 +157,7 @@ GOOD = FILES["sst2"].read_text()
         ("version = 1", "version = '1'", "version must be a whole number, not '1'"),
         ("version = 1", "version = true", "version must be a whole number, not True"),
         ("version = 1", "version = 0", "version must be at least 1"),
+        ("num_dev = 500", 'num_dev = 500\ncluster = "sentense"', "unknown cluster 'sentense'; did you mean 'sentence'"),
         (
             '["terrible", "great"]',
             "[0, 1]",

@@ -34,6 +34,25 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never ask a hub; use w
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
+class FamilyName(StrEnum):
+    """Over which comparisons marks are corrected."""
+
+    board = "board"
+    claim = "claim"
+    column = "column"
+
+
+FamilyOption = Annotated[
+    FamilyName,
+    typer.Option(help="Correct marks over all comparisons of the board or page, those of one claim, or of one column."),
+]
+MARGIN_POINTS = 2.0
+"""Points within which two methods are as good as each other, if nothing is said."""
+MarginOption = Annotated[
+    float, typer.Option(help="Points within which two methods count as equally good.", min=0.0, show_default=True)
+]
+
+
 class Preset(StrEnum):
     """The presets of a run."""
 

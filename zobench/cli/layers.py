@@ -47,9 +47,8 @@ def layers(
 
 
 def drawn(path: Path, found: Sequence[Sweep]) -> bytes:
-    """A panel a sweep: test score by block with its standard error, all weights as a line, the outlier block a star."""
+    """A panel a sweep: test score by block with its 95 % interval, all weights as a line, the outlier block a star."""
     from ..report import stats
-    from ..report.blocks import error
 
     rows = -(-len(found) // COLUMNS)
     figure = figure_class(path)(figsize=(3.2 * min(COLUMNS, len(found)), 2.6 * rows), layout="constrained")
@@ -57,7 +56,7 @@ def drawn(path: Path, found: Sequence[Sweep]) -> bytes:
     for axes, sweep in zip(panels, found, strict=False):
         numbers = list(sweep.blocks)
         means = {n: 100 * stats.mean(sweep.blocks[n].values()) for n in numbers}
-        errors = [100 * error(sweep.blocks[n]) for n in numbers]
+        errors = [0.0 if (one := sweep.blocks[n].effect) is None else 100 * one.half() for n in numbers]
         axes.errorbar(
             numbers, list(means.values()), yerr=errors, marker="o", markersize=3, capsize=2, label="one block"
         )

@@ -12,7 +12,7 @@ import typer
 
 from ..errors import ZobenchError
 from ..paths import check_becomes_folder, check_writable, is_file, is_folder, read
-from .common import PluginFiles, plugins_of
+from .common import FamilyName, FamilyOption, PluginFiles, plugins_of
 
 
 def leaderboard(
@@ -27,6 +27,7 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if the file is not what the records give.")
     ] = False,
+    family: FamilyOption = FamilyName.board,
     plugin: PluginFiles = None,
 ) -> int:
     """Make the leaderboard of a results folder from its records: print it, and write DIR/leaderboard.md.
@@ -50,7 +51,14 @@ def leaderboard(
         read = "no record in" if not problems else "no readable record in"
         raise ZobenchError(f"{read} {results / store.CELLS}: make some with `zobench run --results {results}`")
     columns = plugins_of(plugin).leaderboard_columns()
-    board = render(records, paper=paper, columns=columns, split_protocols=split_protocols, problems=problems)
+    board = render(
+        records,
+        paper=paper,
+        columns=columns,
+        split_protocols=split_protocols,
+        problems=problems,
+        family=family.value,
+    )
     path = results / store.BOARD if out is None else out
     if check:
         status = _check(path, board)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import check_outputs, figure_class, write_file
+from .common import (
+    MARGIN_POINTS,
+    FamilyName,
+    FamilyOption,
+    MarginOption,
+    check_outputs,
+    figure_class,
+    write_file,
+)
 
 if TYPE_CHECKING:
     from ..report.methods import Field, Standing
@@ -25,7 +33,8 @@ class Kind(enum.StrEnum):
     selector = "selector"
 
 
-COLOURS = {"better": "tab:green", "worse": "tab:red", "not told apart": "tab:gray"}
+COLOURS = {"better": "tab:green", "worse": "tab:red", "as good as": "tab:blue"}
+"""By verdict; whatever is not told apart is grey."""
 
 
 def methods(
@@ -44,6 +53,8 @@ def methods(
             help="Add what each estimator took beside what its card says; of selectors, what each chose, its price.",
         ),
     ] = False,
+    family: FamilyOption = FamilyName.board,
+    margin: MarginOption = MARGIN_POINTS,
     out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
 ) -> None:
@@ -63,21 +74,21 @@ def methods(
         )
     usual = "mezo" if by is Kind.estimator else "all"
     controls = [name.strip() for name in (against or usual).split(",")]
-    made = report.markdown(sections[0], controls, by.value)
+    made = report.markdown(sections[0], controls, by.value, family.value, margin / 100)
     if cards:
         made += "\n" + (beside_cards(sections[0]) if by is Kind.estimator else choices(sections[0]))
     print(made, end="")
     if out is not None:
         write_file(out, made.encode())
     if plot is not None:
-        write_file(plot, drawn(plot, report.fields(sections[0], controls[:1], by.value)))
+        write_file(plot, drawn(plot, report.fields(sections[0], controls[:1], by.value, family.value, margin / 100)))
 
 
 def beside_cards(section: Section) -> str:
     """A table of forwards and state as measured and as the estimators' cards say, a row a method and selector."""
     from ..plugins import load_plugins
     from ..report import text
-    from ..report.methods import taken
+    from ..report.taken import taken
     from .card import facts
 
     found = load_plugins()
@@ -121,7 +132,7 @@ MOST_CHOICES = 3
 def choices(section: Section) -> str:
     """A table of what the selectors chose and what choosing took, a row a selector and estimator."""
     from ..report import text
-    from ..report.methods import choice
+    from ..report.taken import choice
 
     lines = []
     for row in section.rows:
@@ -155,7 +166,7 @@ def _blocks(blocks: Sequence[int]) -> str:
 
 
 def drawn(path: Path, found: Sequence[Field]) -> bytes:
-    """A panel for each of `found`, made with one control: the difference of each row from it, two standard errors."""
+    """A panel for each of `found`, made with one control: each row minus it, with its 95 % interval."""
     from ..report.methods import named
 
     tallest = max(len(field.standings) for field in found)
@@ -167,18 +178,18 @@ def drawn(path: Path, found: Sequence[Field]) -> bytes:
             first = standing.against[0]
             assert first.compared is not None
             axes.errorbar(
-                [100 * first.compared.difference],
+                [100 * first.compared.mean],
                 [at],
-                xerr=[200 * first.compared.stderr],
+                xerr=[100 * first.compared.half()],
                 marker="o",
                 markersize=4,
                 capsize=2,
-                color=COLOURS[first.verdict],
+                color=COLOURS.get(first.verdict, "tab:gray"),
             )
         axes.axvline(0.0, color="black", linewidth=0.8)
         axes.set_yticks(range(len(shown)), [_label(s) for s in shown], fontsize="small")
         control = next((named(s.against[0].control, field.kind) for s in shown), "the control")
-        axes.set(title=field.shared, xlabel=f"test, percent, minus {control} (two standard errors)")
+        axes.set(title=field.shared, xlabel=f"test, percent, minus {control} (95 % interval)")
         axes.grid(axis="x", alpha=0.3)
     made = io.BytesIO()
     figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from . import text
+from .entry import Entry
 from .record import Record
-from .rows import Entry, Row, Section
+from .rows import Row, Section
 from .tables import distinct, heads, trained
 
 

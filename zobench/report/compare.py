@@ -1,73 +1,125 @@
-"""Who is best in a column, and whether it is: the rule of the bold type."""
+"""Who is best in a column, and whether it is: the rule of the bold type. And whose gains over zero-shot hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from . import stats
 from .rows import Row, Section, average
+from .stats import BETTER, UNTESTED, Effect, Family, Verdict
+
+AVERAGE = "average"
+"""The name of the column of averages."""
+
+Claim: TypeAlias = tuple[str, str, Hashable]
+"""What a comparison is for: (claim, column, row)."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Standing:
     """The best row of a column (a task, or the average) and what the others are to it."""
 
     best: Row
     beaten: tuple[Row, ...]
-    tied: tuple[Row, ...]  # not told apart from the best
-    untested: tuple[Row, ...]  # nothing to pair: no shared seed, or items not kept
-    worst_p: float | None  # the largest p after Holm's correction; None where nothing was tested
+    close: tuple[Row, ...]  # not told apart from the best
+    untested: tuple[Row, ...]  # nothing to pair (a seed is missing or failed, items not kept), or too few seeds
+    worst_p: float | None  # the largest p after correction; None where nothing was tested
+    few: bool  # too few seeds for any verdict
 
     @property
     def bold(self) -> bool:
         """The best is better than every other method that has a score in the column, and there is one."""
-        return bool(self.beaten) and not self.tied and not self.untested
+        return bool(self.beaten) and not self.close and not self.untested
 
 
-def of_task(section: Section, task: str) -> Verdict | None:
-    """The verdict on a task's column; None where no method has a score.
+@dataclass(frozen=True)
+class Verdicts:
+    """All that a section's board marks, corrected together."""
 
-    A method of which a seed failed cannot be best: the mean of its other seeds is a chosen one.
+    best: Mapping[str, Standing | None]
+    """By column: the tasks', then the average's."""
+    gains: Mapping[tuple[str, int], Verdict]
+    """By task and the row's place in the section: whether it is better than the untouched model."""
+    tests: int
+    """How many comparisons the widest family has."""
+
+
+def judge(section: Section, family: Family = "board") -> Verdicts:
+    """The verdicts of a section's board.
+
+    `family` says over what Holm's correction goes: all comparisons of the board; those of one claim (who is best; who
+    gains over zero-shot); or those of a column.
     """
-    scored = [row for row in section.rivals if row.entry(task).done]
-    values = {id(row): row.entry(task).mean() for row in scored}
-    able = [row for row in scored if row.entry(task).whole]
-    return _judge(scored, able, values, lambda a, b: stats.compare(a.entry(task).items(), b.entry(task).items()))
+    columns = {column: _column(section, column) for column in (*section.tasks, AVERAGE)}
+    found: dict[Claim, Effect | None] = {}
+    for column, (best, others) in columns.items():
+        found |= {("best", column, id(row)): _minus(best, row, column, section) for row in others if best is not None}
+    for at, row in enumerate(section.rows):
+        if not row.untouched:
+            found |= {("gain", task, at): row.entry(task).gain for task in section.tasks if row.entry(task).whole}
+    families = _families(found, family)
+    p = {key: value for one in families for key, value in stats.corrected(one).items()}
+    told = {key: value for one in families for key, value in stats.verdicts(one).items()}
+    return Verdicts(
+        best={
+            c: None if best is None else _standing(c, best, others, p, told, found)
+            for c, (best, others) in columns.items()
+        },
+        gains={(c, at): v for (claim, c, at), v in told.items() if claim == "gain" and isinstance(at, int)},
+        tests=max((len(stats.corrected(one)) for one in families), default=0),
+    )
 
 
-def of_average(section: Section) -> Verdict | None:
-    """The verdict on the column of averages; None where no method has one."""
-    tasks = section.scored
-    values = {id(row): average(row, tasks) for row in section.rivals}
-    scored = [row for row in section.rivals if values[id(row)] is not None]
-
-    def on_all(a: Row, b: Row) -> stats.Comparison | None:
-        each = [stats.compare(a.entry(t).items(), b.entry(t).items()) for t in tasks]
-        known = [one for one in each if one is not None]
-        return stats.combine(known) if len(known) == len(tasks) else None
-
-    return _judge(scored, scored, values, on_all)
+def _families(found: Mapping[Claim, Effect | None], family: Family) -> list[dict[Claim, Effect | None]]:
+    depth = {"board": 0, "claim": 1, "column": 2}[family]
+    grouped: dict[tuple[Hashable, ...], dict[Claim, Effect | None]] = {}
+    for key, one in found.items():
+        grouped.setdefault(key[:depth], {})[key] = one
+    return list(grouped.values())
 
 
-def _judge(
-    scored: Sequence[Row],
-    able: Sequence[Row],
-    values: dict[int, float | None],
-    compare: Callable[[Row, Row], stats.Comparison | None],
-) -> Verdict | None:
+def _column(section: Section, column: str) -> tuple[Row | None, list[Row]]:
+    """The best row of a column, and the others that have a score there.
+
+    A method of which a seed failed, or is missing, cannot be best: the mean of its other seeds is a chosen one.
+    """
+    if column == AVERAGE:
+        values = {id(row): average(row, section.scored) for row in section.rivals}
+        scored = able = [row for row in section.rivals if values[id(row)] is not None]
+    else:
+        scored = [row for row in section.rivals if row.entry(column).done]
+        values = {id(row): row.entry(column).mean() for row in scored}
+        able = [row for row in scored if row.entry(column).whole]
     if not able:
-        return None
+        return None, []
     best = min(able, key=lambda row: (-(values[id(row)] or 0.0), row.name))
-    others = [row for row in scored if row is not best]
-    found = [(row, compare(best, row)) for row in others]
-    tested = [(row, one) for row, one in found if one is not None]
-    corrected = stats.holm([one.p for _, one in tested])
-    holds = [one.holds(p) for (_, one), p in zip(tested, corrected, strict=True)]
-    return Verdict(
+    return best, [row for row in scored if row is not best]
+
+
+def _minus(best: Row, row: Row, column: str, section: Section) -> Effect | None:
+    if column == AVERAGE:
+        return best.minus(row, section.scored)
+    return best.entry(column).minus(row.entry(column))
+
+
+def _standing(
+    column: str,
+    best: Row,
+    others: Sequence[Row],
+    p: Mapping[Claim, float],
+    told: Mapping[Claim, Verdict],
+    found: Mapping[Claim, Effect | None],
+) -> Standing:
+    keys: dict[int, Claim] = {id(row): ("best", column, id(row)) for row in others}
+    is_of = {id(row): told[keys[id(row)]] for row in others}
+    paired = [one for row in others if (one := found[keys[id(row)]]) is not None]
+    return Standing(
         best=best,
-        beaten=tuple(row for (row, _), held in zip(tested, holds, strict=True) if held),
-        tied=tuple(row for (row, _), held in zip(tested, holds, strict=True) if not held),
-        untested=tuple(row for row, one in found if one is None),
-        worst_p=max(corrected, default=None),
+        beaten=tuple(row for row in others if is_of[id(row)] == BETTER),
+        close=tuple(row for row in others if is_of[id(row)] not in (BETTER, UNTESTED)),
+        untested=tuple(row for row in others if is_of[id(row)] == UNTESTED),
+        worst_p=max((p[key] for key in keys.values() if key in p), default=None),
+        few=bool(paired) and not any(one.markable for one in paired),
     )

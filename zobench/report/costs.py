@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from . import stats, text
+from .entry import Entry
 from .record import Record
-from .rows import Entry, Row, Section
+from .rows import Row, Section
 from .tables import by_task, distinct, heads, trained
 
 FORWARDS = ("train", "extra", "backward", "eval", "calibration", "probe", "speed")

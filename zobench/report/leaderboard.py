@@ -9,26 +9,32 @@ from . import choices, compare, costs, notes, stats, tables, text
 from . import paper as published
 from .record import SEALED, Record
 from .rows import Section, sections
+from .stats import Family
 
 HOW_TO_READ = (
     "How to read: test scores in percent (accuracy; F1 where a task has it), higher is better; learning rate and "
     "checkpoint were chosen on dev, test was read once. References are in italics, above the methods, which are sorted "
-    "by average. **Bold** is only what is better than every other method in its column beyond chance; what is not, is "
-    f"a tie. `{text.NONE}` is not run, or nothing to show; a failed cell says how it failed."
+    "by average. ± is half the width of the 95 % interval, over seeds and test items together. **Bold** is only what "
+    f"is better than every other method in its column beyond chance. `{text.NONE}` is not run, or nothing to show; a "
+    "failed cell says how it failed."
 )
+RULES: Mapping[Family, str] = {
+    "board": "all {} comparisons of this section",
+    "claim": "the comparisons of one claim (the best of every column; every gain), {} at most",
+    "column": "the comparisons of one column, {} at most",
+}
 RULE = (
-    "Bold: paired sign-flip test over the test items (for accuracy at one seed, McNemar's exact test), differences "
-    f"averaged over shared seeds, Holm-corrected within the column, p < {stats.ALPHA:g}; and, with two or more shared "
-    f"seeds, a mean difference more than {stats.SEED_MARGIN:g} standard errors over seeds off zero. References take no "
-    "part; a method with a failed seed cannot be best."
+    "Bold and ▲ ▼: differences paired over test items and seeds, both taken as drawn (two-way, Student's t), "
+    "Holm-corrected over {}, p < {:g}; with {} seeds or more, the same on both sides. A seed that is missing or "
+    "failed is a failure. References take no part in bold."
 )
-UNCERTAINTY = (
-    "### Uncertainty\n\nStandard error of one seed's score in points (test items × seeds): binomial for accuracy, of "
-    "the mean otherwise; twice it is about a 95 % interval."
+SPREAD = (
+    "### Spread\n\nIn points: standard deviation between seeds, standard error of one seed over test items (binomial "
+    "for accuracy, of the mean otherwise); in brackets seeds × test items."
 )
 GAIN = (
-    "### Gain over zero-shot\n\nPoints over the untouched model on the same test items ± standard error of the paired "
-    "difference."
+    "### Gain over zero-shot\n\nPoints over the untouched model on the same test items, ± half of the 95 % interval; "
+    "▲ ▼: better or worse beyond chance."
 )
 SPEED = (
     "Speed-up over full-scope MeZO in the official order, both measured in the cell on the same batches in turn: "
@@ -52,11 +58,13 @@ def render(
     columns: Mapping[str, Callable[[list[Record]], str]] | None = None,
     split_protocols: bool = False,
     problems: Sequence[object] = (),
+    family: Family = "board",
 ) -> str:
     """The board as Markdown, ending in a newline.
 
     `columns` are plugins' (heading -> function of a row's records to its text), `problems` records that could not be
-    read, which the board must not pass over in silence. With `paper` the published numbers stand beside ours.
+    read, which the board must not pass over in silence. With `paper` the published numbers stand beside ours. `family`:
+    over which comparisons marks are corrected.
     Raises ZobenchError for no records, and for records that may not stand in one table (`split_protocols` gives each
     protocol its own section instead).
     """
@@ -68,29 +76,29 @@ def render(
         parts += ["**Records that could not be read, and are not in this board:**"]
         parts += [text.bullets(sorted(str(problem) for problem in problems))]
     for section in every:
-        parts += _section(section, columns or {})
+        parts += _section(section, columns or {}, family)
         parts += [block] if paper and (block := published.beside(section)) else []
     if paper and (block := published.apart(every)):
         parts += ["## The paper: other models", block]
     return "\n\n".join([*parts, "---", _foot(every)]) + "\n"
 
 
-def _section(section: Section, columns: Mapping[str, Callable[[list[Record]], str]]) -> list[str]:
-    verdicts = {task: compare.of_task(section, task) for task in section.tasks}
-    overall = compare.of_average(section)
+def _section(section: Section, columns: Mapping[str, Callable[[list[Record]], str]], family: Family) -> list[str]:
+    verdicts = compare.judge(section, family)
     further, faults = notes.plugin_columns(columns)
     shared, settings = choices.settings_table(section)
+    rule = RULE.format(RULES[family].format(verdicts.tests), stats.ALPHA, stats.MARK_SEEDS)
     # Before the warnings: `faults` fills as the plugins' columns are called.
     cost = costs.cost_table(section, further)
     return [
         *_head(section),
         _score_caption(section),
-        tables.score_table(section, verdicts, overall),
-        *_listed("Best by column", [*notes.ties(section, verdicts, overall)], RULE),
-        *_listed("Warnings", [*notes.warnings(section), *faults]),
+        tables.score_table(section, verdicts),
+        *_listed("Best by column", notes.standings(section, verdicts), rule),
+        *_listed("Warnings", [*notes.warnings(section, verdicts), *faults]),
         *_part("### Failed cells", choices.failure_table(section)),
-        *_part(UNCERTAINTY, tables.error_table(section)),
-        *_part(GAIN, tables.gain_table(section)),
+        *_part(GAIN, tables.gain_table(section, verdicts)),
+        *_part(SPREAD, tables.spread_table(section)),
         *_part(_cost_caption(section), cost),
         *_part(SPEED, costs.speed_table(section)),
         *_part(LAYERS, costs.layer_table(section)),
@@ -119,13 +127,17 @@ def _head(section: Section) -> list[str]:
 
 
 def _score_caption(section: Section) -> str:
-    kind = "standard error over test items (one seed)"
-    if tables.over_seeds(section):
-        kind = f"standard deviation over seeds (n - 1); {tables.OVER_ITEMS}: one seed, standard error over test items"
+    one = any(e.effect is not None and e.effect.seeds_unseen for row in section.rows for e in row.entries.values())
+    alone = (
+        f" {tables.ITEMS_ALONE}: one seed, over test items alone: what another seed would give is not in it."
+        if one
+        else ""
+    )
     tasks = text.plural(len(section.scored), "task")
     return (
-        f"### Test score\n\n± is the {kind}. The average is over the {tasks} that any method "
-        "finished; a method that lacks one of them, or a seed of one, has none. Gain: of the average over zero-shot."
+        f"### Test score\n\n± is half the width of the 95 % interval.{alone} The average is over the {tasks} that any "
+        "method finished; a method that lacks one of them, or a seed of one, has none. Gain: of the average over "
+        "zero-shot, paired; without a task: the range of that gain when any one task is left out."
     )
 
 

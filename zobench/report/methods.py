@@ -1,24 +1,23 @@
 """Methods against controls, from a board's records: where a gain over MeZO is left, and where it goes.
 
 Estimators that share a selector are held against some of them, or selectors that share an estimator: on the average
-over tasks, paired over test items, Holm's correction over the rows of a table. Light: imports no torch.
+over tasks, paired over test items and seeds, corrected over all comparisons of the page. Light: imports no torch.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ..errors import ZobenchError, unknown
 from . import stats, text
-from .record import OF_A_BACKWARD
 from .rows import Row, Section, average
+from .stats import BETTER, EQUAL, MARGIN, SAME, UNTESTED, WORSE, Effect, Family, Verdict
+from .tables import points, without_one
 
 Kind: TypeAlias = Literal["estimator", "selector"]
 """What is compared: rows that share the other."""
-BETTER, WORSE, SAME = "better", "worse", "not told apart"
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,12 @@ class Against:
     """A method and one control, on the average over tasks."""
 
     control: Row
-    compared: stats.Comparison | None
-    """Positive: in favour of the method. None where they share no items."""
-    verdict: str
-    """Better, worse, or not told apart: after correction, and with seeds that agree."""
+    compared: Effect | None
+    """Positive: in favour of the method. None where they cannot be paired."""
+    verdict: Verdict
+    """What is claimed: corrected by Holm."""
+    counted: Verdict
+    """What is counted: at a false discovery rate (Benjamini-Hochberg)."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,26 @@ class Field:
     partial: tuple[str, ...]
 
 
+Key: TypeAlias = tuple[str, str, str]
+"""A comparison of a page: control, what the field shares, the row's name in it."""
+
+
 def named(row: Row, kind: Kind) -> str:
     """The row's name in a field."""
     return row.method if kind == "estimator" else row.where
 
 
-def fields(section: Section, controls: Sequence[str], kind: Kind = "estimator") -> list[Field]:
+def fields(
+    section: Section,
+    controls: Sequence[str],
+    kind: Kind = "estimator",
+    family: Family = "board",
+    margin: float = MARGIN,
+) -> list[Field]:
     """A field for each selector (or estimator) of the section with two rows or more, all against these controls.
 
+    Verdicts are corrected over all comparisons of all fields; or (`family`) over those with one control, or with one
+    control in one field. `margin`: a fraction; two methods within it are as good as each other.
     Raises ZobenchError for a control that the section does not have.
     """
     trained = [row for row in section.rows if row.trains]
@@ -69,20 +82,51 @@ def fields(section: Section, controls: Sequence[str], kind: Kind = "estimator") 
     by_other: dict[str, list[Row]] = {}
     for row in trained:
         by_other.setdefault(named(row, "selector" if kind == "estimator" else "estimator"), []).append(row)
-    found = [(other, rows) for other, rows in sorted(by_other.items()) if len(rows) > 1]
-    return [_field(kind, other, rows, section, controls) for other, rows in found]
+    shared = {other: rows for other, rows in sorted(by_other.items()) if len(rows) > 1}
+    found: dict[Key, tuple[Row, Effect | None]] = {}
+    for other, rows in shared.items():
+        whole = [row for row in rows if average(row, section.scored) is not None]
+        for name in controls:
+            control = next((row for row in whole if named(row, kind) == name), None)
+            for row in whole if control is not None else []:
+                if control is not None and row is not control:
+                    found[name, other, named(row, kind)] = control, row.minus(control, section.scored)
+    claimed, counted = _judged({key: one for key, (_, one) in found.items()}, family, margin)
+    against = {key: Against(control, one, claimed[key], counted[key]) for key, (control, one) in found.items()}
+    return [_field(kind, other, rows, section, against, controls) for other, rows in shared.items()]
 
 
-def _field(kind: Kind, shared: str, rows: Sequence[Row], section: Section, controls: Sequence[str]) -> Field:
+def _judged(
+    found: Mapping[Key, Effect | None], family: Family, margin: float
+) -> tuple[dict[Key, Verdict], dict[Key, Verdict]]:
+    depth = {"board": 0, "claim": 1, "column": 2}[family]
+    claimed: dict[Key, Verdict] = {}
+    counted: dict[Key, Verdict] = {}
+    for own in dict.fromkeys(key[:depth] for key in found):
+        one = {key: effect for key, effect in found.items() if key[:depth] == own}
+        claimed |= stats.verdicts(one, margin)
+        counted |= stats.discoveries(one)
+    return claimed, counted
+
+
+def _field(
+    kind: Kind,
+    shared: str,
+    rows: Sequence[Row],
+    section: Section,
+    against: Mapping[Key, Against],
+    controls: Sequence[str],
+) -> Field:
     means = {id(row): m for row in rows if (m := average(row, section.scored)) is not None}
-    whole = [row for row in rows if id(row) in means]
-    judged = []
-    for name in controls:
-        control = next((row for row in whole if named(row, kind) == name), None)
-        judged.append({} if control is None else _judged(control, whole, section.scored))
     standings = [
-        Standing(row, named(row, kind), means[id(row)], tuple(one[id(row)] for one in judged if id(row) in one))
-        for row in whole
+        Standing(
+            row,
+            named(row, kind),
+            means[id(row)],
+            tuple(against[key] for name in controls if (key := (name, shared, named(row, kind))) in against),
+        )
+        for row in rows
+        if id(row) in means
     ]
     return Field(
         kind=kind,
@@ -92,40 +136,49 @@ def _field(kind: Kind, shared: str, rows: Sequence[Row], section: Section, contr
     )
 
 
-def _judged(control: Row, rows: Sequence[Row], tasks: Sequence[str]) -> dict[int, Against]:
-    """Every other row against the control, by the row's id."""
-    found = [(row, _on_all(row, control, tasks)) for row in rows if row is not control]
-    tested = [(row, one) for row, one in found if one is not None]
-    corrected = stats.holm([one.p for _, one in tested])
-    out = {id(row): Against(control, None, SAME) for row, one in found if one is None}
-    for (row, one), p in zip(tested, corrected, strict=True):
-        sure = p < stats.ALPHA and one.seeds_agree
-        out[id(row)] = Against(control, one, (BETTER if one.difference > 0 else WORSE) if sure else SAME)
-    return out
+MARKS = {BETTER: " ▲", WORSE: " ▼", EQUAL: " ≈", SAME: "", UNTESTED: ""}
+FAMILIES: Mapping[Family, str] = {
+    "board": "all {} comparisons of this page",
+    "claim": "the comparisons with one control, {} at most",
+    "column": "the comparisons of one column, {} at most",
+}
 
 
-def _on_all(a: Row, b: Row, tasks: Sequence[str]) -> stats.Comparison | None:
-    each = [stats.compare(a.entry(t).items(), b.entry(t).items()) for t in tasks]
-    known = [one for one in each if one is not None]
-    return stats.combine(known) if known and len(known) == len(tasks) else None
+def _how(found: Sequence[Field], family: Family, margin: float) -> str:
+    tests: dict[tuple[str, ...], int] = {}
+    for field in found:
+        for standing in field.standings:
+            for one in standing.against:
+                key = (named(one.control, field.kind), field.shared)[: {"board": 0, "claim": 1, "column": 2}[family]]
+                tests[key] = tests.get(key, 0) + (one.compared is not None and one.compared.markable)
+    number = FAMILIES[family].format(max(tests.values(), default=0))
+    return (
+        "The mean of test over tasks and seeds, in percent; then the difference from each control with half of its "
+        "95 % interval, paired over test items and seeds, both taken as drawn; in brackets its range when any one "
+        f"task is left out. ▲ ▼ ≈: better, worse, or as good as it (within {100 * margin:g} points, two one-sided "
+        f"tests), Holm-corrected over {number}, with {stats.MARK_SEEDS} seeds or more; no mark: not told apart. "
+        f"Counts in brackets are at a false discovery rate of {100 * stats.ALPHA:g} % (Benjamini-Hochberg): a few of "
+        "them may be false."
+    )
 
 
-MARKS = {BETTER: " ▲", WORSE: " ▼", SAME: ""}
-HOW = (
-    "The mean of test over tasks and seeds, in percent; then the difference from each control with its standard error, "
-    "paired over test items. ▲ ▼: better or worse than it, after Holm's correction over the column, with seeds that "
-    "agree; no mark: not told apart."
-)
-
-
-def markdown(section: Section, controls: Sequence[str], kind: Kind = "estimator") -> str:
+def markdown(
+    section: Section,
+    controls: Sequence[str],
+    kind: Kind = "estimator",
+    family: Family = "board",
+    margin: float = MARGIN,
+) -> str:
     """A table for each selector (or estimator), and what it says in words."""
-    found = fields(section, controls, kind)
+    found = fields(section, controls, kind, family, margin)
     if not found:
         raise ZobenchError(f"nothing to compare: there are no two {kind}s with the same other half")
-    parts = [f"{HOW} Tasks: {', '.join(section.scored)}."]
+    parts = [f"{_how(found, family, margin)} Tasks: {', '.join(section.scored)}."]
     for field in found:
-        parts += [f"## {field.shared}", _table(field, section, controls), text.bullets(_said(field, controls))]
+        parts += [f"## {field.shared}", _table(field, section, controls)]
+        parts += [text.bullets(said)] if (said := _said(field, controls, alone=len(found) == 1)) else []
+    if len(found) > 1:
+        parts += ["## In all", text.bullets(_in_all(found, controls))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -147,75 +200,64 @@ def _table(field: Field, section: Section, controls: Sequence[str]) -> str:
 def _shown(one: Against | None) -> str:
     if one is None or one.compared is None:
         return text.NONE
-    return f"{text.signed(one.compared.difference)} ± {text.percent(one.compared.stderr)}{MARKS[one.verdict]}"
+    ranged = without_one(one.compared)
+    left_out = "" if ranged == text.NONE else f" ({ranged})"
+    return f"{points(one.compared)}{left_out}{MARKS[one.verdict]}"
 
 
-def _said(field: Field, controls: Sequence[str]) -> list[str]:
-    """Who is better than each control; and of those that beat the first, from whom the others take it."""
-    verdicts = {
-        s.name: {named(a.control, field.kind): a.verdict for a in s.against}
-        for s in field.standings
-        if not s.row.reference
+def _rivals(field: Field) -> dict[str, dict[str, Against]]:
+    """By the name of each row that is no reference what it is to the controls, by theirs."""
+    return {
+        s.name: {named(a.control, field.kind): a for a in s.against} for s in field.standings if not s.row.reference
     }
+
+
+def _said(field: Field, controls: Sequence[str], *, alone: bool) -> list[str]:
+    """Who is better than each control; and of those that beat the first, from whom the others take it.
+
+    Of a single rival nothing, but where the field stands `alone`: its row says it.
+    """
+    told = _rivals(field)
     lines = []
     for control in controls:
-        found = {name: told[control] for name, told in verdicts.items() if control in told}
-        if found:
-            better = [name for name, verdict in found.items() if verdict == BETTER]
-            worse = [name for name, verdict in found.items() if verdict == WORSE]
-            lines.append(
-                f"Better than {control}: {', '.join(better) or 'none'}. Worse: {', '.join(worse) or 'none'}. "
-                f"Not told apart: {len(found) - len(worse) - len(better)} of {len(found)}."
-            )
+        found = {name: against[control] for name, against in told.items() if control in against}
+        lines += [_summary(control, found)] if len(found) > (0 if alone else 1) else []
     first, rest = controls[0], controls[1:]
-    for name, told in verdicts.items():
-        lost = [control for control in rest if told.get(control, BETTER) != BETTER]
-        if told.get(first) == BETTER and lost and name not in rest:
-            lines.append(f"{name} is better than {first}, but not than {', '.join(lost)}.")
+    for name, against in told.items():
+        lost = [control for control in rest if control in against and against[control].verdict != BETTER]
+        if first in against and against[first].verdict == BETTER and lost and name not in rest:
+            lines.append(f"{name} is better than {first}, but not told apart from, or worse than, {', '.join(lost)}.")
     return lines
 
 
-def taken(row: Row) -> dict[str, float]:
-    """What a row's cells took: forwards, further forwards and backward passes a step, all of them a run (a backward
-    pass is two), and bytes of state a parameter of the scope, as measured; means over cells, the state's largest.
-    """
-    done = [r for entry in row.entries.values() for r in entry.done.values()]
-    steps = sum(trial["steps"] for r in done for trial in r["trials"])
-    spent = {p: sum(r["forwards"].get(p, 0) for r in done) for p in ("train", "extra", "backward")}
-    out = {purpose: n / steps for purpose, n in spent.items() if steps}
-    if runs := sum(len(r["trials"]) for r in done):
-        out["run"] = (spent["train"] + spent["extra"] + OF_A_BACKWARD * spent["backward"]) / runs
-    states = [
-        r["memory"]["state_bytes"] / scope["parameters"]
-        for r in done
-        if (scope := r["scope"]) is not None and "state_bytes" in r["memory"]
-    ]
-    return out | ({"state": max(states)} if states else {})
+def _in_all(found: Sequence[Field], controls: Sequence[str]) -> list[str]:
+    """The same over all fields of the page."""
+    lines = []
+    for control in controls:
+        every = {
+            f"{name} ({field.shared})" if field.kind == "estimator" or len(_rivals(field)) > 2 else field.shared: a
+            for field in found
+            for name, against in _rivals(field).items()
+            for which, a in against.items()
+            if which == control
+        }
+        lines += [_summary(control, every)] if every else []
+    return lines
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a row's selector chose, and what that took: means over cells."""
-
-    forwards: float
-    """Forwards to choose: on calibration batches and in probes, those on dev included."""
-    seconds: float
-    fraction: float
-    """Of the model's parameters that may move."""
-    blocks: tuple[tuple[tuple[int, ...], int], ...]
-    """The sets of blocks that were chosen, and in how many cells: the most frequent first."""
-
-
-def choice(row: Row) -> Choice | None:
-    """What the row's selector did; None where no cell ended well."""
-    done = [r for entry in row.entries.values() for r in entry.done.values()]
-    scopes = [scope for r in done if (scope := r["scope"]) is not None]
-    if not scopes:
-        return None
-    spent = [r["forwards"].get("calibration", 0) + r["forwards"].get("probe", 0) for r in done]
-    return Choice(
-        forwards=stats.mean(spent),
-        seconds=stats.mean([r["time"].get("select_s", 0.0) for r in done]),
-        fraction=stats.mean([scope["fraction"] for scope in scopes]),
-        blocks=tuple(Counter(tuple(scope["layers"]) for scope in scopes).most_common()),
+def _summary(control: str, found: Mapping[str, Against]) -> str:
+    tested = {name: one for name, one in found.items() if one.verdict != UNTESTED}
+    if not tested:
+        return f"Nobody can be compared with {control}: {stats.MARK_SEEDS} seeds of both are needed."
+    better, worse, equal = (
+        ", ".join(name for name, one in tested.items() if one.verdict == which) or "none"
+        for which in (BETTER, WORSE, EQUAL)
+    )
+    apart = sum(one.verdict == SAME for one in tested.values())
+    above = sum(one.compared is not None and one.compared.mean > 1e-9 for one in tested.values())
+    counts = [sum(one.counted == which for one in tested.values()) for which in (BETTER, WORSE)]
+    return (
+        f"Better than {control}: {better}. Worse: {worse}. As good as it: {equal}. Not told apart: {apart} of "
+        f"{len(tested)}. (At a false discovery rate of {100 * stats.ALPHA:g} %: {counts[0]} better, {counts[1]} worse; "
+        f"{above} have the higher average.)"
     )

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from . import text
+from . import stats, text
 from .choices import edge, rates, tried
-from .compare import Verdict
+from .compare import Verdicts
 from .record import Record
 from .rows import Row, Section
 
@@ -18,7 +18,6 @@ DATA = {
     "folder": "The data came from a **local folder** and may not be the official splits.",
     "hub": "The data are the hub's, at the revisions that the records hold.",
 }
-FEW_SEEDS = 3
 
 
 def data_line(section: Section) -> str:
@@ -36,34 +35,48 @@ def departures(section: Section) -> list[str]:
     return [f"{', '.join(sorted(tasks))}: {text.sentence(said)}" for said, tasks in sorted(found.items())]
 
 
-def warnings(section: Section) -> list[str]:
+def warnings(section: Section, verdicts: Verdicts) -> list[str]:
     """What in the section's numbers asks for care, in a fixed order."""
     out: list[str] = []
-    for row in section.rows:
+    for at, row in enumerate(section.rows):
         if row.trains:
             out += _of_rates(row, section)
-            out += _of_gains(row, section)
+            out += _of_gains(row, at, section, verdicts)
     return [*out, *_of_guesses(section), *_of_seeds(section), *_of_machines(section), *_of_zero_shot(section)]
 
 
-def ties(section: Section, verdicts: Mapping[str, Verdict | None], overall: Verdict | None) -> list[str]:
-    """For every column with rivals: who is best by how much certainty, or that it is a tie, or cannot be told."""
+def standings(section: Section, verdicts: Verdicts) -> list[str]:
+    """For every column with rivals: who leads, by how much certainty, or what keeps that from being said."""
     lines = []
-    for column, verdict in (*((t, verdicts[t]) for t in section.tasks), ("average", overall)):
-        if verdict is None or not (verdict.beaten or verdict.tied or verdict.untested):
+    for column, one in verdicts.best.items():
+        if one is None or not (one.beaten or one.close or one.untested):
             continue
-        best = verdict.best.name
-        if verdict.bold:
-            lines.append(f"{column}: {best} is best (largest corrected p {verdict.worst_p:.2g}).")
+        best = one.best.name
+        if one.bold:
+            lines.append(f"{column}: {best} is best (largest corrected p {one.worst_p:.2g}).")
             continue
-        parts = []
-        if verdict.tied:
-            parts.append(f"tie of {', '.join([best, *(row.name for row in verdict.tied)])}")
-        if verdict.untested:
-            names = ", ".join(row.name for row in verdict.untested)
-            parts.append(f"{best} cannot be compared with {names} (no shared seed, or no scores by item)")
+        if one.few:
+            lines.append(f"{column}: {best} has the highest score; {stats.MARK_SEEDS} seeds are needed for a verdict.")
+            continue
+        parts = [f"{best} has the highest score"]
+        if one.close:
+            parts.append(f"not told apart from {_some(one.close)}")
+        if one.beaten:
+            parts.append(f"better than {_some(one.beaten)}")
+        if one.untested:
+            parts.append(f"not compared with {_some(one.untested)} (a seed is missing or failed, or no scores by item)")
         lines.append(f"{column}: {'; '.join(parts)}.")
     return lines
+
+
+MOST_NAMES = 4
+"""Methods that are named in a line; of more the number is given."""
+
+
+def _some(rows: Sequence[Row]) -> str:
+    if len(rows) <= MOST_NAMES:
+        return ", ".join(row.name for row in rows)
+    return f"{', '.join(row.name for row in rows[: MOST_NAMES - 1])} and {len(rows) - MOST_NAMES + 1} others"
 
 
 def _of_rates(row: Row, section: Section) -> Iterable[str]:
@@ -77,7 +90,7 @@ def _of_rates(row: Row, section: Section) -> Iterable[str]:
         yield f"{row.name}: only one learning rate was tried{' in each cell' if ', ' in every else ''}, {every}."
 
 
-def _of_gains(row: Row, section: Section) -> Iterable[str]:
+def _of_gains(row: Row, at: int, section: Section, verdicts: Verdicts) -> Iterable[str]:
     def gain(task: str) -> float | None:
         entry = row.entry(task)
         after, before = entry.mean(), entry.mean("zero_shot")
@@ -87,7 +100,7 @@ def _of_gains(row: Row, section: Section) -> Iterable[str]:
     none = [task for task, g in gains.items() if g <= 0]
     if none:
         yield f"{row.name}: does not beat zero-shot on {_list(none)}."
-    weak = [t for t, g in gains.items() if g > 0 and (c := row.entry(t).gain()) is not None and not c.holds(c.p)]
+    weak = [t for t, g in gains.items() if g > 0 and verdicts.gains.get((t, at)) in (stats.SAME, stats.EQUAL)]
     if weak:
         yield f"{row.name}: its gain over zero-shot is not told apart from none on {_list(weak)}."
 
@@ -100,12 +113,36 @@ def _of_guesses(section: Section) -> Iterable[str]:
 
 
 def _of_seeds(section: Section) -> Iterable[str]:
-    numbers = [len(e.done) for row in section.rivals for e in row.entries.values() if e.done]
-    if numbers and min(numbers) < FEW_SEEDS:
+    numbers = [len(e.done) for row in section.rivals if row.trains for e in row.entries.values() if e.done]
+    if numbers and min(numbers) < stats.MARK_SEEDS:
         fewest = min(numbers)
         yield (
             f"Some scores rest on {text.plural(fewest, 'seed')}: what another seed would give "
-            + ("is not seen at all." if fewest == 1 else "is hardly seen.")
+            + ("is not seen at all" if fewest == 1 else "is hardly seen")
+            + f", so nothing is marked there; give {stats.MARK_SEEDS} or more."
+        )
+    for row in section.rows:
+        if tasks := [task for task in section.tasks if row.entry(task).missing]:
+            yield f"{row.name}: seeds that others have are missing on {_list(tasks)}, which counts as a failure."
+    yield from _of_tuning(section)
+
+
+def _of_tuning(section: Section) -> Iterable[str]:
+    """Where the seed that chose the learning rate is among those reported, and others ran the rate that it chose."""
+    found: dict[int, int] = Counter()
+    for row in section.rows:
+        chose = {
+            draw.seed
+            for entry in row.entries.values()
+            for draw, record in entry.done.items()
+            if len(record["trials"]) > 1 and any(len(r["trials"]) == 1 for r in entry.done.values())
+        }
+        for seed in chose:
+            found[seed] += 1
+    for seed, rows in sorted(found.items()):
+        yield (
+            f"Seed {seed} chose the learning rate and is reported with the seeds that ran it, in "
+            f"{text.plural(rows, 'row')}: it flatters. `zobench run --tune-seeds` keeps the two apart."
         )
 
 

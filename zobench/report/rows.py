@@ -7,65 +7,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ZobenchError
 from . import stats, text
+from .entry import Entry, draw_of
 from .origins import apart_by_code, told_of_code
 from .plain import canonical
-from .record import NO_SELECTOR, UNTOUCHED, Record, ScoreInfo, Status
+from .record import NO_SELECTOR, UNTOUCHED, Record
+from .stats import Draw, Effect
 
 REFERENCES = frozenset({UNTOUCHED, "icl", "hidden_probe", "adamw", "sgd"})
 """Estimators that are shown for orientation: above the others, and no rivals for the bold type."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One method on one task: its records by seed."""
-
-    records: Mapping[int, Record]
-
-    @cached_property
-    def done(self) -> dict[int, Record]:
-        """Those that ended well, by seed."""
-        return {seed: r for seed, r in sorted(self.records.items()) if r["status"] == "ok"}
-
-    @cached_property
-    def failed(self) -> Counter[Status]:
-        """How often each way of failing happened."""
-        return Counter(r["status"] for _, r in sorted(self.records.items()) if r["status"] != "ok")
-
-    @property
-    def whole(self) -> bool:
-        """Every seed that was tried ended well."""
-        return bool(self.records) and not self.failed
-
-    def scores(self, which: str = "test") -> dict[int, ScoreInfo]:
-        """The scores (`test`, `zero_shot`) by seed, of the records that ended well."""
-        return {seed: r["metrics"][which] for seed, r in self.done.items()}  # type: ignore[literal-required]
-
-    def values(self, which: str = "test") -> list[float]:
-        """The scores' values, in the seeds' order."""
-        return [score["value"] for score in self.scores(which).values()]
-
-    def mean(self, which: str = "test") -> float | None:
-        """The mean over seeds; None where no record ended well."""
-        values = self.values(which)
-        return stats.mean(values) if values else None
-
-    def stderr(self) -> float:
-        """The standard error of one seed's test score (the mean over seeds)."""
-        return stats.mean([score["stderr"] for score in self.scores().values()])
-
-    def items(self, which: str = "test") -> dict[int, Sequence[float]]:
-        """The items' scores by seed, where the records keep them."""
-        return {seed: score["items"] for seed, score in self.scores(which).items() if "items" in score}
-
-    def gain(self) -> stats.Comparison | None:
-        """The tuned model against the untouched one, paired; None where the items are not kept."""
-        return stats.compare(self.items(), self.items("zero_shot"))
 
 
 @dataclass(frozen=True)
@@ -100,8 +54,26 @@ class Row:
         return self.entries.get(task, Entry({}))
 
     def whole(self, tasks: Iterable[str]) -> bool:
-        """Whether every one of the tasks was run and none of its seeds failed: then there is an average."""
+        """Whether all the tasks were run, and no seed failed or is missing: then there is an average."""
         return all(self.entry(task).whole for task in tasks)
+
+    def effect(self, tasks: Sequence[str]) -> Effect | None:
+        """The average of test over the tasks, with its uncertainty; None where there is none."""
+        found = [self.entry(task).effect for task in tasks] if tasks and self.whole(tasks) else []
+        known = [one for one in found if one is not None]
+        return stats.combine(known) if known and len(known) == len(found) else None
+
+    def gain(self, tasks: Sequence[str]) -> Effect | None:
+        """The average gain over the untouched model."""
+        found = [self.entry(task).gain for task in tasks] if tasks and self.whole(tasks) else []
+        known = [one for one in found if one is not None]
+        return stats.combine(known) if known and len(known) == len(found) else None
+
+    def minus(self, other: Row, tasks: Sequence[str]) -> Effect | None:
+        """The difference from another method on the average over the tasks; None where some task cannot be paired."""
+        found = [self.entry(task).minus(other.entry(task)) for task in tasks]
+        known = [one for one in found if one is not None]
+        return stats.combine(known) if known and len(known) == len(found) else None
 
 
 @dataclass(frozen=True)
@@ -180,7 +152,7 @@ def _section(records: Sequence[Record], distinct: Mapping[str, Any]) -> Section:
         of_task = [r for r in records if r["cell"]["task"] == task]
         for key, what in (("task_version", "versions"), ("data_revision", "revisions of the data")):
             _one_value(task, of_task, key, what)
-    rows = _rows(records)
+    rows = _expecting(_rows(records))
     scored = [t for t in tasks if any(row.entry(t).done for row in rows)]
     first = records[0]
     return Section(
@@ -237,14 +209,32 @@ def _apart_by_rates(records: list[Record]) -> list[list[Record]]:
 
 
 def _entries(records: Sequence[Record]) -> dict[str, Entry]:
-    by_task: dict[str, dict[int, Record]] = defaultdict(dict)
+    by_task: dict[str, dict[Draw, Record]] = defaultdict(dict)
     for record in records:
-        task, seed = record["cell"]["task"], record["cell"]["seed"]
-        if seed in by_task[task]:
-            twin = by_task[task][seed]
+        task, draw = record["cell"]["task"], draw_of(record)
+        if draw in by_task[task]:
+            twin = by_task[task][draw]
             raise ZobenchError(f"records {twin['id']} and {record['id']} are of the same cell: delete one of them")
-        by_task[task][seed] = record
-    return {task: Entry(of_seed) for task, of_seed in by_task.items()}
+        by_task[task][draw] = record
+    return {task: Entry(of_draw) for task, of_draw in by_task.items()}
+
+
+def _expecting(rows: Sequence[Row]) -> list[Row]:
+    """The rows, each knowing the draws that it should have: of each task those that any method has.
+
+    Those of references count where no method was run.
+    """
+    expected: dict[str, frozenset[Draw]] = {}
+    for some in ([r for r in rows if r.trains and r.reference], [r for r in rows if r.trains and not r.reference]):
+        for task in {task for row in some for task in row.entries}:
+            expected[task] = frozenset(draw for row in some for draw in row.entry(task).records)
+    return [
+        replace(
+            row,
+            entries={t: replace(e, expected=expected.get(t, frozenset())) for t, e in row.entries.items()},
+        )
+        for row in rows
+    ]
 
 
 def _method(record: Record, all_rows: Sequence[Record]) -> str:

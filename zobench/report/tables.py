@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from . import stats, text
-from .compare import Verdict
+from .compare import AVERAGE, Verdicts
+from .entry import Entry
 from .record import NO_SELECTOR, ScoreInfo
-from .rows import Entry, Row, Section, average
+from .rows import Row, Section, average
+from .stats import Effect
 
-OVER_ITEMS = "¹"
-"""Marks a spread over test items in a table whose other spreads are over seeds."""
+ITEMS_ALONE = "¹"
+"""Marks an interval that lacks the variance between seeds: there is one seed."""
+
+MARKS = {stats.BETTER: " ▲", stats.WORSE: " ▼"}
 
 
 def heads(row: Row) -> list[str]:
@@ -28,25 +31,35 @@ def zero_shot_scores(section: Section) -> dict[str, ScoreInfo]:
     return out
 
 
-def over_seeds(section: Section) -> bool:
-    """Whether some method has several seeds on a task, so that spreads are over seeds where there are any."""
-    return any(row.trains and len(entry.done) > 1 for row in section.rows for entry in row.entries.values())
+def plus_minus(effect: Effect | None) -> str:
+    """` ± 1.9`, half the width of the 95 % interval in points; empty where it is not known."""
+    if effect is None:
+        return ""
+    return f" ± {text.percent(effect.half())}{ITEMS_ALONE if effect.seeds_unseen else ''}"
 
 
-def score_table(section: Section, verdicts: Mapping[str, Verdict | None], overall: Verdict | None) -> str:
+def points(effect: Effect) -> str:
+    """A difference with its interval: `+2.3 ± 1.9`."""
+    return f"{text.signed(effect.mean)}{plus_minus(effect)}"
+
+
+def without_one(effect: Effect | None) -> str:
+    """The range of a mean over tasks when any one task is left out: `+1.2 to +3.0`."""
+    found = None if effect is None else effect.without_one
+    return text.NONE if found is None else " to ".join(map(text.signed, found))
+
+
+def score_table(section: Section, verdicts: Verdicts) -> str:
     """Test scores: a row a method, a column a task, then the average over tasks and its gain over zero-shot."""
-    tasks, mixed = section.scored, over_seeds(section)
-    rows = [] if _has_untouched(section) else [_zero_shot_row(section, mixed)]
+    tasks = section.scored
+    rows = [] if _has_untouched(section) else [_zero_shot_row(section)]
     for row in section.rows:
-        cells = []
-        for task in section.tasks:
-            verdict = verdicts[task]
-            best = verdict is not None and verdict.bold and verdict.best is row
-            cells.append(_bold(score(row, task, mixed), best))
-        best = overall is not None and overall.bold and overall.best is row
-        rows.append([*heads(row), *cells, _bold(_average(row, tasks, mixed), best), _average_gain(row, tasks)])
+        cells = [_bold(score(row, task), verdicts, task, row) for task in section.tasks]
+        cells.append(_bold(_average(row, tasks), verdicts, AVERAGE, row))
+        gain = None if row.untouched else row.gain(tasks)
+        rows.append([*heads(row), *cells, _average_gain(row, tasks, gain), without_one(gain)])
     headers = [_with_metric(task, section) for task in section.tasks]
-    return text.table(["method", "selector", *headers, "average", "gain"], rows)
+    return text.table(["method", "selector", *headers, AVERAGE, "gain", "without a task"], rows)
 
 
 def _with_metric(task: str, section: Section) -> str:
@@ -54,96 +67,96 @@ def _with_metric(task: str, section: Section) -> str:
     return f"{task} ({', '.join(sorted(metrics))})" if metrics else task
 
 
-def score(row: Row, task: str, mixed: bool) -> str:
+def score(row: Row, task: str) -> str:
     """`91.2 ± 0.4`; how it failed where it did; `-` where it was not run."""
     entry = row.entry(task)
     if not entry.done:
         return _failures(entry) or text.NONE
-    # The untouched model is one model, however many seeds it is noted under: no spread over seeds.
-    spread = stats.sample_std(entry.values()) if row.trains else None
-    mark = OVER_ITEMS if mixed and spread is None else ""
-    error = entry.stderr() if spread is None else spread
-    shown = f"{text.percent(stats.mean(entry.values()))} ± {text.percent(error)}{mark}"
-    return shown + (f" ({_failures(entry)})" if entry.failed else "")
+    shown = f"{text.percent(stats.mean(entry.values()))}{plus_minus(entry.effect)}"
+    return shown + (f" ({_failures(entry)})" if entry.failed or entry.missing else "")
 
 
 def _failures(entry: Entry) -> str:
-    if len(entry.records) == 1:
-        return ", ".join(entry.failed)
-    return ", ".join(f"{n} of {len(entry.records)} {status}" for status, n in sorted(entry.failed.items()))
+    lost = {**entry.failed} | ({"missing": len(entry.missing)} if entry.missing else {})
+    of = len(entry.records) + len(entry.missing)
+    if of == 1:
+        return ", ".join(lost)
+    return ", ".join(f"{n} of {of} {status}" for status, n in sorted(lost.items()))
 
 
-def _bold(shown: str, bold: bool) -> str:
-    return f"**{shown}**" if bold else shown
+def _bold(shown: str, verdicts: Verdicts, column: str, row: Row) -> str:
+    standing = verdicts.best[column]
+    return f"**{shown}**" if standing is not None and standing.bold and standing.best is row else shown
 
 
 def _has_untouched(section: Section) -> bool:
     return any(row.untouched for row in section.rows)
 
 
-def _zero_shot_row(section: Section, mixed: bool) -> list[str]:
-    scores, mark = zero_shot_scores(section), OVER_ITEMS if mixed else ""
+def _zero_shot_row(section: Section) -> list[str]:
+    scores = zero_shot_scores(section)
+    effects = {t: _untouched(one) for t, one in scores.items()}
     cells = [
-        f"{text.percent(scores[t]['value'])} ± {text.percent(scores[t]['stderr'])}{mark}" if t in scores else text.NONE
+        f"{text.percent(scores[t]['value'])}{plus_minus(effects[t])}" if t in scores else text.NONE
         for t in section.tasks
     ]
-    if scores:
-        m = stats.mean([s["value"] for s in scores.values()])
-        cells.append(f"{text.percent(m)} ± {text.percent(_pooled([s['stderr'] for s in scores.values()]))}{mark}")
-    else:
-        cells.append(text.NONE)
-    return ["*zero-shot*", NO_SELECTOR, *cells, text.NONE]
+    known = [one for one in effects.values() if one is not None]
+    mean = stats.mean([s["value"] for s in scores.values()]) if scores else None
+    whole = stats.combine(known) if known and len(known) == len(scores) else None
+    cells.append(text.NONE if mean is None else f"{text.percent(mean)}{plus_minus(whole)}")
+    return ["*zero-shot*", NO_SELECTOR, *cells, text.NONE, text.NONE]
 
 
-def _pooled(errors: Sequence[float]) -> float:
-    """The standard error of a mean of independent means."""
-    return math.sqrt(math.fsum(e * e for e in errors)) / len(errors)
+def _untouched(score: ScoreInfo) -> Effect | None:
+    if "items" in score:
+        clusters = {0: score["clusters"]} if "clusters" in score else None
+        return stats.score({0: score["items"]}, clusters, fixed=True)
+    return stats.of_values({0: score["value"]}, score["stderr"], score["n"], fixed=True)
 
 
-def _average(row: Row, tasks: Sequence[str], mixed: bool) -> str:
+def _average(row: Row, tasks: Sequence[str]) -> str:
     m = average(row, tasks)
-    if m is None:
+    return text.NONE if m is None else f"{text.percent(m)}{plus_minus(row.effect(tasks))}"
+
+
+def _average_gain(row: Row, tasks: Sequence[str], gain: Effect | None) -> str:
+    if row.untouched:
         return text.NONE
-    entries = [row.entry(task) for task in tasks]
-    seeds = sorted(set.intersection(*(set(e.done) for e in entries)))
-    by_seed = [stats.mean([e.scores()[s]["value"] for e in entries]) for s in seeds]
-    spread = stats.sample_std(by_seed) if row.trains else None
-    if spread is None:
-        error, mark = _pooled([e.stderr() for e in entries]), OVER_ITEMS if mixed else ""
-        return f"{text.percent(m)} ± {text.percent(error)}{mark}"
-    return f"{text.percent(m)} ± {text.percent(spread)}"
-
-
-def _average_gain(row: Row, tasks: Sequence[str]) -> str:
+    if gain is not None:
+        return points(gain)
     after, before = average(row, tasks), [row.entry(t).mean("zero_shot") for t in tasks if row.entry(t).done]
-    if after is None or row.untouched:
-        return text.NONE
-    return text.signed(after - stats.mean([b for b in before if b is not None]))
+    return text.NONE if after is None else text.signed(after - stats.mean([b for b in before if b is not None]))
 
 
-def error_table(section: Section) -> str:
-    """What the scores rest on: standard error of one seed's score, test items, seeds."""
+def spread_table(section: Section) -> str:
+    """What the scores rest on: the deviation between seeds, the error of one seed over items, items and seeds."""
 
     def show(entry: Entry) -> str:
         if not entry.done:
             return text.NONE
-        n = sorted({s["n"] for s in entry.scores().values()})
-        return f"{text.percent(entry.stderr())} ({'/'.join(map(str, n))} × {len(entry.done)})"
+        n = "/".join(str(n) for n in sorted({s["n"] for s in entry.scores().values()}))
+        spread = stats.sample_std(entry.values()) if entry.trains else None
+        shown = text.NONE if spread is None else text.percent(spread)
+        return f"{shown}, {text.percent(entry.stderr())} ({len(entry.done)} × {n})"
 
     return by_task(section, show, section.rows)
 
 
-def gain_table(section: Section) -> str:
-    """Gain over zero-shot by task, with the standard error of the paired difference over items."""
+def gain_table(section: Section, verdicts: Verdicts) -> str:
+    """Gain over zero-shot by task, paired over items and seeds, marked where it holds."""
+    places = {id(row): at for at, row in enumerate(section.rows)}
 
-    def show(entry: Entry) -> str:
+    def show(row: Row, task: str) -> str:
+        entry = row.entry(task)
         after, before = entry.mean(), entry.mean("zero_shot")
         if after is None or before is None:
             return text.NONE
-        paired = entry.gain()
-        return text.signed(after - before) + (f" ± {text.percent(paired.stderr)}" if paired else "")
+        mark = MARKS.get(verdicts.gains.get((task, places[id(row)]), stats.SAME), "")
+        return (text.signed(after - before) + plus_minus(entry.gain)) + mark
 
-    return by_task(section, show, [row for row in section.rows if not row.untouched])
+    rows = [row for row in section.rows if not row.untouched]
+    body = [[*heads(row), *(show(row, task) for task in section.tasks)] for row in rows]
+    return text.table(["method", "selector", *section.tasks], body)
 
 
 def by_task(section: Section, show: Callable[[Entry], str], rows: Sequence[Row]) -> str:

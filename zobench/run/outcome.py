@@ -32,6 +32,8 @@ class Outcome:
     trials: list[Trial] = field(default_factory=list)
     metrics: dict[str, ScoreInfo] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
+    clusters: list[int] | None = None
+    """Of each test item, where the task has them."""
 
 
 def as_record(cell: Cell, out: Outcome, environment: dict[str, Any]) -> Record:
@@ -45,7 +47,7 @@ def as_record(cell: Cell, out: Outcome, environment: dict[str, Any]) -> Record:
         "cell": cell.key(),
         "scope": None,
         "selection": {},
-        "metrics": out.metrics,
+        "metrics": _clustered(out.metrics, out.clusters),
         "trials": out.trials,
         "forwards": dict(out.forwards),
         "time": times,
@@ -55,6 +57,12 @@ def as_record(cell: Cell, out: Outcome, environment: dict[str, Any]) -> Record:
     }
     record.update(out.fields)
     return cast(Record, redact.clean(record))
+
+
+def _clustered(metrics: dict[str, ScoreInfo], clusters: list[int] | None) -> dict[str, ScoreInfo]:
+    if clusters is None:
+        return metrics
+    return {name: s if name == "dev" else {**s, "clusters": clusters} for name, s in metrics.items()}
 
 
 def scope_info(own: Scope, selected: Scope, model_parameters: int) -> ScopeInfo:

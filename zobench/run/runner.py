@@ -80,6 +80,7 @@ class Runner:
         if loaded.weights is not None:
             out.fields["weights"] = loaded.weights
         out.fields["data"] = data_facts(self.session.data(cell.task).provenance, splits, prepared)
+        out.clusters = self.session.task(cell.task).clusters(splits.test)
         cls = self.session.plugins.estimator(cell.estimator)
         if guessed := self._guessed(cell, cls):
             out.fields["unverified"] = guessed

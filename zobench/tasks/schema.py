@@ -35,6 +35,7 @@ TOP: Mapping[str, Key] = {
     "metric": TEXT,
     "train_loss": TEXT,
     "num_dev": NUMBER,
+    "cluster": MAYBE_TEXT,
     "licence": MAYBE_TEXT,
     "citation": MAYBE_TEXT,
     "notes": MAYBE_TEXT,

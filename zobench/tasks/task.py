@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -93,8 +93,9 @@ class Task:
     fields, `prompt` (as rendered) and `candidate`. `answer`: an expression that gives the right candidate's
     index, its text, or the list of all right texts (generation: the list of accepted answers).
     `sfc`: (prompt, text) of surface-form calibration (Holtzman et al. 2021). `num_dev`: examples held out to choose
-    on, where a run does not say otherwise. A task whose prompts or data change gets a new `version`: records of
-    different versions never stand in one table.
+    on, where a run does not say otherwise. `cluster`: the field of which items that have it alike are no independent
+    draws, such as a passage with several questions: error bars go by it. A task whose prompts or data change gets a
+    new `version`: records of different versions never stand in one table.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Task:
     answer: str
     candidates: tuple[str, ...] | str | None = None
     sfc: tuple[str, str] | None = None
+    cluster: str = ""
     licence: str = ""
     citation: str = ""
     notes: str = ""
@@ -132,6 +134,8 @@ class Task:
             raise ZobenchError(f"task {self.name}: metric {self.metric!r} needs kind 'generation'; use 'accuracy'")
         if self.version < 1 or self.num_dev < 0:
             raise ZobenchError(f"task {self.name}: version must be at least 1 and num_dev at least 0")
+        if self.cluster and self.cluster not in self.source.names():
+            raise ZobenchError(f"task {self.name}: " + unknown("cluster", self.cluster, self.source.names()))
         for key in ("prompt", "text", "answer", *(("candidates",) if isinstance(self.candidates, str) else ())):
             self._template(key)
         if self.sfc is not None:
@@ -154,6 +158,13 @@ class Task:
             candidates=tuple(candidates) if isinstance(candidates, list) else candidates,
             sfc=None if sfc is None else (sfc["prompt"], sfc["text"]),
         )
+
+    def clusters(self, items: Sequence[Mapping[str, Any]]) -> list[int] | None:
+        """The cluster of each item, counted as they come; None where the task has none."""
+        if not self.cluster:
+            return None
+        seen: dict[str, int] = {}
+        return [seen.setdefault(str(item[self.cluster]), len(seen)) for item in items]
 
     def render(self, item: Mapping[str, Any], index: int | None = None) -> Example:
         """An item as prompt and answers. `index` only serves to name the item in errors.

@@ -1,0 +1,59 @@
+"""The one inference of zobench: intervals, p-values, verdicts, ranks. Light: no torch; numpy where arrays are.
+
+`effect` has the model and what follows from it, `pairing` makes effects of scores, `family` corrects many comparisons,
+`ranks` has what is told of many methods at once, `student` the distributions. Nothing else in zobench computes an
+error bar.
+"""
+
+from __future__ import annotations
+
+from .basic import geometric_mean, mean, sample_std
+from .effect import ALPHA, MARK_SEEDS, Effect, OnTask, TwoWay, combine
+from .family import (
+    BETTER,
+    EQUAL,
+    MARGIN,
+    SAME,
+    UNTESTED,
+    WORSE,
+    Family,
+    Verdict,
+    benjamini_hochberg,
+    corrected,
+    discoveries,
+    holm,
+    verdicts,
+)
+from .pairing import Clusters, Draw, Scores, compare, of_values, score, two_way
+
+__all__ = [
+    "ALPHA",
+    "BETTER",
+    "EQUAL",
+    "MARGIN",
+    "MARK_SEEDS",
+    "SAME",
+    "UNTESTED",
+    "WORSE",
+    "Clusters",
+    "Draw",
+    "Effect",
+    "Family",
+    "OnTask",
+    "Scores",
+    "TwoWay",
+    "Verdict",
+    "benjamini_hochberg",
+    "combine",
+    "compare",
+    "corrected",
+    "discoveries",
+    "geometric_mean",
+    "holm",
+    "mean",
+    "of_values",
+    "sample_std",
+    "score",
+    "two_way",
+    "verdicts",
+]
