@@ -19,9 +19,12 @@ from zobench.report.record import Record
 from zobench.run.execute import Place, Plan, execute, make_plan
 from zobench.run.plan import Wish
 from zobench.run.progress import Progress
+from zobench.run.protocol import Protocol
+from zobench.settings import settings_of
 
 TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer_bos.json"
 LAYERS = 3
+PROTOCOL = frozenset(settings_of(Protocol))
 QUICK = {
     "num_train": "12",
     "num_dev": "6",
@@ -116,7 +119,8 @@ def plan(
     **settings: object,
 ) -> tuple[Plan, Place]:
     """The plan of a quick run."""
-    given = {**QUICK, **{key.replace("__", "."): str(value) for key, value in settings.items()}}
+    said = {key.replace("__", "."): str(value) for key, value in settings.items()}
+    given = {f"protocol.{key}" if key in PROTOCOL else key: value for key, value in {**QUICK, **said}.items()}
     wish = Wish(tuple(estimators), tuple(selectors), tuple(tasks), seeds, "small", lrs, given)
     place = Place(str(world.model), world.data, results, "cpu", True, "local", rerun)
     return make_plan(wish, place, plugins or load_plugins()), place

@@ -40,7 +40,8 @@ def command(world, tmp_path):
         settings = {"layer.index": "1", **QUICK} if options["selector"] == "layer" else QUICK
         out = ["run", "--offline", *more]
         out += [x for key, value in options.items() if value is not None for x in (f"--{key}", str(value))]
-        out += [x for k, v in settings.items() if k not in given for x in ("--set", f"{k}={v}")]
+        owned = {k: f"protocol.{k}" if k == "batch_size" else k for k in settings}  # selectors have one too
+        out += [x for k, v in settings.items() if k not in given for x in ("--set", f"{owned[k]}={v}")]
         return out
 
     return words

@@ -36,9 +36,13 @@ class Sweep(Selector):
     steps: Count = 200
 
 
+class Halving(Sweep):
+    lr: Positive | None = None
+
+
 PLUGINS = SimpleNamespace(
     estimator={"mezo": Looks, "sparse_mezo": Sparse, "zero_shot": Nothing}.__getitem__,
-    selector={"layer": Some, "exhaustive_sweep": Sweep}.__getitem__,
+    selector={"layer": Some, "exhaustive_sweep": Sweep, "halving": Halving}.__getitem__,
 )
 IDENTITY = Identity("tiny", "abc", "folder", {"sst2": 1, "rte": 1}, {"sst2": "d1", "rte": "d2"})
 
@@ -60,10 +64,32 @@ def test_a_plain_key_goes_to_all_who_declare_it_and_a_dotted_one_to_its_owner():
     assert routed.selectors["layer"] == {"index": (1, 3)}
 
 
-def test_protocol_and_run_settings_are_found_before_those_of_plugins():
-    routed = route(wish(settings={"steps": "50", "eval_every": "10", "engine": "flat"}), PLUGINS)
-    assert (routed.protocol.steps, routed.computation.engine) == (50, "flat")
-    assert routed.selectors["exhaustive_sweep"]["steps"] == 8  # the preset's own, not --set steps
+def test_settings_of_protocol_and_run_are_found_with_and_without_their_owner():
+    for steps, engine in (("steps", "engine"), ("protocol.steps", "run.engine")):
+        given = {steps: "50", "eval_every": "10", engine: "flat", "run.lr": "1e-3,1e-2"}
+        routed = route(wish(selectors=("layer",), settings=given), PLUGINS)
+        assert (routed.protocol.steps, routed.computation.engine, routed.lrs) == (50, "flat", (1e-3, 1e-2))
+
+
+def test_a_setting_of_two_owners_must_say_which():
+    say_which = (
+        "--set steps: the protocol has a setting of that name, and so has exhaustive_sweep: say which, "
+        "--set protocol.steps=... or --set exhaustive_sweep.steps=..."
+    )
+    with pytest.raises(ZobenchError) as e:
+        route(wish(settings={"steps": "50"}), PLUGINS)
+    assert str(e.value) == say_which
+    routed = route(wish(settings={"protocol.steps": "50", "protocol.eval_every": "25"}), PLUGINS)
+    assert routed.protocol.steps == 50 and routed.selectors["exhaustive_sweep"]["steps"] == 8, "the preset's own"
+    routed = route(wish(settings={"exhaustive_sweep.steps": "50"}), PLUGINS)
+    assert routed.protocol.steps == 40 and routed.selectors["exhaustive_sweep"]["steps"] == 50
+    assert route(wish(), PLUGINS).protocol.steps == 40, "a preset's plain words are the protocol's"
+
+
+def test_the_learning_rates_are_the_runs():
+    with pytest.raises(ZobenchError, match=r"--set lr: the run has .* and so has halving: .*run.lr=.*halving.lr="):
+        route(wish(selectors=("halving",), settings={"lr": "1e-3"}), PLUGINS)
+    assert route(wish(settings={"lr": "1e-3"}), PLUGINS).lrs == (1e-3,)
 
 
 def test_set_goes_before_the_preset():
@@ -80,7 +106,9 @@ def test_set_goes_before_the_preset():
         ({"settings": {"eps": "-1"}}, "must be above 0"),
         ({"settings": {"eps": "abc"}}, "not a number"),
         ({"settings": {"lr": "0"}}, "learning rates must be above 0"),
-        ({"settings": {"steps": "10", "eval_every": "20"}}, "no checkpoint would ever be evaluated"),
+        ({"settings": {"protocol.steps": "10", "eval_every": "20"}}, "no checkpoint would ever be evaluated"),
+        ({"settings": {"protocol.stps": "4"}}, "unknown setting of the protocol 'stps'; did you mean 'steps'"),
+        ({"settings": {"run.steps": "4"}}, "unknown setting of the run 'steps'"),
         ({"preset": "large"}, "unknown preset 'large'"),
     ],
 )
@@ -91,7 +119,7 @@ def test_bad_settings_are_one_clear_line(changes, message):
     assert "\n" not in str(e.value)
 
 
-@pytest.mark.parametrize("items", [["eps"], ["=3"], ["eps=1", "eps=2"]])
+@pytest.mark.parametrize("items", [["eps"], ["=3"], ["eps=1", "eps=2"], ["steps=1", "protocol.steps=2"]])
 def test_malformed_set_is_refused(items):
     with pytest.raises(ZobenchError, match="--set"):
         parse_settings(items)
@@ -125,7 +153,7 @@ def test_an_identity_changes_with_everything_that_changes_numbers():
         {"settings": {"eps": "1e-2"}},
         {"settings": {"layer.index": "2"}},
         {"settings": {"engine": "flat"}},
-        {"settings": {"steps": "99", "eval_every": "33"}},
+        {"settings": {"protocol.steps": "99", "eval_every": "33"}},
         {"lrs": (3e-4,)},
         {"seeds": (7,)},
     ):

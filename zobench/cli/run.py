@@ -68,12 +68,18 @@ def run(
     from ..run.protocol import usual_preset
 
     settings = parse_settings(set_ or [])
-    for key, value in (("steps", steps), ("dtype", dtype), ("engine", engine), ("lr", lr)):
+    for owner, key, value in (
+        ("protocol", "steps", steps),
+        ("run", "dtype", dtype),
+        ("run", "engine", engine),
+        ("run", "lr", lr),
+    ):
         if value is not None:
-            if key in settings:
-                raise ZobenchError(f"{key} is given twice: by --{key} and by --set {key}={settings[key]}")
-            settings[key] = str(value)
-    if steps is not None and "eval_every" not in settings:
+            for said in (key, f"{owner}.{key}"):
+                if said in settings:
+                    raise ZobenchError(f"{key} is given twice: by --{key} and by --set {said}={settings[said]}")
+            settings[f"{owner}.{key}"] = str(value)
+    if steps is not None and not {"eval_every", "protocol.eval_every"} & set(settings):
         settings["eval_every"] = str(max(1, steps // 5))
     wish = Wish(
         _names(estimator, "--estimator", "mezo,adamw"),

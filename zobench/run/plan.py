@@ -67,6 +67,10 @@ def parse_settings(items: Sequence[str]) -> dict[str, str]:
         if key.strip() in out:
             raise ZobenchError(f"--set {key.strip()} is given twice")
         out[key.strip()] = value.strip()
+    for key in out:
+        group, dot, name = key.rpartition(".")
+        if dot and group in GROUPS and name in out and _of_groups(name):
+            raise ZobenchError(f"--set {name} is given twice: as {name} and as {key}")
     return out
 
 
@@ -90,8 +94,11 @@ def expand(names: Sequence[str], known: Sequence[str], kind: str) -> tuple[str, 
 
 
 def route(wish: Wish, plugins: Plugins) -> Routed:
-    """Give every setting to its owner: `name.key` to that plugin, `key` to the protocol or the run, else to every
-    chosen plugin that declares it. Raises ZobenchError for a key that nobody has, with the nearest names.
+    """Give every setting to its owner: `name.key` to that plugin, `protocol.key` and `run.key` to those, `key` to whom
+    has it: the protocol, the run (with the learning rates, `lr`), or every chosen plugin that declares it.
+
+    Raises ZobenchError for a key that nobody has, with the nearest names, and for one that the protocol or the run has
+    and a chosen plugin too: which is meant must be said. (A preset's plain words are those of protocol and run.)
     """
     if wish.preset not in PRESETS:
         raise ZobenchError(unknown("preset", wish.preset, PRESETS))
@@ -107,12 +114,11 @@ def route(wish: Wish, plugins: Plugins) -> Routed:
     lrs = wish.lrs
     for source, settings in (("preset", PRESETS[wish.preset]), ("set", wish.settings)):
         for key, value in sorted(settings.items(), key=lambda item: "." in item[0]):  # `name.key` goes before `key`
-            if key == "lr":
-                lrs = convert(value, tuple[float, ...], "lr")
-                continue
-            found = _owners(key, owners, must=source == "set")
-            for owner, name in found:
-                (rules if owner in rules else given)[owner][name] = value
+            for owner, name in _owners(key, owners, must=source == "set"):
+                if (owner, name) == RATES:
+                    lrs = convert(value, tuple[float, ...], "lr")
+                else:
+                    (rules if owner in rules else given)[owner][name] = value
     if lrs is not None:
         checked_rates(lrs)
     return Routed(
@@ -124,28 +130,50 @@ def route(wish: Wish, plugins: Plugins) -> Routed:
     )
 
 
+GROUPS: Mapping[str, type] = {"protocol": Protocol, "run": Computation}
+RATES = ("run", "lr")
+"""The learning rates, among what the run has."""
+
+
+def _of_groups(key: str) -> list[tuple[str, str]]:
+    """Protocol or run as the owner of `key`, if one of them has it."""
+    found = [(group, key) for group, cls in GROUPS.items() if key in settings_of(cls)]
+    return [RATES] if key == "lr" else found
+
+
 def _owners(key: str, owners: Mapping[str, Sequence[Address]], *, must: bool) -> list[tuple[str, str]]:
-    """Who `key` belongs to, as (owner, setting). `must`: nobody is an error, not a preset's idle word."""
+    """Who `key` belongs to, as (owner, setting). `must`: nobody, or two, is an error, not a preset's idle word."""
     prefix, dot, name = key.rpartition(".")
     if dot:
         return _of_prefix(prefix, name, owners, must=must)
-    groups: dict[str, type] = {"protocol": Protocol, "run": Computation}
-    for group, cls in groups.items():
-        if key in settings_of(cls):
-            return [(group, key)]
     found = [(owner, a) for owner, declared in owners.items() for a in declared if a.name == key]
     free = [(owner, a.key) for owner, a in found if not a.fixed]
+    if ours := _of_groups(key):
+        if must and free:
+            raise ZobenchError(_of_two(key, ours[0][0], [min(a.prefixes, key=len) for _, a in found if not a.fixed]))
+        return ours
     if not free and must:
         if found:
             raise ZobenchError(_in_the_name(key, found[0][0]))
-        every = {"lr", *(n for cls in groups.values() for n in settings_of(cls))}
+        every = {"lr", *(n for cls in GROUPS.values() for n in settings_of(cls))}
         every |= {a.name for declared in owners.values() for a in declared}
         raise ZobenchError(f"--set {key}: " + unknown("setting", key, every))
     return free
 
 
+def _of_two(key: str, group: str, others: Sequence[str]) -> str:
+    """What to write where the protocol or the run has a setting and plugins of this run have it too."""
+    each = ", ".join(dict.fromkeys(others))
+    ways = " or ".join(f"--set {owner}.{key}=..." for owner in dict.fromkeys((group, *others)))
+    return f"--set {key}: the {group} has a setting of that name, and so has {each}: say which, {ways}"
+
+
 def _of_prefix(prefix: str, name: str, owners: Mapping[str, Sequence[Address]], *, must: bool) -> list[tuple[str, str]]:
     """As `_owners`, for `prefix.name`: of that estimator or selector, and of every expression that it is a part of."""
+    if prefix in GROUPS:
+        if not (ours := [pair for pair in _of_groups(name) if pair[0] == prefix]):
+            raise ZobenchError(f"--set {prefix}.{name}: " + unknown(f"setting of the {prefix}", name, _all_of(prefix)))
+        return ours
     called = [(owner, a) for owner, declared in owners.items() for a in declared if prefix in a.prefixes]
     if not called and prefix not in owners:
         if must:
@@ -161,6 +189,11 @@ def _of_prefix(prefix: str, name: str, owners: Mapping[str, Sequence[Address]], 
     if not free and must:
         raise ZobenchError(_in_the_name(f"{prefix}.{name}", found[0][0]))
     return free
+
+
+def _all_of(group: str) -> set[str]:
+    """The settings of the protocol, or of the run."""
+    return {*settings_of(GROUPS[group]), *(name for owner, name in [RATES] if owner == group)}
 
 
 def _in_the_name(key: str, owner: str) -> str:
