@@ -49,7 +49,9 @@ def test_the_paper_preset_is_the_protocol_as_it_stands(world, tmp_path):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_what_is_set_goes_before_a_preset(world, tmp_path, preset):
-    cells = planned(world, tmp_path, preset, **{"protocol.steps": "5", "eval_every": "5", "exhaustive_sweep.steps": "3"})
+    cells = planned(
+        world, tmp_path, preset, **{"protocol.steps": "5", "eval_every": "5", "exhaustive_sweep.steps": "3"}
+    )
     assert cells["mezo"].protocol.steps == 5 and cells["mezo"].selector_settings["steps"] == 3
 
 
