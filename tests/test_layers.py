@@ -40,7 +40,7 @@ BELOW = {
     "zo": "engine kernels reserved settings errors",
     "engine": "zo forwards errors",
     "report": "redact paths errors",
-    "run": "report zo engine kernels models tasks plugins compose selector settings redact paths errors",
+    "run": "report zo engine kernels models tasks plugins compose selector settings redact paths errors discovery",
     "bench": "run report zo engine models tasks settings errors",
     "testing": "run zo engine models tasks selector settings errors",
     "cli": "run report bench kernels models tasks plugins compose offers discovery settings redact paths errors "

@@ -88,12 +88,13 @@ def activations(
     asked = Asked(task, usual_preset(model) if preset is None else preset.value, seed, batches, batch_size)
     found = plugins_of(plugin)
     from ..models.activations import block_activations
-    from ..run.execute import Place, data_source, load
+    from ..run.execute import Place, check_data_dir, data_source, load
     from ..tasks.source import load_pools
 
     place = Place(model, data_dir, device=device, offline=offline)
+    check_data_dir(place)
     loaded = load(place, found, dtype.value)
-    pools = load_pools(found.task(task), data_source(place, found), offline=offline)
+    pools = load_pools(found.task(task), data_source(place, loaded), offline=offline)
     calibration = _calibration(asked, found.task(task), pools, loaded)
     table = block_activations(loaded, calibration, embedding=True)
     facts = _facts(asked, loaded, table)

@@ -68,17 +68,7 @@ def run(
     from ..run.protocol import usual_preset
 
     settings = parse_settings(set_ or [])
-    for owner, key, value in (
-        ("protocol", "steps", steps),
-        ("run", "dtype", dtype),
-        ("run", "engine", engine),
-        ("run", "lr", lr),
-    ):
-        if value is not None:
-            for said in (key, f"{owner}.{key}"):
-                if said in settings:
-                    raise ZobenchError(f"{key} is given twice: by --{key} and by --set {said}={settings[said]}")
-            settings[f"{owner}.{key}"] = str(value)
+    _add_options(settings, ("protocol.steps", steps), ("run.dtype", dtype), ("run.engine", engine), ("run.lr", lr))
     if steps is not None and not {"eval_every", "protocol.eval_every"} & set(settings):
         settings["eval_every"] = str(max(1, steps // 5))
     wish = Wish(
@@ -98,6 +88,17 @@ def run(
         _show(plan)
         return
     _execute(plan, place, wish)
+
+
+def _add_options(settings: dict[str, str], *options: tuple[str, object]) -> None:
+    """Put options that stand for a setting among those of `--set`. Raises ZobenchError for one that is there too."""
+    for owned, value in options:
+        key = owned.rpartition(".")[2]
+        for said in (key, owned) if value is not None else ():
+            if said in settings:
+                raise ZobenchError(f"{key} is given twice: by --{key} and by --set {said}={settings[said]}")
+        if value is not None:
+            settings[owned] = str(value)
 
 
 def _names(text: str, option: str, example: str) -> tuple[str, ...]:

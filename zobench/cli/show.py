@@ -122,9 +122,8 @@ def _show_task(found: Plugins, name: str, model: str | None, data_dir: Path | No
     from ..tasks.render import render_task
     from ..tasks.source import load_pools
 
-    own = model is not None and model in found.names("models")
-    pools = load_pools(task, data_dir or ("embedded" if own else "hub"), offline=offline)
-    encoder = None if model is None else _encoder(found, model, offline)
+    encoder, where = (None, "hub") if model is None else _encoder(found, model, offline)
+    pools = load_pools(task, data_dir or where, offline=offline)
     print()
     print(render_task(task, [pools.train[0]], encoder).rstrip())
 
@@ -138,14 +137,20 @@ def _embedded_facts(name: str) -> dict[str, str]:
     return {f"embedded {key}": said for key, said in CARDS[name]._asdict().items()}
 
 
-def _encoder(found: Plugins, model: str, offline: bool) -> Encoder:
-    """As a run would encode for this model with the default rules; weights are read only for a plugin's model."""
+def _encoder(found: Plugins, model: str, offline: bool) -> tuple[Encoder, str | Path]:
+    """As a run would encode for this model with the default rules, and where the model has data from.
+
+    Weights are read only for a plugin's model.
+    """
     from ..tasks.encode import Encoder
     from ..tasks.rules import Rules
 
+    where: str | Path = "hub"
     if model in found.names("models"):
-        loaded = found.model(model)(dtype="float32", device="cpu")
-        tokenizer, context = loaded.tokenizer, loaded.context_length
+        from ..run.execute import Place, load
+
+        loaded = load(Place(model, device="cpu"), found, "float32")
+        tokenizer, context, where = loaded.tokenizer, loaded.context_length, loaded.data
         model_type = str(getattr(loaded.model.config, "model_type", ""))
     else:
         from ..models.load import load_tokenizer
@@ -153,7 +158,8 @@ def _encoder(found: Plugins, model: str, offline: bool) -> Encoder:
         tokenizer, context, model_type = load_tokenizer(model, offline=offline)
     rules = Rules()
     length = min(rules.max_length, context)
-    return Encoder(tokenizer, max_length=length, max_new_tokens=rules.max_new_tokens, model_type=model_type)
+    encoder = Encoder(tokenizer, max_length=length, max_new_tokens=rules.max_new_tokens, model_type=model_type)
+    return encoder, where
 
 
 def _task_facts(task: Task) -> dict[str, str]:
@@ -167,9 +173,9 @@ def _task_facts(task: Task) -> dict[str, str]:
         "metric": task.metric,
         "training loss": task.train_loss,
         "dev items": str(task.num_dev),
-        "data": f"{source.id} / {source.config}",
+        "data": f"its own, in {source.folder}" if source.folder else f"{source.id} / {source.config}",
         "revision": source.revision,
-        "splits": f"train: {source.train}, validation: {source.validation}",
+        "splits": "" if source.folder else f"train: {source.train}, validation: {source.validation}",
         "fields": ", ".join(source.fields),
         "prompt": repr(task.prompt),
         "candidates": "free answer" if candidates is None else _candidates(candidates),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,6 +43,8 @@ class LoadedModel:
     """The token that fills rows up: the tokenizer's pad token, else its end-of-sequence token."""
     weights: dict[str, Any] | None = None
     """For the record: file, format, hash and types of tensors of weights that were not read from safetensors."""
+    data: str | Path = "hub"
+    """Where tasks have their data from when it runs and no folder is named: `hub`, a folder, or `embedded`."""
 
     @cached_property
     def blocks(self) -> list[Block]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..discovery import describe_fault
 from ..errors import ZobenchError
 from ..paths import check_becomes_folder, is_folder
 from ..report import leaderboard, store
@@ -63,10 +64,10 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     )
     plugins.executor(place.executor)
     check_becomes_folder(place.results, "--results")
-    where = data_source(place, plugins)
+    check_data_dir(place)
     routed = route(wish, plugins)
     loaded = load(place, plugins, routed.computation.dtype)
-    session = Session(loaded, plugins, where, place.offline)
+    session = Session(loaded, plugins, data_source(place, loaded), place.offline)
     pools = {task: session.data(task) for task in wish.tasks}
     identity = Identity(
         model=loaded.name,
@@ -75,6 +76,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         task_versions={task: session.task(task).version for task in wish.tasks},
         data_revisions={task: _data_revision(p) for task, p in pools.items()},
         model_plugin=place.model if place.model in plugins.names("models") else None,
+        own_data={task: p.data for task, p in pools.items()},
     )
     planned = cells(wish, routed, plugins, identity)
     known = _known(place.results, plugins)
@@ -87,22 +89,48 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     return Plan(session, [c for c in planned if c.id not in done], done)
 
 
-def data_source(place: Place, plugins: Plugins) -> Where:
-    """The source of the data: a folder if one is named, the embedded data for an embedded model, else the hub."""
-    if place.data_dir is not None:
-        if not is_folder(place.data_dir, "--data-dir"):
-            raise ZobenchError(f"--data-dir {place.data_dir}: no such folder")
-        return place.data_dir
-    return "embedded" if place.model in plugins.names("models") else "hub"
+def check_data_dir(place: Place) -> None:
+    """ZobenchError where the user names a folder of data that is none."""
+    if place.data_dir is not None and not is_folder(place.data_dir, "--data-dir"):
+        raise ZobenchError(f"--data-dir {place.data_dir}: no such folder")
+
+
+def data_source(place: Place, loaded: LoadedModel) -> Where:
+    """The source of the data: the folder that the user names, else what the model declares."""
+    check_data_dir(place)
+    return loaded.data if place.data_dir is None else place.data_dir
 
 
 def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
-    """The model by a plugin's name, else from its folder or the hub."""
+    """The model by a plugin's name, which is its name in records; else from its folder or the hub.
+
+    Raises ZobenchError for a function of a plugin that raises, or does not return a LoadedModel.
+    """
     if place.model in plugins.names("models"):
-        return plugins.model(place.model)(dtype=dtype, device=place.device)
+        return _of_plugin(place, plugins, dtype)
     from ..models.load import load_model
 
     return load_model(place.model, dtype=dtype, device=place.device, offline=place.offline)
+
+
+def _of_plugin(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
+    from ..models.load import LoadedModel
+
+    made, where = plugins.model(place.model), f"model {place.model!r} of {plugins.offer('models', place.model).by}"
+    try:
+        loaded: object = made(dtype=dtype, device=place.device)
+    except (ZobenchError, MemoryError):
+        raise
+    except Exception as e:
+        raise ZobenchError(f"{where} could not be loaded: {describe_fault(e)}") from e
+    if not isinstance(loaded, LoadedModel):
+        raise ZobenchError(f"{where}: its function returned {type(loaded).__name__}, not a zobench.LoadedModel")
+    if not (isinstance(loaded.data, Path) or loaded.data in ("hub", "embedded")):
+        raise ZobenchError(f"{where}: its data are {loaded.data!r}; write hub, embedded, or the Path of a folder")
+    if isinstance(loaded.data, Path) and not is_folder(loaded.data, f"{where}: its data"):
+        raise ZobenchError(f"{where}: its data {loaded.data}: no such folder")
+    loaded.name = place.model
+    return loaded
 
 
 def _data_revision(pools: Pools) -> str:

@@ -55,6 +55,7 @@ class Identity:
     task_versions: Mapping[str, int]
     data_revisions: Mapping[str, str | None]
     model_plugin: str | None = None  # the name that a plugin offers the model under
+    own_data: Mapping[str, str] = field(default_factory=dict)  # of tasks whose data come from elsewhere than `data`
 
 
 def parse_settings(items: Sequence[str]) -> dict[str, str]:
@@ -210,7 +211,7 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity) -> l
             model_revision=identity.model_revision,
             task=task,
             task_version=identity.task_versions[task],
-            data=identity.data,
+            data=identity.own_data.get(task, identity.data),
             data_revision=identity.data_revisions[task],
             estimator=estimator,
             selector=selector if cls.trains else NO_SELECTOR,

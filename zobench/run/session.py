@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..tasks.prepared import PreparedTask
 from ..tasks.sampling import Splits, split
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .cell import Cell
     from .protocol import Protocol
 
-Where = Path | Literal["hub", "embedded"]
+Where = Path | str
+"""A folder, "hub" or "embedded"."""
 
 
 @dataclass

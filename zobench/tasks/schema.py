@@ -45,11 +45,12 @@ TOP: Mapping[str, Key] = {
 }
 TABLES: Mapping[str, Mapping[str, Key]] = {
     "source": {
-        "id": TEXT,
-        "config": TEXT,
-        "revision": TEXT,
-        "train": TEXT,
-        "validation": TEXT,
+        "id": MAYBE_TEXT,  # the first five are needed but for data in a folder of the task's own
+        "config": MAYBE_TEXT,
+        "revision": MAYBE_TEXT,
+        "train": MAYBE_TEXT,
+        "validation": MAYBE_TEXT,
+        "folder": MAYBE_TEXT,
         "fields": TEXTS,
         "variant": MAYBE_TEXT,
     },
@@ -61,6 +62,10 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
     },
     "sfc": {"prompt": TEXT, "text": TEXT},
 }
+
+
+OF_THE_HUB = ("id", "config", "revision", "train", "validation")
+"""Where a data set of the hub is: needed of a task that has no folder of its own."""
 
 
 def read_task_file(path: Path) -> dict[str, Any]:
@@ -81,6 +86,12 @@ def read_task_file(path: Path) -> dict[str, Any]:
     for table, keys in TABLES.items():
         if table in values:
             _check(values[table], keys, str(path), table + ".")
+    for name in () if "folder" in values["source"] else OF_THE_HUB:
+        if name not in values["source"]:
+            raise ZobenchError(
+                f"{path}: the key source.{name} is missing (a text); or name the folder of the task's own data as "
+                "source.folder"
+            )
     return values
 
 

@@ -35,15 +35,20 @@ class Pools:
 def load_pools(task: Task, where: str | Path, *, offline: bool = False) -> Pools:
     """The pools of a task from `where`: "hub", "embedded", or the folder that holds `<task>/train.jsonl`.
 
+    Data that the task brings itself go before the hub's and the embedded ones, not before a folder that has some of it.
+
     `offline`: the hub's local cache only (also with HF_HUB_OFFLINE or HF_DATASETS_OFFLINE set).
     Raises ZobenchError where the data cannot be had or items lack fields that the task needs.
     """
+    own = task.source.folder
+    if own is not None and (where in ("embedded", "hub") or not (Path(where) / task.name).is_dir()):
+        return _own(task, own)
     if where == "embedded":
         pools = _embedded(task)
     elif where == "hub":
         pools = _hub(task, offline)
     else:
-        return _folder(task, Path(where))  # which has checked every line, and can name the file
+        return _of_root(task, Path(where))  # which has checked every line, and can name the file
     for name, pool in (("train", pools.train), ("validation", pools.validation)):
         if not len(pool):
             raise ZobenchError(f"task {task.name}: the {pools.data} split {name} is empty")
@@ -59,7 +64,14 @@ def load_pools(task: Task, where: str | Path, *, offline: bool = False) -> Pools
 # ---- a folder
 
 
-def _folder(task: Task, root: Path) -> Pools:
+def _own(task: Task, folder: Path) -> Pools:
+    """The data that the task brings."""
+    if not folder.is_dir():
+        raise ZobenchError(f"task {task.name}: no data in {folder}, which it names as its own: there is no such folder")
+    return _folder(task, folder)
+
+
+def _of_root(task: Task, root: Path) -> Pools:
     folder = root / task.name
     if not folder.is_dir():
         near = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
@@ -67,6 +79,10 @@ def _folder(task: Task, root: Path) -> Pools:
         raise ZobenchError(
             f"task {task.name}: no data in {folder}: {reason}; --data-dir wants <task>/train.jsonl and validation.jsonl"
         )
+    return _folder(task, folder)
+
+
+def _folder(task: Task, folder: Path) -> Pools:
     pools, files = [], {}
     for split in ("train", "validation"):
         path = _file(task, folder, split)
@@ -121,7 +137,10 @@ def _items(task: Task, path: Path, content: bytes) -> list[Mapping[str, Any]]:
 
 
 def _embedded(task: Task) -> Pools:
-    mend = "choose a model with --model, and its data with --data-dir DIR or from the hub"
+    mend = (
+        "choose a model whose data are the hub's with --model, give the task's files with --data-dir DIR "
+        f"(DIR/{task.name}/train.jsonl and validation.jsonl), or have the task bring them (source.folder in its file)"
+    )
     provider = importlib.import_module(EMBEDDED) if importlib.util.find_spec(EMBEDDED) else None
     known: Sequence[str] = getattr(provider, "TASKS", ())
     if provider is None or not known:
@@ -152,7 +171,8 @@ def _hub(task: Task, offline: bool) -> Pools:
             known = " ".join(str(e).split())
             how = "is not in the local cache (offline)" if offline else "cannot be loaded from the hub"
             raise ZobenchError(
-                f"task {task.name}: {source.id} ({source.config}) {how}: {known}; --data-dir DIR reads local files"
+                f"task {task.name}: {source.id} ({source.config}) {how}: {known}; "
+                f"--data-dir DIR reads DIR/{task.name}/train.jsonl and validation.jsonl"
             ) from None
     for pool in loaded:
         _check_revision(task, pool)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import ZobenchError, unknown
-from .schema import read_task_file
+from .schema import OF_THE_HUB, read_task_file
 from .template import Template, template
 
 Kind = Literal["classification", "multiple_choice", "generation"]
@@ -28,7 +28,8 @@ class HubSource:
     """Where a task's data come from.
 
     `fields`: what every item must have; "answer|label" means one of the two. `variant`: a data folder's
-    `<split>.<variant>.jsonl` goes before its `<split>.jsonl`.
+    `<split>.<variant>.jsonl` goes before its `<split>.jsonl`. `folder`: data that the task brings itself, train.jsonl
+    and validation.jsonl; they go before the hub's and before those of the embedded model.
     """
 
     id: str
@@ -38,6 +39,7 @@ class HubSource:
     validation: str
     fields: tuple[str, ...]
     variant: str | None = None
+    folder: Path | None = None
 
     def names(self) -> frozenset[str]:
         """All field names that templates may use."""
@@ -146,7 +148,9 @@ class Task:
         """The task in a TOML file. Raises ZobenchError for anything that is wrong with the file, naming the key."""
         values = read_task_file(Path(path))
         place = values.pop("source")
-        source = HubSource(**{**place, "fields": tuple(place["fields"])})
+        of_hub = dict.fromkeys(OF_THE_HUB, "") | {key: value for key, value in place.items() if key != "folder"}
+        folder = Path(path).parent / place["folder"] if "folder" in place else None  # beside the task file
+        source = HubSource(**{**of_hub, "fields": tuple(place["fields"]), "folder": folder})
         texts, sfc = values.pop("template"), values.pop("sfc", None)
         candidates = texts.get("candidates")
         return cls(

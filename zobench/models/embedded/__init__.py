@@ -33,7 +33,7 @@ def load(*, dtype: str = "float32", device: str = "auto") -> LoadedModel:
         raise ZobenchError(f"no weights in {WEIGHTS}: install zobench again, or pass --model and --data-dir")
 
     loaded = load_model(str(WEIGHTS), dtype=dtype, device=device, offline=True)
-    loaded.name = "embedded"
+    loaded.name, loaded.data = "embedded", "embedded"  # the tasks of the world that it was trained on
     return loaded
 
 
