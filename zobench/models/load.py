@@ -19,6 +19,7 @@ from .folder import ModelFolder, find, weights_numel
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 _USABLE = 0.9  # of a GPU's free memory for weights; the rest is for activations and the allocator
 _SPREAD = "spread"
+_LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_target_positions")
 
 
 @dataclass(kw_only=True)
@@ -269,7 +270,7 @@ def _pad_id(tokenizer: Any, name: str) -> int:
 
 def _context_length(config: Any, tokenizer: Any, name: str) -> int:
     text = config.get_text_config()
-    for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
+    for key in _LENGTHS:
         value = getattr(text, key, None)
         if isinstance(value, int) and value > 0:
             return value

@@ -1,0 +1,92 @@
+"""Every family of models on a task: its rows alone, unpadded, by the bare model, or a refusal of one line."""
+
+import json
+
+import pytest
+from kits.consistency import outcome
+from kits.families import FAMILIES, available, save_family
+
+from zobench.errors import ZobenchError
+from zobench.models.load import load_model
+from zobench.tasks.rules import Rules
+from zobench.tasks.sampling import split
+from zobench.tasks.source import load_pools
+from zobench.tasks.task import Task, task_files
+
+WORST = ("gemma3_tower", "xglm", "rwkv", "recurrent_gemma", "gpt_neo", "roberta_decoder", "bert")
+"""Windows in nested configs, places counted from the left edge, masks ignored, no cache, windows in every other block,
+places counted from ids, not causal."""
+RULES = {
+    "choices": Rules(max_length=512, train_loss="classification"),
+    "answers": Rules(max_length=512, max_new_tokens=5),
+}
+FAULTS = {
+    "the window of a nested config is not seen, rows are packed": ["gemma3_tower", "llama4_text"],
+    "padding moves the places of tokens": [
+        *("xglm", "biogpt", "ctrl", "bart", "mbart", "pegasus", "blenderbot", "marian", "plbart", "trocr", "whisper"),
+        *("bert_decoder", "bert_generation_decoder", "rembert_decoder", "electra_decoder", "megatron_bert_decoder"),
+        *("big_bird_decoder", "roformer_decoder", "xlm_causal"),
+    ],
+    "padding enters the state": ["rwkv", "recurrent_gemma"],
+    "not refused, though tokens see those after them": [n for n, f in FAMILIES.items() if not f.causal],
+}
+"""What is known to be wrong, and with which families."""
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """Choices and free answers to prompts of many lengths, all longer than the window of a windowed model."""
+    root = tmp_path_factory.mktemp("data")
+    more = ("", " at last", " when the rain had stopped", " because the night was long and cold")
+    items = {
+        "copa": lambda i: {
+            "premise": f"The man number {i} ran{more[i % 4]}.",
+            "choice1": f"He was late{more[(i + 1) % 4]}.",
+            "choice2": f"It was {i}{more[(i + 2) % 3]}.",
+            "question": "cause" if i % 3 else "effect",
+            "label": i % 2,
+        },
+        "squad": lambda i: {
+            "title": "Film",
+            "context": f"The film{more[i % 4]} won prize {i}.",
+            "question": f"What did it win{more[(i + 1) % 3]}?",
+            "answers": {"text": [f"prize {i}"]},
+        },
+    }
+    out = {}
+    for kind, name in (("choices", "copa"), ("answers", "squad")):
+        (root / name).mkdir()
+        for part, numbers in (("train", range(14)), ("validation", range(14, 22))):
+            (root / name / f"{part}.jsonl").write_text("".join(json.dumps(items[name](i)) + "\n" for i in numbers))
+        task = Task.load(task_files("zobench_tasks")[name])
+        out[kind] = task, split(load_pools(task, root), num_train=4, num_dev=10, num_test=8, seed=0)
+    return out
+
+
+def cases():
+    for name in FAMILIES:
+        for kind in RULES:
+            marks = [] if name in WORST else [pytest.mark.slow]
+            marks += [pytest.mark.xfail(strict=True, reason=why) for why, names in FAULTS.items() if name in names]
+            yield pytest.param(name, kind, marks=marks, id=f"{name}-{kind}")
+
+
+@pytest.mark.parametrize(("name", "kind"), cases())
+def test_a_family_gives_what_its_rows_alone_give_or_is_refused(name, kind, tasks, tmp_path):
+    if name not in available():
+        pytest.skip(f"this transformers has no {FAMILIES[name].model_type}")
+    folder = save_family(name, tmp_path / name)
+    try:
+        loaded = load_model(str(folder), device="cpu")
+    except ZobenchError as e:
+        refused, far = str(e), {}
+    else:
+        refused, far = outcome(loaded, *tasks[kind], RULES[kind])
+    if FAMILIES[name].causal:
+        assert refused is None and not far
+    else:
+        assert refused is not None and "\n" not in refused and "causal" in refused
+
+
+def test_the_zoo_is_large():
+    assert len(available()) >= 40
