@@ -39,7 +39,7 @@ BELOW = {
     "kernels": "",
     "zo": "engine kernels reserved settings errors",
     "engine": "zo forwards errors",
-    "report": "redact paths errors",
+    "report": "redact paths errors reserved",
     "run": "report zo engine kernels models tasks plugins compose selector settings redact paths errors discovery",
     "bench": "run report zo engine models tasks settings errors",
     "testing": "run zo engine models tasks selector settings errors",

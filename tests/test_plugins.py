@@ -544,3 +544,50 @@ def test_a_lazy_class_is_checked_when_it_is_imported(install):
     plugins = load_plugins(only="lazy")
     with pytest.raises(ZobenchError, match=r"a setting of Mine may not be called 'seed'.*\(lazy_module.py:8\)"):
         plugins.estimator("mine_zo")
+
+
+# ---- what a plugin raises, whatever it is, is its own
+
+ANYTHING = """
+class Odd(BaseException):
+    pass
+"""
+
+
+def test_a_base_exception_of_an_observer_or_at_load_breaks_nothing(local, tmp_path):
+    warnings: list[str] = []
+    source = f"""
+from zobench import hookimpl
+{ANYTHING}
+@hookimpl
+def zobench_step(step):
+    raise Odd("no")
+"""
+    plugins = local(source, warn=warnings.append)
+    for step in range(2):
+        plugins.fire_step({}, step=step, lr=0.0, loss=0.0)
+    assert len(warnings) == 1 and "zobench_step raised Odd: no (mine.py:" in warnings[0]
+    with pytest.raises(ZobenchError, match=r"other.py could not be loaded: Odd: no \(other.py:\d+\)"):
+        local(ANYTHING + "\nraise Odd('no')\n", name="other.py")
+
+
+def test_ctrl_c_in_a_plugin_is_the_users(local):
+    plugins = local("""
+        from zobench import hookimpl
+        @hookimpl
+        def zobench_step(step):
+            raise KeyboardInterrupt
+    """)
+    with pytest.raises(KeyboardInterrupt):
+        plugins.fire_step({}, step=0, lr=0.0, loss=0.0)
+
+
+@pytest.mark.parametrize("heading", ["state", " State ", "of  model", "method", "peak memory", "", "a\nb", "a\x1b[31m"])
+def test_a_column_may_not_have_a_heading_of_the_boards(local, heading):
+    with pytest.raises(ZobenchError, match=r"plugin file .*mine.py could not be loaded: zobench_leaderboard_columns: "):
+        local(f"""
+            from zobench import hookimpl
+            @hookimpl
+            def zobench_leaderboard_columns():
+                return {{{heading!r}: len}}
+        """)

@@ -65,6 +65,8 @@ def check_offer(kind: str, name: object, value: object) -> None:
     if kind == COLUMNS:
         if not isinstance(name, str) or not callable(value):
             raise PluginFault(f"{hook}: {name!r}: {value!r:.80} is not a heading and a function")
+        if wrong := reserved.heading_fault(name):
+            raise PluginFault(f"{hook}: {wrong}")
         return
     rules = KINDS[kind]
     if not isinstance(name, str) or not re.fullmatch(rules.pattern, name):
@@ -109,7 +111,9 @@ def import_offer(offer: Offer) -> object:
     where = f"{singular} {offer.name!r} of {offer.by}: {text!r}"
     try:
         value = functools.reduce(getattr, path.split("."), importlib.import_module(module))
-    except (Exception, SystemExit) as e:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:  # whatever a plugin's module raises
         raise ZobenchError(f"{where} cannot be imported: {describe_fault(e)}") from e
     if not _fits(offer.kind, value):
         raise ZobenchError(f"{where} is not {KINDS[offer.kind].wants}")

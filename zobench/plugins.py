@@ -94,7 +94,9 @@ class Plugins:
             plugin = candidate.load()
             info = replace(info, hooks=register(self._manager, plugin, candidate.key))
             offers = [offer for kind in self._offers for offer in self._offers_of(candidate.key, kind, info)]
-        except (Exception, SystemExit) as e:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:  # whatever a plugin raises: it breaks nothing else
             if plugin is not None and self._manager.get_plugin(candidate.key) is plugin:
                 self._manager.unregister(plugin)
             info = replace(info, error=describe_fault(e))
@@ -249,7 +251,9 @@ class Plugins:
                 continue
             try:
                 impl.function(*(copy.deepcopy(facts[argument]) for argument in impl.argnames))
-            except (Exception, SystemExit) as e:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as e:  # whatever an observer raises: the run goes on
                 self._muted.add(id(impl))
                 self.warn(f"plugin {impl.plugin_name}: {hook} raised {describe_fault(e)}; it will not be called again")
 

@@ -16,6 +16,12 @@ from .settings import faulty, settings_of
 LONGEST = 64
 """Characters of a name: it stands in the names of files."""
 
+HEADINGS = (
+    "method", "selector", "tasks", "parameters", "of model", "layers", "ms per step", "forward", "perturb", "update",
+    "speedup", "peak memory", "weights", "state",
+)  # fmt: skip
+"""Of the board's table of costs, which plugins' columns go into."""
+
 WORDS: Mapping[str, frozenset[str]] = {
     "estimators": frozenset({"all", "none", "auto", "lr", "protocol", "run"}),
     "selectors": frozenset({"none", "auto", "lr", "protocol", "run"}),
@@ -90,6 +96,15 @@ def _setting_fault(cls: type) -> str:
 def shown(kind: str, base: type) -> list[str]:
     """The reserved names that an author may hit upon, sorted."""
     return sorted(name for name in kept(kind, base) if not name.startswith(_UNLIKELY))
+
+
+def heading_fault(heading: str) -> str:
+    """What is wrong with the heading of a column; empty if nothing is."""
+    if " ".join(heading.split()).casefold() in HEADINGS:
+        return f"{heading!r} is a column of the board already; taken: {', '.join(HEADINGS)}"
+    if not heading.strip() or not heading.isprintable():
+        return f"{heading!r} is no heading: write a word or a few, on one line"
+    return ""
 
 
 @functools.cache

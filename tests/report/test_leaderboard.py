@@ -402,3 +402,28 @@ def test_methods_that_are_not_verified_are_named():
         one["unverified"] = ["mezo", "layer"]
     assert "Not verified, a detail is a guess (`zobench show` says which): layer, mezo." in render(guessed)
     assert "Not verified" not in render(well())
+
+
+def test_a_column_gets_copies_and_may_raise_whatever_it_likes():
+    class Odd(BaseException):
+        pass
+
+    def better(records):
+        for r in records:
+            r["metrics"]["test"]["value"] = 1.0
+            r["cell"]["estimator"] = "mine"
+        return "1"
+
+    def odd(records):
+        raise Odd("no")
+
+    made = [record("mezo"), record("lozo")]
+    plain = render(made, columns={"a": lambda records: "1"})
+    assert render(made, columns={"a": better}) == plain
+    board = render(made, columns={"odd": odd, "none": lambda records: None, "exits": lambda records: exit(3)})
+    for says in (
+        "'odd' failed: Odd: no",
+        "'none' failed: TypeError: it returned NoneType",
+        "'exits' failed: SystemExit",
+    ):
+        assert says in board

@@ -36,7 +36,9 @@ def summarise(offer: Offer) -> Summary:
     try:
         summary = _read(offer.value) if isinstance(offer.value, str) else _ask(offer.value)
         return summary if KINDS[offer.kind].settings else Summary(summary.text)
-    except (Exception, SystemExit) as e:  # finding a module imports its package, which may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:  # finding a module imports its package, which may raise anything
         where = f"{KINDS[offer.kind].singular} {offer.name!r} of {offer.by}"
         raise ZobenchError(f"{where}: {offer.value!r:.80} cannot be described: {describe_fault(e)}") from e
 

@@ -132,12 +132,14 @@ def _execute(plan: Plan, place: Place, wish: Wish) -> None:
             board(plan, place)
         say(f"the same command goes on with what is not done; records: {place.results / 'cells'}")
         raise
+    for fault in plan.faults:
+        say(f"zobench: error: {fault}")
     print(board(plan, place))
     failed = [r for r in [*records, *plan.done.values()] if r["status"] != "ok"]
     for record in failed:
         say(f"failed: {record['id']}: {record['status']}: {record['error']}")
     say(f"records: {place.results / 'cells'}  board: {place.results / 'leaderboard.md'}")
-    if failed:
+    if failed or plan.faults:
         raise typer.Exit(1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from ..reserved import HEADINGS
 from . import stats, text
 from .entry import Entry
 from .record import Record
@@ -16,8 +17,6 @@ PHASES = ("forward_s", "perturb_s", "update_s")
 
 def cost_table(section: Section, further: Mapping[str, Callable[[Row], str]]) -> str:
     """What a method moves and what it takes: means over the tasks it finished; `further` are plugins' columns."""
-    headers = ["method", "selector", "tasks", "parameters", "of model", "layers", "ms per step", "forward"]
-    headers += ["perturb", "update", "speedup", "peak memory", "weights", "state", *further]
     rows = []
     for row in section.rows:
         done = [r for task in section.tasks for r in row.entry(task).done.values()]
@@ -37,7 +36,7 @@ def cost_table(section: Section, further: Mapping[str, Callable[[Row], str]]) ->
                 *(column(row) for column in further.values()),
             ]
         )
-    return text.table(headers, rows)
+    return text.table([*HEADINGS, *further], rows)
 
 
 def layer_table(section: Section) -> str:

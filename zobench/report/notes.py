@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -185,8 +186,13 @@ def plugin_columns(
     def safe(heading: str, column: Callable[[list[Record]], str]) -> Callable[[Row], str]:
         def show(row: Row) -> str:
             try:
-                return str(column(list(row.records)))
-            except Exception as e:  # a plugin's column must not cost the board; the board says that it failed
+                found: object = column(copy.deepcopy(list(row.records)))  # what it does to them stays with it
+                if not isinstance(found, str | int | float):
+                    raise TypeError(f"it returned {type(found).__name__}, not text")
+                return str(found)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as e:  # a plugin's column must not cost the board; the board says that it failed
                 fault = f"column {heading!r} failed: {type(e).__name__}: {text.sentence(str(e))}"
                 faults.extend([] if fault in faults else [fault])
                 return "failed"

@@ -14,6 +14,7 @@ from ..errors import ZobenchError
 from ..paths import check_becomes_folder, is_folder
 from ..report import leaderboard, store
 from ..report.plain import canonical
+from .executor import Account
 from .plan import Identity, Wish, cells, expand, route
 from .progress import Progress
 from .runner import Runner
@@ -49,6 +50,8 @@ class Plan:
     session: Session
     todo: list[Cell]
     done: dict[str, Record] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    """What the executor did with cells that it may not: lost, repeated or invented one."""
 
 
 def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
@@ -199,12 +202,15 @@ def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
         raise ZobenchError(f"--results {place.results}: cannot be made a folder of records: {e.strerror}") from e
     runner = Runner(plan.session, place.results, progress)
     records: list[Record] = []
+    account = Account(place.executor, plan.todo, lambda id_: store.files(place.results, id_).record.is_file())
     plugins.fire_run_start(cells=[dict(cell.key()) for cell in plan.todo])
     try:
         with progress:
-            for record in plugins.executor(place.executor)().run(plan.todo, runner):
+            spread = plugins.executor(place.executor)
+            for record in account.follow(lambda: spread().run(list(plan.todo), runner)):
                 records.append(record)
     finally:
+        plan.faults += account.faults
         plugins.fire_run_end(records=records)
     return records
 

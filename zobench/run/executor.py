@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ..discovery import describe_fault
+from ..errors import ZobenchError
+
 if TYPE_CHECKING:
     from ..report.record import Record
     from .cell import Cell
@@ -15,3 +18,38 @@ class Executor(Protocol):
 
     def run(self, cells: Sequence[Cell], run_cell: Callable[[Cell], Record]) -> Iterator[Record]:
         """Yield one record for each cell as it finishes; a failed cell yields its record too."""
+
+
+class Account:
+    """Follows what an executor yields: records of planned cells, each once, go on; what else it does is a fault."""
+
+    def __init__(self, name: str, cells: Sequence[Cell], written: Callable[[str], bool]) -> None:
+        """`written`: whether the record of an id was written, as `run_cell` does."""
+        self.faults: list[str] = []
+        self._name, self._ids, self._written = name, [cell.id for cell in cells], written
+        self._seen: set[str] = set()
+
+    def follow(self, run: Callable[[], Iterator[Record]]) -> Iterator[Record]:
+        """The records, as they come. Raises ZobenchError where the executor raises, or gives nothing to go through."""
+        for record in self._guarded(run):
+            said = record.get("id") if isinstance(record, dict) else None
+            if said is None:
+                self.faults.append(f"executor {self._name} yielded {type(record).__name__}, not a record")
+            elif said not in self._ids:
+                self.faults.append(f"executor {self._name} yielded a record of {said!r}, which is no cell of this run")
+            elif said in self._seen:
+                self.faults.append(f"executor {self._name} yielded the record of {said} twice")
+            elif not self._written(str(said)):
+                self.faults.append(f"executor {self._name} yielded a record of {said}, which was never run")
+            else:
+                self._seen.add(str(said))
+                yield record
+        self.faults += [f"executor {self._name} lost {i}: it has no record" for i in self._ids if i not in self._seen]
+
+    def _guarded(self, run: Callable[[], Iterator[Record]]) -> Iterator[Record]:
+        try:
+            yield from run()
+        except ZobenchError:
+            raise
+        except (Exception, SystemExit) as e:
+            raise ZobenchError(f"executor {self._name} raised {describe_fault(e)}; what is done is kept") from e

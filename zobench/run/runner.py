@@ -58,7 +58,9 @@ class Runner:
             out.status, out.error, interrupt = "interrupted", "interrupted by the user", e
         except (torch.cuda.OutOfMemoryError, MemoryError) as e:
             failed(out, "oom", e)
-        except (Exception, SystemExit) as e:  # a failed cell is a record that says so, and the next cell runs
+        except (
+            BaseException
+        ) as e:  # whatever a plugin raises: a failed cell is a record that says so, and the next cell runs
             failed(out, "error", e)
         out.memory["peak_bytes"] = memory.peak()
         out.seconds["total_s"] = time.perf_counter() - start
