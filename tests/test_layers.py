@@ -43,8 +43,8 @@ BELOW = {
     "run": "report zo engine kernels models tasks plugins compose selector settings redact paths errors discovery",
     "bench": "run report zo engine models tasks settings errors",
     "testing": "run zo engine models tasks selector settings errors",
-    "cli": "run report bench kernels models tasks plugins compose offers discovery settings redact paths errors "
-    "__version__",
+    "cli": "run report bench testing kernels models tasks plugins compose offers discovery settings redact paths "
+    "errors __version__",
     "__main__": "cli",
 }
 """Each room of the core, and the rooms it may import."""

@@ -212,8 +212,9 @@ _FIXED: dict[type, str] = {}
 
 def _composed(base: type[Composite], text: str, parts: tuple[Part, ...], doc: str) -> type[Selector]:
     """A subclass of `base` of these parts, which declares their settings as its own."""
-    space: dict[str, Any] = {"__doc__": doc, "__module__": base.__module__, "of": parts}
-    space["verified"] = base.verified and all(part.cls.verified for part in parts)
+    space: dict[str, Any] = {"__doc__": doc, "__module__": base.__module__, "of": parts, "__composed__": True}
+    said = {True if base is Sum else base.verified, *(part.cls.verified for part in parts)}
+    space["verified"] = next(one for one in (False, None, True) if one in said)  # the sum is as sure as the least sure
     declared = {f"{part.label}.{key}": setting for part in parts for key, setting in settings_of(part.cls).items()}
     space["__annotations__"] = {key: setting.type for key, setting in declared.items()}
     space.update((key, setting.default) for key, setting in declared.items())

@@ -137,8 +137,9 @@ def _is_classvar(annotation: Any) -> bool:
 
 
 def _own(cls: type, base: type) -> Iterator[type]:
-    """The classes of `cls` that are not the core's."""
-    return (c for c in cls.__mro__ if c not in base.__mro__ and not c.__module__.startswith("zobench."))
+    """The classes of `cls` that are not the core's, nor made by it of expressions of selectors."""
+    theirs = (c for c in cls.__mro__ if c not in base.__mro__ and not c.__module__.startswith("zobench."))
+    return (c for c in theirs if "__composed__" not in vars(c))
 
 
 def _is_the_cores(owner: type, name: str, base: type) -> bool:

@@ -84,7 +84,7 @@ class Selector:
     # facts for the card, the command line and zobench.testing.check_selector
     reference: ClassVar[str] = ""  # paper and section
     public_code: ClassVar[str] = ""  # where, its licence, and what is wrong with it, in a line
-    verified: ClassVar[bool] = True  # False: a detail is a guess, as the class's description says
+    verified: ClassVar[bool | None] = None  # True: no detail is a guess; False: one is, as the class's description says
     argument: ClassVar[str] = ""  # the setting that a value after a colon is for: `layer:30`
     exercise: ClassVar[Mapping[str, Any]] = {}  # settings for the checks: enough to choose something, and quickly
     planted: ClassVar[Mapping[str, int]] = {}  # planted models whose block it finds, and the first index it can find

@@ -209,7 +209,10 @@ def test_every_builtin_says_where_it_is_from():
 def test_ls_as_markdown(capsys, local):
     assert main(["ls", "selectors", "--markdown", "--plugin", local]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("## Selectors\n") and "| `mine` | The first line. | A paper | 0 | - | yes | - |" in out
+    assert (
+        out.startswith("## Selectors\n")
+        and "| `mine` | The first line. | A paper | not declared | - | not declared | not declared |" in out
+    )
     assert "Estimators" not in out and "\\|L(theta + eps z_l) - L(theta)\\|" in out
     widths = {line.replace("\\|", "").count("|") for line in out.splitlines() if line.startswith("|")}
     assert widths == {8}

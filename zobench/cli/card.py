@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..compose import Composite
+from ..discovery import describe_fault
 from ..plugins import Plugins
 from ..settings import resolve
 
@@ -32,33 +33,101 @@ forwards and dev evaluations of {dev}. The argument is the setting that a value 
 }
 
 
+UNDECLARED = "not declared"
+
+
 def facts(cls: Any) -> dict[str, str]:
-    """The lines of a card under its name and home: none for a class that is neither estimator nor selector."""
-    found = {"reference": cls.reference} if getattr(cls, "reference", "") else {}
-    if getattr(cls, "public_code", ""):
-        found["public code"] = textwrap.fill(cls.public_code, 96)
-    if getattr(cls, "verified", True) is False:
-        found["verified"] = "no: a detail is a guess, as told below"
-    elif found:
-        found["verified"] = "yes: no detail is a guess"
-    if hasattr(cls, "forwards_per_step"):
-        found |= _of_estimator(cls)
-    return found
+    """The lines of a card under its name and home: none for a class that is neither estimator nor selector.
+
+    A fact that nobody declared is shown as such; what can be measured in a small world then is.
+    """
+    if not hasattr(cls, "verified"):
+        return {}
+    code = cls.public_code if declared(cls, "public_code") else ""
+    found = {
+        "reference": (cls.reference if declared(cls, "reference") else "") or UNDECLARED,
+        "public code": textwrap.fill(code, 96) or UNDECLARED,
+        "verified": _SURE[_verdict(cls)],
+    }
+    return found | (_of_estimator(cls) if hasattr(cls, "forwards_per_step") else _of_selector(cls))
+
+
+def declared(cls: Any, *facts: str) -> bool:
+    """Whether someone said one of these of the class: itself, or a base whose algorithm it has unchanged."""
+    algorithm = "iterate" if hasattr(cls, "forwards_per_step") else "select"
+    for owner in cls.__mro__:
+        if owner.__module__ in ("zobench.zo.estimator", "zobench.selector"):
+            return False
+        if any(name in vars(owner) for name in facts):
+            return True
+        if algorithm in vars(owner):
+            return False
+    return False
+
+
+_SURE = {True: "yes: no detail is a guess", False: "no: a detail is a guess, as told below", None: UNDECLARED}
+
+
+def _verdict(cls: Any) -> bool | None:
+    """Whether it is verified, as far as it says so."""
+    said: bool | None = cls.verified if declared(cls, "verified") else None
+    return said
 
 
 def _of_estimator(cls: Any) -> dict[str, str]:
     if not cls.trains:
         return {"moves": _moves(cls)}
+    forwards, kept = declared(cls, "forwards_per_step"), declared(cls, "state_per_parameter", "state_of")
     extra = cls.extra_forwards_per_step
-    state = _bytes(cls)
-    small = "" if cls.small_lrs == cls.lr_grid else f"; small runs: {_rates(cls.small_lrs)}"
-    return {
+    further = f"{extra:g} forwards a step on further batches" if extra else "no forwards on further batches"
+    unit = "bytes a parameter of the scope, in float32, beside the weights"
+    found = {
         "moves": _moves(cls),
         "forwards": f"{_forwards(cls)} a step at the default settings",
-        "extra": f"{extra:g} forwards a step on further batches" if extra else "no forwards on further batches",
-        "state": f"{state} bytes a parameter of the scope, in float32, beside the weights",
-        "lr": f"{_rates(cls.lr_grid)}{small}",
+        "extra": further,
+        "state": f"{_bytes(cls)} {unit}",
+        "lr": _grid(cls),
     }
+    return found if forwards and kept else found | _measured(cls, forwards=forwards, kept=kept, unit=unit)
+
+
+def _measured(cls: Any, *, forwards: bool, kept: bool, unit: str) -> dict[str, str]:
+    """What was not declared of forwards and state, measured."""
+    from ..testing import measured
+
+    try:
+        took = measured.estimator(cls)
+    except Exception as e:  # the class is a plugin's, which may raise anything
+        why = f"{UNDECLARED}, and not measured: {describe_fault(e)}"
+        return ({} if forwards else {"forwards": why, "extra": why}) | ({} if kept else {"state": why})
+    by = f"{UNDECLARED}; measured in {measured.STEPS} steps of a small MLP:"
+    counts = {"forwards": f"{by} {took.forwards:g} a step", "extra": f"{by} {took.extra:g} a step on further batches"}
+    return ({} if forwards else counts) | ({} if kept else {"state": f"{by} {took.state:.2g} {unit}"})
+
+
+def _grid(cls: Any) -> str:
+    """The learning rates that a run tries."""
+    small = "" if cls.small_lrs == cls.lr_grid else f"; small runs: {_rates(cls.small_lrs)}"
+    mine = declared(cls, "lr_grid", "small_lrs")
+    return f"{_rates(cls.lr_grid)}{small}" if mine else f"{UNDECLARED}; a run tries {_rates(cls.lr_grid)}{small}"
+
+
+def _of_selector(cls: Any) -> dict[str, str]:
+    if issubclass(cls, Composite):
+        return {"forwards": "those of its parts"}
+    if declared(cls, "expected_forwards"):
+        try:
+            told = f"{cls().expected_forwards(BLOCKS, STEP, DEV):,}"
+        except Exception as e:  # the class may be a plugin's, which may raise anything
+            return {"forwards": f"not told: {describe_fault(e)}"}
+        return {"forwards": f"{told} to select, in a model of {BLOCKS} decoder blocks (see docs/methods.md)"}
+    from ..testing import measured
+
+    try:
+        made = f"{measured.selector(cls)} to select"
+    except Exception as e:
+        return {"forwards": f"{UNDECLARED}, and not measured: {describe_fault(e)}"}
+    return {"forwards": f"{UNDECLARED}; measured in a small LLaMA of {measured.BLOCKS} decoder blocks: {made}"}
 
 
 def _moves(cls: Any) -> str:
@@ -118,8 +187,14 @@ def _trained(tell: Callable[[Any], str]) -> Callable[[Any], str]:
     return lambda cls: tell(cls) if cls.trains else ""
 
 
-def _verified(cls: Any) -> str:
-    return "yes" if cls.verified else "no"
+def verified(cls: Any) -> str:
+    """Yes, no, or that nobody said."""
+    return {True: "yes", False: "no", None: UNDECLARED}[_verdict(cls)]
+
+
+def _said(tell: Callable[[Any], str], *facts: str) -> Callable[[Any], str]:
+    """`tell` of a class that declares one of these facts."""
+    return lambda cls: tell(cls) if declared(cls, *facts) else UNDECLARED
 
 
 def _with_extra(cls: Any) -> str:
@@ -127,25 +202,27 @@ def _with_extra(cls: Any) -> str:
 
 
 def _to_select(cls: Any) -> str:
-    return "its part's" if issubclass(cls, Composite) else f"{cls().expected_forwards(BLOCKS, STEP, DEV):,}"
+    if issubclass(cls, Composite):
+        return "its part's"
+    return f"{cls().expected_forwards(BLOCKS, STEP, DEV):,}" if declared(cls, "expected_forwards") else UNDECLARED
 
 
 COLUMNS: dict[str, dict[str, Callable[[Any], str]]] = {
     "estimators": {
         "idea": _idea,
-        "reference": lambda cls: cls.reference,
-        "forwards": _trained(_with_extra),
-        "state": _trained(_bytes),
+        "reference": _said(lambda cls: cls.reference, "reference"),
+        "forwards": _trained(_said(_with_extra, "forwards_per_step")),
+        "state": _trained(_said(_bytes, "state_per_parameter", "state_of")),
         "moves": _moves,
-        "verified": _verified,
-        "public code": lambda cls: cls.public_code,
+        "verified": verified,
+        "public code": _said(lambda cls: cls.public_code, "public_code"),
     },
     "selectors": {
         "idea": _idea,
-        "reference": lambda cls: cls.reference,
+        "reference": _said(lambda cls: cls.reference, "reference"),
         "forwards": _to_select,
         "argument": lambda cls: f"`{cls.argument}`" if cls.argument else "",
-        "verified": _verified,
-        "public code": lambda cls: cls.public_code,
+        "verified": verified,
+        "public code": _said(lambda cls: cls.public_code, "public_code"),
     },
 }

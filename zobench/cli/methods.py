@@ -89,7 +89,7 @@ def beside_cards(section: Section) -> str:
     from ..plugins import load_plugins
     from ..report import text
     from ..report.taken import taken
-    from .card import facts
+    from .card import facts, verified
 
     found = load_plugins()
     lines = []
@@ -102,7 +102,7 @@ def beside_cards(section: Section) -> str:
             [
                 row.method,
                 row.where,
-                "yes" if cls.verified else "no",
+                verified(cls),
                 text.NONE if cls.forwards_per_step is None else str(cls.forwards_per_step),
                 f"{took.get('train', 0):.3g}",
                 f"{cls.extra_forwards_per_step:g}",

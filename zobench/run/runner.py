@@ -111,10 +111,10 @@ class Runner:
             self._speed(cell, out, method.settled(out.fields["engine"]), scope, prepared)
 
     def _guessed(self, cell: Cell, cls: type[Estimator]) -> list[str]:
-        """Of the estimator and the selector those that are not verified."""
-        estimator = [] if cls.verified else [cell.estimator]
-        sure = not cls.trains or self.session.plugins.selector(cell.selector).verified
-        return estimator if sure else [*estimator, cell.selector]
+        """Of the estimator and the selector those that say that a detail of them is a guess."""
+        estimator = [cell.estimator] if cls.verified is False else []
+        guessed = cls.trains and self.session.plugins.selector(cell.selector).verified is False
+        return [*estimator, cell.selector] if guessed else estimator
 
     def _fit(self, cell: Cell, out: Outcome, cls: type[Estimator], prepared: PreparedTask) -> None:
         """Dev and test by a reference that learns; it hears of test after all is chosen."""

@@ -78,7 +78,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     # facts for the card, the run and zobench.testing.check_estimator
     reference: ClassVar[str] = ""  # paper and algorithm
     public_code: ClassVar[str] = ""  # where, its licence, and what is wrong with it, in a line
-    verified: ClassVar[bool] = True  # False: a detail is a guess, as the class's description says
+    verified: ClassVar[bool | None] = None  # True: no detail is a guess; False: one is, as the class's description says
     forwards_per_step: ClassVar[int | None] = None  # at the default settings; None: it varies
     extra_forwards_per_step: ClassVar[float] = 0.0  # likewise, of those on further batches (`losses.fresh()`)
     state_per_parameter: ClassVar[float] = 0.0  # numbers kept for each parameter between steps

@@ -44,9 +44,10 @@ class AdaLeZO(Estimator):
         "one of others, not known to be the authors': its clip makes the estimate biased; the reward of a block "
         "is of all drawn ones"
     )
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
 
     eps: Positive = 1e-3
     """How far to look: the looks are at theta +- eps times the direction."""

@@ -38,10 +38,11 @@ class AdaMeZO(Estimator):
         "shawnnn3di/AdaMeZO (no licence): no factors (1 - beta) but 100; moments in the model's dtype overflow in "
         "float16"
     )
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 5e-6, 1e-5, 5e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     exercise: ClassVar[Mapping[str, object]] = {"h": 3}
     moves_along_looks: ClassVar[bool] = False
 

@@ -25,6 +25,8 @@ class AdamW(Adam):
 
     reference: ClassVar[str] = "Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2 (backpropagation)"
     public_code: ClassVar[str] = "torch.optim.AdamW (BSD-3-Clause)"
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 2.0
     forwards_per_step: ClassVar[int | None] = 1
     lr_grid: ClassVar[tuple[float, ...]] = (1e-5, 5e-5, 1e-4)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)

@@ -44,10 +44,11 @@ class AGZO(Estimator):
         "Yining-Jiang/ActivationGuidedZO-NPU is named, not obtainable; of an earlier state: looks on both sides, "
         "5 iterations"
     )
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 5e-6, 1e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
 
     eps: Positive = 1e-4
     """How far to look."""

@@ -37,6 +37,7 @@ class ConMeZO(Estimator):
     public_code: ClassVar[str] = (
         "LejsDeen/ConMeZO (MIT): m in the model's dtype, from noise; its length is assumed, not measured"
     )
+    verified: ClassVar[bool | None] = True
     forwards_per_step: ClassVar[int | None] = 2
     state_per_parameter: ClassVar[float] = 1.0
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6)

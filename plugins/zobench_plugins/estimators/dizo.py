@@ -39,6 +39,9 @@ class DiZO(MeZO):
         "Skilteee/DiZO (no licence seen): projects keys and values, nothing on models that are no OPT; leaves the "
         "embedding out"
     )
+    verified: ClassVar[bool | None] = True
+    forwards_per_step: ClassVar[int | None] = 2
+    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     extra_forwards_per_step: ClassVar[float] = 0.4
     state_per_parameter: ClassVar[float] = 1.0
     neutral: ClassVar[Mapping[str, object] | None] = {"kappa": 10**9}

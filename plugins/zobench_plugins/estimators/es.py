@@ -40,6 +40,8 @@ class ES(Estimator):
         "VsonicV/es-at-scale (academic licence): tensors of one shape have the same noise; drifts in bfloat16 as "
         "far as a step"
     )
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 30
     lr_grid: ClassVar[tuple[float, ...]] = (5e-6, 2e-5, 1e-4, 5e-4)
     small_lrs: ClassVar[tuple[float, ...]] = (2e-4, 2e-3)

@@ -27,6 +27,8 @@ class ForwardGrad(Estimator):
 
     reference: ClassVar[str] = "Baydin et al. 2022, arXiv:2202.08587, Algorithm 1"
     public_code: ClassVar[str] = "ZO-Bench/ZO-LLM (GPL-3.0): no defect known"
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 1e-5)
 

@@ -32,6 +32,8 @@ class FZOO(Estimator):
         "DKmiyan/FZOO (MIT): divides by zero where all losses are equal; reuse of losses and batched forward are "
         "not active"
     )
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 9
     lr_grid: ClassVar[tuple[float, ...]] = (1e-5, 5e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)

@@ -32,11 +32,12 @@ class GRZO(Estimator):
 
     reference: ClassVar[str] = "Tan et al. 2026, arXiv:2606.02857"
     public_code: ClassVar[str] = "none found"
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (3e-8, 1e-7, 3e-7, 1e-6)
     small_lrs: ClassVar[tuple[float, ...]] = (3e-7, 3e-6)
     exercise: ClassVar[Mapping[str, object]] = {"eps": 0.1}  # the smaller eps, the longer a step at the same lr
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
 
     eps: Positive = 1e-3
     """How far to look: the looks are at theta +- eps times each direction."""

@@ -38,7 +38,7 @@ class HELENE(Estimator):
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (5e-8, 2e-7, 5e-7, 2e-6)
     small_lrs: ClassVar[tuple[float, ...]] = (5e-5, 2e-4)
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     state_per_parameter: ClassVar[float] = 2.0
     neutral: ClassVar[Mapping[str, object] | None] = {
         "beta1": 0.0,

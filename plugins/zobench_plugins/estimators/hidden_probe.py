@@ -35,6 +35,7 @@ class HiddenProbe(ZeroShot):
 
     reference: ClassVar[str] = "a probe on hidden states, after Alain and Bengio 2016, arXiv:1610.01644 (no ZO method)"
     public_code: ClassVar[str] = "none: the recipe is zobench's own"
+    verified: ClassVar[bool | None] = True
 
     width: Count = 64
     """Units of the hidden layer."""

@@ -31,6 +31,7 @@ class HiZOO(Estimator):
         "Yanjun-Zhao/HiZOO (no licence seen): H in the model's dtype stays 1 in 16 bit; the default schedule "
         "turns it off"
     )
+    verified: ClassVar[bool | None] = True
     forwards_per_step: ClassVar[int | None] = 3
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     state_per_parameter: ClassVar[float] = 1.0

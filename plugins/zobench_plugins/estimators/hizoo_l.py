@@ -42,7 +42,9 @@ class HiZOOL(HiZOO):
 
     reference: ClassVar[str] = "Zhao et al. 2024, arXiv:2402.15173, HiZOO-L"
     public_code: ClassVar[str] = "Yanjun-Zhao/HiZOO (no licence seen) has HiZOO alone"
-    verified: ClassVar[bool] = False
+    forwards_per_step: ClassVar[int | None] = 3
+    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
+    verified: ClassVar[bool | None] = False
     state_per_parameter: ClassVar[float] = 0.0
     neutral: ClassVar[Mapping[str, object] | None] = {"alpha": 0.0}
 

@@ -23,6 +23,7 @@ class ICL(ZeroShot):
 
     reference: ClassVar[str] = "Brown et al. 2020, arXiv:2005.14165, section 2 (no training)"
     public_code: ClassVar[str] = "princeton-nlp/MeZO (MIT): no defect known"
+    verified: ClassVar[bool | None] = True
     scored_by: ClassVar[tuple[str, ...]] = ("demonstrations", "demonstration_sets")
 
     demonstrations: Count = 32

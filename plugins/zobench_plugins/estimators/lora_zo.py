@@ -24,6 +24,8 @@ class LoRAZO(MeZO):
 
     reference: ClassVar[str] = "Malladi et al. 2023, arXiv:2305.17333, with LoRA (Hu et al. 2021, arXiv:2106.09685)"
     public_code: ClassVar[str] = "princeton-nlp/MeZO (MIT): OPT and RoBERTa only, square projections only"
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     parameterisation: ClassVar[str] = "lora"
     lr_grid: ClassVar[tuple[float, ...]] = (5e-6, 1e-5, 2e-5, 5e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-3, 1e-2)

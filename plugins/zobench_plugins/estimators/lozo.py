@@ -32,6 +32,8 @@ class LOZO(Estimator):
     public_code: ClassVar[str] = (
         "optsuite/LOZO (no licence seen): no 1/r in the step; 1 step in nu moves along another direction than it looked"
     )
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (2e-7, 2e-6)
     exercise: ClassVar[Mapping[str, object]] = {"nu": 3}

@@ -36,6 +36,7 @@ class LOZOM(LOZO):
     public_code: ClassVar[str] = (
         "optsuite/LOZO (no licence seen), for RoBERTa only: the faults of lozo; the first step takes c U whole"
     )
+    verified: ClassVar[bool | None] = True
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (4e-7, 4e-6)
     moves_along_looks: ClassVar[bool] = False

@@ -29,10 +29,11 @@ class MEAZO(Estimator):
 
     reference: ClassVar[str] = "Dbouk et al. 2026, arXiv:2605.03869"
     public_code: ClassVar[str] = "none found"
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 3e-6, 1e-5, 3e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (3e-5, 3e-4)
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
 
     eps: Positive = 1e-3
     """How far to look: the looks are at theta +- eps times the direction."""

@@ -26,6 +26,8 @@ class MeZO(Estimator):
 
     reference: ClassVar[str] = "Malladi et al. 2023, arXiv:2305.17333, Algorithm 1"
     public_code: ClassVar[str] = "princeton-nlp/MeZO (MIT): restores by arithmetic, which drifts in 16 bit"
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     neutral: ClassVar[Mapping[str, object] | None] = {}

@@ -47,10 +47,11 @@ class MeZOBCD(Estimator):
 
     reference: ClassVar[str] = "Park et al. 2025, arXiv:2501.19099, MeZO-BCD"
     public_code: ClassVar[str] = "none found"
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 5e-6, 3e-5, 2e-4)
     small_lrs: ClassVar[tuple[float, ...]] = (5e-4, 2e-3)
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     neutral: ClassVar[Mapping[str, object] | None] = {"blocks": 1_000_000}
 
     eps: Positive = 1e-3

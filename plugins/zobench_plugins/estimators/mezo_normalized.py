@@ -34,6 +34,8 @@ class MeZONormalized(NSPSA):
 
     reference: ClassVar[str] = "zobench's control, on n-SPSA (Malladi et al. 2023, arXiv:2305.17333, Definition 1)"
     public_code: ClassVar[str] = "none: a control of zobench's own"
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6, 1e-5, 1e-4)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-3, 5e-3)

@@ -40,6 +40,7 @@ class MeZOSVRG(Estimator):
     public_code: ClassVar[str] = (
         "amazon-science/mezo_svrg (Apache-2.0): its snapshot is the live weights; each estimate has a z of its own"
     )
+    verified: ClassVar[bool | None] = True
     forwards_per_step: ClassVar[int | None] = 3
     extra_forwards_per_step: ClassVar[float] = 31.0
     state_per_parameter: ClassVar[float] = 2.0

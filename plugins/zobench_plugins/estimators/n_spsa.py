@@ -28,6 +28,8 @@ class NSPSA(Estimator):
 
     reference: ClassVar[str] = "Malladi et al. 2023, arXiv:2305.17333, Definition 1"
     public_code: ClassVar[str] = "princeton-nlp/MeZO (MIT): one direction alone for large models"
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 8
     lr_grid: ClassVar[tuple[float, ...]] = (2e-7, 1e-6, 2e-6, 1e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (2e-4, 1e-3)

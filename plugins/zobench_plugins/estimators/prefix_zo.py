@@ -29,6 +29,8 @@ class PrefixZO(MeZO):
     public_code: ClassVar[str] = (
         "princeton-nlp/MeZO (MIT): OPT and LLaMA of transformers 4.28, no grouped-query attention"
     )
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     parameterisation: ClassVar[str] = "prefix"
     lr_grid: ClassVar[tuple[float, ...]] = (1e-3, 1e-2)
     small_lrs: ClassVar[tuple[float, ...]] = (0.3, 1.0)

@@ -32,7 +32,8 @@ class QZO(Estimator):
 
     reference: ClassVar[str] = "Shang et al. 2025, arXiv:2505.13430"
     public_code: ClassVar[str] = "maifoundations/QZO (MIT): layers found by OPT's and LLaMA's names only"
-    verified: ClassVar[bool] = False
+    state_per_parameter: ClassVar[float] = 0.0
+    verified: ClassVar[bool | None] = False
     parameterisation: ClassVar[str] = "scales"
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6, 1e-5)

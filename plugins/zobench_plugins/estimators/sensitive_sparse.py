@@ -41,10 +41,11 @@ class SensitiveSparse(Estimator):
 
     reference: ClassVar[str] = "Guo et al. 2024, arXiv:2406.02913"
     public_code: ClassVar[str] = "GarlGuo/SensZOQ is named, not obtainable"
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (3e-6, 1.5e-5, 3e-5, 1.5e-4)
     small_lrs: ClassVar[tuple[float, ...]] = (3e-3, 1.5e-2)
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     neutral: ClassVar[Mapping[str, object] | None] = {"masks": RANDOM, "density": 1.0}
     needs: ClassVar[Mapping[str, object]] = {"masks": RANDOM}
     exercise: ClassVar[Mapping[str, object]] = {"density": 0.5}

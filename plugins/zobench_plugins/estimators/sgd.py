@@ -22,6 +22,8 @@ class SGD(Estimator):
 
     reference: ClassVar[str] = "Robbins and Monro 1951 (backpropagation)"
     public_code: ClassVar[str] = "torch.optim.SGD (BSD-3-Clause)"
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 1
     lr_grid: ClassVar[tuple[float, ...]] = (1e-5, 1e-4, 1e-3)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-2, 1e-1)

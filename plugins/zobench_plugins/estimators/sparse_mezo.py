@@ -32,10 +32,11 @@ class SparseMeZO(Estimator):
 
     reference: ClassVar[str] = "Liu et al. 2024, arXiv:2402.15751, Algorithm 1"
     public_code: ClassVar[str] = "NUS-HPC-AI-Lab/SparseMeZO is named, not obtainable"
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (5e-7, 1e-6, 2e-6, 5e-6)
     small_lrs: ClassVar[tuple[float, ...]] = (2e-4, 1e-3)
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     neutral: ClassVar[Mapping[str, object] | None] = {"sparsity": 0.0, "refresh": "threshold"}
 
     eps: Positive = 1e-3

@@ -41,6 +41,8 @@ class SubZero(Estimator):
         "zimingyy/SubZero (no licence seen): a factor sqrt(m n) / r that the paper leaves out; a resumed run has "
         "lost U and V"
     )
+    verified: ClassVar[bool | None] = True
+    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     forwards_per_step: ClassVar[int | None] = 2
     exercise: ClassVar[dict[str, object]] = {"interval": 3, "rank": 4}
 

@@ -14,6 +14,7 @@ class ZeroShot(Estimator):
 
     reference: ClassVar[str] = "no training"
     public_code: ClassVar[str] = "none: nothing is trained"
+    verified: ClassVar[bool | None] = True
     trains: ClassVar[bool] = False
     forwards_per_step: ClassVar[int | None] = 0
     lr_grid: ClassVar[tuple[float, ...]] = (0.0,)

@@ -28,6 +28,8 @@ class ZOAdam(Adam):
     public_code: ClassVar[str] = (
         "ZO-Bench/ZO-LLM (GPL-3.0): moments in the model's dtype underflow in 16 bit; weight decay is never passed on"
     )
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 2.0
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6, 1e-5, 1e-4)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)

@@ -39,6 +39,7 @@ class ZOAdaMM(Moments):
     public_code: ClassVar[str] = (
         "the authors' (licence not seen): the maximum is void without a projection; ZO-LLM's of this name is zo_adam"
     )
+    verified: ClassVar[bool | None] = True
     forwards_per_step: ClassVar[int | None] = 2
     state_per_parameter: ClassVar[float] = 3.0
     lr_grid: ClassVar[tuple[float, ...]] = (5e-7, 5e-6, 5e-5, 5e-4)

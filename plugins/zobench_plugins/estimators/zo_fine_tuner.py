@@ -43,6 +43,9 @@ class ZOFineTuner(Estimator):
     public_code: ClassVar[str] = (
         "ASTRAL-Group/ZO_Fine_tuner (no licence seen): moves all parameters though it looked along the trainable ones"
     )
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
+    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     forwards_per_step: ClassVar[int | None] = 2
     neutral: ClassVar[Mapping[str, object] | None] = {"scales": ONES}
     needs: ClassVar[Mapping[str, object]] = {"scales": UNTRAINED}

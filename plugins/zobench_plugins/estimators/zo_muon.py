@@ -75,6 +75,7 @@ class ZOMuon(Estimator):
     public_code: ClassVar[str] = (
         "OPTML-Group/ZO-Muon (MIT): at a refresh looks have other P than the move; in float16 large slopes give no step"
     )
+    verified: ClassVar[bool | None] = True
     forwards_per_step: ClassVar[int | None] = 5
     lr_grid: ClassVar[tuple[float, ...]] = (1e-3, 5e-3, 1e-2)
     small_lrs: ClassVar[tuple[float, ...]] = (5e-4, 5e-3)

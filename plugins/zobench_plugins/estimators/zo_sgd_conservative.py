@@ -32,6 +32,8 @@ class ZOSGDConservative(Estimator):
     public_code: ClassVar[str] = (
         "ZO-Bench/ZO-LLM (GPL-3.0): its configurations run AdamW, which does not undo steps; ties go uphill"
     )
+    verified: ClassVar[bool | None] = True
+    state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 5
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6, 1e-5)
 

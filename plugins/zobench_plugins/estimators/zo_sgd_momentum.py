@@ -27,6 +27,7 @@ class ZOSGDMomentum(Estimator):
 
     reference: ClassVar[str] = "Zhang et al. 2024, arXiv:2402.11592, appendix A"
     public_code: ClassVar[str] = "ZO-Bench/ZO-LLM (GPL-3.0): m in the model's dtype"
+    verified: ClassVar[bool | None] = True
     forwards_per_step: ClassVar[int | None] = 2
     state_per_parameter: ClassVar[float] = 1.0
     lr_grid: ClassVar[tuple[float, ...]] = (1e-8, 1e-7, 1e-6, 1e-5)

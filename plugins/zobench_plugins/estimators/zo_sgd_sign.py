@@ -34,6 +34,7 @@ class ZOSGDSign(Adam):
     public_code: ClassVar[str] = (
         "ZO-Bench/ZO-LLM (GPL-3.0): the sign of the slope alone; its configurations run AdamW on it"
     )
+    verified: ClassVar[bool | None] = True
     forwards_per_step: ClassVar[int | None] = 2
     state_per_parameter: ClassVar[float] = 0.0
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6, 1e-5, 1e-4)

@@ -19,6 +19,7 @@ class AllBut(Composite):
 
     reference: ClassVar[str] = "a control for arXiv:2606.05516, section 3.2"
     public_code: ClassVar[str] = "none found"
+    verified: ClassVar[bool | None] = True
 
     def select(self, context: SelectionContext) -> Scope:
         """The complement. ZobenchError where nothing is left, and for a selector whose scope changes with the step."""

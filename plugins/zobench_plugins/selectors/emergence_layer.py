@@ -45,7 +45,7 @@ class EmergenceLayer(Selector):
 
     reference: ClassVar[str] = "Shi et al. 2026, arXiv:2605.08504"
     public_code: ClassVar[str] = "vanpe20/ME_Layer (no licence seen): draws a picture; no rule names the layer"
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     planted: ClassVar = {"outlier": 0}
 
     growth: Positive = 10.0

@@ -16,6 +16,7 @@ class ExhaustiveSweep(Selector):
 
     reference: ClassVar[str] = "arXiv:2606.05516, section 3.2"
     public_code: ClassVar[str] = "none found"
+    verified: ClassVar[bool | None] = True
     exercise: ClassVar = {"steps": 2}
 
     steps: Count = 200

@@ -29,6 +29,7 @@ class FirstOutlier(Selector):
 
     reference: ClassVar[str] = "arXiv:2606.05516, section 3.3"
     public_code: ClassVar[str] = "none found"
+    verified: ClassVar[bool | None] = True
     argument: ClassVar[str] = "rule"
     planted: ClassVar = {"outlier": 0}
 

@@ -40,7 +40,7 @@ class IST(Selector):
     public_code: ClassVar[str] = (
         "antgroup/importance-aware-sparse-tuning-IST-paper (no licence seen): scores are reversed; may redraw for ever"
     )
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     exercise: ClassVar = {"updates": 3, "batch_size": 4}
 
     share: Annotated[float, Range(gt=0, le=1)] = 0.25

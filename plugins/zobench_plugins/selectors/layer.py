@@ -15,6 +15,7 @@ class Layer(Selector):
 
     reference: ClassVar[str] = "arXiv:2606.05516, section 3.2"
     public_code: ClassVar[str] = "none found"
+    verified: ClassVar[bool | None] = True
     argument: ClassVar[str] = "index"
     exercise: ClassVar = {"index": (1,)}
 
@@ -27,3 +28,6 @@ class Layer(Selector):
             last = len(context.blocks) - 1
             raise ZobenchError(f"selector layer: no block named; --set layer.index=K with K from 0 to {last}")
         return context.layers(*self.index)
+
+    def expected_forwards(self, blocks: int, step: int, dev: int) -> int:
+        return 0

@@ -27,6 +27,7 @@ class LISA(Selector):
 
     reference: ClassVar[str] = "LISA: Pan et al. 2024, arXiv:2403.17919, algorithm 1"
     public_code: ClassVar[str] = "OptimalScale/LMFlow (Apache-2.0): its newer trainer has the draw commented out"
+    verified: ClassVar[bool | None] = True
     argument: ClassVar[str] = "gamma"
 
     gamma: Count | None = None
@@ -41,3 +42,6 @@ class LISA(Selector):
         n = len(context.blocks)
         k = a_step(self.gamma, GAMMA, n, "lisa.gamma")
         return by_turns(context, lambda turn: draw([1.0] * n, k, context.seed, turn), every=self.every, rest=self.rest)
+
+    def expected_forwards(self, blocks: int, step: int, dev: int) -> int:
+        return 0

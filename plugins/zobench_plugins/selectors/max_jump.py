@@ -23,6 +23,7 @@ class MaxJump(Selector):
 
     reference: ClassVar[str] = "after arXiv:2606.05516, figure 2"
     public_code: ClassVar[str] = "none: a rule of zobench's own"
+    verified: ClassVar[bool | None] = True
     planted: ClassVar = {"outlier": 1}
 
     embedding: bool = False

@@ -48,7 +48,7 @@ class OutlierChannels(Selector):
 
     reference: ClassVar[str] = "arXiv:2606.05516, section 5.4, table 6; appendix B.3, equation 7"
     public_code: ClassVar[str] = "none found"
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     argument: ClassVar[str] = "part"
     planted: ClassVar = {"outlier": 0}
 

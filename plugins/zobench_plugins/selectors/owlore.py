@@ -47,7 +47,7 @@ class OwLore(Selector):
 
     reference: ClassVar[str] = "OwLore: Li et al. 2024, arXiv:2405.18380, section 3; OWL: arXiv:2310.05175"
     public_code: ClassVar[str] = "pixeli99/OwLore (no licence seen): mode owl reads a file of scores that is not there"
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     argument: ClassVar[str] = "mode"
     exercise: ClassVar = {"gamma": 2}
 

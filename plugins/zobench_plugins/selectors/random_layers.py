@@ -26,7 +26,7 @@ class RandomLayers(Selector):
 
     reference: ClassVar[str] = "LeZO: Wang et al. 2024, arXiv:2410.09823"
     public_code: ClassVar[str] = "WangFei-2019/LeZO holds a README alone"
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     argument: ClassVar[str] = "sparsity"
 
     sparsity: Annotated[float, Range(ge=0, lt=1)] = 0.75
@@ -43,3 +43,6 @@ class RandomLayers(Selector):
         n = len(context.blocks)
         k = a_step(self.count, max(1, n - round(self.sparsity * n)), n, "random_layers.count")
         return by_turns(context, lambda turn: draw([1.0] * n, k, context.seed, turn), every=self.every, rest=self.rest)
+
+    def expected_forwards(self, blocks: int, step: int, dev: int) -> int:
+        return 0

@@ -26,6 +26,7 @@ class RoundRobin(Selector):
     public_code: ClassVar[str] = (
         "princeton-nlp/MeZO (MIT): for prefix tuning only; finds layers by `.k.` in a tensor's name"
     )
+    verified: ClassVar[bool | None] = True
     argument: ClassVar[str] = "count"
 
     count: Count = 1
@@ -40,3 +41,6 @@ class RoundRobin(Selector):
         n = len(context.blocks)
         k = a_step(self.count, 1, n, "round_robin.count")
         return by_turns(context, lambda turn: [(turn * k + i) % n for i in range(k)], every=self.every, rest=self.rest)
+
+    def expected_forwards(self, blocks: int, step: int, dev: int) -> int:
+        return 0

@@ -38,7 +38,7 @@ class Sensitivity(Selector):
 
     reference: ClassVar[str] = "arXiv:2606.05516, section 4, figure 4"
     public_code: ClassVar[str] = "none found"
-    verified: ClassVar[bool] = False
+    verified: ClassVar[bool | None] = False
     exercise: ClassVar = {"batches": 2}
     planted: ClassVar = {"sensitive": 0}
 
