@@ -42,6 +42,7 @@ class Halving(Sweep):
 
 PLUGINS = SimpleNamespace(
     estimator={"mezo": Looks, "sparse_mezo": Sparse, "zero_shot": Nothing}.__getitem__,
+    code=lambda used: {},
     selector={"layer": Some, "exhaustive_sweep": Sweep, "halving": Halving}.__getitem__,
 )
 IDENTITY = Identity("tiny", "abc", "folder", {"sst2": 1, "rte": 1}, {"sst2": "d1", "rte": "d2"})
