@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import os
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ZobenchError
 from ..paths import is_file, is_folder, look
 from . import gguf
+from .weights import INDEX, WHOLE, Stored, entries, read_headers, read_json, weight_files
 
 REVISIONS = {
     "meta-llama/Llama-2-7b-hf": "01c7f73d771dfac7d292323805ebc428287df4f9",
@@ -21,6 +22,12 @@ REVISIONS = {
 """Pinned commits of the hub, used when no revision is asked for. Others take the hub's newest; the record has which."""
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt")
+_RARE_TOKENIZER_FILES = (
+    *("sentencepiece.bpe.model", "sentencepiece.model", "source.spm", "target.spm", "bpe.codes", "vocab.bpe"),
+    *("prophetnet.tokenizer", "tekken.json", "normalizer.json", "vocab.model"),
+)
+_VERSIONED_TOKENIZER = re.compile(r"tokenizer\.\d[\w.]*\.json")
+ADAPTER = "adapter_config.json"
 _SETTINGS_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "spiece.model", "vocab.txt", "merges.txt"]
 _UNWANTED = ["*/*", "consolidated*"]  # other formats of the same weights
@@ -36,87 +43,131 @@ class ModelFolder:
     """As the user named it; for a folder its last part."""
     revision: str
     """The hub's commit, or `sha256:` and 16 digits over a folder's files."""
+    weights: tuple[str, ...] = ()
+    """The safetensors files the model is made of, as paths in the folder."""
     file: str | None = None
     """The name of the GGUF file in it that is the model."""
     facts: gguf.GgufFacts | None = None
     """What that file says of itself."""
+
+    def tensors(self) -> dict[str, Stored]:
+        """What these files hold, by their headers. ZobenchError for a file that is none, or is cut short."""
+        return read_headers(self.path, self.weights)
 
 
 def find(spec: str, *, revision: str | None = None, offline: bool = False) -> ModelFolder:
     """The folder of model `spec`: a path if there is such a folder or GGUF file, else a hub id, downloaded if need be.
 
     Raises ZobenchError when there is neither, when the hub cannot be reached or does not admit the user, and
-    when a file that is needed is missing.
+    when a file that is needed is missing, is no file, or is not clearly of this model.
     """
+    if not spec.isprintable():
+        raise ZobenchError(f"--model {spec!r}: its name has letters that cannot be printed; rename the folder")
     path = Path(os.path.expanduser(spec))
     if _looks_like_path(spec) or look(path, "--model") is not None:
         if revision is not None:
             raise ZobenchError(f"--model {spec}: a folder has no revisions; leave --revision {revision} out")
         folder = is_folder(path, "--model")
         file = gguf.inside(path) if folder else path if path.suffix == ".gguf" and is_file(path, "--model") else None
-        if file is not None:
+        if file is not None and is_file(file, "--model"):
             return _gguf(file, spec)
         if not folder:
             raise ZobenchError(f"--model {spec}: " + ("not a folder" if path.exists() else "no such folder"))
-        check(path, spec)
-        return ModelFolder(path, Path(os.path.abspath(path)).name, "sha256:" + fingerprint(path))
+        name = Path(os.path.abspath(path)).name
+        if not name.isprintable():
+            raise ZobenchError(f"--model {spec!r}: its name has letters that cannot be printed; rename the folder")
+        with told(spec):
+            weights = check(path)
+            return ModelFolder(path, name, "sha256:" + fingerprint(path, weights), weights)
     if not _HUB_ID.fullmatch(spec):
         raise ZobenchError(f"--model {spec}: neither a folder nor a hub id (OWNER/NAME)")
     snapshot = _download(spec, revision or REVISIONS.get(spec), offline)
-    check(snapshot, spec)
-    return ModelFolder(snapshot, spec, snapshot.name)
+    with told(spec):
+        return ModelFolder(snapshot, spec, snapshot.name, check(snapshot))
 
 
 def _gguf(file: Path, spec: str) -> ModelFolder:
     facts = gguf.facts(file, spec)
-    return ModelFolder(file.parent, file.name, "sha256:" + facts.sha256[:16], file.name, facts)
+    return ModelFolder(file.parent, file.name, "sha256:" + facts.sha256[:16], (), file.name, facts)
 
 
-def check(folder: Path, spec: str) -> None:
-    """ZobenchError for the first of config, safetensors weights and tokenizer that `folder` lacks."""
-    if not (folder / "config.json").is_file():
-        raise ZobenchError(f"--model {spec}: not a model folder: {folder} has no config.json")
-    if not any(folder.glob("*.safetensors")):
-        other = sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".pth", ".gguf", ".h5"))
-        has = f"only {', '.join(other[:3])}" if other else "no weights"
+@contextmanager
+def told(spec: str) -> Iterator[None]:
+    """Errors of the files inside name the option, in one line."""
+    try:
+        yield
+    except ZobenchError as error:
+        raise ZobenchError(f"--model {spec}: " + " ".join(str(error).split())) from error
+
+
+def check(folder: Path) -> tuple[str, ...]:
+    """The weights' files of a folder that has config, weights and tokenizer, all of them files that are its own.
+
+    ZobenchError for the first that is missing or is no file, and where it is not clear what the model is made of.
+    """
+    for entry in entries(folder):
+        is_file(entry, "the model's")  # which refuses pipes and devices: opening one could wait for ever
+    adapter = look(folder / ADAPTER, "the adapter's") is not None
+    if not is_file(folder / "config.json", "the model's"):
+        if adapter:
+            raise ZobenchError(
+                f"{folder} holds an adapter and no model: merge it into its base model (peft's merge_and_unload) "
+                "and save that"
+            )
+        raise ZobenchError(f"not a model folder: {folder} has no config.json")
+    if adapter:
         raise ZobenchError(
-            f"--model {spec}: no *.safetensors in {folder} ({has}): weights are read from safetensors alone; "
-            "convert them with save_pretrained, or name a --revision that has them"
+            f"{folder} has an {ADAPTER} beside config.json, and would be loaded with that adapter on top: move the "
+            "adapter's files away if it is merged, else merge it (peft's merge_and_unload) and save that"
         )
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise ZobenchError(f"--model {spec}: no tokenizer in {folder}: copy its tokenizer.json and its config there")
+    for name in _SETTINGS_FILES:
+        if is_file(folder / name, "the model's"):
+            facts = read_json(folder / name, "the model's")
+            if name == "config.json" and facts.get("transformers_weights") is not None:
+                raise ZobenchError(
+                    f"{folder / name}: names weights of its own (transformers_weights); remove that entry, and name "
+                    "the weights model.safetensors"
+                )
+    weights = tuple(weight_files(folder))
+    if not any(is_file(folder / name, "the tokenizer's") for name in TOKENIZER_FILES):
+        raise ZobenchError(f"no tokenizer in {folder}: copy its tokenizer.json and its config there")
+    return weights
 
 
-def fingerprint(folder: Path) -> str:
-    """16 hexadecimal digits of a sha256 over the names and bytes of weights, config and tokenizer files."""
-    names = sorted(p.name for p in folder.glob("*.safetensors"))
-    names += [n for n in (*_SETTINGS_FILES, *TOKENIZER_FILES) if (folder / n).is_file()]
+def fingerprint(folder: Path, weights: Sequence[str] = ()) -> str:
+    """16 hexadecimal digits of a sha256 over the names and bytes of all that a model is loaded from.
+
+    Of a folder without an index: its *.safetensors, config and tokenizer files. An index, what it names elsewhere,
+    and further files of tokenizers come after these.
+    """
+    names = sorted(p.name for p in folder.glob("*.safetensors") if is_file(p, "the model's"))
+    names += [n for n in (*_SETTINGS_FILES, *TOKENIZER_FILES) if is_file(folder / n, "the model's")]
+    if weights and list(weights) != [WHOLE]:
+        names += [INDEX, *(name for name in weights if name not in names)]
+    names += _further_tokenizer_files(folder)
     whole = hashlib.sha256()
     for name in names:
-        with (folder / name).open("rb") as file:
-            whole.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        try:
+            with (folder / name).open("rb") as file:
+                whole.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        except OSError as error:
+            raise ZobenchError(f"{folder / name}: cannot be read: {error.strerror}") from None
     return whole.hexdigest()[:16]
 
 
+def _further_tokenizer_files(folder: Path) -> list[str]:
+    """What a tokenizer is read from beside, or instead of, the usual files."""
+    there = sorted(p.name for p in entries(folder) if is_file(p, "the tokenizer's"))
+    out = [name for name in there if _VERSIONED_TOKENIZER.fullmatch(name)]  # tokenizer_config.json can name them
+    return out if "tokenizer.json" in there else out + [name for name in there if name in _RARE_TOKENIZER_FILES]
+
+
 def weights_numel(folder: Path) -> int:
-    """Elements in the folder's safetensors files, from their headers alone.
+    """Elements in the model's safetensors files, from their headers alone.
 
     Raises ZobenchError for a file that is none, or is cut short.
     """
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            try:
-                header = json.loads(file.read(length) if length < path.stat().st_size else b"")
-            except ValueError:
-                raise ZobenchError(f"{path}: not a safetensors file; download or copy it again") from None
-        header.pop("__metadata__", None)
-        end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        if path.stat().st_size != end:
-            raise ZobenchError(f"{path}: has {path.stat().st_size} bytes instead of {end}; download or copy it again")
-        total += sum(math.prod(entry["shape"]) for entry in header.values())
-    return total
+    return sum(stored.numel for stored in read_headers(folder, weight_files(folder)).values())
 
 
 def _looks_like_path(spec: str) -> bool:

@@ -14,7 +14,8 @@ import torch
 from ..errors import ZobenchError, unknown
 from . import gguf
 from .blocks import Block, decoder_blocks
-from .folder import ModelFolder, find, weights_numel
+from .contents import check_plain, check_whole
+from .folder import ModelFolder, find, told
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 _USABLE = 0.9  # of a GPU's free memory for weights; the rest is for activations and the allocator
@@ -46,6 +47,15 @@ class LoadedModel:
     """For the record: file, format, hash and types of tensors of weights that were not read from safetensors."""
     data: str | Path = "hub"
     """Where tasks have their data from when it runs and no folder is named: `hub`, a folder, or `embedded`."""
+    unused: tuple[str, ...] = ()
+    """Tensors of its files that the model has no place for, such as those of another head."""
+
+    @property
+    def left_out(self) -> str | None:
+        """`unused` in words, for readers of a run; None where there are none."""
+        if not self.unused:
+            return None
+        return f"its files hold {len(self.unused)} tensors beside the language model, such as {self.unused[0]}"
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -88,14 +98,24 @@ def load_model(
     check_device(device)
     folder = find(spec, revision=revision, offline=offline)
     free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())] if device != "cpu" else []
-    numel = weights_numel(folder.path) if folder.facts is None else folder.facts.numel
+    with told(spec):
+        stored = folder.tensors()
+    numel = sum(tensor.numel for tensor in stored.values()) if folder.facts is None else folder.facts.numel
     place = placement(spec, device, numel * DTYPES[dtype].itemsize, free)
     tokenizer = _read_tokenizer(folder, spec)
-    model = _read_model(folder, spec, dtype, place, free)
-    made = adopt(model, tokenizer, name=folder.name, revision=folder.revision)
+    config = _read_config(folder, spec)
+    architectures = [name for name in _list(config.architectures) if isinstance(name, str)]
+    if folder.file is None:
+        with told(spec):
+            check_plain(config, stored)
+    model, found = _read_model(folder, spec, config, dtype, place, free)
+    with told(spec):
+        unused = check_whole(model, found, stored, folder.path, architectures)
+    loaded = adopt(model, tokenizer, name=folder.name, revision=folder.revision)
+    loaded.unused = unused
     if folder.facts is not None:
-        made.weights = folder.facts.record(folder.name)
-    return made
+        loaded.weights = folder.facts.record(folder.name)
+    return loaded
 
 
 def load_tokenizer(spec: str, *, revision: str | None = None, offline: bool = False) -> tuple[Any, int, str]:
@@ -120,8 +140,7 @@ def adopt(model: Any, tokenizer: Any, *, name: str, revision: str | None = None)
     if dtype not in DTYPES:
         raise ZobenchError(f"model {name}: weights are {dtype}; known: {', '.join(DTYPES)}")
     pad = _pad_id(tokenizer, name)
-    if pad >= embedding.shape[0]:
-        raise ZobenchError(f"model {name}: pad token {pad} has no embedding (the model has {embedding.shape[0]})")
+    _check_ids(tokenizer, pad, int(embedding.shape[0]), name)
     tokenizer.padding_side = "left"
     return LoadedModel(
         name=name,
@@ -169,7 +188,7 @@ def placement(spec: str, device: str, need: int, free: list[int]) -> str:
 def _read_tokenizer(folder: ModelFolder, spec: str) -> Any:
     from transformers import AutoTokenizer
 
-    try:
+    with _reading(f"--model {spec}: cannot read the tokenizer in {folder.path}"):
         return AutoTokenizer.from_pretrained(
             str(folder.path),
             gguf_file=folder.file,
@@ -177,24 +196,21 @@ def _read_tokenizer(folder: ModelFolder, spec: str) -> Any:
             trust_remote_code=False,
             padding_side="left",
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ZobenchError(
-            f"--model {spec}: cannot read the tokenizer in {folder.path}: {_first_line(error)}"
-        ) from error
 
 
 def _read_config(folder: ModelFolder, spec: str) -> Any:
     from transformers import AutoConfig
 
-    try:
+    with _reading(f"--model {spec}: cannot load {folder.path}"):
         return AutoConfig.from_pretrained(
             str(folder.path), gguf_file=folder.file, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _cannot_load(folder, spec, error) from error
 
 
-def _read_model(folder: ModelFolder, spec: str, dtype: str, place: str, free: list[int]) -> Any:
+def _read_model(
+    folder: ModelFolder, spec: str, config: Any, dtype: str, place: str, free: list[int]
+) -> tuple[Any, dict[str, Any]]:
+    """The model, and what transformers says of the tensors it found."""
     from transformers import AutoModelForCausalLM
 
     where: dict[str, Any] = {}
@@ -202,59 +218,60 @@ def _read_model(folder: ModelFolder, spec: str, dtype: str, place: str, free: li
         where = {"device_map": "auto", "max_memory": {i: int(_USABLE * f) for i, f in enumerate(free)}}
     elif place != "cpu":
         where = {"device_map": {"": place}}
-    config = _read_config(folder, spec)
     if folder.file is not None:
         where |= {"gguf_file": folder.file, **gguf.reading(folder.file)}
-    if getattr(config, "quantization_config", None) is not None:
-        raise ZobenchError(f"--model {spec}: its weights are quantised; zobench moves floating-point weights only")
-    try:
-        with _quiet_loading():
-            model, found = AutoModelForCausalLM.from_pretrained(
-                str(folder.path),
-                config=config,
-                dtype=DTYPES[dtype],
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # refused below, in our words
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                **where,
-            )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _cannot_load(folder, spec, error) from error
-    other_shape = [key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]]
-    absent = sorted({*found["missing_keys"], *other_shape})
-    if absent:
-        raise ZobenchError(
-            f"--model {spec}: the weights in {folder.path} are not a whole causal language model: "
-            f"{len(absent)} tensors are missing or of another shape, such as {absent[0]}"
+    with _reading(f"--model {spec}: cannot load {folder.path}"), _quiet_loading():
+        model, found = AutoModelForCausalLM.from_pretrained(
+            str(folder.path),
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # refused by check_whole, in our words
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **where,
         )
     if folder.file is not None:
         gguf.plain(model)
     stray = {p.device.type for p in model.parameters()} - {"cuda"} if place == _SPREAD else set()
     if stray:
         raise ZobenchError(f"--model {spec}: the GPUs here cannot hold all of its blocks; use --dtype float16")
-    return model
+    return model, found
 
 
-def _cannot_load(folder: ModelFolder, spec: str, error: Exception) -> ZobenchError:
-    if "trust_remote_code" in str(error):
-        why = "it needs code of its own, which is never run; architectures that transformers has can be loaded"
-    else:
-        why = _first_line(error)
-    return ZobenchError(f"--model {spec}: cannot load {folder.path}: {why}")
+@contextmanager
+def _reading(said: str) -> Iterator[None]:
+    """Whatever transformers cannot make of a folder's files is said in one line: it checks few of them itself, so that
+    an odd value shows as any kind of error.
+    """
+    try:
+        yield
+    except Exception as error:
+        short = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+        if "trust_remote_code" in str(error):
+            why = "it needs code of its own, which is never run; architectures that transformers has can be loaded"
+        elif short:
+            why = f"there is too little memory for it ({_first_line(error)}); use --dtype float16, or free some"
+        else:
+            why = _first_line(error)
+        raise ZobenchError(f"{said}: {why}") from error
 
 
 @contextmanager
 def _quiet_loading() -> Iterator[None]:
-    """Without the bar of weights being read: it would cut into the harness's own progress lines."""
+    """Without the bar of weights being read, which would cut into the harness's own progress lines, and without
+    transformers' table of tensors: what is wrong with them is said in one line.
+    """
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 
@@ -266,6 +283,28 @@ def _pad_id(tokenizer: Any, name: str) -> int:
             raise ZobenchError(f"model {name}: its tokenizer has neither a pad nor an end-of-sequence token")
         tokenizer.pad_token = tokenizer.eos_token
     return int(tokenizer.pad_token_id)
+
+
+def _check_ids(tokenizer: Any, pad: int, rows: int, name: str) -> None:
+    """ZobenchError where text can give tokens that the model has no embedding for.
+
+    Special tokens beyond the embedding are let be: no text of a task has them (Gemma 3 has one for pictures).
+    """
+    if pad >= rows:
+        raise ZobenchError(f"model {name}: pad token {pad} has no embedding (the model has {rows})")
+    if not hasattr(tokenizer, "get_vocab"):
+        return
+    special = set(getattr(tokenizer, "all_special_ids", ()))
+    special |= {i for i, token in getattr(tokenizer, "added_tokens_decoder", {}).items() if token.special}
+    beyond = {i: text for text, i in tokenizer.get_vocab().items() if i >= rows and i not in special}
+    given = {tokenizer.bos_token_id: tokenizer.bos_token, tokenizer.eos_token_id: tokenizer.eos_token}
+    beyond |= {i: text for i, text in given.items() if i is not None and i >= rows}
+    if beyond:
+        first = min(beyond)
+        raise ZobenchError(
+            f"model {name}: its tokenizer has {len(beyond)} tokens, such as {beyond[first]!r} ({first}), beyond the "
+            f"{rows} rows of its embedding: use the tokenizer it was trained with, or resize its embedding"
+        )
 
 
 def _context_length(config: Any, tokenizer: Any, name: str) -> int:
@@ -281,4 +320,14 @@ def _context_length(config: Any, tokenizer: Any, name: str) -> int:
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of what it says, with its kind where that alone would not be a sentence."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return said if " " in said and isinstance(error, OSError | ValueError | ImportError) else _of_kind(error, said)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _of_kind(error: BaseException, said: str) -> str:
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

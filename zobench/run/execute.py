@@ -113,7 +113,10 @@ def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
         return _of_plugin(place, plugins, dtype)
     from ..models.load import load_model
 
-    return load_model(place.model, dtype=dtype, device=place.device, offline=place.offline)
+    loaded = load_model(place.model, dtype=dtype, device=place.device, offline=place.offline)
+    if loaded.left_out:
+        plugins.warn(f"model {loaded.name}: {loaded.left_out}")
+    return loaded
 
 
 def _of_plugin(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:

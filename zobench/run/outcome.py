@@ -102,12 +102,16 @@ def info(score: Score) -> ScoreInfo:
     )
 
 
-def data_facts(provenance: dict[str, Any], splits: Splits, prepared: PreparedTask) -> dict[str, Any]:
-    """Where the items are from, how many there are, and what a reader must know of them."""
+def data_facts(
+    provenance: dict[str, Any], splits: Splits, prepared: PreparedTask, model: str | None = None
+) -> dict[str, Any]:
+    """Where the items are from, how many there are, and what a reader must know of them, and of the model's files."""
     sizes = {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)}
     notes: dict[str, Any] = dict(splits.notes)
     if prepared.unstable_rows:
         notes["unstable_rows"] = f"{prepared.unstable_rows} training rows whose option window is shifted by a token"
+    if model is not None:
+        notes["model"] = model
     return {"provenance": provenance, "sizes": sizes, "notes": notes}
 
 

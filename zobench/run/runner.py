@@ -81,7 +81,8 @@ class Runner:
         prepared, splits = self.session.prepared(cell.task, cell.protocol, cell.computation.rows)
         if loaded.weights is not None:
             out.fields["weights"] = loaded.weights
-        out.fields["data"] = data_facts(self.session.data(cell.task).provenance, splits, prepared)
+        provenance = self.session.data(cell.task).provenance
+        out.fields["data"] = data_facts(provenance, splits, prepared, loaded.left_out)
         out.clusters = self.session.task(cell.task).clusters(splits.test)
         cls = self.session.plugins.estimator(cell.estimator)
         if guessed := self._guessed(cell, cls):

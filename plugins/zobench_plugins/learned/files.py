@@ -55,7 +55,10 @@ def read(path: str | Path, kind: str, sha256: str = "") -> tuple[dict[str, Tenso
     digest = sha256_of(source)
     if not digest.startswith(sha256.lower()):
         raise ZobenchError(f"{source} has SHA-256 {digest[:16]}..., not {sha256[:16]}...: it is another file")
-    return tensors, json.loads(header["facts"])
+    try:
+        return tensors, json.loads(header["facts"])
+    except (KeyError, ValueError, RecursionError) as e:
+        raise ZobenchError(f"{source} does not say how it was made; make it again") from e
 
 
 def sha256_of(path: Path) -> str:
