@@ -1,7 +1,7 @@
 """Tensors of a model's files that it has no place for: told when it is loaded, and in every record."""
 
 import torch
-from run_kit import World, plan, run, save_data, save_model
+from run_kit import World, run, save_data, save_model
 from safetensors.torch import load_file, save_file
 
 from zobench.plugins import load_plugins
