@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .models.blocks import Block
     from .models.load import LoadedModel, load_model
     from .models.outliers import choose_block
+    from .planned import Planned
     from .report.record import Record
     from .run.cell import Cell
     from .run.executor import Executor
@@ -62,6 +63,7 @@ _HOMES = {
     "Natural": "settings",
     "NonNegative": "settings",
     "Objective": "engine.objective",
+    "Planned": "planned",
     "Positive": "settings",
     "ProbeResult": "selector",
     "Question": "tasks.questions",
@@ -110,6 +112,7 @@ __all__ = [
     "Natural",
     "NonNegative",
     "Objective",
+    "Planned",
     "Positive",
     "ProbeResult",
     "Question",

@@ -76,6 +76,11 @@ class Composite(Selector):
         each = zip(self.of, self.parts, strict=True)
         return [part.select(cast(SelectionContext, _Inside(context, said.label))) for said, part in each]
 
+    def check(self, blocks: int) -> None:
+        """Those of its parts."""
+        for part in self.parts:
+            part.check(blocks)
+
     def expected_forwards(self, blocks: int, step: int, dev: int) -> int:
         """Those of its parts together."""
         return sum(part.expected_forwards(blocks, step, dev) for part in self.parts)
@@ -215,6 +220,7 @@ def _composed(base: type[Composite], text: str, parts: tuple[Part, ...], doc: st
     space: dict[str, Any] = {"__doc__": doc, "__module__": base.__module__, "of": parts, "__composed__": True}
     said = {True if base is Sum else base.verified, *(part.cls.verified for part in parts)}
     space["verified"] = next(one for one in (False, None, True) if one in said)  # the sum is as sure as the least sure
+    space["turns"] = base.turns or any(part.cls.turns for part in parts)
     declared = {f"{part.label}.{key}": setting for part in parts for key, setting in settings_of(part.cls).items()}
     space["__annotations__"] = {key: setting.type for key, setting in declared.items()}
     space.update((key, setting.default) for key, setting in declared.items())

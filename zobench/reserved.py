@@ -32,8 +32,8 @@ WORDS: Mapping[str, frozenset[str]] = {
 """Words that mean something else where a name of the kind may stand."""
 
 OURS: Mapping[str, frozenset[str]] = {
-    "estimators": frozenset({"setup", "iterate", "state_of", "fit"}),
-    "selectors": frozenset({"select", "expected_forwards"}),
+    "estimators": frozenset({"check", "setup", "iterate", "state_of", "fit"}),
+    "selectors": frozenset({"check", "select", "expected_forwards"}),
 }
 """Methods that a class of the kind writes itself."""
 

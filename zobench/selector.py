@@ -86,6 +86,7 @@ class Selector:
     public_code: ClassVar[str] = ""  # where, its licence, and what is wrong with it, in a line
     verified: ClassVar[bool | None] = None  # True: no detail is a guess; False: one is, as the class's description says
     argument: ClassVar[str] = ""  # the setting that a value after a colon is for: `layer:30`
+    turns: ClassVar[bool] = False  # True: what it chooses changes with the step
     exercise: ClassVar[Mapping[str, Any]] = {}  # settings for the checks: enough to choose something, and quickly
     planted: ClassVar[Mapping[str, int]] = {}  # planted models whose block it finds, and the first index it can find
 
@@ -95,6 +96,9 @@ class Selector:
         self.settings: Mapping[str, Any] = resolve(type(self), settings)
         for name, value in self.settings.items():
             setattr(self, name, value)
+
+    def check(self, blocks: int) -> None:
+        """Raise ZobenchError, before anything runs, for settings that a model of so many decoder blocks cannot have."""
 
     def select(self, context: SelectionContext) -> Scope:
         """The scope that may move. Deterministic given the context; may call context.probe."""

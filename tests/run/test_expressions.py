@@ -98,9 +98,10 @@ def test_faults_come_before_anything_is_loaded(world, tmp_path, monkeypatch, sel
     assert message in str(e.value) and "\n" not in str(e.value)
 
 
-def test_a_block_the_model_does_not_have_fails_its_cell(world, tmp_path):
-    (record,) = run(world, tmp_path, ["mezo"], ["first_outlier+layer:9"], first_outlier__ratio=0.001)
-    assert record["status"] == "error" and "decoder blocks 0 to 2, not 9" in record["error"]
+def test_a_block_the_model_does_not_have_is_refused_before_anything_runs(world, tmp_path):
+    with pytest.raises(ZobenchError, match="decoder blocks 0 to 2, not 9"):
+        plan(world, tmp_path / "r", ["mezo"], ["first_outlier+layer:9"], first_outlier__ratio=0.001)
+    assert not (tmp_path / "r").exists()
 
 
 def test_schedules_train_and_rest(world, tmp_path):

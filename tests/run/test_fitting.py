@@ -8,6 +8,7 @@ import pytest
 import torch
 from run_kit import assert_untouched, carry_out, numbers, plan, plugin_file, run
 
+from zobench.errors import ZobenchError
 from zobench.plugins import load_plugins
 from zobench.run.estimate import cost
 from zobench.run.execute import board
@@ -73,10 +74,9 @@ def test_a_probe_stands_once_and_leaves_the_model_as_it_is(world, tmp_path):
 
 
 def test_a_generation_task_is_refused_before_anything_is_run(world, tmp_path):
-    (record,) = run(world, tmp_path / "r", ["hidden_probe"], tasks=["squad"], **PROBE)
-    assert record["status"] == "error"
-    assert record["error"] == "hidden_probe chooses among candidates, and squad is a generation task"
-    assert record["forwards"] == {}
+    with pytest.raises(ZobenchError, match="hidden_probe chooses among candidates, and squad is a generation task"):
+        plan(world, tmp_path / "r", ["hidden_probe"], tasks=["squad"], **PROBE)
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_probe_learns_what_the_states_tell(world, tmp_path):

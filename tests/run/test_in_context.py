@@ -72,9 +72,9 @@ def test_what_it_costs_is_told_before(world, tmp_path, monkeypatch, task):
 @pytest.mark.parametrize(("sets", "there"), [("fixed", 12), ("per_item", 23)])
 def test_more_demonstrations_than_items_are_refused(world, tmp_path, sets, there):
     told = {"icl__demonstrations": there + 1, "icl__demonstration_sets": sets}
-    (record,) = run(world, tmp_path, ["icl"], tasks=["copa"], **told)
-    assert record["status"] == "error"
-    assert record["error"] == f"task copa: demonstrations={there + 1}, but there are {there} items to show"
+    with pytest.raises(ZobenchError) as told_off:
+        plan(world, tmp_path / "r", ["icl"], tasks=["copa"], **told)
+    assert str(told_off.value) == f"task copa: demonstrations={there + 1}, but there are {there} items to show"
 
 
 def test_a_dev_item_never_sees_its_own_answer(world, tmp_path):
@@ -124,9 +124,9 @@ def test_one_that_trains_may_ask_too_and_trains_the_same(world, tmp_path):
 
 def test_what_is_not_a_rule_of_scoring_is_everyones(world, tmp_path):
     plugins = load_plugins([plugin_file(tmp_path, ASKING)])
-    (record,) = run(world, tmp_path / "r", ["greedy"], tasks=["copa"], plugins=plugins)
-    assert record["status"] == "error"
-    assert "an estimator may set only demonstration_sets, demonstrations, scoring" in record["error"]
+    message = "estimator greedy: .*an estimator may set only demonstration_sets, demonstrations, scoring"
+    with pytest.raises(ZobenchError, match=message):
+        plan(world, tmp_path / "r", ["greedy"], tasks=["copa"], plugins=plugins)
     assert asked(Protocol(), (), {"num_test": 1}) == Protocol()
     assert asked(Protocol(), ("scoring",), {"scoring": "sfc"}) == replace(Protocol(), scoring="sfc")
 

@@ -274,7 +274,7 @@ def test_a_cell_run_always_gives_the_same_numbers(world, tmp_path):
 
 
 def test_cells_go_task_by_task(world, tmp_path):
-    made, _ = plan(world, tmp_path, ["zero_shot", "mezo"], ["all", "layer"], ["sst2", "copa"], seeds=(0, 1))
+    made, _ = plan(world, tmp_path, ["zero_shot", "mezo"], ["all", "layer:1"], ["sst2", "copa"], seeds=(0, 1))
     assert [c.task for c in made.todo] == ["sst2"] * 5 + ["copa"] * 5
     assert [c.estimator for c in made.todo[:5]] == ["zero_shot"] + ["mezo"] * 4
 

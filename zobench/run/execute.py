@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +17,7 @@ from ..report.plain import canonical
 from .executor import Account
 from .plan import Identity, Wish, cells, expand, route
 from .progress import Progress
+from .refusals import runnable
 from .runner import Runner
 from .session import Session, Where
 
@@ -56,6 +57,7 @@ class Plan:
 
 def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     """Check every name and setting before anything heavy is loaded, then load the model and the data's revisions."""
+    spare = _of_all(wish, plugins)
     wish = Wish(
         expand(wish.estimators, plugins.names("estimators"), "estimator"),
         expand(wish.selectors, plugins.names("selectors"), "selector"),
@@ -81,7 +83,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         model_plugin=place.model if place.model in plugins.names("models") else None,
         own_data={task: p.data for task, p in pools.items()},
     )
-    planned = cells(wish, routed, plugins, identity)
+    planned = runnable(cells(wish, routed, plugins, identity), session, spare=spare)
     known = _known(place.results, plugins)
     _check_kin(planned, known.values(), place.results)
     _tell_of_changed_code(planned, known, plugins)
@@ -90,6 +92,20 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         for problem in store.beside(place.results, done.values())[0]:
             plugins.warn(str(problem))
     return Plan(session, [c for c in planned if c.id not in done], done)
+
+
+def _of_all(wish: Wish, plugins: Plugins) -> Callable[[Cell], bool]:
+    """Whether a cell has its estimator or its task from an `all`, and not by its own name."""
+    every = [
+        set(names) if "all" in names and "all" not in plugins.names(kind) else None
+        for kind, names in (("estimators", wish.estimators), ("tasks", wish.tasks))
+    ]
+
+    def spare(cell: Cell) -> bool:
+        mine = (cell.estimator, cell.task)
+        return any(named is not None and name not in named for named, name in zip(every, mine, strict=True))
+
+    return spare
 
 
 def check_data_dir(place: Place) -> None:

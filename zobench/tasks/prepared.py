@@ -82,8 +82,8 @@ class PreparedTask:
         self.task, self.rules, self.device = task, rules or Rules(), loaded.device
         model_type = str(getattr(loaded.model.config, "model_type", ""))
         self.tokenizer, self.pad_id = loaded.tokenizer, PAD_TOKEN.get(model_type, loaded.pad_id)
-        self.loss_name = task.train_loss if self.rules.train_loss == "task" else self.rules.train_loss
-        self._check_rules()
+        self.loss_name = self.rules.loss_of(task)
+        self.rules.check(task)
         self.encoder = Encoder(
             loaded.tokenizer,
             max_length=min(self.rules.max_length, loaded.context_length),
@@ -108,22 +108,9 @@ class PreparedTask:
         """
         out = copy.copy(self)
         out.rules = rules
-        out._check_rules()
+        rules.check(self.task)
         out._scored = for_scoring(self.encoder, self.task, self._splits, rules)
         return out
-
-    def _check_rules(self) -> None:
-        name, kind = self.loss_name, self.task.kind
-        if name == "classification" and kind == "generation":
-            raise ZobenchError(f"task {self.task.name}: train_loss=classification needs candidates; use option")
-        if name == "non_diff" and kind != "generation":
-            raise ZobenchError(
-                f"task {self.task.name}: train_loss=non_diff is for generation tasks; use {self.task.train_loss}"
-            )
-        if self.rules.scoring != "mean" and kind == "generation":
-            raise ZobenchError(f"task {self.task.name}: scoring={self.rules.scoring} needs candidates; use mean")
-        if self.rules.scoring != "mean" and self.task.sfc is None:
-            raise ZobenchError(f"task {self.task.name}: the task has no [sfc] calibration texts; use scoring=mean")
 
     def examples(self, name: Literal["train", "dev", "test"]) -> list[Encoded]:
         """A split's examples with all their candidates, without demonstrations: for references that learn from them."""

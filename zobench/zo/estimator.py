@@ -28,6 +28,7 @@ from .sources import build_source
 from .vocabulary import Diverged, Vocabulary
 
 if TYPE_CHECKING:
+    from ..planned import Planned
     from ..tasks.questions import Answers, FitContext
 
 __all__ = ["Diverged", "Estimator"]
@@ -88,6 +89,18 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     needs: ClassVar[Mapping[str, Any]] = {}  # settings that the user must give, with what zobench.testing gives
     exercise: ClassVar[Mapping[str, Any]] = {}  # settings that bring its rare events into a few steps
     moves_along_looks: ClassVar[bool] = True  # False: it moves through state or signs
+    differentiates: ClassVar[bool] = False  # True: it takes gradients or derivatives of the loss
+
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """Raise ZobenchError, before anything runs, for what cannot work: these settings, this task, this model.
+
+        A subclass that has more to refuse does so after `super().check(settings, planned)`.
+        """
+        if cls.differentiates and planned.loss == "non_diff":
+            raise ZobenchError(
+                f"{cls.__name__} takes derivatives of the loss, and train_loss=non_diff has none: choose another loss"
+            )
 
     def __init__(
         self,

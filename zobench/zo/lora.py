@@ -90,12 +90,7 @@ class LoRA:
     def _modules(self, model: nn.Module, scope: Scope) -> dict[str, nn.Module]:
         """Full name -> module of the targets whose weight is in the scope, in the model's order."""
         moving = {name for name, _ in scope.named}
-        linear = {n: m for n, m in model.named_modules() if isinstance(getattr(m, "weight", None), Tensor)}
-        linear = {n: m for n, m in linear.items() if m.weight.ndim == 2 and not isinstance(m, nn.Embedding)}
-        called = {n: m for n, m in linear.items() if _is_called(n, self.targets)}
-        if not called:
-            raise ZobenchError(_no_such(linear, self.targets, type(model).__name__))
-        chosen = {n: m for n, m in called.items() if f"{n}.weight" in moving}
+        chosen = {n: m for n, m in targeted(model, self.targets).items() if f"{n}.weight" in moving}
         if not chosen:
             raise ZobenchError(
                 f"lora: none of the modules {', '.join(self.targets)} lies in the chosen scope ({where(scope)}); "
@@ -113,6 +108,24 @@ class LoRA:
             weight: Any = base.weight
             for p, value in ((a, draw), (b, torch.zeros(b.shape))):
                 p.data = value.to(device=weight.device, dtype=weight.dtype)
+
+
+def targeted(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:
+    """Full name -> linear module of those that `targets` name. ZobenchError, with the names it has, for none."""
+    linear = {n: m for n, m in model.named_modules() if isinstance(getattr(m, "weight", None), Tensor)}
+    linear = {n: m for n, m in linear.items() if m.weight.ndim == 2 and not isinstance(m, nn.Embedding)}
+    called = {n: m for n, m in linear.items() if _is_called(n, targets)}
+    if not called:
+        raise ZobenchError(_no_such(linear, targets, type(model).__name__))
+    return called
+
+
+def adapters(model: nn.Module, settings: Mapping[str, object]) -> tuple[str, ...]:
+    """What LoRA's tensors would be called on the whole model. Raises ZobenchError as `LoRA` would, and puts none on."""
+    own = resolve(LoRA, settings, owner="lora")
+    return tuple(
+        f"{n}.{which}.{ADAPTER}.weight" for n in targeted(model, own["targets"]) for which in ("lora_A", "lora_B")
+    )
 
 
 def _is_called(name: str, targets: Sequence[str]) -> bool:

@@ -23,6 +23,7 @@ class AdamW(Adam):
     none.
     """
 
+    differentiates: ClassVar[bool] = True
     reference: ClassVar[str] = "Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2 (backpropagation)"
     public_code: ClassVar[str] = "torch.optim.AdamW (BSD-3-Clause)"
     verified: ClassVar[bool | None] = True

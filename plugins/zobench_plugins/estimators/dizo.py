@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
-from zobench import Count, Handle, Losses, Positive, Range, ZobenchError
+from zobench import Count, Handle, Losses, Planned, Positive, Range, ZobenchError
 
 from .mezo import MeZO
 
@@ -61,16 +61,21 @@ class DiZO(MeZO):
     targets: tuple[str, ...] = ("q_proj.weight", "v_proj.weight", "lora_")
     """Projected are the tensors whose name has one of these in it."""
 
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """ZobenchError where no tensor is called so."""
+        super().check(settings, planned)
+        names, targets = planned.names, settings["targets"]
+        if names and not any(target in name for name in names for target in targets):
+            raise ZobenchError(_nothing(targets, "model", names[0]))
+
     def projected(self, p: Handle) -> bool:
         """Whether this tensor is one of those."""
         return any(t in p.name for t in self.targets)
 
     def setup(self) -> None:
         if not any(map(self.projected, self.handles)):
-            raise ZobenchError(
-                f"dizo: no tensor of the scope has {' or '.join(self.targets)} in its name; set dizo.targets to parts "
-                f"of names that are there, such as {self.handles[0].name}"
-            )
+            raise ZobenchError(_nothing(self.targets, "scope", self.handles[0].name))
         self.start = self.buffer("start", init=lambda p: p.data.clone(), on=self.projected)
         self.start.allocate(self.handles)
 
@@ -92,3 +97,10 @@ class DiZO(MeZO):
             c = (lp - lm) / (2 * self.eps_p)
             gamma.assign((gamma - self.lr_p * c * (norm * z)).clamp((1 - self.tau) * norm, (1 + self.tau) * norm))
         self.move((gamma / norm - 1) * delta)
+
+
+def _nothing(targets: Sequence[str], of: str, there: str) -> str:
+    return (
+        f"dizo: no tensor of the {of} has {' or '.join(targets)} in its name; set dizo.targets to parts of names that "
+        f"are there, such as {there}"
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from zobench import Estimator, Losses, NonNegative, Positive, Range, ZobenchError
+from zobench import Estimator, Losses, NonNegative, Planned, Positive, Range, ZobenchError
 
 
 class ES(Estimator):
@@ -59,9 +59,14 @@ class ES(Estimator):
     floor: NonNegative = 1e-12
     """At a deviation of the losses not above this, z-scores are 0."""
 
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """ZobenchError for mirrored looks of an odd number."""
+        super().check(settings, planned)
+        _paired(settings["mirrored"], settings["n"])
+
     def setup(self) -> None:
-        if self.mirrored and self.n % 2:
-            raise ZobenchError(f"es: mirrored looks come in pairs, and n={self.n} is odd; set n to an even number")
+        _paired(self.mirrored, self.n)
 
     def shaped(self, ls: Tensor) -> Tensor:
         """The s (n,) of the losses (n,), raw ones without their 1/eps; on their device: no host sync."""
@@ -83,3 +88,9 @@ class ES(Estimator):
         first, *rest = (si * z for si, z in zip(s, zs, strict=True))
         self.descend(sum(rest, first))
         return ls[0]
+
+
+def _paired(mirrored: bool, n: int) -> None:
+    """ZobenchError for mirrored looks of an odd number."""
+    if mirrored and n % 2:
+        raise ZobenchError(f"es: mirrored looks come in pairs, and n={n} is odd; set n to an even number")

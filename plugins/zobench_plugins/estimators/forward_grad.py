@@ -25,6 +25,7 @@ class ForwardGrad(Estimator):
     Public code: the same; it too holds the direction densely.
     """
 
+    differentiates: ClassVar[bool] = True
     reference: ClassVar[str] = "Baydin et al. 2022, arXiv:2202.08587, Algorithm 1"
     public_code: ClassVar[str] = "ZO-Bench/ZO-LLM (GPL-3.0): no defect known"
     verified: ClassVar[bool | None] = True

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from zobench import Direction, Estimator, Losses, Positive, ZobenchError, matrices, vectors
+from zobench import Direction, Estimator, Losses, Planned, Positive, ZobenchError, matrices, vectors
+
+ALONE = (
+    "grzo compares the examples of a batch, and one has a single example: choose a batch size that leaves none alone, "
+    "or relative=false"
+)
 
 
 class GRZO(Estimator):
@@ -46,6 +51,13 @@ class GRZO(Estimator):
     relative: bool = True
     """Whether differences are divided by their deviation."""
 
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """ZobenchError where some batch has one example."""
+        super().check(settings, planned)
+        if settings["relative"] and 1 in planned.batches():
+            raise ZobenchError(f"{ALONE} ({planned.train} examples, batch_size={planned.batch_size})")
+
     def signs(self) -> Direction:
         """Signs r s^T on matrices, of every entry on all others; new at every call."""
         r = self.noise("rademacher", shape=lambda p: (p.shape[0], 1), on=matrices, label="r")
@@ -55,10 +67,7 @@ class GRZO(Estimator):
     def iterate(self, losses: Losses) -> Tensor:
         u, examples = self.noise(), losses.examples()
         if len(examples) < 2 and self.relative:
-            raise ZobenchError(
-                "grzo compares the examples of a batch, and one has a single example: choose a batch size that leaves "
-                "none alone, or relative=false"
-            )
+            raise ZobenchError(ALONE)
         signs = [self.signs() for _ in examples]
         looks = [one(+self.eps * (u * s), -self.eps * (u * s)) for one, s in zip(examples, signs, strict=True)]
         delta = torch.stack([lp.double() - lm.double() for lp, lm in looks])

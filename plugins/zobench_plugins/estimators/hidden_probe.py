@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from zobench import Answers, Count, FitContext, Positive, Question, ZobenchError
+from zobench import Answers, Count, FitContext, Planned, Positive, Question, ZobenchError
 
 from .zero_shot import ZeroShot
 
@@ -48,15 +48,18 @@ class HiddenProbe(ZeroShot):
     decay: Positive = 1e-2
     """Its weight decay."""
 
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """ZobenchError for a generation task, and for depths or rates that are none."""
+        super().check(settings, planned)
+        _some(settings["depths"], settings["rates"])
+        _candidates(planned.kind, planned.task)
+
     def setup(self) -> None:
-        if not (self.depths and self.rates and all(0 <= d <= 1 for d in self.depths) and min(self.rates) > 0):
-            raise ZobenchError(
-                f"hidden_probe: give some depths from 0 to 1 and some rates above 0, not {self.depths} and {self.rates}"
-            )
+        _some(self.depths, self.rates)
 
     def fit(self, context: FitContext) -> Answers:
-        if context.kind == "generation":
-            raise ZobenchError(f"hidden_probe chooses among candidates, and {context.task} is a generation task")
+        _candidates(context.kind, context.task)
         train, dev = context.train, context.dev
         if not dev:
             raise ZobenchError(f"hidden_probe is chosen on dev, and {context.task} has no dev items; set num_dev")
@@ -133,3 +136,17 @@ class Probe:
                 lowest, self.epoch, best = dev, epoch, copy.deepcopy(self.net.state_dict())
         self.net.load_state_dict(best)
         return lowest
+
+
+def _some(depths: Sequence[float], rates: Sequence[float]) -> None:
+    """ZobenchError unless there are depths and rates, within their bounds."""
+    if not (depths and rates and all(0 <= d <= 1 for d in depths) and 0 < min(rates) <= max(rates) < math.inf):
+        raise ZobenchError(
+            f"hidden_probe: give some depths from 0 to 1 and some rates above 0, not {depths} and {rates}"
+        )
+
+
+def _candidates(kind: str, task: str) -> None:
+    """ZobenchError for a task without candidates."""
+    if kind == "generation":
+        raise ZobenchError(f"hidden_probe chooses among candidates, and {task} is a generation task")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from zobench import Buffer, Direction, Estimator, Handle, Losses, Positive, Range, ZobenchError
+from zobench import Buffer, Direction, Estimator, Handle, Losses, Planned, Positive, Range, ZobenchError
 
-from ..learned.masks import masks_for
+from ..learned.masks import file_of_masks, masks_for
 
 RANDOM, FOREVER = "random", 10**18
+
+DECAYS = "sensitive_sparse: weight decay would move entries outside the mask; set it to 0"
 
 
 class SensitiveSparse(Estimator):
@@ -59,9 +61,18 @@ class SensitiveSparse(Estimator):
     density: Annotated[float, Range(gt=0, le=1)] = 1e-3
     """Share of entries in a random mask; that of a file was chosen when it was made."""
 
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """ZobenchError for weight decay, and where there is no file of masks, or another one."""
+        super().check(settings, planned)
+        if planned.weight_decay:
+            raise ZobenchError(DECAYS)
+        if settings["masks"] != RANDOM:
+            file_of_masks("sensitive_sparse", settings["masks"], settings["sha256"])
+
     def setup(self) -> None:
         if any(group["weight_decay"] for group in self.param_groups):
-            raise ZobenchError("sensitive_sparse: weight decay would move entries outside the mask; set it to 0")
+            raise ZobenchError(DECAYS)
         self.index: Buffer | None = None
         if self.masks != RANDOM:
             self.index = self.from_file()

@@ -20,6 +20,7 @@ class SGD(Estimator):
     activations and one gradient; zeroth-order estimators keep neither.
     """
 
+    differentiates: ClassVar[bool] = True
     reference: ClassVar[str] = "Robbins and Monro 1951 (backpropagation)"
     public_code: ClassVar[str] = "torch.optim.SGD (BSD-3-Clause)"
     verified: ClassVar[bool | None] = True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from zobench import Buffer, Estimator, Handle, Losses, Natural, Positive
+from zobench import Buffer, Estimator, Handle, Losses, Natural, Planned, Positive
 
 from ..learned import networks
 
@@ -60,6 +60,13 @@ class ZOFineTuner(Estimator):
     """What untrained networks start from."""
     embedding_rows: Natural = 0
     """Rows that an embedding counts as in kappa; 0: all it has."""
+
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """ZobenchError where there is no file of networks, or another one."""
+        super().check(settings, planned)
+        if settings["scales"] not in (ONES, UNTRAINED):
+            networks.file_of_networks("zo_fine_tuner", settings["scales"], settings["sha256"])
 
     def setup(self) -> None:
         self.first = self.handles[0]  # the losses are kept beside it, whether it moves or not

@@ -130,17 +130,22 @@ def read_masks(path: str | Path, sha256: str = "") -> tuple[dict[str, Tensor], d
     return {n: i.to(torch.int64) for n, i in indices.items()}, facts
 
 
+def file_of_masks(method: str, path: str, sha256: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `read_masks` gives. Raises ZobenchError, beside those of `files.read`, where no file is named."""
+    if not path:
+        raise ZobenchError(
+            f"{method}: set {method}.masks to a file of masks; make one with python -m zobench_plugins.learned masks"
+        )
+    return read_masks(path, sha256)
+
+
 def masks_for(method: str, path: str, sha256: str, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
     """Of a file, the masks of these tensors (name -> shape), as `learn_masks` returns them.
 
     Raises ZobenchError, beside those of `files.read`, where no file is named, none of the tensors has a mask, or one
     has another shape than the tensor its mask was made for.
     """
-    if not path:
-        raise ZobenchError(
-            f"{method}: set {method}.masks to a file of masks; make one with python -m zobench_plugins.learned masks"
-        )
-    indices, facts = read_masks(path, sha256)
+    indices, facts = file_of_masks(method, path, sha256)
     found = {n: i for n, i in indices.items() if n in shapes}
     if not found:
         raise ZobenchError(

@@ -74,17 +74,22 @@ def write_networks(path: str | Path, networks: Mapping[str, Network], facts: Map
     return write(path, KIND, {f"{n}/{part}": t for n, one in networks.items() for part, t in one.items()}, facts)
 
 
-def networks_for(method: str, path: str, sha256: str, names: Sequence[str]) -> dict[str, Network]:
-    """Of a file, the networks of these tensors.
-
-    Raises ZobenchError, beside those of `files.read`, where no file is named or a tensor has no network.
-    """
+def file_of_networks(method: str, path: str, sha256: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The file's tensors and facts. Raises ZobenchError, beside those of `files.read`, where no file is named."""
     if not path:
         raise ZobenchError(
             f"{method}: set {method}.scales to a file of networks; make one with "
             "python -m zobench_plugins.learned scales"
         )
-    tensors, facts = read(path, KIND, sha256)
+    return read(path, KIND, sha256)
+
+
+def networks_for(method: str, path: str, sha256: str, names: Sequence[str]) -> dict[str, Network]:
+    """Of a file, the networks of these tensors.
+
+    Raises ZobenchError, beside those of `files.read`, where no file is named or a tensor has no network.
+    """
+    tensors, facts = file_of_networks(method, path, sha256)
     missing = next((n for n in names if f"{n}/w1" not in tensors), None)
     if missing is not None:
         raise ZobenchError(

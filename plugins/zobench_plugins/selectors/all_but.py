@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from zobench import Composite, Scope, SelectionContext, complement
+from zobench import Composite, Scope, SelectionContext, ZobenchError, complement
 
 
 class AllBut(Composite):
@@ -20,6 +20,13 @@ class AllBut(Composite):
     reference: ClassVar[str] = "a control for arXiv:2606.05516, section 3.2"
     public_code: ClassVar[str] = "none found"
     verified: ClassVar[bool | None] = True
+
+    def check(self, blocks: int) -> None:
+        """ZobenchError for a selector whose scope changes with the step."""
+        super().check(blocks)
+        (part,) = self.of
+        if part.cls.turns:
+            raise ZobenchError(f"all_but:{part.label}: what {part.label} chooses changes with the step; name another")
 
     def select(self, context: SelectionContext) -> Scope:
         """The complement. ZobenchError where nothing is left, and for a selector whose scope changes with the step."""

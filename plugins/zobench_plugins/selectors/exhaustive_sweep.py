@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from zobench import Count, Natural, Positive, ProbeResult, Scope, SelectionContext, Selector, ZobenchError
 
+from .turns import within
+
 
 class ExhaustiveSweep(Selector):
     """Fine-tune each block alone and keep the best: the search that found the dominant layer.
@@ -27,6 +29,10 @@ class ExhaustiveSweep(Selector):
     """What decides; equal blocks are told apart by the other one, then the lower index wins."""
     blocks: tuple[Natural, ...] = ()
     """The blocks to try; none named: all of them."""
+
+    def check(self, blocks: int) -> None:
+        """ZobenchError for a block that the model does not have."""
+        within("exhaustive_sweep.blocks", self.blocks, blocks)
 
     def select(self, context: SelectionContext) -> Scope:
         """The best block. ZobenchError where training diverged on every one."""

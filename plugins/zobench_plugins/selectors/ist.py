@@ -36,6 +36,7 @@ class IST(Selector):
     Not verified: the adaptation was not compared with anything.
     """
 
+    turns: ClassVar[bool] = True
     reference: ClassVar[str] = "IST: Yao et al. 2024, arXiv:2410.11772"
     public_code: ClassVar[str] = (
         "antgroup/importance-aware-sparse-tuning-IST-paper (no licence seen): scores are reversed; may redraw for ever"
@@ -57,6 +58,11 @@ class IST(Selector):
     """The step size of the importance."""
     batch_size: Count = 16
     """Training examples in each batch."""
+
+    def check(self, blocks: int) -> None:
+        """ZobenchError for a model of one block."""
+        if blocks < 2:
+            raise ZobenchError("ist: the model has one decoder block; there is nothing to choose among")
 
     def select(self, context: SelectionContext) -> Scope:
         """The schedule. ZobenchError for a model of one block, and for a loss that is not finite."""

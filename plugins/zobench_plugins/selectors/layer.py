@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from zobench import Natural, Scope, SelectionContext, Selector, ZobenchError
 
+from .turns import within
+
 
 class Layer(Selector):
     """All parameters of the named blocks: attention, MLP and norms; no embeddings, head or final norm.
@@ -22,11 +24,16 @@ class Layer(Selector):
     index: tuple[Natural, ...] = ()
     """0-based, comma-separated; negative ones are refused, so that a record always says which block it was."""
 
+    def check(self, blocks: int) -> None:
+        """ZobenchError when none is named or the model has no such block."""
+        if not self.index:
+            raise ZobenchError(f"selector layer: no block named; --set layer.index=K with K from 0 to {blocks - 1}")
+        within("layer.index", self.index, blocks)
+
     def select(self, context: SelectionContext) -> Scope:
         """Those blocks. ZobenchError when none is named or the model has no such block."""
         if not self.index:
-            last = len(context.blocks) - 1
-            raise ZobenchError(f"selector layer: no block named; --set layer.index=K with K from 0 to {last}")
+            self.check(len(context.blocks))
         return context.layers(*self.index)
 
     def expected_forwards(self, blocks: int, step: int, dev: int) -> int:

@@ -25,6 +25,7 @@ class LISA(Selector):
     (pipeline/utils/lisa_trainer.py at 4ca5ac3) has the draw commented out and alternates blocks 1, 2 and 3, 4.
     """
 
+    turns: ClassVar[bool] = True
     reference: ClassVar[str] = "LISA: Pan et al. 2024, arXiv:2403.17919, algorithm 1"
     public_code: ClassVar[str] = "OptimalScale/LMFlow (Apache-2.0): its newer trainer has the draw commented out"
     verified: ClassVar[bool | None] = True
@@ -36,6 +37,10 @@ class LISA(Selector):
     """Steps that a draw holds for: K."""
     rest: bool = True
     """Whether embeddings, head and final norm move, at every step."""
+
+    def check(self, blocks: int) -> None:
+        """ZobenchError for a gamma above the model's blocks."""
+        a_step(self.gamma, GAMMA, blocks, "lisa.gamma")
 
     def select(self, context: SelectionContext) -> Scope:
         """The schedule. ZobenchError for a gamma above the model's blocks."""

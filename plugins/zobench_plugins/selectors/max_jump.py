@@ -33,6 +33,11 @@ class MaxJump(Selector):
     batch_size: Count = 8
     """Training examples in each."""
 
+    def check(self, blocks: int) -> None:
+        """ZobenchError where no block comes after another."""
+        if blocks < 2 and not self.embedding:
+            raise ZobenchError("max_jump: the model has one decoder block; set max_jump.embedding=true")
+
     def select(self, context: SelectionContext) -> Scope:
         """That block; of equal jumps the earlier. ZobenchError where no block comes after another."""
         calibration = context.calibration(self.batches, self.batch_size)

@@ -24,6 +24,7 @@ from zobench import (
 )
 
 from .inside import MLP, Linear, inputs_seen, mlp_of
+from .turns import within
 
 Part = Literal["top", "mlp", "mlp_without_top", "layer_without_top"]
 
@@ -64,6 +65,11 @@ class OutlierChannels(Selector):
     """Training batches to look at, one forward pass each."""
     batch_size: Count = 8
     """Training examples in each."""
+
+    def check(self, blocks: int) -> None:
+        """ZobenchError for a block that the model does not have."""
+        if self.index is not None:
+            within("outlier_channels.index", [self.index], blocks)
 
     def select(self, context: SelectionContext) -> Scope:
         """That part. ZobenchError where no block is an outlier, or the block's MLP is of no known kind."""

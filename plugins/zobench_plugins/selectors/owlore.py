@@ -45,6 +45,7 @@ class OwLore(Selector):
     Not verified: the scores were not compared with the released ones, of which M = 13 is read off a file's name.
     """
 
+    turns: ClassVar[bool] = True
     reference: ClassVar[str] = "OwLore: Li et al. 2024, arXiv:2405.18380, section 3; OWL: arXiv:2310.05175"
     public_code: ClassVar[str] = "pixeli99/OwLore (no licence seen): mode owl reads a file of scores that is not there"
     verified: ClassVar[bool | None] = False
@@ -65,6 +66,10 @@ class OwLore(Selector):
     """Training batches to look at, one forward pass each."""
     batch_size: Count = 8
     """Training examples in each."""
+
+    def check(self, blocks: int) -> None:
+        """ZobenchError for a gamma above the model's blocks."""
+        a_step(self.gamma, GAMMA, blocks, "owlore.gamma")
 
     def select(self, context: SelectionContext) -> Scope:
         """The schedule. ZobenchError for a gamma above the blocks that can be drawn."""

@@ -24,6 +24,7 @@ class RandomLayers(Selector):
     its rounding, and that what is in no layer always moves are readings of the abstract and of third parties.
     """
 
+    turns: ClassVar[bool] = True
     reference: ClassVar[str] = "LeZO: Wang et al. 2024, arXiv:2410.09823"
     public_code: ClassVar[str] = "WangFei-2019/LeZO holds a README alone"
     verified: ClassVar[bool | None] = False
@@ -37,6 +38,10 @@ class RandomLayers(Selector):
     """Steps that a draw holds for."""
     rest: bool = True
     """Whether embeddings, head and final norm move, at every step."""
+
+    def check(self, blocks: int) -> None:
+        """ZobenchError for a count above the model's blocks."""
+        a_step(self.count, 1, blocks, "random_layers.count")
 
     def select(self, context: SelectionContext) -> Scope:
         """The schedule. ZobenchError for a count above the model's blocks."""

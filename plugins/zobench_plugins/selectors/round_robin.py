@@ -22,6 +22,7 @@ class RoundRobin(Selector):
     head of several numbered modules would be taken for layers; here blocks are found by structure.
     """
 
+    turns: ClassVar[bool] = True
     reference: ClassVar[str] = "MeZO: Malladi et al. 2023, arXiv:2305.17333 (code); MeZO-BCD: arXiv:2501.19099"
     public_code: ClassVar[str] = (
         "princeton-nlp/MeZO (MIT): for prefix tuning only; finds layers by `.k.` in a tensor's name"
@@ -35,6 +36,10 @@ class RoundRobin(Selector):
     """Steps before it is the next ones' turn."""
     rest: bool = False
     """Whether embeddings, head and final norm move, at every step."""
+
+    def check(self, blocks: int) -> None:
+        """ZobenchError for a count above the model's blocks."""
+        a_step(self.count, 1, blocks, "round_robin.count")
 
     def select(self, context: SelectionContext) -> Scope:
         """The schedule. ZobenchError for a count above the model's blocks."""

@@ -7,6 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from zobench import Count, Natural, Positive, Range, Scope, SelectionContext, Selector, ZobenchError
 
+from .turns import within
+
 
 class SuccessiveHalving(Selector):
     """Probe all blocks briefly, keep the best 1/eta of them, probe those eta times as long, and so on to the last.
@@ -34,6 +36,10 @@ class SuccessiveHalving(Selector):
     """Of the short runs; none: the first of the cell's learning rates."""
     blocks: tuple[Natural, ...] = ()
     """The blocks to try; none named: all of them."""
+
+    def check(self, blocks: int) -> None:
+        """ZobenchError for a block that the model does not have."""
+        within("successive_halving.blocks", self.blocks, blocks)
 
     def select(self, context: SelectionContext) -> Scope:
         """The block that is left; of equal ones the earlier. ZobenchError where training diverged on all of a round."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from zobench import Schedule, SelectionContext, ZobenchError
 
@@ -37,6 +37,13 @@ def by_turns(context: SelectionContext, at: Callable[[int], Sequence[int]], *, e
     turns = [list(at(turn)) for turn in range(SHOWN)]
     context.note(blocks=n, blocks_a_step=len(turns[0]), every=every, rest=rest, first_turns=turns)
     return Schedule(scope, context.blocks, lambda step: at(step // every))
+
+
+def within(setting: str, indices: Iterable[int], blocks: int) -> None:
+    """ZobenchError, naming `setting`, for the first index that is none of so many decoder blocks."""
+    for index in indices:
+        if not 0 <= index < blocks:
+            raise ZobenchError(f"{setting}={index}: the model has decoder blocks 0 to {blocks - 1}, not {index}")
 
 
 def a_step(asked: int | None, usual: int, blocks: int, setting: str) -> int:

@@ -1,0 +1,30 @@
+"""What is known of a cell before anything runs: what an estimator may refuse by. Light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell as its configuration, its task file and the model's names say: no item is read, nothing is computed.
+
+    kind: of the task. loss: the training loss that holds, as `train_loss` has it (`non_diff` has no gradient).
+    train: training examples at most, at least 1. names: what of the model could move under the parameterisation, by
+    name; None where that shows only when it is put on (prefix, scales).
+    """
+
+    task: str
+    kind: Literal["classification", "multiple_choice", "generation"]
+    loss: str
+    train: int
+    batch_size: int
+    weight_decay: float
+    parameterisation: str
+    names: tuple[str, ...] | None
+
+    def batches(self) -> set[int]:
+        """The sizes that training batches have: the last of an epoch has what is left."""
+        left = self.train % self.batch_size
+        return ({self.batch_size} if self.train >= self.batch_size else set()) | ({left} if left else set())

@@ -1,0 +1,139 @@
+"""Cells that their configuration refutes: refused at planning, before anything runs or is written.
+
+What is looked at: settings, task files, the sizes of the data, names and number of the model's parts. What shows only
+when the model is run, or an item is read, is a cell's own failure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..discovery import describe_fault
+from ..errors import ZobenchError
+from ..planned import Planned
+from ..report.record import NO_SELECTOR
+from ..tasks.sampling import Splits, split
+from .protocol import asked
+
+if TYPE_CHECKING:
+    from ..zo.estimator import Estimator
+    from .cell import Cell
+    from .session import Session
+
+T = TypeVar("T")
+
+
+def runnable(planned: Sequence[Cell], session: Session, *, spare: Callable[[Cell], bool]) -> list[Cell]:
+    """The cells that can run, in their order.
+
+    spare: whether a cell came of an `all`, which means all that can run: where it cannot it is left out, and a warning
+    says so. Raises ZobenchError for the first other one that cannot, and where none is left.
+    """
+    judge, left_out = _Judge(session), dict[str, int]()
+    out: list[Cell] = []
+    for cell in planned:
+        try:
+            judge(cell)
+        except ZobenchError as e:
+            if not spare(cell):
+                raise
+            left_out[str(e)] = left_out.get(str(e), 0) + 1
+        else:
+            out.append(cell)
+    if not out and left_out:
+        raise ZobenchError(next(iter(left_out)))
+    for why, count in left_out.items():
+        session.plugins.warn(f"left out of `all`, {count} cell{'s' if count > 1 else ''}: {why}")
+    return out
+
+
+class _Judge:
+    """Raises ZobenchError for a cell that cannot run. Each question is asked once, however many cells share it."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._known: dict[tuple[str, ...], Any] = {}
+
+    def __call__(self, cell: Cell) -> None:
+        task, rules = self.session.task(cell.task), cell.protocol
+        cls = self.session.plugins.estimator(cell.estimator)
+        sizes = self._once(lambda: self._splits(cell), "sizes", cell.task)
+        rules.check(task)
+        rules.check_room(task, self.session.loaded.context_length)
+        scored = _guarded(
+            f"estimator {cell.estimator}: its `scored_by`", lambda: asked(rules, cls.scored_by, cell.estimator_settings)
+        )
+        scored.check(task)
+        there = len(sizes.train) if scored.demonstration_sets == "fixed" else len(sizes.pool) - 1
+        if scored.demonstrations > there:
+            raise ZobenchError(
+                f"task {cell.task}: demonstrations={scored.demonstrations}, but there are {there} items to show"
+            )
+        if cell.selector != NO_SELECTOR:
+            settings = json.dumps(cell.key()["selector_settings"], sort_keys=True)
+            self._once(lambda: self._check_selector(cell), "selector", cell.selector, settings)
+        settings = json.dumps(cell.key()["estimator_settings"], sort_keys=True)
+        self._once(lambda: self._check_estimator(cell, cls, sizes), "estimator", cell.task, cell.estimator, settings)
+
+    def _once(self, ask: Callable[[], T], *key: str) -> T:
+        """What `ask` gives, or raises, for this key."""
+        if key not in self._known:
+            try:
+                self._known[key] = ask()
+            except ZobenchError as e:
+                self._known[key] = e
+        if isinstance(self._known[key], ZobenchError):
+            raise self._known[key]
+        return self._known[key]  # type: ignore[no-any-return]
+
+    def _splits(self, cell: Cell) -> Splits:
+        rules, task = cell.protocol, self.session.task(cell.task)
+        num_dev = task.num_dev if rules.num_dev is None else rules.num_dev
+        pools = self.session.data(cell.task)
+        return split(pools, num_train=rules.num_train, num_dev=num_dev, num_test=rules.num_test, seed=rules.data_seed)
+
+    def _check_selector(self, cell: Cell) -> None:
+        try:
+            blocks = len(self.session.loaded.blocks)
+        except ZobenchError:
+            return  # a selector that wants blocks says so itself
+        selector = self.session.plugins.selector(cell.selector)(**cell.selector_settings)
+        _guarded(f"selector {cell.selector}: its `check`", lambda: selector.check(blocks))
+
+    def _check_estimator(self, cell: Cell, cls: type[Estimator], sizes: Splits) -> None:
+        asked_for = cell.computation.parameterisation
+        kind: str = cls.parameterisation if asked_for == "estimator" else asked_for
+        planned = Planned(
+            task=cell.task,
+            kind=self.session.task(cell.task).kind,
+            loss=cell.protocol.loss_of(self.session.task(cell.task)),
+            train=len(sizes.train),
+            batch_size=cell.protocol.batch_size,
+            weight_decay=cell.protocol.weight_decay,
+            parameterisation=kind,
+            names=self._names(cell, cls, kind) if cls.trains else None,
+        )
+        _guarded(f"estimator {cell.estimator}: its `check`", lambda: cls.check(cell.estimator_settings, planned))
+
+    def _names(self, cell: Cell, cls: type[Estimator], kind: str) -> tuple[str, ...] | None:
+        """What could move, as it is called when trained so. ZobenchError where LoRA has no module to adapt."""
+        model = self.session.loaded.model
+        if kind == "lora":
+            from ..settings import settings_of
+            from ..zo.lora import LoRA, adapters
+
+            own = cell.estimator_settings if cls.parameterisation == "lora" else {}
+            return adapters(model, {k: v for k, v in own.items() if k in settings_of(LoRA)})
+        return tuple(name for name, _ in model.named_parameters()) if kind == "full" else None
+
+
+def _guarded(what: str, ask: Callable[[], T]) -> T:
+    """What a plugin's code gives. What it raises other than ZobenchError is its fault, and said so."""
+    try:
+        return ask()
+    except ZobenchError:
+        raise
+    except Exception as e:
+        raise ZobenchError(f"{what} raised {describe_fault(e)}") from e
