@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import configparser
+import contextlib
 import email
 import re
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -97,6 +99,46 @@ def test_dependencies_are_what_is_imported():
     pinned = names([line for line in pins if not line.startswith("#")])
     assert pinned == declared | extra | {"scipy"}  # the extra's, and what the tests compare our statistics with
     assert pinned - declared <= names(PROJECT["optional-dependencies"]["test"])
+
+
+def test_every_python_that_it_runs_on_is_named():
+    named = [c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", c)]
+    assert named == ["3.11", "3.12", "3.13", "3.14"]
+
+
+def test_the_long_description_has_no_dead_link_or_picture(wheel):
+    """On an index page nothing of the repository stands beside the text: what has no address must be no link."""
+    text = email.message_from_string(info(wheel, "METADATA")).get_payload()
+    assert isinstance(text, str) and "## A board" in text and "`docs/protocol.md`" in text
+    assert [link for link in re.findall(r"\]\(([^)]*)\)", text) if not link.startswith("https://")] == []
+    assert [path for path in re.findall(r"results/[\w/]+\.png", text) if f"`{path}`" not in text] == []
+
+
+def test_the_sdist_has_what_the_readme_shows(tmp_path):
+    built = build_editable_or_sdist(tmp_path, "sdist")
+    with tarfile.open(built) as sdist:
+        files = {name.partition("/")[2] for name in sdist.getnames()}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = [link for link in re.findall(r"\]\(([^)]*)\)", readme) if "://" not in link]
+    assert len(linked) > 10
+    assert [link for link in linked if link not in files] == []
+    assert built.stat().st_size < 10e6
+
+
+def test_an_editable_install_offers_the_packages_alone(tmp_path):
+    pytest.importorskip("editables")  # comes with an editable install, as CI makes one
+    editable = zipfile.ZipFile(build_editable_or_sdist(tmp_path, "editable"))
+    [path] = [name for name in editable.namelist() if name.endswith(".pth")]
+    assert editable.read(path).decode().split() == ["import", "_editable_impl_zobench"]
+    code = editable.read("_editable_impl_zobench.py").decode()
+    assert set(re.findall(r"F.map_module\('(\w+)'", code)) == set(PACKAGES)
+
+
+def build_editable_or_sdist(folder: Path, kind: str) -> Path:
+    from hatchling import build
+
+    with contextlib.chdir(ROOT):
+        return folder / getattr(build, f"build_{kind}")(str(folder))
 
 
 def test_versions_agree():

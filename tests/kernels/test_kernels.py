@@ -70,9 +70,14 @@ def instructions(binary, tmp_path):
     ids=["one noise", "two noises", "pair", "signs", "eight noises", "eight points of eight noises"],
 )
 def test_instructions_a_weight(points, terms, signs, most, tmp_path):
-    """Compiled for sm_90: what decides whether a pass is bound by memory or by arithmetic."""
+    """Compiled for sm_90: what decides whether a pass is bound by memory or by arithmetic.
+
+    `most` is for triton 3.9; 3.7 makes one instruction more of the signs.
+    """
     from zobench.kernels.adding import BLOCK, WARPS
 
+    if signs and tuple(map(int, triton.__version__.split(".")[:2])) < (3, 9):
+        most += 1
     kernel = compiled("fp16", "fp16", points, terms, signs)
     found = instructions(kernel.asm["cubin"], tmp_path)
     each = len(found) / (BLOCK / (32 * WARPS))

@@ -14,7 +14,10 @@ import torch
 
 from .. import redact
 
-PACKAGES = ("zobench", "torch", "transformers", "peft", "datasets", "evaluate", "numpy", "safetensors", "triton")
+PACKAGES = (
+    *("zobench", "torch", "transformers", "tokenizers", "accelerate", "huggingface_hub", "peft", "datasets"),
+    *("evaluate", "numpy", "safetensors", "triton"),
+)
 
 
 def describe(device: torch.device) -> dict[str, Any]:
