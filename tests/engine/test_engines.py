@@ -6,7 +6,7 @@ from torch import nn
 from zo_kit import MODES, Adaptive, MeZO, Run, apart, same
 
 from zobench import Estimator, ZobenchError
-from zobench.engine import ENGINES, Choice, build, choose
+from zobench.engine import ENGINES, Pair, build, choose
 from zobench.zo.noise import OfficialStream
 
 
@@ -263,17 +263,58 @@ def test_held_bytes():
         assert run.opt.engine.held_bytes() == want, (engine, restore, precision)
 
 
-def test_choose():
-    layer, model, gib = 200_000_000, 6_700_000_000, 2**30
-    assert choose(layer, model, 100 * gib, layer_numel=layer) == Choice("pair", "exact")
-    assert choose(layer, model, 100 * gib) == ("pair", "exact")
-    assert choose(model, model, 100 * gib, layer_numel=layer) == ("flat", "exact")
-    assert choose(model, model, 20 * gib, layer_numel=layer) == ("flat", "arithmetic")
-    assert choose(layer, model, gib, layer_numel=layer) == ("flat", "exact" if layer * 2 <= gib / 2 else "arithmetic")
-    assert choose(layer, model, 100 * gib, layer_numel=layer, points=1000) == ("flat", "exact")
-    assert choose(model, model, 40 * gib, layer_numel=layer, master=True) == ("flat", "arithmetic")
-    for c in (choose(layer, model, 10 * gib), choose(model, model, gib)):
-        assert build(*c).name == c.engine
+@pytest.mark.parametrize(
+    ("scope", "free_gib", "options", "chosen"),
+    [
+        # a block of 100 million, in a model of 1.6 thousand million: known answers, worked out by hand
+        (100e6, 100, {}, ("pair", "exact")),
+        (150e6, 100, {}, ("pair", "exact")),  # one and a half blocks are about one
+        (151e6, 100, {}, ("flat", "exact")),
+        (1500e6, 100, {}, ("flat", "exact")),
+        (100e6, 100, {"layer_numel": 0}, ("pair", "exact")),  # unknown: a sixteenth of the model
+        (151e6, 100, {"layer_numel": 0}, ("flat", "exact")),
+        (100e6, 0.75, {}, ("pair", "exact")),  # two copies of 0.19 GiB in half of it
+        (100e6, 0.74, {}, ("flat", "exact")),  # no room for two; one fits
+        (100e6, 0.38, {}, ("flat", "exact")),
+        (100e6, 0.37, {}, ("flat", "arithmetic")),  # nor for one
+        (100e6, 1, {"points": 3}, ("flat", "exact")),  # 0.56 GiB
+        (100e6, 1, {"itemsize": 4}, ("flat", "exact")),  # 0.75 GiB
+        (100e6, 1.6, {"master": True}, ("pair", "exact")),  # 0.37 GiB of masters and 0.37 of copies
+        (100e6, 1.4, {"master": True}, ("flat", "exact")),
+        (100e6, 0.7, {"master": True}, ("flat", "arithmetic")),
+    ],
+)
+def test_choose(scope, free_gib, options, chosen):
+    given = {"layer_numel": 100_000_000, **options}
+    choice = choose(int(scope), 1_600_000_000, int(free_gib * 2**30), **given)
+    assert choice == chosen
+    assert build(*choice).name == choice.engine
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_pair_looks_at_all_points_however_many_it_holds_at_a_time(most):
+    run = Run(batched=True)
+    points, objective = [0.01 * k * run.opt.noise() for k in range(1, 6)], run.objective(0)
+    got, want = [], []
+    for engine, out in ((Pair(most=most), got), (Pair(), want)):
+        engine.attach(run.opt.active)
+        out += engine.losses(objective, points)
+    assert len(got) == 5 and torch.stack(got).tolist() == pytest.approx(torch.stack(want).tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_groups_move_at_their_own_rates(engine):
+    def run(name):
+        made = Run(engine=name)
+        named = list(made.model.named_parameters())
+        groups = [{"params": named[:2], "lr": 1e-2}, {"params": named[2:], "lr": 1e-4}]
+        made.opt = MeZO(groups, lr=1.0, engine=name, noise="per_tensor")
+        made.go(3)
+        return made.weights(), made.start
+
+    (got, start), (want, _) = run(engine), run("pair")
+    assert apart(got, want) < 1e-9
+    assert apart(got, start) > 1e-4
 
 
 def test_names():

@@ -171,3 +171,35 @@ def test_a_plain_closure_is_looked_at_as_on_pair():
     runs = [Run(engine=engine, plain=True) for engine in ("streamed", "pair")]
     assert runs[0].go(4) == pytest.approx(runs[1].go(4), abs=1e-13)
     assert apart(*(run.weights() for run in runs)) < 1e-13
+
+
+class Table(nn.Module):
+    """A module of the scope that is given a table beside the batch: two rows of it, whatever the points."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(6))
+
+    def forward(self, x, table):
+        return x @ self.weight + table.sum(0)
+
+
+class WithTable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = Table()
+        self.register_buffer("table", torch.tensor([[1.0] * 6, [10.0] * 6]))
+
+    def forward(self, x):
+        return self.inner(x, self.table)
+
+
+def test_what_has_as_many_entries_as_there_are_points_by_chance_is_not_cut():
+    model, x = WithTable(), torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    points = [{"inner.weight": torch.eye(6) * k} for k in (1.0, 2.0)]
+
+    def mean(forward, batch):
+        return forward(batch).mean()
+
+    want = Objective(model, mean, x, batched=False).many(points)
+    assert torch.stack(Objective(model, mean, x).many(points)).tolist() == pytest.approx(torch.stack(want).tolist())

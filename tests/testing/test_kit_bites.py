@@ -14,6 +14,7 @@ from zobench import Estimator, matrices, vectors
 from zobench.testing import Moments, check_estimator, gaussian
 from zobench.testing.attempt import Case
 from zobench.testing.checks import CHECKS, Failed, NotApplicable
+from zobench.testing.memory import check_memory
 from zobench.testing.moments import check_moments
 
 
@@ -157,6 +158,34 @@ def test_v6_state():
     assert "state grew" in outcome("V6 state", Growing)
 
 
+class KeepsTheDirection(MeZO):
+    """Holds a step's whole direction, which nobody declared."""
+
+    def iterate(self, losses):
+        z = self.freeze(self.noise())
+        self.descend(losses.slope(z, self.eps) * z)
+
+
+class KeepsTheWeights(MeZO):
+    """Holds a copy of the scope from its first step on, outside of any buffer."""
+
+    def iterate(self, losses):
+        if not hasattr(self, "first"):
+            self.first = [p.data.clone() for p in self.active]
+        return super().iterate(losses)
+
+
+def test_v6_memory():
+    assert check_memory(MeZO, {}).endswith("single tensors beyond the declared state")
+    held = int(check_memory(MeZO, {}).split()[0])
+    assert held <= 6, "a draw or two, not a share of the scope"
+    for cls in (KeepsTheDirection, KeepsTheWeights):
+        with pytest.raises(Failed, match=r"a step holds 4\d tensors beyond .* of a scope of 40: something of the size"):
+            check_memory(cls, {})
+    with pytest.raises(AssertionError, match=r"FAIL V6 memory +flat +40 tensors +a step holds 4\d tensors"):
+        check_estimator(KeepsTheDirection, engines=["flat"], problems=["mlp"])
+
+
 class GlobalStream(MeZO):
     """Directions from torch's global stream, reseeded every step as MeZO's code does."""
 
@@ -214,6 +243,22 @@ class LooksAtLosses(MeZO):
 
 def test_v7_replay():
     assert "replayed weights differ" in outcome("V7 replay log", LooksAtLosses)
+
+
+class RemembersForwards(MeZO):
+    """Fills a buffer only where a loss was really computed: the weights of a replay are right, its state is not."""
+
+    state_per_parameter: ClassVar[float] = 1.0
+
+    def iterate(self, losses):
+        out = super().iterate(losses)
+        if losses._objective is not None:
+            self.buffer("seen").assign(0.0 * self.noise())
+        return out
+
+
+def test_v7_replay_with_another_state():
+    assert outcome("V7 replay log", RemembersForwards) == "replay left another state"
 
 
 class NotNeutral(MeZO):

@@ -12,7 +12,7 @@ import torch
 
 from zobench import Schedule, Scope, Selector, ZobenchError, body_forward
 from zobench.testing import check_selector
-from zobench.testing.planted import LAYERS, PLANTS, TrialContext, planted
+from zobench.testing.planted import LAYERS, PLANTS, TrialContext, _rows, planted
 from zobench.testing.selectors import CHECKS, SelectorCase, differ, state
 
 
@@ -74,6 +74,17 @@ class AsksForTest(Right):
 class FeedsTest(Right):
     def more(self, context):
         body_forward(context.loaded, context._prepared._scored.test[0])
+        context.count("calibration", 1)
+
+    def expected_forwards(self, blocks, step, dev):
+        return 3
+
+
+class HasTestItemsFromElsewhere(Right):
+    """Asks the context for nothing: it found the test file itself."""
+
+    def more(self, context):
+        body_forward(context.loaded, _rows("test", [0, 1]))
         context.count("calibration", 1)
 
     def expected_forwards(self, blocks, step, dev):
@@ -166,6 +177,7 @@ WRONG = {
     OtherFacts: ("S1", "the same context gave other facts"),
     AsksForTest: ("S2", "it asked for _splits"),
     FeedsTest: ("S2", "it asked for _scored"),
+    HasTestItemsFromElsewhere: ("S2", "a test item passed through the model"),
     LooksAtDev: ("S2", "a dev item passed through the model outside of a probe"),
     CountsNothing: ("S3", "3 forwards were made, {'calibration': 2} counted"),
     CountsAsTraining: ("S3", "counted as train"),

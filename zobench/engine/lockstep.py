@@ -39,7 +39,7 @@ def lockstep(model: nn.Module, parameters: Mapping[str, Tensor], points: int, we
 
 
 class _Shape:
-    """Which first axes are made of one part a point: those of rows, of rows and places in one, of one entry a point."""
+    """Which first axes are made of one part a point: those of rows, and of rows and places in one."""
 
     def __init__(self, points: int) -> None:
         self.points = points
@@ -48,7 +48,7 @@ class _Shape:
     def see(self, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """What the model is called on: its first tensor is the batch, (rows, length, ...)."""
         batch = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
-        self._sizes = (batch.shape[0], batch.shape[:2].numel(), self.points)
+        self._sizes = (batch.shape[0], batch.shape[:2].numel())
 
     def split(self, x: Any) -> bool:
         """Whether this is a tensor of parts."""

@@ -26,9 +26,10 @@ def in_plain_torch(steps=8, rank=2, interval=3, scale="code", resting=False):
                 d[name] = gaussian(0, t, 1, name, tuple(w.shape))
                 continue
             m, n = w.shape
-            u, v = (torch.linalg.qr(held(side, t // interval, name, (k, rank))).Q for side, k in (("U", m), ("V", n)))
-            s = (m * n) ** 0.5 / rank if scale == "code" else 1.0
-            d[name] = s * u @ gaussian(0, t, 2, name, (rank, rank)) @ v.T
+            r = min(rank, m, n)
+            u, v = (torch.linalg.qr(held(side, t // interval, name, (k, r))).Q for side, k in (("U", m), ("V", n)))
+            s = (m * n) ** 0.5 / r if scale == "code" else 1.0
+            d[name] = s * u @ gaussian(0, t, 2, name, (r, r)) @ v.T
         theta = plus(theta, -LR * slope(theta, d, batch(t), EPS), d)
     return theta
 
@@ -56,6 +57,11 @@ def test_the_interval_is_kept(interval):
     ours, _ = run(SubZero, rank=2, interval=interval)
     assert difference(ours, in_plain_torch(interval=interval)) < 1e-11
     assert difference(ours, in_plain_torch()) > 1e-4
+
+
+def test_a_rank_above_the_sides_is_the_smaller_side():
+    ours, _ = run(SubZero, rank=64, interval=3)
+    assert difference(ours, in_plain_torch(rank=64)) < 1e-11
 
 
 class NotOrthonormal(SubZero):
