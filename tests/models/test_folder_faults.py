@@ -262,6 +262,7 @@ JSON = {
     "deep lists": b"[" * 100_000,
     "deep objects": b'{"a":' * 100_000,
     "NUL bytes": bytes(100),
+    "objects as deep as can be read": b'{"a":' * 900 + b"1" + b"}" * 900,
 }
 
 
@@ -281,6 +282,9 @@ CONFIGS = {
     "heads that do not divide": {"num_attention_heads": 3},
     "no layers": {"num_hidden_layers": 0},
     "more layers": {"num_hidden_layers": 3},
+    "layers without end": {"num_hidden_layers": 10**18},
+    "heads without end": {"num_attention_heads": 10**18, "num_key_value_heads": 10**18},
+    "layers without end inside": {"text_config": {"num_hidden_layers": 10**18}},
     "null size": {"hidden_size": None},
     "a size beyond any memory": {"vocab_size": 10**15},
     "unknown activation": {"hidden_act": "sparkle"},
@@ -411,12 +415,22 @@ def test_an_index_of_the_one_file_is_harmless(at):
     assert torch.equal(logits(at), before)
 
 
-def test_only_pickles_or_only_gguf_are_told(at):
+def test_only_pickles_or_several_gguf_files_are_told(at):
     (at / WEIGHTS).unlink()
-    (at / "model.Q4.gguf").write_bytes(b"GGUF")
-    assert "only model.Q4.gguf" in fault(at)
-    (at / "pytorch_model.bin").write_bytes(b"")
-    assert "pytorch_model.bin" in fault(at)
+    for name in ("model.Q4.gguf", "model.Q8.gguf"):
+        (at / name).write_bytes(b"GGUF")
+    assert "only model.Q4.gguf, model.Q8.gguf" in fault(at)
+    (at / "model.Q8.gguf").unlink()
+    assert "gguf" in fault(at)
+    (at / "model.Q4.gguf").rename(at / "pytorch_model.bin")
+    assert "only pytorch_model.bin" in fault(at)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_that_is_called_gguf_is_told(at):
+    (at / WEIGHTS).unlink()
+    os.mkfifo(at / "model.gguf")
+    assert "a pipe" in fault(at)
 
 
 def test_links_into_a_cache_are_followed(at):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import ZobenchError
 from ..paths import is_file, is_folder, look
@@ -27,6 +28,9 @@ _RARE_TOKENIZER_FILES = (
     *("prophetnet.tokenizer", "tekken.json", "normalizer.json", "vocab.model"),
 )
 _VERSIONED_TOKENIZER = re.compile(r"tokenizer\.\d[\w.]*\.json")
+_COUNT = re.compile(r"layer|block|expert|head|group|stage|codebook|depth")
+_MOST_PARTS = 100_000
+_MOST_OF_NONE = 1000  # some sizes have "layer" or "block" in their names: sizes of blocks of attention, of chunks
 ADAPTER = "adapter_config.json"
 _SETTINGS_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "spiece.model", "vocab.txt", "merges.txt"]
@@ -43,16 +47,12 @@ class ModelFolder:
     """As the user named it; for a folder its last part."""
     revision: str
     """The hub's commit, or `sha256:` and 16 digits over a folder's files."""
-    weights: tuple[str, ...] = ()
-    """The safetensors files the model is made of, as paths in the folder."""
+    stored: Mapping[str, Stored] = field(default_factory=dict)
+    """The tensors of its safetensors files, by their headers."""
     file: str | None = None
     """The name of the GGUF file in it that is the model."""
     facts: gguf.GgufFacts | None = None
     """What that file says of itself."""
-
-    def tensors(self) -> dict[str, Stored]:
-        """What these files hold, by their headers. ZobenchError for a file that is none, or is cut short."""
-        return read_headers(self.path, self.weights)
 
 
 def find(spec: str, *, revision: str | None = None, offline: bool = False) -> ModelFolder:
@@ -77,18 +77,18 @@ def find(spec: str, *, revision: str | None = None, offline: bool = False) -> Mo
         if not name.isprintable():
             raise ZobenchError(f"--model {spec!r}: its name has letters that cannot be printed; rename the folder")
         with told(spec):
-            weights = check(path)
-            return ModelFolder(path, name, "sha256:" + fingerprint(path, weights), weights)
+            weights, stored = check(path)
+            return ModelFolder(path, name, "sha256:" + fingerprint(path, weights), stored)
     if not _HUB_ID.fullmatch(spec):
         raise ZobenchError(f"--model {spec}: neither a folder nor a hub id (OWNER/NAME)")
     snapshot = _download(spec, revision or REVISIONS.get(spec), offline)
     with told(spec):
-        return ModelFolder(snapshot, spec, snapshot.name, check(snapshot))
+        return ModelFolder(snapshot, spec, snapshot.name, check(snapshot)[1])
 
 
 def _gguf(file: Path, spec: str) -> ModelFolder:
     facts = gguf.facts(file, spec)
-    return ModelFolder(file.parent, file.name, "sha256:" + facts.sha256[:16], (), file.name, facts)
+    return ModelFolder(file.parent, file.name, "sha256:" + facts.sha256[:16], {}, file.name, facts)
 
 
 @contextmanager
@@ -98,12 +98,15 @@ def told(spec: str) -> Iterator[None]:
         yield
     except ZobenchError as error:
         raise ZobenchError(f"--model {spec}: " + " ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ZobenchError(f"--model {spec}: a file of its settings is nested too deeply; copy it again") from error
 
 
-def check(folder: Path) -> tuple[str, ...]:
-    """The weights' files of a folder that has config, weights and tokenizer, all of them files that are its own.
+def check(folder: Path) -> tuple[list[str], dict[str, Stored]]:
+    """The weights' files of a folder that has config, weights and tokenizer, and the tensors in them.
 
-    ZobenchError for the first that is missing or is no file, and where it is not clear what the model is made of.
+    ZobenchError for the first that is missing, is no file or cannot be read, and where it is not clear what the model
+    is made of.
     """
     for entry in entries(folder):
         is_file(entry, "the model's")  # which refuses pipes and devices: opening one could wait for ever
@@ -120,18 +123,36 @@ def check(folder: Path) -> tuple[str, ...]:
             f"{folder} has an {ADAPTER} beside config.json, and would be loaded with that adapter on top: move the "
             "adapter's files away if it is merged, else merge it (peft's merge_and_unload) and save that"
         )
+    facts: dict[str, dict[str, Any]] = {}
     for name in _SETTINGS_FILES:
         if is_file(folder / name, "the model's"):
-            facts = read_json(folder / name, "the model's")
-            if name == "config.json" and facts.get("transformers_weights") is not None:
-                raise ZobenchError(
-                    f"{folder / name}: names weights of its own (transformers_weights); remove that entry, and name "
-                    "the weights model.safetensors"
-                )
-    weights = tuple(weight_files(folder))
+            facts[name] = read_json(folder / name, "the model's")
+    config = facts["config.json"]
+    if config.get("transformers_weights") is not None:
+        raise ZobenchError(
+            f"{folder}/config.json: names weights of its own (transformers_weights); remove that entry, and name the "
+            "weights model.safetensors"
+        )
+    weights = weight_files(folder)
+    stored = read_headers(folder, weights)
+    check_counts(config, len(stored), folder / "config.json")
     if not any(is_file(folder / name, "the tokenizer's") for name in TOKENIZER_FILES):
         raise ZobenchError(f"no tokenizer in {folder}: copy its tokenizer.json and its config there")
-    return weights
+    return weights, stored
+
+
+def check_counts(facts: Mapping[str, Any], tensors: int, path: Path) -> None:
+    """ZobenchError for more layers than the files have tensors, or more parts of one than any model has.
+
+    Such a number would be built, module by module, before weights are found to be missing.
+    """
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            check_counts(value, tensors, path)
+        kind = _COUNT.search(name) if type(value) is int else None
+        most = tensors if kind and kind[0] in ("layer", "block") else _MOST_PARTS
+        if kind and value > max(most, _MOST_OF_NONE):
+            raise ZobenchError(f"{path}: {name} is {value}, and the files hold {tensors} tensors; copy it again")
 
 
 def fingerprint(folder: Path, weights: Sequence[str] = ()) -> str:
@@ -142,7 +163,7 @@ def fingerprint(folder: Path, weights: Sequence[str] = ()) -> str:
     """
     names = sorted(p.name for p in folder.glob("*.safetensors") if is_file(p, "the model's"))
     names += [n for n in (*_SETTINGS_FILES, *TOKENIZER_FILES) if is_file(folder / n, "the model's")]
-    if weights and list(weights) != [WHOLE]:
+    if list(weights) not in ([], [WHOLE]):
         names += [INDEX, *(name for name in weights if name not in names)]
     names += _further_tokenizer_files(folder)
     whole = hashlib.sha256()

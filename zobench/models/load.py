@@ -98,8 +98,7 @@ def load_model(
     check_device(device)
     folder = find(spec, revision=revision, offline=offline)
     free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())] if device != "cpu" else []
-    with told(spec):
-        stored = folder.tensors()
+    stored = folder.stored
     numel = sum(tensor.numel for tensor in stored.values()) if folder.facts is None else folder.facts.numel
     place = placement(spec, device, numel * DTYPES[dtype].itemsize, free)
     tokenizer = _read_tokenizer(folder, spec)
