@@ -121,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
     0; 1: some cells failed; 2: wrong usage, or something on this machine is wrong; 70: a bug of zobench;
-    130: interrupted; 141: the reader of the output went away. All but 0 and 141 are said in one line.
+    130: interrupted (143, 129: by SIGTERM, SIGHUP); 141: the reader of the output went away. All but 0 and 141 are
+    said in one line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = faults.debugging(arguments)
@@ -224,5 +225,6 @@ def _root(
     """Benchmark zeroth-order (forward-only) fine-tuning of language models.
 
     Exit status: 0; 1 if some cells failed; 2 for what is wrong with a command or this machine, in one line;
-    70 for a bug of zobench, with the file that its traceback is in; 130 when interrupted.
+    70 for a bug of zobench, with the file that its traceback is in; 130 when interrupted, 143 and
+    129 by SIGTERM and SIGHUP.
     """

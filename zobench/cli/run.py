@@ -83,11 +83,18 @@ def run(
     from ..run.execute import Place, make_plan
 
     place = Place(model, data_dir, results, device, offline, executor, rerun.value)
-    plan = make_plan(wish, place, plugins)
-    if dry_run:
-        _show(plan)
-        return
-    _execute(plan, place, wish)
+    from ..run.stopping import Stopped, stoppable
+
+    try:
+        with stoppable():
+            plan = make_plan(wish, place, plugins)
+            if dry_run:
+                _show(plan)
+            else:
+                _execute(plan, place, wish)
+    except Stopped as stopped:
+        say(f"zobench: {stopped}")
+        raise typer.Exit(stopped.status) from None
 
 
 def _add_options(settings: dict[str, str], *options: tuple[str, object]) -> None:
@@ -125,6 +132,8 @@ def _execute(plan: Plan, place: Place, wish: Wish) -> None:
         f"{len(plan.todo)} cells to run, {len(plan.done)} done before; preset {wish.preset}; "
         f"records: {place.results / 'cells'}"
     )
+    for cell_id, why in plan.retried.items():
+        say(f"again: {cell_id}: the machine failed it before: {why}")
     try:
         records = execute(plan, place, Progress(plan.session.plugins, len(plan.todo)))
     except KeyboardInterrupt:
@@ -137,7 +146,8 @@ def _execute(plan: Plan, place: Place, wish: Wish) -> None:
     print(board(plan, place))
     failed = [r for r in [*records, *plan.done.values()] if r["status"] != "ok"]
     for record in failed:
-        say(f"failed: {record['id']}: {record['status']}: {record['error']}")
+        again = f" (of the machine: {record['retry']}; the same command runs it again)" if "retry" in record else ""
+        say(f"failed: {record['id']}: {record['status']}: {record['error']}{again}")
     say(f"records: {place.results / 'cells'}  board: {place.results / 'leaderboard.md'}")
     if failed or plan.faults:
         raise typer.Exit(1)

@@ -1,17 +1,41 @@
-"""Files written whole or not at all, and what is left of writers that were killed on the way. Light."""
+"""Files written whole or not at all, and what is left of writers that were killed on the way. Light.
+
+What is being written has a hidden name with the machine and the process in it, so that no two writers share one and the
+next run can tell whose are dead.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
+import platform
+import re
 import secrets
+import time
+from collections.abc import Iterator
 from pathlib import Path
+
+OLD_S = 7 * 24 * 3600.0
+"""Seconds after which a draft is nobody's, whoever began it: a cell writes to its own every few minutes or hours."""
+
+_DRAFT = re.compile(r"\..*\.draft-(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{8}\..+")
+_EARLIER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+"""The names of drafts of earlier versions."""
+
+
+def draft(path: Path, mark: str | None = None) -> Path:
+    """Where to write what shall lie at `path`: in its folder, under a name of this process's own."""
+    stem, _, ending = path.name.partition(".")
+    short = hashlib.blake2b(stem.encode(), digest_size=6).hexdigest()  # a name as long as may be takes no more
+    return path.with_name(f".{short}.draft-{_host()}-{os.getpid()}-{mark or secrets.token_hex(4)}.{ending}")
 
 
 def write_text(path: Path, text: str) -> None:
     """Put `text` (as UTF-8) at `path`, whole or not at all, whatever happens on the way."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = draft(path.with_name(f"{path.name}.tmp"))  # which no reader of records or boards takes for one
     try:
         with open(temporary, "xb") as f:
             f.write(text.encode())
@@ -19,10 +43,19 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(f.fileno())
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file last through a crash."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:
@@ -34,3 +67,77 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, wait_s: float = 30.0) -> Iterator[None]:
+    """Keep other processes of this machine that ask likewise out of a folder for a moment.
+
+    Where the system has no such locks, or one is held for longer than `wait_s`, it goes on without.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle, until = os.open(folder, os.O_RDONLY), time.monotonic() + wait_s
+    try:
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(handle)  # which gives the lock back
+
+
+def sweep(folder: Path) -> list[str]:
+    """Remove the drafts of processes that are dead, and those that are old; the names of those removed."""
+    gone = []
+    for path in folder.glob(".*"):
+        if _left_behind(path):
+            with contextlib.suppress(OSError):  # another sweeper's, or not ours to remove
+                path.unlink()
+                gone.append(path.name)
+    return sorted(gone)
+
+
+def _left_behind(path: Path) -> bool:
+    found, earlier = _DRAFT.fullmatch(path.name), _EARLIER.fullmatch(path.name)
+    if found is None and earlier is None:
+        return False
+    try:
+        age = time.time() - path.lstat().st_mtime
+    except OSError:
+        return False
+    if found is not None and found["host"] == _host() and _dead(int(found["pid"])):
+        return True
+    return age > (OLD_S if found is not None else 3600.0)
+
+
+def _dead(pid: int) -> bool:
+    """Whether no process has this number; False where that cannot be asked without harm."""
+    if os.name == "nt":
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@functools.cache
+def _host() -> str:
+    """Eight digits of this machine since it was started: numbers of processes mean nothing elsewhere."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    try:
+        since = boot.read_text().strip()
+    except OSError:
+        since = ""
+    return hashlib.blake2b(f"{platform.node()} {since}".encode(), digest_size=4).hexdigest()

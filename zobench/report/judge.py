@@ -24,15 +24,15 @@ _MEND = "delete it, then run its cell again"
 _HUGE = re.compile(r"[0-9][eE]\+?[0-9]{3,}[\s,\]}]")
 """The end of a number that may be read as infinity."""
 
-Kind = Literal["newer", "broken", "edited", "beside"]
+Kind = Literal["newer", "unread", "broken", "edited", "beside"]
 
 
 @dataclass(frozen=True)
 class Problem:
     """A record that cannot be used, and what to do about it. `file` is relative to the results folder.
 
-    `kind`: of a newer schema; no record at all, or part of one; a record that is not as it was written; or, where the
-    record itself is good, a file beside it that is not the one that it speaks of.
+    `kind`: of a newer schema; a file that the system does not let be read; no record at all, or part of one; a record
+    that is not as it was written; or, where the record itself is good, a file beside it that is another than it says.
     """
 
     file: str
@@ -81,7 +81,7 @@ def _bytes(name: str, path: Path) -> bytes | Problem:
             return Problem(name, f"{found.st_size} bytes are too many for a record", "move it out of the folder")
         return path.read_bytes()
     except OSError as e:
-        return Problem(name, f"cannot be read ({e.strerror})", "check its permissions")
+        return Problem(name, f"cannot be read ({e.strerror})", "check its permissions", "unread")
 
 
 def _judge(name: str, stem: str, data: bytes, value: Any) -> Record | Problem:

@@ -169,3 +169,4 @@ class Record(TypedDict):
     environment: dict[str, Any]  # versions, platform, device, git commit, command, start, what `memory` measured
     files: NotRequired[dict[str, FileInfo]]  # steps | replay | weights | error: what lies beside; from schema 2 on
     error: str | None  # one line; the traceback lies beside the record
+    retry: NotRequired[str]  # what of the machine failed the cell: the same command runs it again

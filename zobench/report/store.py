@@ -90,7 +90,7 @@ def read(results: Path) -> tuple[list[Record], list[Problem]]:
     folder = _cells(results)
     records: list[Record] = []
     problems: list[Problem] = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(path for path in folder.glob("*.json") if not path.name.startswith(".")):
         found = load(path)
         if isinstance(found, Problem):
             problems.append(found)

@@ -9,12 +9,13 @@ from typing import IO, TYPE_CHECKING
 from safetensors.torch import save_file
 
 from .. import redact
-from ..report import seal, store
+from ..report import swap
+from ..report.plain import finite
 from ..zo.log import LogWriter
 from ..zo.scope import Scope
 
 if TYPE_CHECKING:
-    from ..report.record import FileInfo, Status
+    from ..report.record import Record
     from .cell import Cell
     from .method import Applied
     from .train import Trained
@@ -26,20 +27,21 @@ def plain(scope: Scope) -> bool:
 
 
 class Artefacts:
-    """The side files of one cell (see zobench.report.store.Files)."""
+    """The side files of one cell (see zobench.report.store.Files): drafts, until its record is put beside them."""
 
     def __init__(self, results: Path, cell_id: str) -> None:
-        self.files = store.files(results, cell_id)
+        self.results = results
+        self.files = swap.drafts(results, cell_id)
         self.files.record.parent.mkdir(parents=True, exist_ok=True)
         self._steps: IO[str] | None = None
-        for path in self.files.beside:  # of an earlier run
-            path.unlink(missing_ok=True)
 
     def log(self, **line: float | int) -> None:
-        """One line of the curve."""
+        """One line of the curve; a number that is not finite is null there."""
         if self._steps is None:
             self._steps = self.files.steps.open("w", encoding="utf-8")
-        self._steps.write(json.dumps(line) + "\n")
+        self._steps.write(json.dumps(finite(line), allow_nan=False) + "\n")
+        if "dev_loss" in line:
+            self._steps.flush()
 
     def keep_run(self, on: Applied, selected: Scope, run: Trained, cell: Cell) -> str:
         """Keep what rebuilds this run's checkpoint, in place of an earlier run's; says what was kept.
@@ -60,12 +62,14 @@ class Artefacts:
         save_file({name: t.contiguous() for name, t in run.best.items()}, self.files.weights)
         return "weights"
 
-    def finish(self, status: Status, traceback: str | None) -> dict[str, FileInfo]:
-        """Close the curve; keep the traceback of a failure. What lies there now, by kind, for the record."""
+    def put(self, record: Record, traceback: str | None) -> bool:
+        """Close the curve, keep the traceback of a failure, and put all in place, the record last.
+
+        False where the record of before is better, and stays (see zobench.report.swap). Raises as `swap.put`.
+        """
         if self._steps is not None:
             self._steps.close()
         if traceback is not None:
-            self.files.error.write_text(f"status: {status}\n{redact.text(traceback)}", encoding="utf-8")
-        kinds = (kind for kind in store.ENDINGS if kind != "record")
-        paths = {kind: getattr(self.files, kind) for kind in kinds}
-        return {kind: seal.file_info(path) for kind, path in paths.items() if path.is_file()}
+            text = f"status: {record['status']}\n{redact.text(traceback)}"
+            self.files.error.write_text(text, encoding="utf-8", errors="backslashreplace")
+        return swap.put(self.results, record, self.files)

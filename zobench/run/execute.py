@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +13,9 @@ from ..discovery import describe_fault
 from ..errors import ZobenchError
 from ..paths import check_becomes_folder, is_folder
 from ..report import leaderboard, store
+from ..report.disk import sweep
 from ..report.plain import canonical
+from ..report.swap import refusal, settled
 from .executor import Account
 from .plan import Identity, Wish, cells, expand, route
 from .progress import Progress
@@ -24,7 +26,7 @@ from .session import Session, Where
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
     from ..plugins import Plugins
-    from ..report.record import Record, Status
+    from ..report.record import Record
     from ..tasks.source import Pools
     from .cell import Cell
 
@@ -53,6 +55,7 @@ class Plan:
     done: dict[str, Record] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     """What the executor did with cells that it may not: lost, repeated or invented one."""
+    retried: dict[str, str] = field(default_factory=dict)  # of those to do, what of the machine failed them before
 
 
 def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
@@ -84,14 +87,16 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         own_data={task: p.data for task, p in pools.items()},
     )
     planned = runnable(cells(wish, routed, plugins, identity), session, spare=spare)
-    known = _known(place.results, plugins)
+    known = _known(place.results, {cell.id for cell in planned}, plugins)
     _check_kin(planned, known.values(), place.results)
     _tell_of_changed_code(planned, known, plugins)
-    done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id]["status"], place.rerun)}
+    done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id], place.rerun)}
     if done:
         for problem in store.beside(place.results, done.values())[0]:
             plugins.warn(str(problem))
-    return Plan(session, [c for c in planned if c.id not in done], done)
+    todo = [c for c in planned if c.id not in done]
+    retried = {c.id: known[c.id]["retry"] for c in todo if "retry" in known.get(c.id, {})}
+    return Plan(session, todo, done, retried=retried)
 
 
 def _of_all(wish: Wish, plugins: Plugins) -> Callable[[Cell], bool]:
@@ -160,13 +165,20 @@ def _data_revision(pools: Pools) -> str:
     return hashlib.blake2b(json.dumps(pools.provenance, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
-def _known(results: Path, plugins: Plugins) -> Mapping[str, Record]:
-    """The records that are there. One that cannot be read is told of, and counts as missing."""
+def _known(results: Path, planned: Set[str], plugins: Plugins) -> Mapping[str, Record]:
+    """The records that are there. One that is none, or was changed, is told of, and counts as missing.
+
+    ZobenchError where a planned cell's may be a good one, which this zobench cannot read: it is never replaced.
+    """
     if not (results / store.CELLS).is_dir():
         return {}
     records, problems = store.read(results)
     for problem in problems:
-        plugins.warn(str(problem))
+        mine = Path(problem.file).stem in planned
+        if mine and (why := refusal(problem)) is not None:
+            raise ZobenchError(f"--results {results}: {why}")
+        kept = f"{problem.file}: {problem.why}; its cell runs again, and this is kept as {store.CELLS}/*.aside"
+        plugins.warn(kept if mine else str(problem))
     return {r["id"]: r for r in records}
 
 
@@ -207,9 +219,9 @@ def _tell_of_changed_code(planned: Sequence[Cell], known: Mapping[str, Record], 
         plugins.warn(f"{name} changed since {sorted(ids)[0]}{more} ran: its cell runs again, beside the old record")
 
 
-def _again(status: Status, rerun: Rerun) -> bool:
-    """Whether a cell with a record runs again: interrupted ones always, failed ones if asked, all if asked."""
-    return rerun == "always" or status == "interrupted" or (rerun == "failed" and status != "ok")
+def _again(record: Record, rerun: Rerun) -> bool:
+    """Whether a cell with a record runs again: what did not come to its end always, what failed or all if asked."""
+    return rerun == "always" or not settled(record) or (rerun == "failed" and record["status"] != "ok")
 
 
 def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
@@ -219,6 +231,8 @@ def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
         (place.results / store.CELLS).mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise ZobenchError(f"--results {place.results}: cannot be made a folder of records: {e.strerror}") from e
+    for folder in (place.results, place.results / store.CELLS):
+        sweep(folder)
     runner = Runner(plan.session, place.results, progress)
     records: list[Record] = []
     account = Account(place.executor, plan.todo, lambda id_: store.files(place.results, id_).record.is_file())

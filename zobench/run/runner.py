@@ -7,13 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from ..errors import ZobenchError
 from ..report import store
 from ..report.record import Record
 from ..zo.vocabulary import Diverged
-from . import fitting
+from . import failure, fitting, stopping
 from .artefacts import Artefacts
 from .environment import describe
 from .grid import Grid
@@ -55,21 +53,24 @@ class Runner:
         try:
             self._run(cell, out, artefacts)
         except KeyboardInterrupt as e:
-            out.status, out.error, interrupt = "interrupted", "interrupted by the user", e
-        except (torch.cuda.OutOfMemoryError, MemoryError) as e:
-            failed(out, "oom", e)
-        except (
-            BaseException
-        ) as e:  # whatever a plugin raises: a failed cell is a record that says so, and the next cell runs
-            failed(out, "error", e)
+            out.status, out.error, interrupt = "interrupted", f"interrupted by {stopping.by(e)}", e
+        except BaseException as e:  # whatever is raised: a failed cell is a record, and the next cell runs
+            failed(out, "oom" if failure.out_of_memory(e) else "error", e)
+            if (why := failure.retry(e, self.session.loaded.device)) is not None:
+                out.fields["retry"] = why
         out.memory["peak_bytes"] = memory.peak()
         out.seconds["total_s"] = time.perf_counter() - start
         record = as_record(cell, out, {**self.environment, "started": started, "memory": memory.kind})
         try:
-            record["files"] = artefacts.finish(out.status, out.traceback)
-            store.write(self.results, record)
+            with stopping.held():  # a cell that is done is written, whatever comes now
+                stays = not artefacts.put(record, out.traceback)
         except OSError as e:
-            raise ZobenchError(f"cannot write the record of {cell.id} to {self.results}: {e.strerror}") from e
+            raise ZobenchError(
+                f"cannot write the record of {cell.id} to {self.results / store.CELLS}: {e.strerror}; mend that, and "
+                "the same command runs this cell again"
+            ) from e
+        if stays:
+            self.session.plugins.warn(f"{cell.id}: {out.status}; the record of before is better, and stays")
         self.progress.cell_end(record)
         if interrupt is not None:
             raise interrupt
