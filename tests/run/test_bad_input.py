@@ -297,8 +297,6 @@ def test_records_of_other_data_are_refused_before_anything_runs(command, capsys,
         (sets("random_layers.count=4"), {"selector": "random_layers"}, "random_layers.count=4: the model has 3"),
         (sets("owlore.gamma=4"), {"selector": "owlore"}, "owlore.gamma=4: the model has 3 decoder blocks"),
         (sets("outlier_channels.index=3"), {"selector": "outlier_channels"}, "outlier_channels.index=3: the model has"),
-        (sets("exhaustive_sweep.blocks=0,3"), {"selector": "exhaustive_sweep"}, "exhaustive_sweep.blocks=3: the model"),
-        (sets("successive_halving.blocks=3"), {"selector": "successive_halving"}, "successive_halving.blocks=3"),
         ([], {"selector": "all_but:lisa"}, "all_but:lisa: what lisa chooses changes with the step"),
         # rules against tasks and data
         (sets("max_length=1"), {}, "max_length=1: rows of at least 2 tokens are needed"),

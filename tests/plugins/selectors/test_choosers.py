@@ -229,3 +229,16 @@ def test_halving_settings_ties_and_lost_blocks():
     assert len(some.probed) == before, "told before anything is tried"
     with pytest.raises(ZobenchError, match="at least 2"):
         SuccessiveHalving(eta=1)
+
+
+@pytest.mark.parametrize("cls", [ExhaustiveSweep, SuccessiveHalving])
+def test_blocks_that_are_not_there_are_refused_before_anything_runs(cls):
+    cls(blocks="0,3").check(4)
+    with pytest.raises(ZobenchError, match="blocks=4: the model has decoder blocks 0 to 3, not 4"):
+        cls(blocks="0,4").check(4)
+
+
+def test_a_model_of_one_block_is_refused_before_anything_runs():
+    MaxJump(embedding=True).check(1)
+    with pytest.raises(ZobenchError, match="the model has one decoder block"):
+        MaxJump().check(1)
