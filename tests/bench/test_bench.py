@@ -118,6 +118,23 @@ def test_both_losses_are_the_same_up_to_rounding(loaded, loss):
         assert float(ours) == pytest.approx(float(official), rel=1e-6)
 
 
+def test_the_official_loss_asks_for_logits_at_all_positions_and_ours_does_not(loaded):
+    """Else the baseline that everything is compared with would be too fast."""
+    made, seen = a_task(loaded), []
+    loaded.model.register_forward_hook(lambda module, args, output: seen.append(output.logits.shape[:2].numel()))
+    objective(OFFICIAL_FULL, made, loaded, made.batches[0])()
+    assert seen == [made.batches[0].input_ids.numel()]
+    objective(Side("flat", "full", True), made, loaded, made.batches[0])()
+    assert seen[1] < seen[0]
+
+
+def test_a_ratio_is_how_many_times_as_long_the_baseline_takes(loaded):
+    fast, slow = timed(Side("flat", "layer", True), [0.5], 10), timed(OFFICIAL_FULL, [4.0], 100)
+    one = report.Found(a_task(loaded), [fast, slow])
+    assert one.ratio(fast, OFFICIAL_FULL) == 8 and one.ratio(slow, OFFICIAL_FULL) == 1
+    assert one.ratio(fast, OFFICIAL_LAYER) is None
+
+
 # ---- sides
 
 
@@ -196,6 +213,12 @@ def test_steps_are_interleaved_and_warm_up_is_not_counted(loaded, mezo):
 def test_ceilings_are_measured():
     found = ceilings(torch.device("cpu"), torch.float32)
     assert found.copy_gbs > 0 and found.gemm_tflops > 0
+
+
+def test_ceilings_count_bytes_read_and_written_and_both_halves_of_a_product(monkeypatch):
+    monkeypatch.setattr("zobench.bench.ceilings._seconds", lambda work, device: 0.5)
+    found = ceilings(torch.device("cpu"), torch.float32)
+    assert found == Ceilings(copy_gbs=2 * 2**27 / 0.5 / 1e9, gemm_tflops=2 * 1024**3 / 0.5 / 1e12)
 
 
 def timed(side, seconds, numel):

@@ -309,7 +309,7 @@ def command_lines(rng: random.Random, world: World, here: Path) -> list[str]:
         elif how == 4:
             words.insert(i, rng.choice([w for line in lines for w in line if w.startswith("--")]))
         else:
-            words.insert(i, rng.choice([*COMMANDS, "--help", "--debug", "--model=", "--set", "-e", "-t"]))
+            words.insert(i, rng.choice([*COMMANDS, "--help", "--model=", "--set", "-e", "-t"]))
     dangerous = any(w in ("bench", "activations") for w in words)  # they would time and run a model
     return ["--help"] if dangerous else words
 

@@ -120,7 +120,7 @@ def _items(task: Task, path: Path, content: bytes) -> list[Mapping[str, Any]]:
             continue
         try:
             item = json.loads(line)
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:  # the latter of what is nested without end
             raise ZobenchError(f"{path}: line {number} is not valid JSON: {e}") from None
         if not isinstance(item, dict):
             raise ZobenchError(f"{path}: line {number} is not a JSON object with the item's fields")
