@@ -50,6 +50,21 @@ def test_llama_block_has_the_papers_number_of_parameters():
     assert blocks[1].numel() == 4 * 32**2 + 3 * 32 * 48 + 2 * 32  # paper, appendix: 4H^2 + 3HI + 2H
 
 
+def test_blocks_of_the_text_are_taken_where_a_tower_has_as_many():
+    sizes = {"intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
+    text = {"hidden_size": 16, "vocab_size": 16, "head_dim": 8, "num_key_value_heads": 1, **sizes}
+    vision = {"hidden_size": 64, "image_size": 28, "patch_size": 14, **sizes}
+    config = tf.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    blocks = decoder_blocks(tf.AutoModelForCausalLM.from_config(config))
+    assert [b.name for b in blocks] == [f"model.language_model.layers.{i}" for i in range(3)]
+
+
+def test_blocks_whose_parts_lie_in_several_lists_are_refused():
+    model = tf.XLMWithLMHeadModel(tf.XLMConfig(vocab_size=16, emb_dim=16, n_layers=2, n_heads=2, causal=True))
+    with pytest.raises(ZobenchError, match="transformer.attentions, transformer.ffns.*--selector all"):
+        decoder_blocks(model)
+
+
 class Mixture(nn.Module):
     """Three blocks of five experts each: the longer lists lie inside the shorter one."""
 

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
 from kits.consistency import outcome
-from kits.families import FAMILIES, available, save_family
+from kits.families import FAMILIES, available, model_of, save_family
 
 from zobench.errors import ZobenchError
+from zobench.models.blocks import decoder_blocks
 from zobench.models.load import load_model
 from zobench.tasks.rules import Rules
 from zobench.tasks.sampling import split
@@ -86,6 +88,21 @@ def test_a_family_gives_what_its_rows_alone_give_or_is_refused(name, kind, tasks
         assert refused is None and not far
     else:
         assert refused is not None and "\n" not in refused and "causal" in refused
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in WORST else pytest.mark.slow) for n in FAMILIES if not n.startswith("xlm")]
+)
+def test_blocks_run_once_each_in_their_order(name):
+    if name not in available():
+        pytest.skip(f"this transformers has no {FAMILIES[name].model_type}")
+    model, ran = model_of(name), []
+    blocks = decoder_blocks(model)
+    for block in blocks:
+        block.module.register_forward_hook(lambda *_, i=block.index: ran.append(i))
+    with torch.no_grad():
+        model(input_ids=torch.tensor([[3, 4, 5]]))
+    assert ran == list(range(model.config.get_text_config().num_hidden_layers)) == [b.index for b in blocks]
 
 
 def test_the_zoo_is_large():

@@ -35,12 +35,13 @@ def decoder_blocks(model: nn.Module) -> list[Block]:
 
     The rule. Candidates are the `ModuleList`s in which every entry has parameters and that lie in no other
     `ModuleList` (so the experts of a mixture are none). If some are as long as the config's `num_hidden_layers`,
-    only those count; otherwise only those whose entries are all of one class. Among what is left the longest wins,
-    then the one with most parameters, then the first. Names follow from the place: `model.layers.3` in LLaMA,
+    only those count; otherwise only those whose entries are all of one class. Where the config is of a wrapper, with
+    a config of text inside, only those that lie nearest to the text's embedding count. Among what is left the longest
+    wins, then the one with most parameters, then the first. Names follow from the place: `model.layers.3` in LLaMA,
     Mistral, Qwen, Gemma and Phi, `model.decoder.layers.3` in OPT, `transformer.h.3` in GPT-2,
     `gpt_neox.layers.3` in GPT-NeoX; wrappers put theirs in front.
 
-    Raises ZobenchError where the model has no such list.
+    Raises ZobenchError where the model has no such list, or has the parts of its blocks in several, as XLM has.
     """
     candidates = list(_outermost_lists(model, ""))
     declared = _declared_blocks(model)
@@ -51,8 +52,40 @@ def decoder_blocks(model: nn.Module) -> list[Block]:
             f"found no decoder blocks in {type(model).__name__}: it has no ModuleList of like modules with parameters; "
             "use a selector that needs no blocks (--selector all)"
         )
-    name, blocks = max(fitting, key=lambda c: (len(c[1]), sum(p.numel() for p in c[1].parameters())))
+    fitting = _beside_the_text(fitting, model)
+    name, blocks = max(fitting, key=lambda c: (len(c[1]), _numel(c[1])))
+    home = name.rpartition(".")[0]
+    parts = [
+        n
+        for n, c in fitting
+        if n.rpartition(".")[0] == home and len(c) == len(blocks) and 4 * _numel(c) >= _numel(blocks)
+    ]
+    if len(parts) > 1:
+        raise ZobenchError(
+            f"{type(model).__name__} has the parts of its decoder blocks in several lists ({', '.join(parts)}); "
+            "use a selector that needs no blocks (--selector all)"
+        )
     return [Block(i, f"{name}.{i}" if name else str(i), module) for i, module in enumerate(blocks)]
+
+
+def _beside_the_text(candidates: list[tuple[str, nn.ModuleList]], model: nn.Module) -> list[tuple[str, nn.ModuleList]]:
+    """Those with which the text's embedding shares most of its name; all, of a model that is of text alone."""
+    config: Any = getattr(model, "config", None)
+    if not hasattr(config, "get_text_config") or config.get_text_config() is config:
+        return candidates
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    place = next(name for name, module in model.named_modules() if module is embedding).split(".")
+
+    def shared(name: str) -> int:
+        parts = name.split(".")
+        return next((i for i, (a, b) in enumerate(zip(parts, place, strict=False)) if a != b), len(parts))
+
+    most = max(shared(name) for name, _ in candidates)
+    return [c for c in candidates if shared(c[0]) == most]
+
+
+def _numel(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 def lowest_block(blocks: Sequence[Block], parameters: Iterable[nn.Parameter | Tensor]) -> int | None:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ....errors import ZobenchError
+from ...weights import read_header
 from .checkpoint import Counts
 from .export import FACTS
 from .recipe import Recipe
@@ -48,6 +49,7 @@ def load_weights(finished: Path, model: Any) -> None:
     """Give `model` the weights of a finished model. Raises ZobenchError where they are not of its shape."""
     parameters = dict(model.named_parameters())
     try:
+        read_header(finished / "model.safetensors")
         weights = load_file(finished / "model.safetensors")
         if {n: t.shape for n, t in weights.items()} != {n: p.shape for n, p in parameters.items()}:
             raise ValueError("its weights are of another model")
