@@ -90,6 +90,19 @@ def test_values_are_converted(name, text, value):
         ("share", "1.5", "Method.share=1.5: must be at least 0 and at most 1"),
         ("keep", "maybe", "Method.keep=maybe: not true or false"),
         ("beta", "1", "Method.beta=1: must be at least 0 and below 1"),
+        ("eps", "inf", "Method.eps=inf: must be finite"),
+        ("eps", "1e999", "Method.eps=1e999: must be finite"),
+        ("eps", "", "Method.eps=: not a number"),
+        ("eps", 10**400, f"Method.eps={10**400}: not a number"),
+        ("ratio", "inf", "Method.ratio=inf: must be finite"),
+        ("ratio", "nan", "Method.ratio=nan: must be at least 0"),
+        ("n", str(2**63), f"Method.n={2**63}: must be below 2^63"),
+        ("n", "9" * 5000, f"Method.n={'9' * 5000}: not a whole number"),
+        ("n", "inf", "Method.n=inf: not a whole number"),
+        ("n", "\u00b2", "Method.n=\u00b2: not a whole number"),
+        ("n", "", "Method.n=: not a whole number"),
+        ("index", f"1,{2**64}", f"Method.index={2**64}: must be below 2^63"),
+        ("index", "1;2", "Method.index=1;2: not a whole number"),
     ],
 )
 def test_what_does_not_fit_is_refused(name, text, message):
@@ -123,6 +136,10 @@ def test_defaults_of_all_settings_the_bases_first():
 
 def test_an_unbounded_number_may_be_infinite():
     assert convert("inf", float, "x") == math.inf
+    with pytest.raises(ZobenchError, match="x=nan: not a number"):
+        convert("nan", float, "x")
+    with pytest.raises(ZobenchError, match="x=nan: not a number"):
+        convert("1,nan", tuple[float, ...], "x")
 
 
 def test_a_type_that_settings_cannot_have_is_a_bug_of_the_plugin():

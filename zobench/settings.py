@@ -9,6 +9,7 @@ Supported types: bool, int, float, str, Literal, tuple[X, ...], X | None, and An
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -120,14 +121,21 @@ def resolve(cls: type, given: Mapping[str, object], *, owner: str | None = None)
 
 
 def convert(value: object, to: Any, label: str) -> Any:
-    """`value` (often text from the command line) as type `to`; ZobenchError naming `label` if it is none."""
+    """`value` (often text from the command line) as type `to`; ZobenchError naming `label` if it is none.
+
+    Of numbers, nan is none, and neither is a whole one of more than 63 bits; one with a range is finite.
+    """
     origin, args = get_origin(to), get_args(to)
     if origin is Annotated:
-        out = convert(value, args[0], label)
+        out = _plain(value, args[0], label) if args[0] is float else convert(value, args[0], label)
         for r in args[1:]:
             if isinstance(r, Range) and out is not None and not r.holds(out):
                 raise ZobenchError(f"{label}={value}: must be {r}")
+            if isinstance(r, Range) and isinstance(out, float) and math.isinf(out):
+                raise ZobenchError(f"{label}={value}: must be finite")
         return out
+    if to is float and math.isnan(_plain(value, to, label)):
+        raise ZobenchError(f"{label}={value}: not {describe(to)}")
     if origin in (types.UnionType, typing.Union):
         return _union(value, args, label)
     if origin is Literal:
@@ -156,6 +164,8 @@ def _union(value: object, args: tuple[Any, ...], label: str) -> Any:
     raise failures[-1]
 
 
+_BEYOND = 2**63
+"""What no tensor, seed or counter holds."""
 _BOOLS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 
 
@@ -172,10 +182,12 @@ def _plain(value: object, to: Any, label: str) -> Any:
             number = int(value) if isinstance(value, str) else value
             if not isinstance(number, int):
                 raise fault
+            if abs(number) >= _BEYOND:
+                raise ZobenchError(f"{label}={value}: must be below 2^63")
             return number
         if to is float:
             return float(typing.cast(Any, value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise fault from None
     if to is str:
         return str(value)
