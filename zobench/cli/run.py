@@ -39,6 +39,8 @@ def run(
     data_dir: DataDir = None,
     results: Annotated[Path, typer.Option(help="Where records and the board go.", metavar="DIR")] = Path("runs"),
     seeds: Annotated[str, typer.Option(help="Seeds of batch order and directions, comma separated.")] = "0",
+    tune_seeds: Annotated[str | None, typer.Option(help="Seeds that choose the learning rate, never reported.")] = None,
+    split_seeds: Annotated[str | None, typer.Option(help="Data splits: every cell on each (data_seed).")] = None,
     preset: Annotated[
         Preset | None,
         typer.Option(help="Sizes and steps; `paper`: as MeZO's paper. [small; embedded for the embedded model]"),
@@ -75,10 +77,12 @@ def run(
         _names(estimator, "--estimator", "mezo,adamw"),
         _names(selector, "--selector", "all,layer"),
         _names(tasks, "--tasks", "sst2,copa"),
-        _seeds(seeds),
+        _seeds(seeds, "--seeds"),
         usual_preset(model) if preset is None else preset.value,
         None,
         settings,
+        _seeds(tune_seeds, "--tune-seeds"),
+        _seeds(split_seeds, "--split-seeds"),
     )
     from ..run.execute import Place, make_plan
 
@@ -115,12 +119,14 @@ def _names(text: str, option: str, example: str) -> tuple[str, ...]:
     return names
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def _seeds(text: str | None, option: str) -> tuple[int, ...]:
     from ..settings import Range, convert
 
-    seeds = convert(text, tuple[Annotated[int, Range(ge=0, lt=2**32)], ...], "--seeds")  # as MeZO's generators take
+    if text is None:
+        return ()
+    seeds = convert(text, tuple[Annotated[int, Range(ge=0, lt=2**32)], ...], option)  # as MeZO's generators take
     if not seeds:
-        raise ZobenchError("--seeds names none; write for example --seeds 0,1,2")
+        raise ZobenchError(f"{option} names none; write for example {option} 0,1,2")
     return tuple(dict.fromkeys(seeds))
 
 
@@ -128,8 +134,9 @@ def _execute(plan: Plan, place: Place, wish: Wish) -> None:
     from ..run.execute import board, execute
     from ..run.progress import Progress
 
+    then = "" if plan.later is None else " to choose learning rates, then those that are reported"
     say(
-        f"{len(plan.todo)} cells to run, {len(plan.done)} done before; preset {wish.preset}; "
+        f"{len(plan.todo)} cells to run{then}, {len(plan.done)} done before; preset {wish.preset}; "
         f"records: {place.results / 'cells'}"
     )
     for cell_id, why in plan.retried.items():
@@ -159,10 +166,12 @@ def _show(plan: Plan) -> None:
     from ..run.estimate import cost
 
     rows, total_s, total = [], 0.0, 0
-    for cell in plan.todo:
+    later = [] if plan.later is None else plan.later.expected(plan.session.plugins)
+    for cell in [*plan.todo, *later]:
         c = cost(cell, plan.session)
         total_s, total = total_s + c.seconds, total + sum(c.forwards.values())
-        lrs = ", ".join(f"{lr:g}" for lr in cell.lrs) or "-"
+        chosen = plan.later is not None and cell in later and cell.lrs
+        lrs = "the one chosen" if chosen else ", ".join(f"{lr:g}" for lr in cell.lrs) or "-"
         each = ", ".join(f"{k} {v}" for k, v in c.forwards.items() if v)
         rows.append([cell.task, cell.estimator, cell.selector, cell.seed, lrs, each, _clock(c.seconds)])
     heads = ["task", "estimator", "selector", "seed", "learning rates", "forwards", "time of forwards"]

@@ -13,6 +13,7 @@ from functools import cached_property
 from . import stats, text
 from .entry import Entry, draw_of
 from .record import Record
+from .rows import reported
 from .stats import BETTER, UNTESTED, Draw, Effect, Verdict
 from .tables import MARKS, plus_minus, points
 
@@ -73,7 +74,7 @@ def sweeps(records: Iterable[Record]) -> list[Sweep]:
     full: dict[Group, dict[Draw, Record]] = defaultdict(dict)
     outlier: dict[Group, set[int]] = defaultdict(set)
     expected: dict[Group, set[Draw]] = defaultdict(set)
-    for record in records:
+    for record in filter(reported, records):
         cell, scope = record["cell"], record["scope"]
         group = (cell["model"], cell["estimator"], cell["task"])
         block = _block(record)

@@ -70,7 +70,9 @@ def render(
     """
     every = sections(records, split_protocols=split_protocols)
     if not every:
-        raise ZobenchError("no records to make a leaderboard of: make some with `zobench run`")
+        raise ZobenchError(
+            "no records to make a leaderboard of (those of tuning seeds are not reported): make some with `zobench run`"
+        )
     parts = ["# zobench leaderboard", HOW_TO_READ]
     if problems:
         parts += ["**Records that could not be read, and are not in this board:**"]
@@ -120,7 +122,7 @@ def _head(section: Section) -> list[str]:
     departures = [*published.protocol_differences(section.protocol), *notes.departures(section)]
     lines = [
         f"## {section.model}, {section.data} data, protocol {version}{told}",
-        f"{notes.data_line(section)}{revision} Seeds: {notes.seeds_of(section)}.",
+        f"{notes.data_line(section)}{revision} Seeds: {notes.seeds_of(section)}.{notes.tuning_of(section)}",
         f"Protocol: {text.settings(text.flat(section.protocol))}.",
     ]
     return lines + _listed("Departures from the protocol", departures)
@@ -165,7 +167,9 @@ def _foot(every: Sequence[Section]) -> str:
     total = text.plural(len(records), "record")
     bare = sum(record["schema"] < SEALED for record in records)
     unsealed = f" ({text.plural(bare, 'record')} of schema 1, without a checksum)" if bare else ""
+    tuning = sum(len(section.tuning) for section in every)
+    apart = f"; {tuning} more of tuning seeds" if tuning else ""
     return (
-        f"{total}, {ok} ok, {len(records) - ok} failed; schema {', '.join(map(str, schemas))}{unsealed}; "
+        f"{total}, {ok} ok, {len(records) - ok} failed{apart}; schema {', '.join(map(str, schemas))}{unsealed}; "
         f"protocol {', '.join(versions)}. Made from the records alone by `zobench leaderboard`."
     )

@@ -10,6 +10,7 @@ from typing import Any
 from . import stats, text
 from .choices import edge, rates, tried
 from .compare import Verdicts
+from .entry import draw_of
 from .record import Record
 from .rows import Row, Section
 
@@ -86,7 +87,7 @@ def _of_rates(row: Row, section: Section) -> Iterable[str]:
         if tasks:
             where = _list(tasks)
             yield f"{row.name}: the chosen learning rate is the {side} end of its grid on {where}: widen the grid."
-    if all(len(rates(r)) == 1 for r in row.records):
+    if all(len(rates(r)) == 1 and "rate_from" not in r.get("role", {}) for r in row.records):
         every = ", ".join(f"{lr:g}" for lr in tried(row))
         yield f"{row.name}: only one learning rate was tried{' in each cell' if ', ' in every else ''}, {every}."
 
@@ -130,21 +131,50 @@ def _of_seeds(section: Section) -> Iterable[str]:
 
 def _of_tuning(section: Section) -> Iterable[str]:
     """Where the seed that chose the learning rate is among those reported, and others ran the rate that it chose."""
-    found: dict[int, int] = Counter()
+    found: dict[int, list[str]] = defaultdict(list)
+    apart: list[str] = []
     for row in section.rows:
+        done = [entry.done for entry in row.entries.values()]
+        apart += [row.name] if any("rate_from" in r.get("role", {}) for of in done for r in of.values()) else []
         chose = {
             draw.seed
-            for entry in row.entries.values()
-            for draw, record in entry.done.items()
-            if len(record["trials"]) > 1 and any(len(r["trials"]) == 1 for r in entry.done.values())
+            for of in done
+            for draw, record in of.items()
+            if len(record["trials"]) > 1 and any(len(r["trials"]) == 1 for r in of.values())
         }
         for seed in chose:
-            found[seed] += 1
+            found[seed].append(row.name)
     for seed, rows in sorted(found.items()):
         yield (
             f"Seed {seed} chose the learning rate and is reported with the seeds that ran it, in "
-            f"{text.plural(rows, 'row')}: it flatters. `zobench run --tune-seeds` keeps the two apart."
+            f"{text.plural(len(rows), 'row')}: it flatters. `zobench run --tune-seeds` keeps the two apart."
         )
+    own = {row.name for row in section.rows if row.trains and row.name not in apart}
+    if apart and own:
+        yield (
+            f"Roles of seeds are mixed: learning rates of {_list(sorted(apart))} were chosen on seeds that are not "
+            f"reported, those of {_list(sorted(own))} were not."
+        )
+    yield from _of_lost(section)
+
+
+def _of_lost(section: Section) -> Iterable[str]:
+    """Methods that no learning rate was found for: they have records of tuning seeds alone."""
+    shown = {(r["cell"]["estimator"], r["cell"]["selector"], r["cell"]["task"]) for r in section.records}
+    lost: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in section.tuning:
+        cell = record["cell"]
+        if (cell["estimator"], cell["selector"], cell["task"]) not in shown:
+            lost[cell["estimator"], cell["selector"]].add(cell["task"])
+    for (estimator, selector), tasks in sorted(lost.items()):
+        yield f"{estimator} / {selector}: has records of tuning seeds alone on {_list(sorted(tasks))}."
+
+
+def tuning_of(section: Section) -> str:
+    """On which seeds learning rates were chosen, for the section's head; empty where on those reported."""
+    seeds = sorted({s for r in section.records for s in r.get("role", {}).get("tuned_on", ())})
+    seeds = seeds or sorted({r["cell"]["seed"] for r in section.tuning})
+    return f" Learning rates were chosen on seeds {_list([*map(str, seeds)])}, which are not reported." if seeds else ""
 
 
 def _of_machines(section: Section) -> Iterable[str]:
@@ -156,16 +186,16 @@ def _of_machines(section: Section) -> Iterable[str]:
 
 def _of_zero_shot(section: Section) -> Iterable[str]:
     """The untouched model is one model on one test set: where its scores differ, something else did."""
-    seen: dict[str, list[float]] = defaultdict(list)
+    seen: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in section.records:
         if record["status"] == "ok" and "zero_shot" in record["metrics"]:
-            seen[record["cell"]["task"]].append(record["metrics"]["zero_shot"]["value"])
-    tasks = [task for task in section.tasks if seen[task] and max(seen[task]) - min(seen[task]) > 1e-9]
+            seen[record["cell"]["task"]][draw_of(record).split].append(record["metrics"]["zero_shot"]["value"])
+    spreads = {task: max(max(of) - min(of) for of in seen[task].values()) for task in section.tasks if seen[task]}
+    tasks = [task for task, spread in spreads.items() if spread > 1e-9]
     if tasks:
-        spread = max(max(seen[t]) - min(seen[t]) for t in tasks)
         yield (
             f"The untouched model scored differently in different records on {_list(tasks)} (by up to "
-            f"{text.percent(spread)} points): their dtype, machine or software differ."
+            f"{text.percent(max(spreads.values()))} points): their dtype, machine or software differ."
         )
 
 

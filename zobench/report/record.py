@@ -141,6 +141,15 @@ class FileInfo(TypedDict):
     sha256: str
 
 
+class RoleInfo(TypedDict):
+    """What the cell's seed was for, where that was said. A record without it is of a seed that is reported."""
+
+    seed: Literal["tune", "report"]  # it chose learning rates and is not reported; or it is
+    tuned_on: NotRequired[list[int]]  # of a reported one: the seeds that chose its learning rate
+    rate_from: NotRequired[list[str]]  # the ids of their records
+    splits: NotRequired[list[int]]  # the data splits (data_seed) of the run, where several share a table
+
+
 class Record(TypedDict):
     """One cell, finished or failed. In its file stands `sha256` too, of all the rest (zobench.report.seal)."""
 
@@ -155,6 +164,7 @@ class Record(TypedDict):
     weights: NotRequired[dict[str, Any]]  # file, format, sha256 and types of tensors, where they are no safetensors
     data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, notes on what departs from the protocol
     metrics: Metrics
+    role: NotRequired[RoleInfo]
     unverified: NotRequired[list[str]]  # the estimator or selector, where its card says that a detail is a guess
     chosen: NotRequired[Chosen]
     kept: NotRequired[str]  # what rebuilds the chosen weights: replay log | weights | nothing: why

@@ -87,6 +87,7 @@ class Section:
     tasks: tuple[str, ...]
     rows: tuple[Row, ...]  # references first, then by average
     distinct: Mapping[str, Any] = field(default_factory=dict)  # what tells it from its neighbours
+    tuning: tuple[Record, ...] = ()  # of seeds that chose learning rates, and are not reported
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -127,14 +128,26 @@ def sections(records: Iterable[Record], *, split_protocols: bool = False) -> lis
         revision = {"revision": key[1][:12]} if len(twins) > 1 else {}
         by_protocol: dict[str, list[Record]] = defaultdict(list)
         for record in grouped[key]:
-            by_protocol[canonical(record["protocol"])].append(record)
+            by_protocol[canonical(_protocol(record))].append(record)
         if len(by_protocol) > 1 and not split_protocols:
             raise ZobenchError(_mixed_protocols(key[0], list(by_protocol.values())))
-        flats = [text.flat(group[0]["protocol"]) for group in by_protocol.values()]
+        flats = [text.flat(_protocol(group[0])) for group in by_protocol.values()]
         varying = _varying(flats)
         for (_, group), settings in zip(sorted(by_protocol.items()), _sorted_like(by_protocol, flats), strict=True):
-            out.append(_section(group, revision | {k: settings[k] for k in varying if k in settings}))
+            if any(map(reported, group)):
+                out.append(_section(group, revision | {k: settings[k] for k in varying if k in settings}))
     return out
+
+
+def reported(record: Record) -> bool:
+    """Whether the record's seed is one that is reported: one that chose learning rates is not."""
+    return record.get("role", {"seed": "report"})["seed"] == "report"
+
+
+def _protocol(record: Record) -> Mapping[str, Any]:
+    """What must be equal to stand in one table: of a run over several data splits all but which one it was."""
+    own, splits = record["protocol"], record.get("role", {}).get("splits")
+    return {**own, "data_seed": "several"} if splits else own
 
 
 def _sorted_like(groups: Mapping[str, Any], values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -147,6 +160,8 @@ def _order(record: Record) -> tuple[str, ...]:
 
 
 def _section(records: Sequence[Record], distinct: Mapping[str, Any]) -> Section:
+    tuning = tuple(r for r in records if not reported(r))
+    records = [r for r in records if reported(r)]
     tasks = sorted({r["cell"]["task"] for r in records})
     for task in tasks:
         of_task = [r for r in records if r["cell"]["task"] == task]
@@ -159,11 +174,18 @@ def _section(records: Sequence[Record], distinct: Mapping[str, Any]) -> Section:
         model=first["cell"]["model"],
         revision=first["cell"]["model_revision"],
         data=first["cell"]["data"],
-        protocol=first["protocol"],
+        protocol=first["protocol"] | {"data_seed": _splits(records)} if _splits(records) else first["protocol"],
         tasks=tuple(tasks),
         rows=tuple(sorted(rows, key=lambda row: _rank(row, scored))),
         distinct=distinct,
+        tuning=tuning,
     )
+
+
+def _splits(records: Sequence[Record]) -> list[int]:
+    """The data splits of a section that has several."""
+    found = {draw_of(r).split for r in records if r.get("role", {}).get("splits")}
+    return sorted(found) if len(found) > 1 else []
 
 
 def _rank(row: Row, tasks: Sequence[str]) -> tuple[Any, ...]:
@@ -272,7 +294,7 @@ def _varying(mappings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _mixed_protocols(model: str, groups: Sequence[Sequence[Record]]) -> str:
-    flats = [text.flat(group[0]["protocol"]) for group in groups]
+    flats = [text.flat(_protocol(group[0])) for group in groups]
     parts = []
     for key in _varying(flats)[:3]:
         by_value: dict[str, list[Record]] = defaultdict(list)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from . import stats, text
 from .compare import AVERAGE, Verdicts
-from .entry import Entry
+from .entry import Entry, draw_of
 from .record import NO_SELECTOR, ScoreInfo
 from .rows import Row, Section, average
-from .stats import Effect
+from .stats import Draw, Effect
 
 ITEMS_ALONE = "¹"
 """Marks an interval that lacks the variance between seeds: there is one seed."""
@@ -22,12 +22,13 @@ def heads(row: Row) -> list[str]:
     return [f"*{row.method}*", row.where] if row.reference else [row.method, row.where]
 
 
-def zero_shot_scores(section: Section) -> dict[str, ScoreInfo]:
-    """The untouched model's test score by task, from the first record that has one: they are all the same run."""
-    out: dict[str, ScoreInfo] = {}
+def zero_shot_scores(section: Section) -> dict[str, dict[Draw, ScoreInfo]]:
+    """The untouched model's test score by task and data split, from the first record that has one: all are one run."""
+    out: dict[str, dict[Draw, ScoreInfo]] = {}
     for record in section.records:
         if "zero_shot" in record["metrics"] and record["status"] == "ok":
-            out.setdefault(record["cell"]["task"], record["metrics"]["zero_shot"])
+            of_task, split = out.setdefault(record["cell"]["task"], {}), draw_of(record).split
+            of_task.setdefault(Draw(split, 0), record["metrics"]["zero_shot"])
     return out
 
 
@@ -95,23 +96,22 @@ def _has_untouched(section: Section) -> bool:
 
 def _zero_shot_row(section: Section) -> list[str]:
     scores = zero_shot_scores(section)
-    effects = {t: _untouched(one) for t, one in scores.items()}
-    cells = [
-        f"{text.percent(scores[t]['value'])}{plus_minus(effects[t])}" if t in scores else text.NONE
-        for t in section.tasks
-    ]
+    means = {t: stats.mean([s["value"] for s in found.values()]) for t, found in scores.items()}
+    effects = {t: _untouched(found) for t, found in scores.items()}
+    cells = [f"{text.percent(means[t])}{plus_minus(effects[t])}" if t in scores else text.NONE for t in section.tasks]
     known = [one for one in effects.values() if one is not None]
-    mean = stats.mean([s["value"] for s in scores.values()]) if scores else None
     whole = stats.combine(known) if known and len(known) == len(scores) else None
-    cells.append(text.NONE if mean is None else f"{text.percent(mean)}{plus_minus(whole)}")
+    cells.append(f"{text.percent(stats.mean([*means.values()]))}{plus_minus(whole)}" if means else text.NONE)
     return ["*zero-shot*", NO_SELECTOR, *cells, text.NONE, text.NONE]
 
 
-def _untouched(score: ScoreInfo) -> Effect | None:
-    if "items" in score:
-        clusters = {0: score["clusters"]} if "clusters" in score else None
-        return stats.score({0: score["items"]}, clusters, fixed=True)
-    return stats.of_values({0: score["value"]}, score["stderr"], score["n"], fixed=True)
+def _untouched(scores: Mapping[Draw, ScoreInfo]) -> Effect | None:
+    items = {draw: score["items"] for draw, score in scores.items() if "items" in score}
+    if len(items) == len(scores):
+        clusters = {draw.split: score["clusters"] for draw, score in scores.items() if "clusters" in score}
+        return stats.score(items, clusters, fixed=True)
+    (score, *more) = scores.values()
+    return None if more else stats.of_values({0: score["value"]}, score["stderr"], score["n"], fixed=True)
 
 
 def _average(row: Row, tasks: Sequence[str]) -> str:

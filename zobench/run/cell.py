@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from .. import redact
 from ..report.identity import cell_id
-from ..report.record import CellKey
+from ..report.record import CellKey, RoleInfo
 from .protocol import Computation, Protocol
 
 NUMERICS = 1
@@ -33,6 +33,8 @@ class Cell:
     estimator_settings: dict[str, Any] = field(default_factory=dict)
     selector_settings: dict[str, Any] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)  # plugin -> digest: of third parties
+    role: RoleInfo | None = field(default=None, compare=False)
+    """What the seed is for. No part of the identity: the numbers are the same."""
 
     def key(self) -> CellKey:
         """As it stands in a record, under `cell`: a setting that is a secret is in no identity either."""

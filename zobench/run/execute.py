@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,11 +17,12 @@ from ..report.disk import sweep
 from ..report.plain import canonical
 from ..report.swap import refusal, settled
 from .executor import Account
-from .plan import Identity, Wish, cells, expand, route
+from .plan import Identity, Wish, expand, route
 from .progress import Progress
 from .refusals import runnable
 from .runner import Runner
 from .session import Session, Where
+from .tuning import Later, check_roles, first
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
@@ -53,22 +54,21 @@ class Plan:
     session: Session
     todo: list[Cell]
     done: dict[str, Record] = field(default_factory=dict)
+    later: Later | None = None
+    """What runs at the rates that these cells choose."""
     faults: list[str] = field(default_factory=list)
-    """What the executor did with cells that it may not: lost, repeated or invented one."""
+    """What the executor did with cells that it may not (lost, repeated or invented one); methods without a rate."""
     retried: dict[str, str] = field(default_factory=dict)  # of those to do, what of the machine failed them before
 
 
 def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     """Check every name and setting before anything heavy is loaded, then load the model and the data's revisions."""
     spare = _of_all(wish, plugins)
-    wish = Wish(
-        expand(wish.estimators, plugins.names("estimators"), "estimator"),
-        expand(wish.selectors, plugins.names("selectors"), "selector"),
-        expand(wish.tasks, plugins.names("tasks"), "task"),
-        wish.seeds,
-        wish.preset,
-        wish.lrs,
-        wish.settings,
+    wish = replace(
+        wish,
+        estimators=expand(wish.estimators, plugins.names("estimators"), "estimator"),
+        selectors=expand(wish.selectors, plugins.names("selectors"), "selector"),
+        tasks=expand(wish.tasks, plugins.names("tasks"), "task"),
     )
     plugins.executor(place.executor)
     check_becomes_folder(place.results, "--results")
@@ -86,8 +86,21 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         model_plugin=place.model if place.model in plugins.names("models") else None,
         own_data={task: p.data for task, p in pools.items()},
     )
-    planned = runnable(cells(wish, routed, plugins, identity), session, spare=spare)
+    planned, later = first(wish, routed, plugins, identity)
+    further = [] if later is None else later.expected(plugins)
+    can = {id(cell) for cell in runnable([*planned, *further], session, spare=spare)}
+    if later is not None:
+        later = later.only([cell for cell in further if id(cell) in can])
+    plan = Plan(session, [], later=later)
+    plan.todo = _add(plan, [cell for cell in planned if id(cell) in can], place)
+    return plan
+
+
+def _add(plan: Plan, planned: Sequence[Cell], place: Place) -> list[Cell]:
+    """Of these cells those that are to do; the plan hears of the records of the others, and of what failed before."""
+    plugins = plan.session.plugins
     known = _known(place.results, {cell.id for cell in planned}, plugins)
+    check_roles(planned, known)
     _check_kin(planned, known.values(), place.results)
     _tell_of_changed_code(planned, known, plugins)
     done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id], place.rerun)}
@@ -95,8 +108,9 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         for problem in store.beside(place.results, done.values())[0]:
             plugins.warn(str(problem))
     todo = [c for c in planned if c.id not in done]
-    retried = {c.id: known[c.id]["retry"] for c in todo if "retry" in known.get(c.id, {})}
-    return Plan(session, todo, done, retried=retried)
+    plan.done |= done
+    plan.retried |= {c.id: known[c.id]["retry"] for c in todo if "retry" in known.get(c.id, {})}
+    return todo
 
 
 def _of_all(wish: Wish, plugins: Plugins) -> Callable[[Cell], bool]:
@@ -233,19 +247,32 @@ def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
         raise ZobenchError(f"--results {place.results}: cannot be made a folder of records: {e.strerror}") from e
     for folder in (place.results, place.results / store.CELLS):
         sweep(folder)
-    runner = Runner(plan.session, place.results, progress)
     records: list[Record] = []
-    account = Account(place.executor, plan.todo, lambda id_: store.files(place.results, id_).record.is_file())
-    plugins.fire_run_start(cells=[dict(cell.key()) for cell in plan.todo])
+    _carry_out(plan.todo, plan, place, progress, records)
+    if plan.later is not None:
+        by_id = {**plan.done, **{record["id"]: record for record in records}}
+        planned, lost = plan.later.cells(by_id, plugins)
+        plan.faults += lost
+        todo = _add(plan, planned, place)
+        progress.more(len(todo))
+        _carry_out(todo, plan, place, progress, records)
+    return records
+
+
+def _carry_out(todo: Sequence[Cell], plan: Plan, place: Place, progress: Progress, records: list[Record]) -> None:
+    plugins, runner = plan.session.plugins, Runner(plan.session, place.results, progress)
+    account = Account(place.executor, todo, lambda id_: store.files(place.results, id_).record.is_file())
+    made: list[Record] = []
+    plugins.fire_run_start(cells=[dict(cell.key()) for cell in todo])
     try:
         with progress:
             spread = plugins.executor(place.executor)
-            for record in account.follow(lambda: spread().run(list(plan.todo), runner)):
+            for record in account.follow(lambda: spread().run(list(todo), runner)):
+                made.append(record)
                 records.append(record)
     finally:
         plan.faults += account.faults
-        plugins.fire_run_end(records=records)
-    return records
+        plugins.fire_run_end(records=made)
 
 
 def board(plan: Plan, place: Place) -> str:

@@ -55,6 +55,8 @@ def as_record(cell: Cell, out: Outcome, environment: dict[str, Any]) -> Record:
         "environment": environment,
         "error": out.error,
     }
+    if cell.role is not None:
+        record["role"] = cell.role
     record.update(out.fields)
     return cast(Record, redact.clean(record))
 

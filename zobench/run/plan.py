@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ class Wish:
     preset: str = "small"
     lrs: tuple[float, ...] | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    tune_seeds: tuple[int, ...] = ()  # choose learning rates, and are not reported
+    split_seeds: tuple[int, ...] = ()  # values of data_seed: every cell on each split; none: the protocol's one
 
 
 @dataclass(frozen=True)
@@ -201,10 +203,17 @@ def _in_the_name(key: str, owner: str) -> str:
     return f"--set {key}: selector {owner} has it in its name; write the value there, or name the selector without one"
 
 
-def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity) -> list[Cell]:
-    """The product of the flags, task by task, so that each is encoded once; what trains nothing stands once."""
+def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, tuned_for: bool = False) -> list[Cell]:
+    """The product of the flags, task by task, so that each is encoded once; what trains nothing stands once a split.
+
+    `tuned_for`: rates are chosen on seeds of their own, so grids are whole, whatever a committed run chose.
+    """
     out: dict[str, Cell] = {}
-    for task, estimator, selector, seed in product(wish.tasks, wish.estimators, wish.selectors, wish.seeds):
+    splits = wish.split_seeds or (routed.protocol.data_seed,)
+    whole = replace(wish, preset="small") if tuned_for and wish.preset == "embedded" else wish
+    for task, split, estimator, selector, seed in product(
+        wish.tasks, splits, wish.estimators, wish.selectors, wish.seeds
+    ):
         cls = plugins.estimator(estimator)
         cell = Cell(
             model=identity.model,
@@ -216,8 +225,8 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity) -> l
             estimator=estimator,
             selector=selector if cls.trains else NO_SELECTOR,
             seed=seed if cls.trains else wish.seeds[0],
-            lrs=grid(wish, routed, cls, (estimator, selector, task)) if cls.trains else (),
-            protocol=routed.protocol,
+            lrs=grid(whole, routed, cls, (estimator, selector, task)) if cls.trains else (),
+            protocol=replace(routed.protocol, data_seed=split),
             computation=routed.computation,
             estimator_settings=routed.estimators[estimator],
             selector_settings=routed.selectors[selector] if cls.trains else {},

@@ -40,6 +40,11 @@ class Progress:
         self._cells: TaskID = self.bars.add_task("cells", total=total, note="")
         self._inner: TaskID = self.bars.add_task("", total=1, note="", visible=False)
 
+    def more(self, cells: int) -> None:
+        """So many cells more than were known of at the start."""
+        self.total += cells
+        self.bars.update(self._cells, total=self.total)
+
     def __enter__(self) -> Progress:
         self.bars.start()
         return self
