@@ -14,6 +14,7 @@ from ..errors import ZobenchError
 from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, Preset, plugins_of
 
 if TYPE_CHECKING:
+    from ..plugins import Plugins
     from ..run.execute import Place, Plan
     from ..run.plan import Wish
 
@@ -84,9 +85,13 @@ def run(
         _seeds(tune_seeds, "--tune-seeds"),
         _seeds(split_seeds, "--split-seeds"),
     )
-    from ..run.execute import Place, make_plan
+    from ..run.execute import Place
 
-    place = Place(model, data_dir, results, device, offline, executor, rerun.value)
+    _run(wish, Place(model, data_dir, results, device, offline, executor, rerun.value), plugins, dry_run=dry_run)
+
+
+def _run(wish: Wish, place: Place, plugins: Plugins, *, dry_run: bool) -> None:
+    from ..run.execute import make_plan
     from ..run.stopping import Stopped, stoppable
 
     try:
