@@ -39,7 +39,7 @@ BELOW = {
     "tasks": "models settings paths errors",
     "kernels": "",
     "zo": "engine kernels reserved settings errors",
-    "engine": "zo forwards errors",
+    "engine": "zo models forwards errors",
     "report": "redact paths errors reserved",
     "run": "report zo engine kernels models tasks plugins compose discovery selector "
     "planned settings redact paths errors",
@@ -73,6 +73,7 @@ LIGHT = [
     "code",
     "compose",
     "errors",
+    "models.speech",
     "paths",
     "redact",
     "planned",

@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from zo_kit import Net, Run, apart, cross_entropy
 
 from zobench import Estimator, Objective, Scope, ZobenchError
-from zobench.engine.lockstep import lockstep
+from zobench.models.lockstep import lockstep
 
 SMALL = dict(
     hidden_size=16,

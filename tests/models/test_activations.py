@@ -42,6 +42,7 @@ def test_the_embedding_is_the_stream_before_block_0():
 
 def test_the_last_row_is_before_the_final_norm():
     loaded, data = tiny("llama"), batches(count=1)
+    assert loaded.capabilities.causal  # measured before
     seen = []
     loaded.model.model.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     last = block_activations(loaded, data)[-1]
@@ -143,6 +144,7 @@ def test_hooks_are_gone_afterwards_even_after_an_error():
 
 def test_the_head_is_not_run():
     loaded, ran = tiny("llama"), []
+    assert loaded.capabilities.causal  # measured before, by forwards with the head
     loaded.model.lm_head.register_forward_hook(lambda *_: ran.append(1))
     block_activations(loaded, batches())
     assert not ran

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from types import SimpleNamespace
 
@@ -26,11 +27,11 @@ from transformers import (
 
 from zobench.engine.objective import Objective
 from zobench.models.blocks import decoder_blocks
+from zobench.models.forward import Forward
+from zobench.models.load import LoadedModel
 from zobench.models.tail import Tail
+from zobench.tasks.batch import pack
 from zobench.tasks.encode import Row
-from zobench.tasks.loss import Reading, shared_log_probs, with_tail
-from zobench.tasks.pack import pack
-from zobench.tasks.rules import Rules
 from zobench.zo.parameterisation import attach
 from zobench.zo.scope import Scope
 
@@ -57,7 +58,21 @@ MAKES = EXACT | {"eager": lambda: llama(attn_implementation="eager")}  # its sof
 def made(name, dtype=torch.float64):
     torch.manual_seed(3)
     model = MAKES[name]().eval().to(dtype).requires_grad_(False)
-    return SimpleNamespace(model=model, blocks=decoder_blocks(model), device=torch.device("cpu"))
+    return held_as_loaded(model)
+
+
+def held_as_loaded(model):
+    tokenizer = SimpleNamespace(pad_token_id=0, eos_token_id=2, padding_side="left")
+    return LoadedModel(
+        name="tiny",
+        revision=None,
+        model=model,
+        tokenizer=tokenizer,
+        device=torch.device("cpu"),
+        dtype=str(model.dtype),
+        context_length=64,
+        pad_id=0,
+    )
 
 
 def rows(seed=0):
@@ -70,11 +85,11 @@ def rows(seed=0):
     return [*out, Row((*prompt, 5, 6), 2), Row((*prompt, 5, 7, 8), 3), Row((*prompt, 9), 1)]
 
 
-def reading_of(loaded):
-    reading = Reading.of(loaded.model, Rules())
-    own = with_tail(reading, loaded)
-    assert own.tail is not None
-    return reading, own
+def forwards_of(loaded):
+    """Over whole last blocks, and over what is looked at of them."""
+    own = Forward.of(loaded)
+    assert own.cuts_the_last_block
+    return replace(own, packing=replace(own.packing, tail=None)), own
 
 
 def passed(tail):
@@ -89,23 +104,23 @@ def passed(tail):
 @torch.no_grad()
 def test_it_is_the_block_where_it_is_looked_at(name):
     loaded = made(name)
-    reading, own = reading_of(loaded)
+    whole, own = forwards_of(loaded)
     held = pack(rows(), 0)
-    want = shared_log_probs(loaded.model, held, reading)
-    tokens = passed(own.tail)
-    got = shared_log_probs(loaded.model, held, own)
+    want = held.log_probs(whole)
+    tokens = passed(own.packing.tail)
+    got = held.log_probs(own)
     assert tokens == [len(held.at)] and len(held.at) < held.input_ids.numel() / 2
     assert float((got - want).abs().max()) < 1e-12
-    assert "forward" not in vars(own.tail.block)
+    assert "forward" not in vars(own.packing.tail.block)
 
 
 @torch.no_grad()
 def test_more_places_than_a_row_has():
     loaded = made("llama")
-    reading, own = reading_of(loaded)
+    whole, own = forwards_of(loaded)
     held = pack([Row((1, 2, 3, 4, *ids), 3) for ids in zip(*[iter(range(5, 60))] * 3, strict=False)], 0)
     assert len(held.at) > held.input_ids.shape[1] < held.input_ids.numel()
-    got, want = (shared_log_probs(loaded.model, held, one) for one in (own, reading))
+    got, want = (held.log_probs(one) for one in (own, whole))
     assert float((got - want).abs().max()) < 1e-12
 
 
@@ -113,9 +128,9 @@ def test_more_places_than_a_row_has():
 @torch.no_grad()
 def test_in_single_precision(name):
     loaded = made(name, torch.float32)
-    reading, own = reading_of(loaded)
+    whole, own = forwards_of(loaded)
     held = pack(rows(1), 0)
-    got, want = (shared_log_probs(loaded.model, held, one) for one in (own, reading))
+    got, want = (held.log_probs(one) for one in (own, whole))
     assert torch.allclose(got, want, rtol=1e-6, atol=1e-6)
 
 
@@ -124,30 +139,30 @@ def test_in_single_precision(name):
 def test_points_side_by_side(layer):
     """Of a scope of the last block too, whose modules run on each point's part of what they are given."""
     loaded = made("qwen3")
-    reading, own = reading_of(loaded)
+    whole, own = forwards_of(loaded)
     held = pack(rows(), 0)
     named = {n: p for n, p in loaded.model.named_parameters() if f"layers.{layer}." in n}
     points = [{n: p + 0.05 * torch.randn_like(p) for n, p in named.items()} for _ in range(3)]
 
     def loss(which):
-        return lambda forward, batch: shared_log_probs(forward, batch, which).sum()
+        return lambda forward, batch: batch.log_probs(which.through(forward)).sum()
 
-    want = [Objective(loaded.model, loss(reading), held).at(weights) for weights in points]
+    want = [Objective(loaded.model, loss(whole), held).at(weights) for weights in points]
     got = Objective(loaded.model, loss(own), held, batched=True).many(points)
     assert torch.allclose(torch.stack(list(got)), torch.stack(want), rtol=1e-12, atol=1e-12)
 
 
 def test_derivatives_pass_through_it():
     loaded = made("llama")
-    reading, own = reading_of(loaded)
+    whole, own = forwards_of(loaded)
     held = pack(rows(), 0)
 
     def loss(which):
-        return lambda forward, batch: shared_log_probs(forward, batch, which).sum()
+        return lambda forward, batch: batch.log_probs(which.through(forward)).sum()
 
     names = [n for n, _ in loaded.model.named_parameters() if "layers.1." in n]
     tangents = {n: torch.randn_like(p) for n, p in loaded.model.named_parameters() if n in names}
-    one, other = (Objective(loaded.model, loss(which), held) for which in (reading, own))
+    one, other = (Objective(loaded.model, loss(which), held) for which in (whole, own))
     assert torch.allclose(one.jvp(tangents)[1], other.jvp(tangents)[1], rtol=1e-10)
     (_, a), (_, b) = one.gradient(names), other.gradient(names)
     assert all(torch.allclose(a[n], b[n], rtol=1e-9, atol=1e-12) for n in names)
@@ -157,30 +172,30 @@ def test_derivatives_pass_through_it():
 @torch.no_grad()
 def test_what_is_attached_is_seen(parameterisation):
     loaded = made("llama")
-    reading, own = reading_of(loaded)
+    whole, own = forwards_of(loaded)
     held = pack(rows(), 0)
-    plain = shared_log_probs(loaded.model, held, reading)
+    plain = held.log_probs(whole)
     scope = Scope((n, p) for n, p in loaded.model.named_parameters() if "layers.1." in n)
     put = attach(parameterisation, loaded.model, scope)
     for _, p in put.scope.named:
         p.add_(0.3)
-    tokens = passed(own.tail)
-    got, want = (shared_log_probs(loaded.model, held, one) for one in (own, reading))
+    tokens = passed(own.packing.tail)
+    got, want = (held.log_probs(one) for one in (own, whole))
     assert torch.allclose(got, want, rtol=1e-12, atol=1e-12) and not torch.allclose(got, plain)
-    whole = held.input_ids.numel()
-    assert tokens == [whole if parameterisation == "prefix" else len(held.at), whole]
+    tokens_of_all = held.input_ids.numel()
+    assert tokens == [tokens_of_all if parameterisation == "prefix" else len(held.at), tokens_of_all]
     put.detach()
 
 
 @torch.no_grad()
 def test_who_watches_a_module_sees_all_tokens():
     loaded = made("llama")
-    reading, own = reading_of(loaded)
+    whole, own = forwards_of(loaded)
     held = pack(rows(), 0)
-    want = shared_log_probs(loaded.model, held, reading)
+    want = held.log_probs(whole)
     seen = []
     hook = loaded.blocks[-1].module.mlp.up_proj.register_forward_pre_hook(lambda m, args: seen.append(args[0].shape))
-    got = shared_log_probs(loaded.model, held, own)
+    got = held.log_probs(own)
     hook.remove()
     assert seen == [(*held.input_ids.shape, 32)]
     assert torch.allclose(got, want, rtol=1e-12, atol=1e-12)
@@ -190,12 +205,12 @@ def test_who_watches_a_module_sees_all_tokens():
 def test_a_block_whose_output_is_replaced_passes_over_all_tokens():
     """As selectors do that leave a block out."""
     loaded = made("llama")
-    reading, own = reading_of(loaded)
+    whole, own = forwards_of(loaded)
     held = pack(rows(), 0)
     hook = loaded.blocks[-1].module.register_forward_hook(lambda module, args, output: args[0])
-    got, want = (shared_log_probs(loaded.model, held, one) for one in (own, reading))
+    got, want = (held.log_probs(one) for one in (own, whole))
     hook.remove()
-    assert torch.equal(got, want) and not torch.allclose(got, shared_log_probs(loaded.model, held, own))
+    assert torch.equal(got, want) and not torch.allclose(got, held.log_probs(own))
 
 
 @pytest.mark.parametrize(
@@ -218,5 +233,4 @@ def test_a_block_that_only_looks_like_it_is_found_out():
     block = loaded.blocks[-1].module
     plain = block.forward
     block.forward = lambda hidden_states, **more: plain(hidden_states, **more).flip(-1)
-    reading = Reading.of(loaded.model, Rules())
-    assert Tail.of(loaded.blocks) is not None and with_tail(reading, loaded).tail is None
+    assert Tail.of(loaded.blocks) is not None and not loaded.capabilities.last_block

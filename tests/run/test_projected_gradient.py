@@ -7,11 +7,11 @@ import torch
 from run_kit import plan
 
 from zobench.engine.objective import Objective
+from zobench.models.capabilities import points_together
 from zobench.run.method import Method, applied
 from zobench.run.prefix import prefixed
 from zobench.run.protocol import Computation
 from zobench.run.selection import Context
-from zobench.run.tiling import side_by_side
 
 INDICES = [0, 5, 7, 9, 2, 11]
 SEEDS = range(6)
@@ -23,8 +23,8 @@ def losses(session, prepared, scope, computation):
     """[(loss at +eps z, loss at -eps z)] of the first step of each seed, at the model's weights."""
     method = Method(session.plugins.estimator("mezo"), {"eps": EPS}, computation)
     batch, rounds = prepared.train_batch(INDICES), 2  # twice, so that the second finds what enters the scope known
-    together = computation.engine in ("pair", "streamed") and side_by_side(
-        session.loaded, prepared.loss_name, prepared.rows, prepared.reading
+    together = computation.engine in ("pair", "streamed") and points_together(
+        session.loaded, prepared.forward, prepared.rows == "packed"
     )
     for _ in range(rounds):
         seen = []

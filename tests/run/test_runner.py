@@ -416,10 +416,12 @@ def test_forwards_by_purpose_are_those_that_were_made(
     index = {"layer__index": 1} if selector == "layer" else {}
     made, place = plan(world, tmp_path, [estimator], [selector], **index, **settings)
     calls: list[int] = []
+    assert made.session.loaded.capabilities.packs  # measured now, by forwards that no cell counts
     made.session.loaded.model.model.register_forward_pre_hook(lambda *_: calls.append(1))
-    monkeypatch.setattr("zobench.run.train.side_by_side", lambda *_: False)  # so that each look is a call of the model
-    for trial in ("tasks.prepared.packs", "tasks.prepared.with_tail", "run.prefix.cuts"):  # a few tokens: not counted
-        uncounted(monkeypatch, f"zobench.{trial}", calls)
+    monkeypatch.setattr(
+        "zobench.run.train.points_together", lambda *_: False
+    )  # so that each look is a call of the model
+    uncounted(monkeypatch, "zobench.run.prefix.cut_at", calls)  # a few tokens
     (record,) = carry_out(made, place)
     assert record["status"] == "ok"
     trained = estimator != "zero_shot"

@@ -33,7 +33,9 @@ def timed(monkeypatch):
 
 @pytest.mark.parametrize("method", ["mezo", "lora_zo", "hizoo", "adamw"])
 def test_both_sides_are_measured_on_the_same_batches(world, tmp_path, timed, method, monkeypatch):
-    monkeypatch.setattr("zobench.run.train.side_by_side", lambda *_: False)  # so that each look is a call of the model
+    monkeypatch.setattr(
+        "zobench.run.train.points_together", lambda *_: False
+    )  # so that each look is a call of the model
     made, _ = plan(world, tmp_path, [method], speed_steps=STEPS, speed_warmup=WARMUP)
     cell, session = made.todo[0], made.session
     prepared, _ = session.prepared(cell.task, cell.protocol)

@@ -7,13 +7,14 @@ import torch
 from run_kit import plan, run
 from transformers import MixtralConfig, MixtralForCausalLM
 
+from zobench.models.capabilities import points_together
+from zobench.models.forward import Forward
 from zobench.run.selection import everything
-from zobench.run.tiling import side_by_side
 from zobench.run.train import Feed
 
 
 def can(loaded, prepared):
-    return side_by_side(loaded, prepared.loss_name, prepared.rows, prepared.reading)
+    return points_together(loaded, Forward.of(loaded), prepared.rows == "packed")
 
 
 @pytest.mark.parametrize("rows", ["packed", "shared", "replicated"])
@@ -66,7 +67,9 @@ def test_a_loss_that_generates_cannot(world, tmp_path):
     made, _ = plan(world, tmp_path, ["mezo"], tasks=["squad"], train_loss="non_diff")
     cell, session = made.todo[0], made.session
     prepared, _ = session.prepared(cell.task, cell.protocol, "auto")
-    assert not can(session.loaded, prepared)
+    feed = Feed(session.loaded, prepared, 2, 0)
+    feed.batches_for(session.plugins.estimator("mezo")(everything(session.loaded), 1e-3, engine="pair"))
+    assert not feed.objective().batched
 
 
 @pytest.mark.parametrize("engine", ["pair", "streamed"])

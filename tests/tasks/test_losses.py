@@ -5,9 +5,10 @@ import torch
 from task_kit import golden, llama, loaded, opt, output, splits, task
 from torch.func import functional_call, vmap
 
+from zobench.models.forward import Forward
 from zobench.tasks.batch import Batch, collate
 from zobench.tasks.encode import Encoded, Row
-from zobench.tasks.loss import LOSSES, Reading, option_log_probs
+from zobench.tasks.loss import LOSSES, option_log_probs
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
 
@@ -42,14 +43,14 @@ def test_llama(objective, dtype, keep):
         dtype = "float64"
     loss = LOSSES[LOSS_OF.get(objective, objective)]
     batch = batch_of(golden("llama_batches")[objective])
-    got = loss(llama(getattr(torch, dtype)), batch, Reading(keep=keep, cache=keep))
+    got = loss(Forward(llama(getattr(torch, dtype)), keep=keep, use_cache=keep), batch)
     assert got.shape == () and got.dtype == getattr(torch, dtype)
     tolerance = 1e-6 if (objective, dtype) == ("lm", "float64") else {"float32": 2e-6, "float64": 1e-12}[dtype]
     assert got.item() == pytest.approx(expected("llama", objective, dtype), abs=tolerance)
 
 
 def test_opt():
-    got = LOSSES["option"](opt(), batch_of(golden("opt_batches")["option"]), Reading(keep=True, cache=True))
+    got = LOSSES["option"](Forward(opt(), keep=True, use_cache=True), batch_of(golden("opt_batches")["option"]))
     assert got.item() == pytest.approx(expected("opt", "option", "float64"), abs=1e-12)
 
 
@@ -63,7 +64,8 @@ def test_under_functional_call_and_vmap(objective):
     both = {name: torch.stack([w, moved[name]]) for name, w in weights.items()}
 
     def at(parameters):
-        return loss(lambda **kw: functional_call(model, parameters, (), kw), batch, Reading(keep=True, cache=True))
+        call = lambda **kw: functional_call(model, parameters, (), kw)  # noqa: E731
+        return loss(Forward(call, keep=True, use_cache=True), batch)
 
     together = vmap(at)(both)
     assert torch.allclose(together, torch.stack([at(weights), at(moved)]), rtol=1e-12, atol=0)
@@ -95,52 +97,47 @@ def test_padding_ends_with_the_context_of_the_model():
 def test_loss_by_hand():
     """Uniform logits: every token costs log V, so option loss is log V and candidates tie."""
     batch = two_rows()
-    uniform = lambda **kw: output(torch.zeros(*kw["input_ids"].shape, 10))  # noqa: E731
-    assert LOSSES["option"](uniform, batch, Reading()).item() == pytest.approx(torch.log(torch.tensor(10.0)).item())
-    assert LOSSES["classification"](uniform, batch, Reading()).item() == pytest.approx(
-        torch.log(torch.tensor(2.0)).item()
-    )
-    selected, inside = option_log_probs(uniform, batch, Reading())
+    uniform = Forward(lambda **kw: output(torch.zeros(*kw["input_ids"].shape, 10)))
+    assert LOSSES["option"](uniform, batch).item() == pytest.approx(torch.log(torch.tensor(10.0)).item())
+    assert LOSSES["classification"](uniform, batch).item() == pytest.approx(torch.log(torch.tensor(2.0)).item())
+    selected, inside = option_log_probs(uniform, batch)
     assert inside.tolist() == [[True, True], [False, True]]
     assert torch.allclose(selected, torch.tensor([[-2.302585, -2.302585], [0.0, -2.302585]]))
 
 
 def test_a_token_with_the_pad_id_stays_in_the_loss():
     """MeZO would drop it where the config names that id; here padding is what the mask says."""
-    model = llama()
+    model = Forward(llama())
     kept, other = Row((1, 9, 8, 0), 1), Row((1, 9, 8, 3), 1)
-    losses = [
-        LOSSES["option"](model, collate([Encoded((row,), 0, (0,), (), "")], 0), Reading()).item()
-        for row in (kept, other)
-    ]
+    losses = [LOSSES["option"](model, collate([Encoded((row,), 0, (0,), (), "")], 0)).item() for row in (kept, other)]
     assert all(torch.isfinite(torch.tensor(losses))) and losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("name", ["option", "classification"])
 def test_tokens_with_the_pad_id_can_be_dropped_as_in_mezo(name):
     """The answers 8 0 and 8 3 of which 0 is dropped: the loss is that of 8 alone in the first."""
-    model, rows = llama(), (Row((1, 9, 8, 0), 2), Row((1, 9, 8, 3), 2))
+    model, rows = Forward(llama()), (Row((1, 9, 8, 0), 2), Row((1, 9, 8, 3), 2))
     batch = collate([Encoded(rows if name == "classification" else rows[:1], 0, (0,), (), "")], 0)
-    log_probs, _ = option_log_probs(model, batch, Reading())
+    log_probs, _ = option_log_probs(model, batch)
     first, second = log_probs[0, 0], log_probs[-1].mean()
     by_hand = -first if name == "option" else torch.logsumexp(torch.stack([first, second]), 0) - first
-    assert LOSSES[name](model, batch, Reading(dropped=0)).item() == pytest.approx(by_hand.item(), abs=1e-6)
-    assert LOSSES[name](model, batch, Reading()).item() != pytest.approx(by_hand.item(), abs=1e-3)
-    assert LOSSES[name](model, batch, Reading(dropped=7)).item() == LOSSES[name](model, batch, Reading()).item()
+    assert LOSSES[name](model, batch, dropped=0).item() == pytest.approx(by_hand.item(), abs=1e-6)
+    assert LOSSES[name](model, batch).item() != pytest.approx(by_hand.item(), abs=1e-3)
+    assert LOSSES[name](model, batch, dropped=7).item() == LOSSES[name](model, batch).item()
 
 
 def test_which_tokens_are_dropped_is_a_setting():
     items = [s["data"] for s in golden("prompts")["SST2"]["samples"]]
     for pad_targets, expected in (("keep", None), ("drop", 0)):
         made = PreparedTask(task("SST2"), splits(items, items, items), loaded(), Rules(pad_targets=pad_targets))
-        assert made.reading.dropped == expected
+        assert made._counting["dropped"] == expected
 
 
 @pytest.mark.parametrize("objective", ["option", "classification"])
 def test_loss_dtype(objective):
     """In float16 the loss is one; read as float32 the same logits give a finer number near it."""
     model, batch = llama(torch.float16), batch_of(golden("llama_batches")[objective])
-    coarse, fine = (LOSSES[objective](model, batch, Reading(float32=f)) for f in (False, True))
+    coarse, fine = (LOSSES[objective](Forward(model, float32=f), batch) for f in (False, True))
     assert (coarse.dtype, fine.dtype) == (torch.float16, torch.float32)
     assert fine.item() == pytest.approx(expected("llama", objective, "float32"), abs=5e-3)
     assert coarse.item() == pytest.approx(fine.item(), abs=1e-2) and fine.item() != coarse.item()

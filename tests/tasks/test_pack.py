@@ -2,16 +2,18 @@
 
 import functools
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from zobench.tasks.batch import collate
+from zobench.models.forward import Forward
+from zobench.models.load import adopt
+from zobench.tasks.batch import collate, pack
 from zobench.tasks.encode import Encoded, Row
-from zobench.tasks.loss import LOSSES, Reading, packs
-from zobench.tasks.pack import best_bins, pack
-from zobench.tasks.rules import Rules
+from zobench.tasks.loss import LOSSES
+from zobench.tasks.pack import best_bins
 
 BASE = dict(
     hidden_size=32,
@@ -46,6 +48,11 @@ def model_of(kind, attention="eager", dtype=torch.float32, **settings):
         if parameter.ndim > 1:
             parameter.normal_(0, 0.3)
     return model.to(dtype)
+
+
+def held(model):
+    tokenizer = SimpleNamespace(pad_token_id=0, eos_token_id=2, padding_side="left", model_max_length=64)
+    return adopt(model, tokenizer, name="tiny")
 
 
 def examples(seed=0, beginning=0):
@@ -107,40 +114,42 @@ def test_each_option_token_is_predicted_from_what_stands_before_it():
 @pytest.mark.parametrize("name", ["classification", "option"])
 @pytest.mark.parametrize("kind", MODELS)
 def test_losses_are_those_of_padded_rows(kind, name, beginning):
-    model, rules = model_of(kind), Rules()
-    reading = Reading.of(model, rules)
-    assert packs(model, rules)
+    made = held(model_of(kind))
+    forward = Forward.of(made)
+    assert made.capabilities.packs_rows_of(64)
     batch = collate(examples(beginning=beginning), 0, packed=1)
     plain = collate(examples(beginning=beginning), 0)
-    packed = LOSSES[name](model, batch, reading)
-    assert float(packed) == pytest.approx(float(LOSSES[name](model, plain, reading)), rel=1e-5)
+    packed = LOSSES[name](forward, batch)
+    assert float(packed) == pytest.approx(float(LOSSES[name](forward, plain)), rel=1e-5)
     assert batch.shared.input_ids.numel() < plain.input_ids.numel() / 2
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_in_every_dtype_and_attention(attention, dtype):
-    model, rules = model_of("llama", attention, dtype), Rules(loss_dtype="float32")
-    reading = Reading.of(model, rules)
-    assert packs(model, rules)
-    packed = LOSSES["classification"](model, collate(examples(), 0, packed=8), reading)
-    plain = LOSSES["classification"](model, collate(examples(), 0), reading)
+    made = held(model_of("llama", attention, dtype))
+    forward = Forward.of(made, float32=True)
+    assert made.capabilities.packs
+    packed = LOSSES["classification"](forward, collate(examples(), 0, packed=8))
+    plain = LOSSES["classification"](forward, collate(examples(), 0))
     assert float(packed) == pytest.approx(float(plain), rel=1e-5 if dtype is torch.float32 else 0.1)
 
 
 def test_only_places_that_are_looked_at_reach_the_head():
-    model, seen = model_of("llama"), []
+    model, seen = model_of("gemma2"), []
+    forward = Forward.of(held(model))
     model.lm_head.register_forward_hook(lambda module, args, out: seen.append(out.shape))
     batch = collate(examples(), 0, packed=1)
-    LOSSES["classification"](model, batch, Reading.of(model, Rules()))
+    LOSSES["classification"](forward, batch)
     assert seen == [(1, len(batch.shared.at), 64)] and not model.lm_head._forward_pre_hooks
 
 
 def test_a_failed_forward_leaves_no_hook():
     model = model_of("llama")
+    forward = Forward.of(held(model))
     model.model.norm.register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        LOSSES["option"](model, collate(examples(), 0, packed=1), Reading.of(model, Rules()))
+        LOSSES["option"](forward, collate(examples(), 0, packed=1))
     assert not model.lm_head._forward_pre_hooks
 
 
@@ -150,10 +159,10 @@ def test_a_failed_forward_leaves_no_hook():
 def test_models_that_would_mix_stems_are_told_apart(monkeypatch):
     settings = dict(hidden_size=32, n_layer=2, n_head=2, vocab_size=64)
     bloom = AutoModelForCausalLM.from_config(AutoConfig.for_model("bloom", **settings)).eval()
-    assert not packs(bloom, Rules())  # its places are in the attention, and count over stems
+    assert not held(bloom).capabilities.packs  # its places are in the attention, and count over stems
     narrow = AutoConfig.for_model("mistral", **BASE, sliding_window=32)
-    assert not packs(AutoModelForCausalLM.from_config(narrow).eval(), Rules())
-    assert packs(AutoModelForCausalLM.from_config(narrow).eval(), Rules(max_length=32))
+    found = held(AutoModelForCausalLM.from_config(narrow).eval()).capabilities
+    assert found.window == 32 and not found.packs_rows_of(33) and found.packs_rows_of(32)
     llama = model_of("llama")
     forward = llama.forward
 
@@ -162,4 +171,4 @@ def test_models_that_would_mix_stems_are_told_apart(monkeypatch):
         return forward(**{**given, "attention_mask": None, "position_ids": None})
 
     monkeypatch.setattr(llama, "forward", blind)
-    assert not packs(llama, Rules())
+    assert not held(llama).capabilities.packs

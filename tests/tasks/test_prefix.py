@@ -7,8 +7,9 @@ import torch
 from task_kit import golden, llama, loaded, splits, task
 
 from zobench.errors import ZobenchError
+from zobench.models.capabilities import cut_at
 from zobench.models.cut import Cut
-from zobench.tasks.prefix import PrefixCache, cuts
+from zobench.tasks.prefix import PrefixCache
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
 
@@ -22,7 +23,7 @@ def world(name="RTE", rows="packed", limit=ROOMY, host_limit=0, dtype=torch.floa
     held = loaded(llama(dtype))
     items = [s["data"] for s in PROMPTS[name]["samples"]] * 3
     plain = PreparedTask(task(name), splits(items, items, items), held, Rules(max_new_tokens=4), rows)
-    cut = cuts(held, AT, plain.rules)
+    cut = cut_at(held, AT)
     cache = PrefixCache(cut, held.device, limit, host_limit)
     return held, plain, plain.above(cache), cache
 
@@ -127,8 +128,8 @@ def test_gradients_and_replaced_weights_go_through_it():
 
 
 def test_a_model_that_cannot_be_cut_is_found_out():
-    held, plain, _, _ = world()
-    assert isinstance(cuts(held, AT, plain.rules), Cut)
+    held = loaded()
+    assert held.capabilities.cuts and isinstance(cut_at(held, AT), Cut)
     stubborn = copy.deepcopy(held.model)
     kept = []
 
@@ -139,4 +140,4 @@ def test_a_model_that_cannot_be_cut_is_found_out():
 
     stubborn.model.layers[0].self_attn.register_forward_hook(lambda *_: kept.append(1))
     stubborn.model.layers[-1].register_forward_pre_hook(looks_back)
-    assert cuts(loaded(stubborn), AT, plain.rules) is None
+    assert cut_at(loaded(stubborn), AT) is None and not loaded(stubborn).capabilities.cuts

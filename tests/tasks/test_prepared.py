@@ -8,6 +8,7 @@ import torch
 from task_kit import golden, llama, loaded, opt, splits, task
 
 from zobench.errors import ZobenchError
+from zobench.models.forward import Forward
 from zobench.run.order import batches
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
@@ -139,7 +140,7 @@ def test_non_diff_finds_a_right_answer():
         logits[:, -1, said[min(input_ids.shape[1] - start, len(said) - 1)]] = 1.0
         return types.SimpleNamespace(logits=logits)
 
-    made.reading = type(made.reading)()
+    made.forward = Forward(forward)
     made.rules = Rules(max_new_tokens=40, train_loss="non_diff")
     assert made.loss(forward, batch).item() == -1.0
 

@@ -6,16 +6,15 @@ import pytest
 import torch
 from task_kit import NEW_TOKENS, golden, llama, loaded, output, splits, task, tokenizer
 
+from zobench.models.forward import Forward
 from zobench.tasks.encode import Row
 from zobench.tasks.generate import greedy, stop_tokens
-from zobench.tasks.loss import Reading
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
 from zobench.tasks.score import Scorer
 
 CHOICE = [name for name, value in golden("prompts").items() if not value["generation"]]
 FREE = [name for name, value in golden("prompts").items() if value["generation"]]
-READING = Reading(keep=True, cache=True)
 
 
 def prepared(name, model, **rules):
@@ -26,7 +25,7 @@ def prepared(name, model, **rules):
 
 
 def scorer(model, **rules):
-    return Scorer(model, READING, Rules(**rules), 0, "cpu")
+    return Scorer(Forward(model, keep=True, use_cache=True), Rules(**rules), 0, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +101,8 @@ def test_float16_scores_are_rounded_once():
 def test_ties_go_to_the_first_and_nan_to_none(model):
     encoded = prepared("CB", model)._scored["test"][0][0]
     flat = lambda value: lambda **kw: output(torch.full((*kw["input_ids"].shape, 512), value))  # noqa: E731
-    assert Scorer(flat(0.0), Reading(), Rules(), 0, "cpu").choose(encoded, None) == 0
-    assert Scorer(flat(math.nan), Reading(), Rules(), 0, "cpu").choose(encoded, None) is None
+    assert Scorer(Forward(flat(0.0)), Rules(), 0, "cpu").choose(encoded, None) == 0
+    assert Scorer(Forward(flat(math.nan)), Rules(), 0, "cpu").choose(encoded, None) is None
 
 
 def test_nan_weights_score_nan_not_zero():
@@ -143,8 +142,10 @@ def test_greedy_agrees_with_transformers(model):
     ids = torch.tensor([[0, 0, 0, 1, 40, 41], [1, 60, 61, 62, 63, 64]])
     mask = (ids != 0).long()
     theirs = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=8, eos_token_id=2, pad_token_id=0)
-    for reading in (READING, Reading()):
-        ours, forwards = greedy(model, ids, mask, limit=8, stop=frozenset({2}), reading=reading)
+    own = Forward.of(loaded(model))
+    assert own.cache is not None
+    for forward in (own, Forward(model)):
+        ours, forwards = greedy(forward, ids, mask, limit=8, stop=frozenset({2}))
         assert [torch.tensor(row).tolist() for row in ours] == [
             row[: len(o)].tolist() for row, o in zip(theirs[:, 6:], ours, strict=True)
         ]
@@ -160,13 +161,9 @@ def test_greedy_stops_each_row_at_its_own_token():
             logits[row, -1, script[row, input_ids.shape[1] - 2]] = 1.0
         return output(logits)
 
-    rows, forwards = greedy(
-        forward, torch.ones(2, 2, dtype=torch.long), None, limit=9, stop=frozenset({7}), reading=Reading()
-    )
+    rows, forwards = greedy(Forward(forward), torch.ones(2, 2, dtype=torch.long), None, limit=9, stop=frozenset({7}))
     assert (rows, forwards) == ([[5, 7], [5, 5, 5, 7]], 4)
-    rows, forwards = greedy(
-        forward, torch.ones(2, 2, dtype=torch.long), None, limit=3, stop=frozenset({7}), reading=Reading()
-    )
+    rows, forwards = greedy(Forward(forward), torch.ones(2, 2, dtype=torch.long), None, limit=3, stop=frozenset({7}))
     assert (rows, forwards) == ([[5, 7], [5, 5, 5]], 3)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,11 @@ from task_kit import NEW_TOKENS, golden, llama, loaded, opt, splits, task
 from torch.func import functional_call, vmap
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from zobench.tasks.batch import collate
+from zobench.tasks.batch import Stem, collate, share, stems
 from zobench.tasks.encode import Encoded, Row
-from zobench.tasks.loss import Reading, option_log_probs, shared_log_probs
+from zobench.tasks.loss import option_log_probs
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
-from zobench.tasks.share import Stem, share, stems
 
 PROMPTS = golden("prompts")
 CHOICE = [name for name, value in PROMPTS.items() if not value["generation"]]
@@ -99,9 +99,9 @@ def test_places_and_targets():
 def test_log_probabilities_are_those_of_the_rows(name, model):
     made = prepared(name, model)
     rows = [row for encoded, _ in made._scored["test"] for row in encoded.rows]
-    got = shared_log_probs(model, share(rows, made.pad_id, 8), made.reading)
+    got = share(rows, made.pad_id, 8).log_probs(made.forward)
     plain = collate([Encoded(tuple(rows), None, (), (), "")], made.pad_id)
-    expected, inside = option_log_probs(model, plain, made.reading)
+    expected, inside = option_log_probs(made.forward, plain)
     assert inside.any(-1).all() and torch.allclose(got, expected, rtol=0, atol=exactness(model))
 
 
@@ -204,7 +204,7 @@ def test_scores_in_float32(name):
 
     one = llama()
     made = prepared(name, one)
-    together, alone = (Scorer(one, made.reading, made.rules, 0, "cpu", together=n) for n in (5, 0))
+    together, alone = (Scorer(made.forward, made.rules, 0, "cpu", together=n) for n in (5, 0))
     for encoded, _ in made._scored["test"]:
         assert together.scores(encoded) == pytest.approx(alone.scores(encoded), abs=5e-6)
         assert together.rows(encoded.rows)[0] == pytest.approx(alone.rows(encoded.rows)[0], abs=5e-5)
@@ -217,7 +217,9 @@ def test_items_of_a_split_are_batched_by_length():
     lengths = sorted((len(e.rows[0].ids) - 1 for e, _ in made._scored["test"]), reverse=True)
     assert seen == [(2, lengths[0]), (2, lengths[2])]
     seen.clear()
-    prepared("RTE", one, eval_batch_size=2, score_batch_size=4).test_score(one)
+    again = prepared("RTE", one, eval_batch_size=2, score_batch_size=4)
+    seen.clear()
+    again.test_score(one)
     assert seen == [(4, lengths[0])]
 
 
@@ -236,7 +238,8 @@ def test_nan_weights_score_nan():
 @pytest.mark.parametrize("name", FREE)
 def test_answers_are_those_of_prompts_alone(name, cache, model):
     made, told = prepared(name, model, eval_batch_size=3), []
-    made.reading = Reading(keep=made.reading.keep, cache=cache, positions=made.reading.positions)
+    assert made.forward.cache is not None
+    made.forward = replace(made.forward, cache=made.forward.cache if cache else None)
     score = made.test_score(model, lambda done, total: told.append((done, total)))
     expected = made.replicated().test_score(model)
     assert score.predictions == expected.predictions and len(set(score.predictions)) > 1
@@ -261,5 +264,5 @@ def generated(made, model):
     from zobench.tasks.generate import answers
 
     prompts = [encoded.rows[0].ids for encoded, _ in made._scored["test"]]
-    given = {"room": made._room, "stop": made._stop, "reading": made.reading, "pad_id": 0, "device": "cpu"}
-    return answers(model, prompts, together=made.together, **given)[0]
+    given = {"room": made._room, "stop": made._stop, "pad_id": 0, "device": "cpu"}
+    return answers(made.forward.through(model), prompts, together=made.together, **given)[0]

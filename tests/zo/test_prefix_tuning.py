@@ -8,7 +8,7 @@ from test_parameterisation import gpt2, layer, llama, logits, neox, opt, picture
 from transformers import DynamicCache
 
 from zobench import Scope, ZobenchError
-from zobench.engine.lockstep import lockstep
+from zobench.models.lockstep import lockstep
 from zobench.zo.parameterisation import attach
 from zobench.zo.prefix_tuning import NAME
 

@@ -18,7 +18,6 @@ from ..run.prefix import prefix_cache
 from ..run.protocol import Computation
 from ..run.selection import everything
 from ..tasks.batch import Batch
-from ..tasks.rules import Rules
 from ..zo.scope import Scope
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def filled_cache(side: Side, work: Work, loaded: LoadedModel, layer: int) -> tup
     """
     if not side.ours or side.engine == "official":
         return None, 0.0
-    cache = prefix_cache(loaded, scope_of(side, loaded, layer), Rules())
+    cache = prefix_cache(loaded, scope_of(side, loaded, layer))
     if cache is None:
         return None, 0.0
     loss, start = cache.above(work.ours), time.perf_counter()

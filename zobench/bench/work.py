@@ -10,11 +10,13 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
+from ..models.capabilities import points_together
+from ..models.forward import Call, Forward
+from ..models.text import model_type
 from ..run.order import batches as training_order
-from ..run.tiling import side_by_side
 from ..tasks.batch import Batch, collate
 from ..tasks.encode import PAD_TOKEN, Encoded, Row
-from ..tasks.loss import LOSSES, Reading, packs, with_tail
+from ..tasks.loss import LOSSES
 from ..tasks.prepared import PreparedTask
 from ..tasks.rules import RowsRule, Rules
 from ..tasks.sampling import split
@@ -74,7 +76,7 @@ def made_up(
     vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
     source = cycle([_example(rng, one, vocabulary, loss_name, loaded.context_length) for one in lengths])
     parts = [list(islice(source, batch_size)) for _ in range(batches)]
-    pad = PAD_TOKEN.get(str(loaded.model.config.model_type), loaded.pad_id)
+    pad = PAD_TOKEN.get(model_type(loaded.model), loaded.pad_id)
     multiple = 1 if loaded.device.type == "cpu" else 8
     rows = rows_for(loaded)
     shared = multiple if rows == "shared" and loss_name == "classification" else 0
@@ -101,16 +103,20 @@ def real(task: Task, data: Path, loaded: LoadedModel, *, batch_size: int, batche
 
 def rows_for(loaded: LoadedModel) -> RowsRule:
     """Packed, or shared where the model cannot keep packed rows apart."""
-    return "packed" if packs(loaded.model, Rules()) else "shared"
+    return "packed" if loaded.capabilities.packs_rows_of(Rules().max_length) else "shared"
 
 
 def losses(loss_name: str, loaded: LoadedModel, rows: RowsRule) -> tuple[Loss, Loss, bool]:
     """(the loss over logits at all positions, the loss over those at answer positions, whether it can be batched)."""
-    read = [Reading.of(loaded.model, Rules(logits=where)) for where in ("all", "option")]
-    if rows == "packed":
-        read[1] = with_tail(read[1], loaded)
-    whole, narrow = [(lambda forward, batch, r=r: LOSSES[loss_name](forward, batch, r)) for r in read]
-    return whole, narrow, side_by_side(loaded, loss_name, rows, read[1])
+    wide, narrow = (Forward.of(loaded, keep=keep) for keep in (False, True))
+
+    def official(call: Call, batch: Batch) -> Tensor:
+        return LOSSES[loss_name](wide.through(call), batch, whole=True)
+
+    def ours(call: Call, batch: Batch) -> Tensor:
+        return LOSSES[loss_name](narrow.through(call), batch)
+
+    return official, ours, points_together(loaded, narrow, rows == "packed")
 
 
 def _example(rng: Random, of: Lengths, vocabulary: int, loss_name: str, most: int) -> Encoded:

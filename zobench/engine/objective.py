@@ -16,7 +16,7 @@ from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import ZobenchError
-from .lockstep import lockstep
+from ..models.lockstep import lockstep
 
 
 class Objective:
@@ -27,7 +27,7 @@ class Objective:
         loss: `loss(forward, batch)` -> 0-dim tensor, where `forward(...)` behaves like calling the model.
         batch: given to `loss` as it is.
         extra: further batches of training data, for `fresh`; an Objective among them is taken as it is.
-        batched: `many` runs all points in one forward, side by side (zobench.engine.lockstep); False: one after the
+        batched: `many` runs all points in one forward, side by side (zobench.models.lockstep); False: one after the
             other (bit-equal to plain calls).
         whole: makes of a batch the one that `with_inputs` passes over, where losses leave out what rows have in common.
         examples: the batches of one example each that a batch is made of, for methods that look at each alone: a
@@ -70,7 +70,7 @@ class Objective:
 
     def tiled(self, copies: int) -> list[Tensor]:
         """The losses of so many copies of the batch, in one forward of the model over all of them, side by side along
-        the first axis: for engines that give each copy weights of its own (see zobench.engine.lockstep).
+        the first axis: for engines that give each copy weights of its own (see zobench.models.lockstep).
 
         ZobenchError for a loss that calls the model more than once, or reads more than its logits.
         """

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..models.lockstep import lockstep
 from ..zo.algebra import ZERO, Direction
 from ..zo.fused import Fused
 from ..zo.handle import Handle
 from ..zo.nodes import Plan
 from .base import Closure, Value
 from .deferred import Deferred
-from .lockstep import lockstep
 from .pair import Pair, displaced
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ZobenchError
-from .positions import counts_from_the_row, position_ids
+from .forward import Forward
 
 if TYPE_CHECKING:
     from ..tasks.batch import Batch
@@ -58,7 +58,7 @@ def block_activations(
     Raises ZobenchError when activations are not finite, when there is no real token, or when a block puts out no
     (rows, length, channels) stream.
     """
-    blocks = loaded.blocks
+    blocks, _ = loaded.blocks, loaded.capabilities  # which are measured before there are hooks
     running = {block.index: _Running(f"block {block.index}") for block in blocks}
     with ExitStack() as hooks:
         current: list[_Tokens] = []
@@ -70,22 +70,24 @@ def block_activations(
             first = _on_input(running[EMBEDDING], current)
             hooks.callback(blocks[0].module.register_forward_pre_hook(first, with_kwargs=True).remove)
         for batch in batches:
-            ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
-            current[:] = [_Tokens(ids, mask.bool())]
-            body_forward(loaded, batch)
+            body_forward(loaded, batch, lambda ids, mask: current.__setitem__(slice(None), [_Tokens(ids, mask.bool())]))
     return [seen.result(index) for index, seen in running.items()]
 
 
 @torch.no_grad()
-def body_forward(loaded: LoadedModel, batch: Batch) -> None:
+def body_forward(loaded: LoadedModel, batch: Batch, before: Callable[[Tensor, Tensor], None] | None = None) -> None:
     """One forward pass over a batch without the head, for what hooks on the model's modules see.
 
-    A batch has input_ids and attention_mask, both (rows, length); places are told to models that count padding.
+    A batch has input_ids and attention_mask, both (rows, length); what the model must be told of padding it is told.
+    Rows of a model that sees padding run without it, those of one length together. `before` is called with the ids and
+    the mask of what is run, just before it is.
     """
+    forward = Forward.of(loaded).through(_body(loaded.model, loaded.blocks[0].module))
     ids, mask = batch.input_ids.to(loaded.device), batch.attention_mask.to(loaded.device)
-    told = {"position_ids": position_ids(mask)} if counts_from_the_row(loaded.model) else {}
-    body = _body(loaded.model, loaded.blocks[0].module)
-    body(input_ids=ids, attention_mask=mask, use_cache=False, **told)
+    for part, of in forward.parts(ids, mask):
+        if before is not None:
+            before(part, of)
+        forward.body(part, of)
 
 
 class _Tokens:

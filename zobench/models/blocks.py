@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
 from ..errors import ZobenchError
+from .text import text_config
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,5 @@ def _outermost_lists(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Mod
 
 def _declared_blocks(model: nn.Module) -> int | None:
     """`num_hidden_layers` of the config (all of the usual names map to it), None where there is no config."""
-    config: Any = getattr(model, "config", None)
-    if hasattr(config, "get_text_config"):
-        config = config.get_text_config()
-    declared = getattr(config, "num_hidden_layers", None)
+    declared = getattr(text_config(model), "num_hidden_layers", None)
     return declared if isinstance(declared, int) else None

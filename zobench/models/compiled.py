@@ -12,6 +12,7 @@ from torch import nn
 from ..errors import ZobenchError
 from ..forwards import replaced
 from .blocks import Block
+from .text import goes_on
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def _compiled(module: nn.Module) -> Callable[..., Any]:
     fast: Callable[..., Any] = torch.compile(plain, dynamic=True)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("past_key_values") is not None:
+        if goes_on(kwargs):
             return plain(*args, **kwargs)
         try:
             return fast(*args, **kwargs)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,11 @@ from . import gguf
 from .blocks import Block, decoder_blocks
 from .contents import check_plain, check_whole
 from .folder import ModelFolder, find, told
+from .speech import check_ids
+from .text import model_type, text_config
+
+if TYPE_CHECKING:
+    from .capabilities import Capabilities
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 _USABLE = 0.9  # of a GPU's free memory for weights; the rest is for activations and the allocator
@@ -63,9 +68,34 @@ class LoadedModel:
         return decoder_blocks(self.model)
 
     @cached_property
+    def capabilities(self) -> Capabilities:
+        """What the model can do, measured once, by a few short forwards, when it is first asked for."""
+        from .capabilities import measure
+
+        return measure(self)
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the input embedding: ids of tokens are below."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @cached_property
+    def unreached(self) -> list[str]:
+        """Modules and parameters that a forward over text does not reach, the outermost of each."""
+        from .reach import unreached
+
+        return unreached(self)
+
+    def named_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        """(name, parameter) of those that a forward over text reaches, tied ones once, in the model's order."""
+        from .reach import left_out
+
+        return [(name, p) for name, p in self.model.named_parameters() if not left_out(name, self.unreached)]
+
+    @cached_property
     def parameters(self) -> int:
-        """The number of parameters; tied weights count once."""
-        return sum(p.numel() for p in self.model.parameters())
+        """The number of parameters that a forward over text reaches; tied weights count once."""
+        return sum(p.numel() for _, p in self.named_parameters())
 
     @cached_property
     def weights_bytes(self) -> int:
@@ -124,7 +154,7 @@ def load_tokenizer(spec: str, *, revision: str | None = None, offline: bool = Fa
     """
     folder = find(spec, revision=revision, offline=offline)
     tokenizer, config = _read_tokenizer(folder, spec), _read_config(folder, spec)
-    return tokenizer, _context_length(config, tokenizer, folder.name), str(config.model_type)
+    return tokenizer, _context_length(config, tokenizer, folder.name), model_type(config)
 
 
 def adopt(model: Any, tokenizer: Any, *, name: str, revision: str | None = None) -> LoadedModel:
@@ -141,6 +171,7 @@ def adopt(model: Any, tokenizer: Any, *, name: str, revision: str | None = None)
     pad = _pad_id(tokenizer, name)
     if pad >= embedding.shape[0]:
         raise ZobenchError(f"model {name}: pad token {pad} has no embedding (the model has {embedding.shape[0]})")
+    check_ids(tokenizer, embedding.shape[0], name)
     tokenizer.padding_side = "left"
     return LoadedModel(
         name=name,
@@ -288,7 +319,7 @@ def _pad_id(tokenizer: Any, name: str) -> int:
 
 
 def _context_length(config: Any, tokenizer: Any, name: str) -> int:
-    text = config.get_text_config()
+    text = text_config(config)
     for key in _LENGTHS:
         value = getattr(text, key, None)
         if isinstance(value, int) and value > 0:

@@ -1,23 +1,49 @@
-"""Places of tokens in padded rows, for models that would count the padding.
-
-MeZO passes no `position_ids`: rotary models look at differences of places only, and OPT counts from the mask. Models
-with a table of places that count from the left edge of the batch (GPT-2, GPT-Neo, GPT-BigCode, the first GPT) would
-see a row elsewhere when it is padded than when it is alone, so they are told where it begins.
-"""
+"""Places of tokens: in rows padded on the left, and in sequences that stand side by side in one row."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Sequence
 
-TABLES = ("wpe", "positions_embed")
-"""What such models call their table of places."""
-
-
-def counts_from_the_row(model: nn.Module) -> bool:
-    """Whether `model` must be told the places of the tokens of a padded row."""
-    return any(isinstance(m, nn.Embedding) and n.rpartition(".")[2] in TABLES for n, m in model.named_modules())
+import torch
+from torch import Tensor
 
 
 def position_ids(attention_mask: Tensor) -> Tensor:
-    """Places (int64, rows x length) counted from the first token that is not padding; 0 for padding."""
+    """Places (int64, rows x length) counted from the first token that is not padding; 0 for padding.
+
+    MeZO passes none: rotary models look at differences of places only, and OPT counts from the mask. Models that count
+    from the left edge of the batch (GPT-2, XGLM) would see a row elsewhere when it is padded than when it is alone, so
+    they are told where it begins.
+    """
     return (attention_mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def rows_by_length(attention_mask: Tensor) -> dict[int, list[int]]:
+    """Length without padding -> the rows that have it."""
+    found: dict[int, list[int]] = {}
+    for row, length in enumerate(attention_mask.sum(-1).tolist()):
+        found.setdefault(length, []).append(row)
+    return found
+
+
+def side_by_side(
+    sequences: Sequence[Sequence[int]], bins: Sequence[Sequence[int]], length: int, pad_id: int
+) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    """Sequences in rows of `length` tokens, those of a bin one after the other, none seeing another.
+
+    Returns ids and places, int64 (bins, length); which tokens a token sees, bool (bins, 1, length, length); and where
+    each sequence begins in the flattened ids.
+    """
+    ids = torch.full((len(bins), length), pad_id)
+    own = torch.arange(1, length + 1).repeat(len(bins), 1).neg()  # the sequence of a token; padding is of its own
+    places = torch.zeros_like(ids)
+    begins = [0] * len(sequences)
+    for number, inside in enumerate(bins):
+        at = 0
+        for index in inside:
+            end = at + len(sequences[index])
+            ids[number, at:end] = torch.tensor(sequences[index])
+            own[number, at:end], places[number, at:end] = index, torch.arange(end - at)
+            begins[index], at = number * length + at, end
+    seen = (own[:, :, None] == own[:, None, :]) & torch.ones(length, length, dtype=torch.bool).tril()
+    return ids, places, seen[:, None], begins

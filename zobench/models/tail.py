@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ..forwards import replaced
 from .blocks import Block
+from .text import goes_on
 
 PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -37,6 +38,10 @@ class Places:
     slot: Tensor
     slots: int
     tokens: int
+
+    def to(self, device: torch.device | str) -> Places:
+        """The same with its tensors on `device`."""
+        return Places(self.at.to(device), self.slot.to(device), self.slots, self.tokens)
 
     def of(self, x: Tensor) -> Tensor:
         """From (rows of all copies, length, ...) what is at the places: (copies, n, ...)."""
@@ -116,8 +121,7 @@ class Tail:
 def _takes(kwargs: dict[str, Any]) -> bool:
     """Whether a call of the block says all that its stand-in needs: a mask of every two tokens, and rotary angles."""
     mask, angles = kwargs.get("attention_mask"), kwargs.get("position_embeddings")
-    cached = kwargs.get("past_key_values") is not None
-    return isinstance(mask, Tensor) and mask.ndim == 4 and isinstance(angles, tuple) and not cached
+    return isinstance(mask, Tensor) and mask.ndim == 4 and isinstance(angles, tuple) and not goes_on(kwargs)
 
 
 def _heads(x: Tensor, attention: Any, norm: str = "") -> Tensor:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from ..models.positions import position_ids
 from ..tasks.metrics import accuracy, mean, standard_error
 from ..tasks.padding import padded
 from ..tasks.prepared import Score
@@ -54,16 +53,11 @@ class Context(FitContext):
 
     @torch.no_grad()
     def forward(self, rows: Sequence[tuple[int, ...]], **options: Any) -> Any:
-        prepared, reading = self._prepared, self._prepared.reading
+        prepared = self._prepared
         ids, mask = padded(rows, prepared.pad_id, prepared.rules.pad_to_multiple_of, self._loaded.context_length)
         ids, mask = ids.to(self._loaded.device), mask.to(self._loaded.device)
-        usual: dict[str, Any] = {"use_cache": False} if reading.cache else {}
-        if reading.keep:
-            usual["logits_to_keep"] = 1
-        if reading.positions:
-            usual["position_ids"] = position_ids(mask)
-        self.forwards[self.purpose] += 1
-        return self._loaded.model(input_ids=ids, attention_mask=mask, **{**usual, **options})
+        self.forwards[self.purpose] += prepared.forward.calls(mask)
+        return prepared.forward.output(ids, mask, **options)
 
     def note(self, **facts: Any) -> None:
         self.facts.update(checked_facts(facts))

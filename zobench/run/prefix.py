@@ -8,13 +8,13 @@ import torch
 
 from ..errors import ZobenchError
 from ..models.blocks import lowest_block
-from ..tasks.prefix import PrefixCache, cuts
+from ..models.capabilities import cut_at
+from ..tasks.prefix import PrefixCache
 from .method import free_bytes
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
     from ..tasks.prepared import PreparedTask
-    from ..tasks.rules import Rules
     from ..zo.scope import Scope
     from .protocol import Computation
 
@@ -29,11 +29,11 @@ def prefixed(prepared: PreparedTask, loaded: LoadedModel, scope: Scope, wish: Co
     """
     if wish.prefix_cache == "off" or prepared.rows == "replicated":
         return prepared
-    cache = prefix_cache(loaded, scope, prepared.rules)
+    cache = prefix_cache(loaded, scope)
     return prepared if cache is None else prepared.above(cache)
 
 
-def prefix_cache(loaded: LoadedModel, scope: Scope, rules: Rules) -> PrefixCache | None:
+def prefix_cache(loaded: LoadedModel, scope: Scope) -> PrefixCache | None:
     """An empty cache of what enters the lowest block that moves.
 
     Empty each time: were one shared between cells, a cell's last bits would depend on those that ran before it. None
@@ -44,7 +44,7 @@ def prefix_cache(loaded: LoadedModel, scope: Scope, rules: Rules) -> PrefixCache
         at = lowest_block(loaded.blocks, [p for _, p in scope.named])
     except ZobenchError:  # no blocks are found
         return None
-    cut = cuts(loaded, at, rules) if at else None
+    cut = cut_at(loaded, at) if at else None
     if cut is None:
         return None
     host = free_bytes(torch.device("cpu")) // SHARE

@@ -274,9 +274,9 @@ class Runner:
 
 def _note_engine(out: Outcome, on: Applied, prepared: PreparedTask) -> None:
     """How losses were computed, into the record: of the first learning rate, as the later ones keep to it."""
-    tail, at = prepared.reading.tail, None if prepared.prefix is None else prepared.prefix.at
+    at = None if prepared.prefix is None else prepared.prefix.at
     noted = out.fields.setdefault("engine", {**on.info, "rows": prepared.rows, "prefix": at})
-    if tail is not None and tail.free:
+    if prepared.rows == "packed" and prepared.forward.cuts_the_last_block:
         noted["last_block"] = "answers"
 
 

@@ -117,9 +117,9 @@ def checked_facts(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def everything(loaded: LoadedModel) -> Scope:
-    """All parameters of the model, tied ones once, in the order of `named_parameters`."""
+    """All parameters that a forward over text reaches, tied ones once, in the order of `named_parameters`."""
     try:
         layers = tuple(block.index for block in loaded.blocks)
     except ZobenchError:  # all parameters are all parameters, also where no blocks are found
         layers = ()
-    return Scope(loaded.model.named_parameters(), layers=layers)
+    return Scope(loaded.named_parameters(), layers=layers)

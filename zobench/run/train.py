@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..engine.objective import Objective
 from ..engine.timers import StepTimes
+from ..models.capabilities import points_together
 from ..report.record import PhaseTimes, Status
 from ..tasks.batch import Batch
 from ..zo.estimator import Diverged
 from .budget import Budget, clock, forwards_spent
 from .order import batches
-from .tiling import side_by_side
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +94,8 @@ class Feed:
     def batches_for(self, estimator: Estimator) -> None:
         """Find out whether the objectives may be batched, if the estimator's engine would make use of that."""
         of = self.prepared
-        self.batched = estimator.engine.together and side_by_side(self.loaded, of.loss_name, of.rows, of.reading)
+        may = estimator.engine.together and of.loss_name != "non_diff"  # which calls the model again and again
+        self.batched = may and points_together(self.loaded, of.forward, of.rows == "packed")
 
     def objective(self) -> Objective:
         """The objective of the next batch."""

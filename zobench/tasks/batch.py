@@ -1,17 +1,30 @@
-"""Rows to tensors: left-padded, as the option is then at the same place in every row, and to a multiple of 8."""
+"""Rows to tensors: every row as it is, or what rows have in common once, padded on the left or packed.
+
+The log-probabilities of a row's option take the row without its last token. Where options are one token long that is
+the prompt alone, the same for all candidates of an example: its logits at the last position hold them all. Where it is
+the beginning of what another row takes, that row's logits hold it too. A causal model gives the same log-probabilities
+either way, up to rounding. Such a *stem* is passed over once.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .encode import Encoded
-from .pack import pack
+from ..models.forward import Forward
+from ..models.positions import side_by_side
+from ..models.tail import Places
+from .encode import Encoded, Row
+from .pack import best_bins
 from .padding import padded
-from .share import Shared, share
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class Batch:
     width: int
     tokens: int
     golds: tuple[tuple[str, ...], ...] = ()
-    shared: Shared | None = None
+    shared: Stems | Packed | None = None
 
     @property
     def rows(self) -> int:
@@ -47,13 +60,98 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
-        tensors = ("input_ids", "attention_mask", "option_len", "labels")
-        moved = {name: getattr(self, name).to(device, non_blocking=True) for name in tensors}
-        return replace(self, **moved, shared=None if self.shared is None else self.shared.to(device))
+        return replace(_moved(self, device), shared=None if self.shared is None else self.shared.to(device))
 
     def replicated(self) -> Batch:
         """The same batch, of which losses look at every row as it is."""
         return self if self.shared is None else replace(self, shared=None)
+
+
+@dataclass(frozen=True)
+class Stem:
+    """Token ids that a forward passes over, and the numbers of the rows that it holds the logits of."""
+
+    ids: tuple[int, ...]
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stems:
+    """The stems of some rows, padded on the left, and where the log-probabilities of each row's option are in them.
+
+    input_ids, attention_mask: int64 (stems, length). last: how many positions, from the end, hold all that is looked
+    at. stem: int64 (rows, 1), the stem of each row. place, targets: int64 (rows, width), for each option token,
+    right-aligned, which of the `last` positions predicts it, and its id. inside: bool (rows, width), False where the
+    option is shorter.
+
+    stems, begins: what was passed over, and where each begins in the flattened ids. flat: int64 (tokens,), the places
+    of all their tokens there, stem after stem.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    last: int
+    stem: Tensor
+    place: Tensor
+    targets: Tensor
+    inside: Tensor
+    stems: tuple[Stem, ...]
+    begins: tuple[int, ...]
+    flat: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the stems, padding left out."""
+        return len(self.flat)
+
+    def log_probs(self, forward: Forward) -> Tensor:
+        """Log-probabilities (rows, width) of the option tokens, 0 outside the row's option: one pass over the stems."""
+        found = F.log_softmax(forward.rows(self.input_ids, self.attention_mask, self.last), dim=-1)
+        return torch.where(self.inside, found[self.stem, self.place, self.targets], 0)
+
+    def to(self, device: torch.device | str) -> Stems:
+        """The same with its tensors on `device`."""
+        return _moved(self, device)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The stems of some rows, several of them side by side in a bin, none seeing another: hardly any padding is left.
+
+    input_ids, position_ids: int64 (bins, length). attention_mask: bool (bins, 1, length, length), which tokens a token
+    sees. at: int64 (n,), the places looked at in the flattened ids; slot: int64 (n,), the number of each among those of
+    its bin, of which there are `slots` at most. place: int64 (rows, width), for each option token which of the n
+    places predicts it. The rest as in Stems.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    attention_mask: Tensor
+    at: Tensor
+    slot: Tensor
+    slots: int
+    place: Tensor
+    targets: Tensor
+    inside: Tensor
+    stems: tuple[Stem, ...]
+    begins: tuple[int, ...]
+    flat: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the stems, padding left out."""
+        return len(self.flat)
+
+    def log_probs(self, forward: Forward) -> Tensor:
+        """As those of Stems."""
+        looked = Places(self.at, self.slot, self.slots, self.input_ids.numel())
+        logits = forward.packed(self.input_ids, self.position_ids, self.attention_mask, looked)
+        found = F.log_softmax(logits, dim=-1)
+        return torch.where(self.inside, found[0, self.place, self.targets], 0)
+
+    def to(self, device: torch.device | str) -> Packed:
+        """The same with its tensors on `device`."""
+        return _moved(self, device)
 
 
 def collate(
@@ -68,7 +166,7 @@ def collate(
     """All rows of the examples, padded on the left with `pad_id` to a multiple of `multiple` tokens.
 
     `most`: tokens that the model has positions for; padding stops there, where the multiple would go beyond.
-    `shared`, `packed`: give the rows in their shared form too, padded to a multiple of this, or packed; 0: do not.
+    `shared`, `packed`: give the rows as stems too, padded to a multiple of this, or packed; 0: do not.
     """
     rows = [row for e in encoded for row in e.rows]
     ids, mask = padded([row.ids for row in rows], pad_id, multiple, most)
@@ -83,3 +181,95 @@ def collate(
         golds=tuple(e.golds for e in encoded),
         shared=pack(rows, pad_id, packed) if packed else share(rows, pad_id, shared, most) if shared else None,
     )
+
+
+def stems(rows: Sequence[Row]) -> list[Stem]:
+    """The fewest stems that hold all rows, in the order of their first rows.
+
+    Among sorted sequences the extensions of one follow it at once, so each is compared with its successor alone.
+    """
+    taken: list[tuple[tuple[int, ...], list[int]]] = []
+    for number in sorted(range(len(rows)), key=lambda i: rows[i].ids[:-1], reverse=True):
+        ids = rows[number].ids[:-1]
+        if taken and taken[-1][0][: len(ids)] == ids:
+            taken[-1][1].append(number)
+        else:
+            taken.append((ids, [number]))
+    return sorted((Stem(ids, tuple(sorted(held))) for ids, held in taken), key=lambda stem: stem.rows[0])
+
+
+def share(rows: Sequence[Row], pad_id: int, multiple: int = 1, most: int | None = None) -> Stems:
+    """The rows as tensors of their stems; `multiple` and `most` as for `collate`."""
+    held = stems(rows)
+    ids, mask = padded([stem.ids for stem in held], pad_id, multiple, most)
+    width = max(row.option_len for row in rows)
+    stem, place, last = [0] * len(rows), [], 1
+    for number, one in enumerate(held):
+        for i in one.rows:
+            stem[i] = number
+            last = max(last, len(one.ids) + 1 - len(rows[i].ids) + rows[i].option_len)
+    for row, number in zip(rows, stem, strict=True):
+        before, option = width - row.option_len, len(row.ids) - row.option_len
+        first = last - len(held[number].ids) + option - 1
+        place.append([0] * before + list(range(first, first + row.option_len)))
+    return Stems(
+        input_ids=ids,
+        attention_mask=mask,
+        last=last,
+        stem=torch.tensor(stem)[:, None],
+        place=torch.tensor(place),
+        **_options(rows, width),
+        **_laid(held, [(number + 1) * ids.shape[1] - len(one.ids) for number, one in enumerate(held)]),
+    )
+
+
+def pack(rows: Sequence[Row], pad_id: int, multiple: int = 1) -> Packed:
+    """The rows as tensors of their stems, side by side in bins of a multiple of `multiple` tokens."""
+    held = stems(rows)
+    width = max(row.option_len for row in rows)
+    bins, length = best_bins([len(one.ids) for one in held], multiple)
+    ids, places, seen, begins = side_by_side([one.ids for one in held], bins, length, pad_id)
+    looked: dict[int, int] = {}  # places in the flattened ids -> in the logits
+    place = [[0] * width for _ in rows]
+    for index, one in enumerate(held):
+        for i in one.rows:
+            option = len(rows[i].ids) - rows[i].option_len
+            for k in range(rows[i].option_len):
+                flat = begins[index] + option - 1 + k
+                place[i][width - rows[i].option_len + k] = looked.setdefault(flat, len(looked))
+    numbers: Counter[int] = Counter()  # of places, by bin
+    slot = []
+    for flat in looked:
+        slot.append(numbers[flat // length])
+        numbers[flat // length] += 1
+    return Packed(
+        input_ids=ids,
+        position_ids=places,
+        attention_mask=seen,
+        at=torch.tensor(list(looked)),
+        slot=torch.tensor(slot),
+        slots=max(slot) + 1,
+        place=torch.tensor(place),
+        **_options(rows, width),
+        **_laid(held, begins),
+    )
+
+
+def _laid(held: Sequence[Stem], begins: Sequence[int]) -> dict[str, Any]:
+    """`stems`, `begins` and `flat` of stems that begin at these places."""
+    places = [torch.arange(begin, begin + len(one.ids)) for one, begin in zip(held, begins, strict=True)]
+    return {"stems": tuple(held), "begins": tuple(begins), "flat": torch.cat(places)}
+
+
+def _options(rows: Sequence[Row], width: int) -> dict[str, Any]:
+    """`targets` and `inside` of rows."""
+    lengths = torch.tensor([row.option_len for row in rows])
+    targets = [[0] * (width - row.option_len) + list(row.ids[len(row.ids) - row.option_len :]) for row in rows]
+    return {"targets": torch.tensor(targets), "inside": torch.arange(width) >= width - lengths[:, None]}
+
+
+def _moved(of: T, device: torch.device | str) -> T:
+    """The same with its tensors on `device`."""
+    tensors: dict[str, Any] = {name: value for name, value in vars(of).items() if isinstance(value, Tensor)}
+    moved = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
+    return replace(of, **moved)  # type: ignore[type-var]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ZobenchError
+from ..models.speech import appended
 from .task import Example
 
 FIRST_TOKEN = {"opt": 0}
@@ -52,24 +53,36 @@ class Encoder:
     """Encodes examples for one tokenizer.
 
     `max_length`: tokens of a row, the smaller of the protocol's and the model's context; for generation
-    `max_new_tokens` of them are kept free. `model_type`: the model's `config.model_type`.
+    `max_new_tokens` of them are kept free. `model_type`: the model's `config.model_type`. `vocabulary`: ids that the
+    model knows are below this.
     Raises ZobenchError where nothing would be left for a prompt.
     """
 
     def __init__(
-        self, tokenizer: Any, *, max_length: int = 2048, max_new_tokens: int = 50, model_type: str = ""
+        self,
+        tokenizer: Any,
+        *,
+        max_length: int = 2048,
+        max_new_tokens: int = 50,
+        model_type: str = "",
+        vocabulary: int | None = None,
     ) -> None:
         self.tokenizer, self.max_length, self.max_new_tokens = tokenizer, max_length, max_new_tokens
-        self.first_token = FIRST_TOKEN.get(model_type)
+        self.first_token, self.vocabulary = FIRST_TOKEN.get(model_type), vocabulary
+        self._ends = list(appended(tokenizer))
         self.bos = tokenizer.bos_token_id if self.first_token is None else self.first_token
         if max_length < 2:
             raise ZobenchError(f"max_length={max_length}: rows of at least 2 tokens are needed")
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, with special tokens and the model's beginning of sequence, not truncated."""
+        """Ids of each text with the model's beginning of sequence, not truncated. An end of sequence that the tokenizer
+        would put behind it is left out: rows end with the answer.
+        """
         if not texts:
             return []
         out: list[list[int]] = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        if n := len(self._ends):
+            out = [ids[:-n] if ids[-n:] == self._ends else ids for ids in out]
         if self.first_token is None:
             return out
         own = self.tokenizer.bos_token_id
@@ -138,6 +151,11 @@ class Encoder:
         """An option must have a token, and something before it: else a window of "the last 0 tokens" would mean all."""
         for number, row in enumerate(encoded.rows):
             where, n = f"{encoded.label}, candidate {number}", len(row.ids)
+            if self.vocabulary is not None and n and max(row.ids) >= self.vocabulary:
+                raise ZobenchError(
+                    f"{where}: the tokenizer gives id {max(row.ids)}, and the model's embedding has {self.vocabulary} "
+                    "rows; use the tokenizer that belongs to the model"
+                )
             if bare:
                 if not n:
                     raise ZobenchError(f"{where}: the prompt has no tokens")

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models.positions import position_ids
-from .loss import Forward, Reading
+from ..models.forward import Forward
+from ..models.positions import rows_by_length
 from .padding import padded
 
 
@@ -21,27 +21,21 @@ def stop_tokens(tokenizer: Any) -> frozenset[int]:
 
 
 def greedy(
-    forward: Forward, ids: Tensor, mask: Tensor | None, *, limit: int, stop: frozenset[int], reading: Reading
+    forward: Forward, ids: Tensor, mask: Tensor | None, *, limit: int, stop: frozenset[int]
 ) -> tuple[list[list[int] | None], int]:
     """New ids of each row (with the stop token, if one came) and the forward passes it took.
 
     ids: int64 (rows, length), left-padded where `mask` (rows, length) is 0; None for no padding. A row of which a
     logit is NaN gives None. The keys and values of earlier tokens are reused where the forward can.
     """
+    if mask is not None and forward.padding == "seen":
+        return _by_length(forward, ids, mask, limit, stop)
     rows: list[list[int] | None] = [[] for _ in range(ids.shape[0])]
-    going, past, forwards, step = set(range(ids.shape[0])), None, 0, ids
+    going, past, forwards = set(range(ids.shape[0])), None, 0
     while going and forwards < limit:
-        extra: dict[str, Any] = {"use_cache": True, "past_key_values": past} if reading.cache else {}
-        if reading.keep:
-            extra["logits_to_keep"] = 1
-        if mask is not None:
-            extra["attention_mask"] = mask
-            if reading.positions:
-                extra["position_ids"] = position_ids(mask)[:, -step.shape[1] :] if reading.cache else position_ids(mask)
-        out = forward(input_ids=step if reading.cache else ids, **extra)
+        last, past = forward.next(ids, mask, past)
         forwards += 1
-        last = out.logits[:, -1]
-        past, step = out.past_key_values if reading.cache else None, last.argmax(-1, keepdim=True)
+        step = last.argmax(-1, keepdim=True)
         chosen = torch.where(last.isnan().any(-1), -1, step[:, 0]).tolist()
         for number in sorted(going):
             row, token = rows[number], chosen[number]
@@ -56,13 +50,26 @@ def greedy(
     return rows, forwards
 
 
+def _by_length(
+    forward: Forward, ids: Tensor, mask: Tensor, limit: int, stop: frozenset[int]
+) -> tuple[list[list[int] | None], int]:
+    """As `greedy`, the rows of each length by themselves, without padding."""
+    out: list[list[int] | None] = [None] * ids.shape[0]
+    forwards = 0
+    for length, rows in rows_by_length(mask).items():
+        made, used = greedy(forward, ids[rows, ids.shape[1] - length :], None, limit=limit, stop=stop)
+        forwards += used
+        for row, new in zip(rows, made, strict=True):
+            out[row] = new
+    return out, forwards
+
+
 def answers(
     forward: Forward,
     prompts: Sequence[Sequence[int]],
     *,
     room: Callable[[int], int],
     stop: frozenset[int],
-    reading: Reading,
     pad_id: int,
     device: torch.device | str,
     together: int = 0,
@@ -82,7 +89,7 @@ def answers(
         part = order[start : start + size]
         ids, mask = padded([prompts[i] for i in part], pad_id)
         limit, masked = room(ids.shape[1]), mask.to(device) if together else None
-        made, used = greedy(forward, ids.to(device), masked, limit=limit, stop=stop, reading=reading)
+        made, used = greedy(forward, ids.to(device), masked, limit=limit, stop=stop)
         for i, row in zip(part, made, strict=True):
             out[i] = row
         forwards += used

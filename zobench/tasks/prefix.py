@@ -9,20 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import ZobenchError
 from ..models.cut import Cut
-from .encode import Row
-from .loss import Reading, shared_log_probs
-from .share import Shared, share
-
-if TYPE_CHECKING:
-    from ..models.load import LoadedModel
-    from .rules import Rules
+from .batch import Packed, Stems
 
 ROUNDING = 32
 """What kept hidden states may differ by from fresh ones: this many times the dtype's epsilon, of their norm. A stem is
@@ -57,7 +51,7 @@ class PrefixCache:
         return sum(t.numel() * t.element_size() for t in self._kept.values())
 
     @contextmanager
-    def over(self, shared: Shared) -> Iterator[None]:
+    def over(self, shared: Stems | Packed) -> Iterator[None]:
         """Inside, a forward over these stems begins at the block where all are known; else what enters it is kept.
 
         ZobenchError where kept and fresh hidden states are not the same.
@@ -80,7 +74,7 @@ class PrefixCache:
         else:
             self._keep(shared, hidden)
 
-    def _laid_out(self, shared: Shared, known: Sequence[Tensor]) -> Tensor:
+    def _laid_out(self, shared: Stems | Packed, known: Sequence[Tensor]) -> Tensor:
         """The hidden states in the places of their tokens; 0 for padding, which nobody looks at."""
         parts = torch.cat([one.to(self.device, non_blocking=True) for one in known])
         rows, length = shared.input_ids.shape
@@ -88,7 +82,7 @@ class PrefixCache:
         out[shared.flat] = parts
         return out.view(rows, length, -1)
 
-    def _keep(self, shared: Shared, hidden: Tensor) -> None:
+    def _keep(self, shared: Stems | Packed, hidden: Tensor) -> None:
         flat = hidden.flatten(0, 1)
         for stem, begin in zip(shared.stems, shared.begins, strict=True):
             size = len(stem.ids) * flat.shape[1] * flat.element_size()
@@ -97,7 +91,7 @@ class PrefixCache:
                 self._room[where] -= size
                 self._kept[stem.ids] = flat[begin : begin + len(stem.ids)].to(where, copy=True)
 
-    def _check(self, shared: Shared, hidden: Tensor, known: Sequence[Tensor]) -> None:
+    def _check(self, shared: Stems | Packed, hidden: Tensor, known: Sequence[Tensor]) -> None:
         most = ROUNDING * torch.finfo(hidden.dtype).eps
         flat = hidden.flatten(0, 1)
         for stem, begin, kept in zip(shared.stems, shared.begins, known, strict=True):
@@ -119,21 +113,3 @@ class PrefixCache:
                 return loss(forward, batch)
 
         return looked
-
-
-@torch.no_grad()
-def cuts(loaded: LoadedModel, at: int, rules: Rules) -> Cut | None:
-    """The model cut below block `at`, tried on two short stems; None where a forward from there is another one."""
-    cut, model = Cut(loaded.blocks, at), loaded.model
-    reading, stems = Reading.of(model, rules), [Row((1, 2, 3, 4, 2), 1), Row((3, 1, 2), 1)]
-    held = share(stems, 0).to(loaded.device)
-    try:
-        with cut.seen() as seen:
-            whole = shared_log_probs(model, held, reading)
-        with cut.given(lambda: seen[0]):
-            again = shared_log_probs(model, held, reading)
-        with cut.given(lambda: torch.zeros_like(seen[0])):
-            nothing = shared_log_probs(model, held, reading)
-    except (RuntimeError, ValueError, TypeError, IndexError, ZobenchError):
-        return None
-    return cut if torch.equal(whole, again) and not torch.equal(whole, nothing) else None

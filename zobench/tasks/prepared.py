@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,10 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ZobenchError
-from .batch import Batch, collate
+from ..models.capabilities import check_causal
+from ..models.forward import Call, Forward
+from ..models.text import model_type, text_config
+from .batch import Batch, Packed, collate
 from .encode import PAD_TOKEN, Encoded, Encoder
 from .generate import answers, greedy, stop_tokens
-from .loss import LOSSES, Forward, Reading, packs, with_tail
+from .loss import LOSSES
 from .metrics import TEXT_METRICS, accuracy, mean, standard_error
 from .rules import RowsRule, Rules
 from .sampling import Splits
@@ -58,10 +62,10 @@ class PreparedTask:
     """A task for one model. All rows are encoded and checked here, so that a bad item shows before a run, not after it.
 
     rows: "replicated": forwards pass over every candidate's row, as in MeZO, and one item at a time is scored.
-    "shared": over what candidates have in common once (zobench.tasks.share), and items are scored several at a time:
+    "shared": over what candidates have in common once (zobench.tasks.batch), and items are scored several at a time:
     `eval_batch_size` of them, or `score_batch_size` where that is more. The numbers are the same up to rounding.
 
-    "packed": as shared, and the rows of a batch of training or dev losses stand side by side (zobench.tasks.pack).
+    "packed": as shared, and the rows of a batch of training or dev losses stand side by side (zobench.tasks.batch).
     "auto": packed where the model can keep them apart, else shared; `rows` says which.
 
     Raises ZobenchError for an item that cannot be rendered or encoded, for rules that do not fit the task, and for
@@ -80,20 +84,26 @@ class PreparedTask:
         rows: RowsRule = "replicated",
     ) -> None:
         self.task, self.rules, self.device = task, rules or Rules(), loaded.device
-        model_type = str(getattr(loaded.model.config, "model_type", ""))
-        self.tokenizer, self.pad_id = loaded.tokenizer, PAD_TOKEN.get(model_type, loaded.pad_id)
+        check_causal(loaded)
+        kind = model_type(loaded.model)
+        self.tokenizer, self.pad_id = loaded.tokenizer, PAD_TOKEN.get(kind, loaded.pad_id)
         self.loss_name = self.rules.loss_of(task)
         self.rules.check(task)
         self.encoder = Encoder(
             loaded.tokenizer,
             max_length=min(self.rules.max_length, loaded.context_length),
             max_new_tokens=self.rules.max_new_tokens,
-            model_type=model_type,
+            model_type=kind,
+            vocabulary=loaded.vocabulary,
         )
-        self.reading = Reading.of(loaded.model, self.rules)
+        whole = self.rules.logits == "all"
+        self.forward = Forward.of(loaded, keep=not whole, float32=self.rules.loss_dtype == "float32")
+        drops = self.rules.pad_targets == "drop"
+        self._counting: dict[str, Any] = {
+            "whole": whole,
+            "dropped": getattr(text_config(loaded.model), "pad_token_id", None) if drops else None,
+        }
         self.rows = form_of_rows(rows, loaded, self.rules)
-        if self.rows == "packed":
-            self.reading = with_tail(self.reading, loaded)
         self._stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
         self._splits = splits
         examples = rendered(task, splits)
@@ -172,14 +182,23 @@ class PreparedTask:
         shared, packed = (fill if taken and self.rows == form else 0 for form in ("shared", "packed"))
         return collate(encoded, self.pad_id, multiple, self._positions, shared=shared, packed=packed)
 
-    def loss(self, forward: Forward, batch: Batch) -> Tensor:
-        """The training loss of a batch: a 0-dim tensor on the batch's device."""
+    def loss(self, call: Call, batch: Batch) -> Tensor:
+        """The training loss of a batch, a 0-dim tensor on its device, by calls of the model or of what an engine makes
+        of it.
+        """
+        forward = self.forward.through(call)
         if self.loss_name == "non_diff":
             return self._non_diff(forward, batch)[0]
+        loss = partial(LOSSES[self.loss_name], **self._counting)
         if self.prefix is None or batch.shared is None:
-            return LOSSES[self.loss_name](forward, batch, self.reading)
+            return loss(forward, batch)
         with self.prefix.over(batch.shared):
-            return LOSSES[self.loss_name](forward, batch, self.reading)
+            return loss(forward, batch)
+
+    def calls(self, batch: Batch) -> int:
+        """The calls of the model that a loss of the batch takes: of one that sees padding, one for each length."""
+        looked = batch if batch.shared is None else batch.shared
+        return 1 if isinstance(looked, Packed) else self.forward.calls(looked.attention_mask)
 
     def _non_diff(self, forward: Forward, batch: Batch) -> tuple[Tensor, int]:
         """Minus the mean metric (float32) of greedily generated answers, and the forward passes (MeZO, section 3.3).
@@ -192,7 +211,6 @@ class PreparedTask:
             batch.attention_mask,
             limit=self._room(batch.input_ids.shape[1]),
             stop=self._stop,
-            reading=self.reading,
         )
         values = [self._text_item(self._decode(ids), golds) for ids, golds in zip(made, batch.golds, strict=True)]
         return torch.tensor(
@@ -214,9 +232,9 @@ class PreparedTask:
             part = self._dev_train[start : start + step]
             batch = self._collate(part).to(self.device)
             if self.loss_name == "non_diff":
-                loss, used = self._non_diff(model, batch)
+                loss, used = self._non_diff(self.forward.through(model), batch)
             else:
-                loss, used = self.loss(model, batch), 1
+                loss, used = self.loss(model, batch), self.calls(batch)
             values.append(np.repeat(_numpy(loss), len(part)))
             forwards += used
         if not values:
@@ -236,11 +254,10 @@ class PreparedTask:
         scored, predictions = self._scored[name], list[int | str | None]()
         if self.task.kind == "generation":
             made, forwards = answers(
-                model,
+                self.forward.through(model),
                 [encoded.rows[0].ids for encoded, _ in scored],
                 room=self._room,
                 stop=self._stop,
-                reading=self.reading,
                 pad_id=self.pad_id,
                 device=self.device,
                 together=self.together,
@@ -249,7 +266,7 @@ class PreparedTask:
             predictions += map(self._decode, made)
         else:
             place = self.device, self._positions, self.together
-            scorer = Scorer(model, self.reading, self.rules, self.pad_id, *place)
+            scorer = Scorer(self.forward.through(model), self.rules, self.pad_id, *place)
             predictions += scorer.choices(scored, progress)
             forwards = scorer.forwards
         items = [self._item(p, encoded) for p, (encoded, _) in zip(predictions, scored, strict=True)]
@@ -277,7 +294,7 @@ def form_of_rows(rows: RowsRule, loaded: LoadedModel, rules: Rules) -> RowsRule:
     """What `rows` comes to with this model. ZobenchError for packed rows that it would not keep apart."""
     if rows not in ("auto", "packed"):
         return rows
-    if packs(loaded.model, rules):
+    if loaded.capabilities.packs_rows_of(rules.max_length):
         return "packed"
     if rows == "packed":
         raise ZobenchError(f"model {loaded.name} cannot keep packed rows apart: use --set rows=shared")

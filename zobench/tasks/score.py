@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .batch import collate
+from ..models.forward import Forward
+from .batch import collate, share, stems
 from .encode import Encoded, Row
-from .loss import Reading, option_log_probs, shared_log_probs
+from .loss import option_log_probs
 from .rules import Rules
-from .share import share, stems
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the items done and their total."""
@@ -28,20 +28,19 @@ class Scorer:
     sum of the calibration row; calibration rows that come again (in most tasks all are the same) are not run again.
 
     together: 0: the rows as they are, item by item, `score_batch_size` of them a forward. Else that many stems (see
-    zobench.tasks.share) of all items a forward, those of like length together: the same scores, up to rounding.
+    zobench.tasks.batch) of all items a forward, those of like length together: the same scores, up to rounding.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        reading: Reading,
+        forward: Forward,
         rules: Rules,
         pad_id: int,
         device: torch.device | str,
         most: int | None = None,
         together: int = 0,
     ) -> None:
-        self.model, self.reading, self.rules, self.pad_id, self.device = model, reading, rules, pad_id, device
+        self.forward, self.rules, self.pad_id, self.device = forward, rules, pad_id, device
         self.most, self.together = most, together
         self.forwards = 0
         self._known: dict[Row, tuple[float, float]] = {}  # sum and mean of rows that were run
@@ -85,7 +84,6 @@ class Scorer:
             sum_, mean = self._forward(part)
             sums.append(sum_)
             means.append(mean)
-            self.forwards += 1
         if not sums:
             return [], []
         return torch.cat(sums).tolist(), torch.cat(means).tolist()
@@ -95,14 +93,11 @@ class Scorer:
         encoded = Encoded(tuple(rows), None, (), (), "")
         multiple = 1 if alone else self.rules.pad_to_multiple_of
         batch = collate([encoded], self.pad_id, multiple, self.most).to(self.device)
-        forward = self._unmasked if alone else self.model
-        selected, _ = option_log_probs(forward, batch, self.reading)
+        selected, _ = option_log_probs(self.forward, batch, masked=not alone)
+        self.forwards += 1 if alone else self.forward.calls(batch.attention_mask)
         if alone:
             return selected.sum(-1), selected.mean(-1)  # in float16 rounded once each, as in MeZO
         return selected.sum(-1), selected.sum(-1) / batch.option_len
-
-    def _unmasked(self, *, attention_mask: Tensor, position_ids: object = None, **kw: object) -> object:
-        return self.model(**kw)
 
     def _run_together(self, rows: Sequence[Row], items: int = 0, progress: Progress | None = None) -> None:
         """Run rows, all different, `together` stems a forward; the longest first, so that memory runs out at once."""
@@ -110,17 +105,19 @@ class Scorer:
         for start in range(0, len(held), self.together):
             part = [rows[number] for stem in held[start : start + self.together] for number in stem.rows]
             shared = share(part, self.pad_id, most=self.most).to(self.device)
-            sums = shared_log_probs(self.model, shared, self.reading).sum(-1)
+            sums = shared.log_probs(self.forward).sum(-1)
             means = sums / shared.inside.sum(-1)
             self._known.update(zip(part, zip(sums.tolist(), means.tolist(), strict=True), strict=True))
-            self.forwards += 1
+            self.forwards += self.forward.calls(shared.attention_mask)
             done += len(part)
             if progress is not None:
                 progress(items * done // len(rows), items)
 
 
 def expected_forwards(items: Sequence[Item], size: int, together: int) -> int:
-    """The forwards that `Scorer.choices` takes, `size` being the rules' `score_batch_size`."""
+    """The forwards that `Scorer.choices` takes, `size` being the rules' `score_batch_size`; models that see padding
+    take more, as rows of other lengths are run apart.
+    """
     if together:
         return math.ceil(len(stems(_distinct(items))) / together)
     forwards, known = 0, set[Row]()
