@@ -8,6 +8,7 @@ from run_kit import carry_out, plan, run
 
 from zobench import Estimator
 from zobench.errors import ZobenchError
+from zobench.models.capabilities import Capabilities
 from zobench.run import speed
 from zobench.run.method import Method, keeper
 from zobench.run.protocol import Computation, computation_from
@@ -53,13 +54,13 @@ def test_a_cell_gives_the_same_numbers_either_way(world, tmp_path, other, estima
 
 @pytest.mark.parametrize(("can", "want"), [(True, "packed"), (False, "shared")])
 def test_auto_is_packed_where_the_model_keeps_rows_apart(world, tmp_path, monkeypatch, can, want):
-    monkeypatch.setattr("zobench.tasks.prepared.packs", lambda model, rules: can)
+    monkeypatch.setattr(Capabilities, "packs_rows_of", lambda self, length: can)
     (record,) = run(world, tmp_path, ["mezo"])
     assert record["status"] == "ok" and told(record) == "auto" and record["engine"]["rows"] == want
 
 
 def test_a_model_that_would_mix_packed_rows_is_refused(world, tmp_path, monkeypatch):
-    monkeypatch.setattr("zobench.tasks.prepared.packs", lambda model, rules: False)
+    monkeypatch.setattr(Capabilities, "packs_rows_of", lambda self, length: False)
     (record,) = run(world, tmp_path, ["mezo"], rows="packed")
     assert record["status"] == "error" and "cannot keep packed rows apart: use --set rows=shared" in record["error"]
 

@@ -225,12 +225,12 @@ def points_together(loaded: LoadedModel, forward: Forward, packed: bool, most: f
         return False
     rows = rows_for(loaded)
     laid: Laid = InBins.of(within_window(rows, loaded), loaded) if packed else Padded.of(rows, loaded)
-    weights = {name: p.detach() for name, p in loaded.model.named_parameters()}
+    parameters = dict(loaded.named_parameters())
     dtype = dtype_of(loaded.model)
     bound = limit(dtype, loaded.capabilities.noise) if most is None else most
 
     def agree() -> bool:
-        with lockstep(loaded.model, weights, 2, lambda name: [weights[name]] * 2):
+        with lockstep(loaded.model, parameters, 2, lambda name: [parameters[name].detach()] * 2):
             both = laid.said(forward, 2)
         return apart(both, laid.said(forward) * 2, dtype) <= bound
 

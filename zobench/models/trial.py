@@ -76,6 +76,7 @@ class Padded:
         return cls(torch.tensor(ids, device=loaded.device), torch.tensor(mask, device=loaded.device))
 
     def said(self, forward: Forward, copies: int = 1) -> list[Tensor]:
+        """As Laid's."""
         ids, mask = self.ids.repeat(copies, 1), self.mask.repeat(copies, 1)
         out = centred(forward.rows(ids, mask))
         return [one[known.bool()] for one, known in zip(out, mask, strict=True)]
@@ -102,6 +103,7 @@ class InBins:
         return cls(ids.to(where), places.to(where), seen.to(where), looked.to(where), tuple(map(len, rows)))
 
     def said(self, forward: Forward, copies: int = 1) -> list[Tensor]:
+        """As Laid's."""
         ids, places, seen = (x.repeat(copies, *[1] * (x.ndim - 1)) for x in (self.ids, self.places, self.seen))
         out = centred(forward.packed(ids, places, seen, self.looked))
         return [row for copy in out for row in copy.split_with_sizes(self.lengths)]
