@@ -39,7 +39,9 @@ def lockstep(model: nn.Module, parameters: Mapping[str, Tensor], points: int, we
 
 
 class _Shape:
-    """Which first axes are made of one part a point: those of rows, and of rows and places in one."""
+    """Which first axes are made of one part a point: those of rows, of rows and places in one, and, of tensors with
+    three axes or more, of one entry a point: the states at the places that are looked at, (points, places, channels).
+    """
 
     def __init__(self, points: int) -> None:
         self.points = points
@@ -52,7 +54,9 @@ class _Shape:
 
     def split(self, x: Any) -> bool:
         """Whether this is a tensor of parts."""
-        return isinstance(x, Tensor) and x.ndim > 0 and x.shape[0] in self._sizes
+        if not isinstance(x, Tensor) or not x.ndim:
+            return False
+        return x.shape[0] in self._sizes or (x.ndim >= 3 and x.shape[0] == self.points)
 
     def part(self, x: Any, i: int) -> Any:
         """The part of point `i`, of what is made of parts; the rest as it is."""
