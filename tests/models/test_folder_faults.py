@@ -297,7 +297,6 @@ CONFIGS = {
     "a pad token beyond": {"pad_token_id": 10**9},
     "weights of another name": {"transformers_weights": "../other/model.safetensors"},
     "weights of another name inside": {"transformers_weights": "other.safetensors"},
-    "attention of the hub": {"_attn_implementation": "someone/kernel"},
 }
 
 
@@ -311,6 +310,34 @@ def test_odd_settings_are_told_or_harmless(at, kind):
         assert "\n" not in str(e)
     else:
         assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"attn_implementation": "someone/kernel"},
+        {"_attn_implementation": "someone/kernel:run"},
+        {"experts_implementation": "someone/kernel"},
+        {"text_config": {"attn_implementation": "someone/kernel"}},
+        {"attn_implementation": {"": "someone/kernel", "text_implementation": "someone/kernel"}},
+    ],
+)
+def test_kernels_of_the_hub_are_never_fetched(at, facts):
+    rewrite(at, **facts)
+    assert "code of the hub, which is never run" in fault(at)
+
+
+@pytest.mark.parametrize("kind", ["auto_map", "tokenizer"])
+def test_code_beside_a_known_model_is_not_run(at, kind):
+    before = logits(at)
+    (at / "evil.py").write_text("raise SystemExit('ran')")
+    if kind == "auto_map":
+        rewrite(at, auto_map={"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"})
+        assert torch.equal(logits(at), before)
+    else:
+        own = {"auto_map": {"AutoTokenizer": ["evil.T", "evil.T"]}, "tokenizer_class": "EvilTokenizer"}
+        rewrite(at, "tokenizer_config.json", **own)
+        assert "code of its own, which is never run" in fault(at)
 
 
 # ---- which weights
@@ -507,6 +534,41 @@ def test_quantised_tensors_are_told_with_and_without_config(at, dtype):
     assert "quantised" in fault(at) and name in fault(at)
     rewrite(at, quantization_config={"quant_method": "other"})
     assert "quantised (other)" in fault(at) and name in fault(at)
+
+
+def test_a_head_of_its_own_where_config_ties_it_is_refused(at):
+    before = logits(at)
+    embedding = load_file(at / WEIGHTS)["model.embed_tokens.weight"]
+    add(at, lm_head__weight=embedding.clone())
+    assert torch.equal(logits(at), before)
+    add(at, lm_head__weight=embedding + 1)
+    assert "lm_head.weight and model.embed_tokens.weight differ" in fault(at)
+    rewrite(at, tie_word_embeddings=False)
+    assert not torch.equal(logits(at), before)
+
+
+@pytest.mark.parametrize(
+    ("value", "stored", "dtype", "right"),
+    [
+        (float("nan"), torch.float32, "float32", False),
+        (float("-inf"), torch.float32, "bfloat16", False),
+        (1e300, torch.float64, "float32", False),
+        (1e5, torch.bfloat16, "float16", False),
+        (1e5, torch.bfloat16, "bfloat16", True),
+    ],
+)
+def test_weights_that_are_not_finite_in_their_dtype_are_refused(at, value, stored, dtype, right):
+    add(at, model__norm__weight=torch.full((16,), value, dtype=stored))
+    if right:
+        assert load_model(str(at), device="cpu", dtype=dtype).dtype == dtype
+    else:
+        assert f"model.norm.weight has values that are NaN or infinite in {dtype}" in fault(at, dtype=dtype)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "base_model.model."])
+def test_names_that_wrappers_left_are_told(at, prefix):
+    save_file({prefix + n: t for n, t in load_file(at / WEIGHTS).items()}, at / WEIGHTS, metadata={"format": "pt"})
+    assert "tensors are missing" in fault(at)
 
 
 def test_weights_of_several_dtypes_are_read_as_one(at):

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
+
 from ..errors import ZobenchError
 from .blocks import decoder_blocks
 from .weights import FLOATS, Stored
@@ -82,6 +85,42 @@ def check_whole(
     return tuple(unused)
 
 
+def check_tied(model: Any, stored: Mapping[str, Stored]) -> None:
+    """ZobenchError where config says that the head is the embedding, and the files hold a head of its own.
+
+    Which of the two is taken differs between releases of transformers.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
+        return
+    names = {module: f"{name}.weight" for name, module in model.named_modules() if module in (head, embedding)}
+    both = [next((k for k in stored if _same(k, names[module])), None) for module in (head, embedding)]
+    if head is embedding or None in both or both[0] == both[1]:
+        return
+    one, other = (_read(name, stored[name].file) for name in both if name is not None)
+    if not torch.equal(one, other):
+        raise ZobenchError(
+            f"config.json says that the head is the embedding (tie_word_embeddings), but {both[0]} and {both[1]} "
+            "differ in the weights: set it to false, or leave the head out"
+        )
+
+
+def _read(name: str, path: Path) -> torch.Tensor:
+    with safe_open(path, framework="pt") as file:
+        tensor: torch.Tensor = file.get_tensor(name)
+    return tensor
+
+
+@torch.no_grad()
+def check_finite(model: Any, dtype: str) -> None:
+    """ZobenchError for weights that are NaN or infinite: so stored, or too large for `dtype`."""
+    for name, p in model.named_parameters():
+        if not bool(torch.isfinite(p).all()):
+            raise ZobenchError(
+                f"{name} has values that are NaN or infinite in {dtype}: copy the weights again, or use another --dtype"
+            )
+
+
 def _blocks_left_out(unused: Iterable[str], model: Any) -> list[str]:
     """The blocks of the files that are as the model's own are, and are not among them.
 
@@ -105,7 +144,12 @@ def _is_one_of(name: str, names: Iterable[str], unused: Iterable[str]) -> bool:
     if _BUFFERS.search(name):
         return False
     weighs = name.endswith(".weight") or name in unused
-    return weighs or any(name == own or own.endswith("." + name) or name.endswith("." + own) for own in names)
+    return weighs or any(_same(name, own) for own in names)
+
+
+def _same(name: str, own: str) -> bool:
+    """Whether a name in a file and one in the model are of the same tensor, but for prefixes."""
+    return name == own or own.endswith("." + name) or name.endswith("." + own)
 
 
 def _in_a_block(name: str, model: Any) -> bool:

@@ -133,12 +133,24 @@ def check(folder: Path) -> tuple[list[str], dict[str, Stored]]:
             f"{folder}/config.json: names weights of its own (transformers_weights); remove that entry, and name the "
             "weights model.safetensors"
         )
+    _check_no_code(config, folder / "config.json")
     weights = weight_files(folder)
     stored = read_headers(folder, weights)
     check_counts(config, len(stored), folder / "config.json")
     if not any(is_file(folder / name, "the tokenizer's") for name in TOKENIZER_FILES):
         raise ZobenchError(f"no tokenizer in {folder}: copy its tokenizer.json and its config there")
     return weights, stored
+
+
+def _check_no_code(facts: Mapping[str, Any], path: Path) -> None:
+    """ZobenchError for a config that names kernels of the hub, which transformers would fetch and run."""
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            _check_no_code(value, path)
+        elif name.endswith("_implementation") and isinstance(value, str) and "/" in value:
+            raise ZobenchError(
+                f"{path}: names code of the hub, which is never run ({name}: {value}); remove that entry"
+            )
 
 
 def check_counts(facts: Mapping[str, Any], tensors: int, path: Path) -> None:

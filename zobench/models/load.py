@@ -14,7 +14,7 @@ import torch
 from ..errors import ZobenchError, unknown
 from . import gguf
 from .blocks import Block, decoder_blocks
-from .contents import check_plain, check_whole
+from .contents import check_finite, check_plain, check_tied, check_whole
 from .folder import ModelFolder, find, told
 from .speech import check_ids
 from .text import model_type, text_config
@@ -140,6 +140,8 @@ def load_model(
     model, found = _read_model(folder, spec, config, dtype, place, free)
     with told(spec):
         unused = check_whole(model, found, stored, folder.path, architectures)
+        check_tied(model, stored)
+        check_finite(model, dtype)
     loaded = adopt(model, tokenizer, name=folder.name, revision=folder.revision)
     loaded.unused = unused
     if folder.facts is not None:

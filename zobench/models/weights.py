@@ -33,6 +33,7 @@ class Stored:
     dtype: str
     """As safetensors has it: F32, BF16, I8, ..."""
     shape: tuple[int, ...]
+    file: Path
 
     @property
     def numel(self) -> int:
@@ -120,7 +121,7 @@ def read_header(path: Path) -> dict[str, Stored]:
         raise ZobenchError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         header = json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
-        end, out = _tensors(header)
+        end, out = _tensors(header, path)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         why = f": {why}" if content and not isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else ""
@@ -130,7 +131,7 @@ def read_header(path: Path) -> dict[str, Stored]:
     return out
 
 
-def _tensors(header: Any) -> tuple[int, dict[str, Stored]]:
+def _tensors(header: Any, path: Path) -> tuple[int, dict[str, Stored]]:
     """(bytes after the header, tensors). ValueError, TypeError or KeyError for what safetensors does not allow."""
     if not isinstance(header, dict):
         raise ValueError("its header is no object")
@@ -149,7 +150,7 @@ def _tensors(header: Any) -> tuple[int, dict[str, Stored]]:
         if not bits or math.prod(shape) * bits != 8 * (offsets[1] - offsets[0]):
             raise ValueError(f"tensor {name[:80]!r} of {dtype[:20]} and shape {shape[:8]} has other bytes than that")
         spans.append(offsets)
-        out[name] = Stored(dtype, tuple(shape))
+        out[name] = Stored(dtype, tuple(shape), path)
     end = 0
     for start, stop in sorted(spans):
         if start != end:
