@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 
 from zobench import paths
 from zobench.cli import main
+from zobench.cli.common import whole, write_file
+from zobench.cli.new import write_plugin
 from zobench.errors import ZobenchError
+from zobench.report.plain import finite
 from zobench.run.cell import Cell
 from zobench.run.protocol import Computation, Protocol
 
@@ -93,6 +97,31 @@ def test_every_place_of_the_command_line_answers_a_long_name_in_one_line(tmp_pat
         assert status == 2 and (out == "" or line[0] == "show"), line
         assert err.startswith("zobench: error: ") and err.count("\n") == 1, line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_whole_is_not_there_at_all(tmp_path, monkeypatch):
+    """A disk that is full at the last byte: the file of before stays, and nothing else."""
+    (tmp_path / "a.md").write_text("before")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for name in ("a.md", "b.md"):
+        with pytest.raises(ZobenchError, match=f"cannot write .*{name}: No space left on device"):
+            write_file(tmp_path / name, b"after")
+        with pytest.raises(ZobenchError, match=f"--out .*{name}: cannot be written: No space left"):
+            with whole(tmp_path / name, "--out") as draft:
+                draft.write_bytes(b"after")
+    with pytest.raises(ZobenchError, match="cannot write .*c.py: No space left on device"):
+        write_plugin("estimator", "c", tmp_path)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.md", "before")]
+
+
+def test_half_letters_are_written_out_in_a_record(tmp_path):
+    """Names of files may have some, and so may what a plugin notes."""
+    made = finite({"a\udcff": ["b\ud800", "é", 1.5, float("nan")]})
+    assert made == {"a\\udcff": ["b\\ud800", "é", 1.5, None]}
 
 
 def test_the_files_of_a_cell_have_names_that_a_system_takes():

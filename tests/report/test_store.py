@@ -213,3 +213,10 @@ def test_what_is_no_results_folder_is_said(tmp_path: Path, path: str, says: str)
 def test_a_folder_without_a_finished_cell_has_no_records(tmp_path: Path):
     (tmp_path / "cells").mkdir()
     assert store.read(tmp_path) == ([], [])
+
+
+def test_what_a_later_zobench_may_have_added_is_let_be():
+    made: dict = record()
+    made["metrics"]["later"] = "a text"
+    made["later"] = [1]
+    assert store.check(made) == []

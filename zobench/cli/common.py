@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -135,9 +137,32 @@ def check_outputs(**options: Path | None) -> None:
         figure_class(cast(Path, options["plot"]))
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file that the user named. Raises ZobenchError where that fails."""
+@contextlib.contextmanager
+def whole(path: Path, said: str) -> Iterator[Path]:
+    """Where to write what shall lie at `path`: it does when the body ends well, and else nothing is left.
+
+    Raises ZobenchError, naming `said`, where the system refuses; a library may have its own kind of error for that.
+    """
+    from ..report.disk import draft, sync_file
+
+    temporary = draft(path)
     try:
-        path.write_bytes(content)
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, path)
+    except Exception as error:
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":  # which is no OSError
+            raise
+        raise ZobenchError(f"{said} {path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that the user named, whole or not at all. Raises ZobenchError where that fails."""
+    from ..report.disk import write_bytes
+
+    try:
+        write_bytes(path, content)
     except OSError as error:
         raise ZobenchError(f"cannot write {path}: {error.strerror}") from error

@@ -14,6 +14,7 @@ import typer
 import zobench
 
 from ..errors import ZobenchError
+from ..report.disk import write_bytes
 
 Makes = enum.Enum("Makes", {kind: kind for kind in ("estimator", "selector", "task")}, type=str)  # type: ignore[misc]
 
@@ -61,7 +62,7 @@ def write_plugin(kind: str, name: str, directory: Path) -> list[Path]:
         directory.mkdir(parents=True, exist_ok=True)
         for path, ending in zip(paths, endings, strict=True):
             text = (templates / f"{kind}{ending}.txt").read_text(encoding="utf-8")
-            path.write_text(Template(text).substitute(words), encoding="utf-8")
+            write_bytes(path, Template(text).substitute(words).encode())
     except OSError as e:
         raise ZobenchError(f"cannot write {paths[0]}: {e.strerror}") from e
     return paths

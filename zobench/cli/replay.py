@@ -9,7 +9,7 @@ import typer
 
 from ..errors import ZobenchError, unknown
 from ..paths import check_writable
-from .common import Offline, PluginFiles, plugins_of
+from .common import Offline, PluginFiles, plugins_of, whole
 
 
 def replay(
@@ -50,6 +50,7 @@ def replay(
 
     loaded = load(Place(model, device=device, offline=offline), plugins, record["cell"]["run_settings"]["dtype"])
     weights = rebuild(record, results, loaded, plugins)
-    save_file({name: t.contiguous().cpu() for name, t in weights.items()}, out)
+    with whole(out, "--out") as draft:
+        save_file({name: t.contiguous().cpu() for name, t in weights.items()}, draft)
     chosen = record["chosen"]
     print(f"{out}: {len(weights)} tensors of {cell} at step {chosen['step']}, lr {chosen['lr']:g}")

@@ -34,11 +34,16 @@ def draft(path: Path, mark: str | None = None) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Put `text` (as UTF-8) at `path`, whole or not at all, whatever happens on the way."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`, of bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = draft(path.with_name(f"{path.name}.tmp"))  # which no reader of records or boards takes for one
     try:
         with open(temporary, "xb") as f:
-            f.write(text.encode())
+            f.write(content)
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)

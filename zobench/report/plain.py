@@ -23,9 +23,11 @@ def canonical(value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """A copy, as JSON has it: tuples are lists, numbers that are not finite are None."""
+    """A copy, as JSON in UTF-8 has it: tuples are lists, numbers that are not finite None, half letters written out."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {str(k): finite(v) for k, v in value.items()}
+        return {finite(str(k)): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
