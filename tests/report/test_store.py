@@ -220,3 +220,13 @@ def test_what_a_later_zobench_may_have_added_is_let_be():
     made["metrics"]["later"] = "a text"
     made["later"] = [1]
     assert store.check(made) == []
+
+
+def test_half_letters_in_a_record_are_a_problem_or_text_and_no_bug(tmp_path):
+    """JSON may have them as escapes, UTF-8 has none."""
+    path = store.write(tmp_path, record(error=None))
+    path.write_text(path.read_text().replace('"task": "sst2"', '"task": "sst2\\ud800"'))
+    records, problems = store.read(tmp_path)
+    assert not records and len(problems) == 1 and str(problems[0]).isascii()
+    store.write_text(tmp_path / "board.md", "a\ud800b")
+    assert (tmp_path / "board.md").read_text() == "a\\ud800b"

@@ -34,7 +34,7 @@ def draft(path: Path, mark: str | None = None) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Put `text` (as UTF-8) at `path`, whole or not at all, whatever happens on the way."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))  # half letters, which JSON may have, written out
 
 
 def write_bytes(path: Path, content: bytes) -> None:

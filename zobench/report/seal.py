@@ -20,7 +20,7 @@ _DIGITS = 64
 
 def checksum(text: str) -> str:
     """Of a record's text as `store.dumps` writes it, its `sha256` left out."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def holds(data: bytes, value: Mapping[str, Any], dumps: Callable[[Mapping[str, Any]], str]) -> bool:
