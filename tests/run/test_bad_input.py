@@ -147,6 +147,7 @@ def spoil_data(folder: Path, how: str) -> Path:
     good = json.dumps({"sentence": "fine", "label": 1})
     text = {
         "broken": good + '\n{"sentence": "cut',
+        "halved": good + '\n{"sentence": "\\ud83d", "label": 1}',
         "deep": f"{good}\n{'[' * 100_000}",
         "array": f"{good}\n[1]",
         "lacking": good + '\n{"label": 1}',
@@ -162,6 +163,7 @@ def spoil_data(folder: Path, how: str) -> Path:
     ("how", "message"),
     [
         ("broken", "train.jsonl: line 2 is not valid JSON"),
+        ("halved", "train.jsonl: line 2 has half a letter"),
         ("deep", "train.jsonl: line 2 is not valid JSON: maximum recursion depth"),
         ("array", "train.jsonl: line 2 is not a JSON object"),
         ("lacking", "train.jsonl: line 2 lacks sentence; it has label"),

@@ -124,6 +124,8 @@ def _items(task: Task, path: Path, content: bytes) -> list[Mapping[str, Any]]:
             raise ZobenchError(f"{path}: line {number} is not valid JSON: {e}") from None
         if not isinstance(item, dict):
             raise ZobenchError(f"{path}: line {number} is not a JSON object with the item's fields")
+        if b"\\u" in line and _halved(item):
+            raise ZobenchError(f"{path}: line {number} has half a letter (a \\ud800 alone), which is no text")
         absent = task.source.missing(item)
         if absent:
             raise ZobenchError(f"{path}: line {number} lacks {', '.join(absent)}; it has {', '.join(sorted(item))}")
@@ -131,6 +133,15 @@ def _items(task: Task, path: Path, content: bytes) -> list[Mapping[str, Any]]:
     if not items:
         raise ZobenchError(f"{path}: holds no items")
     return items
+
+
+def _halved(item: Any) -> bool:
+    """Whether it has half of a pair of surrogates alone: Python reads it in JSON, no tokenizer and no file holds it."""
+    try:
+        json.dumps(item, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 # ---- embedded
