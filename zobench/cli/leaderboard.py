@@ -41,13 +41,13 @@ def leaderboard(
         check_becomes_folder(out.parent, "--out")
         if is_folder(out.parent, "--out"):
             check_writable(out, "--out")
-    from ..report import store
+    from ..report import store, text
     from ..report.leaderboard import render
 
     records, problems = store.read(results)
     if not records:
         for problem in problems:
-            print(f"zobench: warning: {problem}", file=sys.stderr)
+            print(f"zobench: warning: {text.printable(str(problem))}", file=sys.stderr)
         read = "no record in" if not problems else "no readable record in"
         raise ZobenchError(f"{read} {results / store.CELLS}: make some with `zobench run --results {results}`")
     columns = plugins_of(plugin).leaderboard_columns()
@@ -67,7 +67,7 @@ def leaderboard(
         status = _put(path, board, asked=out is not None)
     altered, missing = store.beside(results, records, whole=check)
     for problem in [*problems, *altered]:
-        print(f"zobench: error: {problem}", file=sys.stderr)
+        print(f"zobench: error: {text.printable(str(problem))}", file=sys.stderr)
     if missing:
         print(f"zobench: note: {absent(missing)}", file=sys.stderr)
     return 2 if problems or altered else status

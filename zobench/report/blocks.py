@@ -74,7 +74,7 @@ def sweeps(records: Iterable[Record]) -> list[Sweep]:
     full: dict[Group, dict[Draw, Record]] = defaultdict(dict)
     outlier: dict[Group, set[int]] = defaultdict(set)
     expected: dict[Group, set[Draw]] = defaultdict(set)
-    for record in filter(reported, records):
+    for record in filter(reported, map(text.inert, records)):
         cell, scope = record["cell"], record["scope"]
         group = (cell["model"], cell["estimator"], cell["task"])
         block = _block(record)

@@ -76,7 +76,7 @@ def render(
     parts = ["# zobench leaderboard", HOW_TO_READ]
     if problems:
         parts += ["**Records that could not be read, and are not in this board:**"]
-        parts += [text.bullets(sorted(str(problem) for problem in problems))]
+        parts += [text.bullets(sorted(text.foreign(str(problem)) for problem in problems))]
     for section in every:
         parts += _section(section, columns or {}, family)
         parts += [block] if paper and (block := published.beside(section)) else []

@@ -223,7 +223,7 @@ def plugin_columns(
             except KeyboardInterrupt:
                 raise
             except BaseException as e:  # a plugin's column must not cost the board; the board says that it failed
-                fault = f"column {heading!r} failed: {type(e).__name__}: {text.sentence(str(e))}"
+                fault = text.foreign(f"column {heading!r} failed: {type(e).__name__}: {text.sentence(str(e))}")
                 faults.extend([] if fault in faults else [fault])
                 return "failed"
 

@@ -113,13 +113,13 @@ def average(row: Row, tasks: Sequence[str]) -> float | None:
 
 
 def sections(records: Iterable[Record], *, split_protocols: bool = False) -> list[Section]:
-    """The sections of a board, in a fixed order whatever the order of the records.
+    """The sections of a board, in a fixed order whatever the order of the records; their texts made inert.
 
     Raises ZobenchError where one section would hold several protocols (unless they may be split), several versions or
     revisions of a task's data, or the same cell twice.
     """
     grouped: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for record in sorted(records, key=_order):
+    for record in sorted((text.inert(record) for record in records), key=_order):
         cell = record["cell"]
         grouped[cell["model"], cell["model_revision"] or "", cell["data"]].append(record)
     out: list[Section] = []

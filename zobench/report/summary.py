@@ -15,7 +15,7 @@ def summarise(record: Record) -> str:
     method = cell["estimator"] if cell["selector"] == NO_SELECTOR else f"{cell['estimator']}/{cell['selector']}"
     head = f"{cell['task']} {method} seed {cell['seed']}"
     if record["status"] != "ok":
-        return f"{head}: {record['status']}: {' '.join((record['error'] or 'no message').split())}"
+        return text.printable(f"{head}: {record['status']}: {record['error'] or 'no message'}")
     test, before = record["metrics"]["test"], record["metrics"]["zero_shot"]
     effect = stats.of_values({0: test["value"]}, test["stderr"], test["n"])
     error = "" if effect is None else f" ± {text.percent(effect.half())}"
@@ -29,4 +29,4 @@ def summarise(record: Record) -> str:
         parts.append(f"{text.milliseconds(record['time']['step_s'])} ms a step")
     if "speed" in record:
         parts.append(text.ratio(record["speed"]["ratio"]))
-    return f"{head}: {', '.join(parts)}"
+    return text.printable(f"{head}: {', '.join(parts)}")

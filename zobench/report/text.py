@@ -100,9 +100,55 @@ def sentence(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
+_LIVE = re.compile(
+    r"[<`*]|(?<!\w)_+"  # HTML, code, what opens emphasis: bold is a verdict, italics a reference
+    r"|\](?=[(\[:])"  # links and pictures
+    r"|(?<=[a-zA-Z]):(?=//)|(?<=mailto):|(?<=xmpp):|(?<=\bwww)\.|(?<=\w)@(?=\w)",  # addresses, which become links
+    re.IGNORECASE,
+)
+"""What of a text in one line Markdown would not show as it stands."""
+
+
+_PIPES = re.compile(r"\\(?=\\*\|)")
+"""A backslash before a pipe: it would take the escape's."""
+
+
+def printable(said: str) -> str:
+    """A text in one line, its control characters and marks of direction as escapes: what a terminal may be shown."""
+    line = " ".join(said.split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def foreign(said: str) -> str:
+    """A text from elsewhere (a name, a setting, an error) that stays text in Markdown: one line, nothing in it live.
+
+    A cell of a table needs `escape` too. What was made inert before stays as it is.
+    """
+    made = said if said == "_" else _LIVE.sub(_dead, printable(said))  # alone it is no emphasis
+    return said if made == said else made
+
+
+def _dead(found: re.Match[str]) -> str:
+    return "".join("&lt;" if mark == "<" else f"&#{ord(mark)};" for mark in found.group())
+
+
+def inert(value: Any) -> Any:
+    """JSON-like data with `foreign` applied to all its texts, keys too; the same object where that changes nothing."""
+    if isinstance(value, str):
+        return foreign(value)
+    if isinstance(value, Mapping):
+        made = {foreign(k) if isinstance(k, str) else k: inert(v) for k, v in value.items()}
+        same = all(a is b and k == j for (k, a), (j, b) in zip(value.items(), made.items(), strict=True))
+        return value if same else made
+    if isinstance(value, list | tuple) and value and not isinstance(value[0], float | int):
+        each = [inert(one) for one in value]
+        return value if all(a is b for a, b in zip(value, each, strict=True)) else each
+    return value
+
+
 def escape(text: str) -> str:
     """Text that keeps to its cell of a Markdown table and is no HTML."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return _PIPES.sub("&#92;", printable(text)).replace("|", "\\|").replace("<", "&lt;")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
@@ -116,4 +162,4 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) 
 
 def bullets(lines: Sequence[str]) -> str:
     """A Markdown list."""
-    return "\n".join(f"- {line.replace('<', '&lt;')}" for line in lines)
+    return "\n".join(f"- {printable(line).replace('<', '&lt;')}" for line in lines)
