@@ -99,11 +99,13 @@ LIGHT = [
     "tasks.questions",
     "tasks.render",
     "tasks.rules",
+    "tasks.rows",
     "tasks.sampling",
     "tasks.schema",
     "tasks.source",
     "tasks.task",
     "tasks.template",
+    "tasks.values",
 ]
 """Modules (a dot at the end: all of a package) that commands which need no model import."""
 

@@ -164,7 +164,7 @@ def spoil_data(folder: Path, how: str) -> Path:
     [
         ("broken", "train.jsonl: line 2 is not valid JSON"),
         ("halved", "train.jsonl: line 2 has half a letter"),
-        ("deep", "train.jsonl: line 2 is not valid JSON: maximum recursion depth"),
+        ("deep", "train.jsonl: line 2 is not valid JSON: nested too deeply"),
         ("array", "train.jsonl: line 2 is not a JSON object"),
         ("lacking", "train.jsonl: line 2 lacks sentence; it has label"),
         ("empty", "train.jsonl: holds no items"),

@@ -52,6 +52,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "validation": MAYBE_TEXT,
         "folder": MAYBE_TEXT,
         "fields": TEXTS,
+        "values": MAYBE_TABLE,
         "variant": MAYBE_TEXT,
     },
     "template": {

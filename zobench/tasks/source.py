@@ -9,13 +9,13 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from ..errors import ZobenchError, unknown
+from . import rows
 from .task import Task
 
 EMBEDDED = "zobench.models.embedded"
@@ -50,15 +50,36 @@ def load_pools(task: Task, where: str | Path, *, offline: bool = False) -> Pools
     else:
         return _of_root(task, Path(where))  # which has checked every line, and can name the file
     for name, pool in (("train", pools.train), ("validation", pools.validation)):
-        if not len(pool):
-            raise ZobenchError(f"task {task.name}: the {pools.data} split {name} is empty")
-        absent = task.source.missing(pool[0])
-        if absent:
-            raise ZobenchError(
-                f"task {task.name}: the {pools.data} split {name} lacks the fields {', '.join(absent)}; "
-                f"it has {', '.join(sorted(pool[0]))}"
-            )
+        _check(task, pool, f"task {task.name}: the {pools.data} split {name}")
     return pools
+
+
+def _check(task: Task, pool: Sequence[Mapping[str, Any]], where: str) -> None:
+    """ZobenchError for a split that is empty, or lacks fields, or whose items have values that the task does not know.
+
+    All rows of fields with known values, by column where the pool has columns; of the other fields the first row.
+    """
+    if not len(pool):
+        raise ZobenchError(f"{where} is empty")
+    absent = task.source.missing(pool[0])
+    if absent:
+        raise ZobenchError(f"{where} lacks the fields {', '.join(absent)}; it has {', '.join(sorted(pool[0]))}")
+    unique: Callable[[str], list[Any]] | None = getattr(pool, "unique", None)
+    try:
+        task.source.read(pool[0])
+    except ZobenchError as e:
+        raise ZobenchError(f"{where}: item 0: {e}") from None
+    for values in task.source.values:
+        if not values.known or values.field not in pool[0]:
+            continue
+        found = (
+            enumerate(item.get(values.field) for item in pool) if unique is None else enumerate(unique(values.field))
+        )
+        for index, value in found:
+            try:
+                values.read({values.field: value})
+            except ZobenchError as e:
+                raise ZobenchError(f"{where}: {e}" if unique else f"{where}: item {index}: {e}") from None
 
 
 # ---- a folder
@@ -85,63 +106,15 @@ def _of_root(task: Task, root: Path) -> Pools:
 def _folder(task: Task, folder: Path) -> Pools:
     pools, files = [], {}
     for split in ("train", "validation"):
-        path = _file(task, folder, split)
-        content = _bytes(path)
-        pools.append(_items(task, path, content))
+        path = rows.find(folder, split, task.source.variant, task.name)
+        items, content = rows.read(path, task.source.read)
+        pools.append(items)
         files[split] = {
             "file": f"{task.name}/{path.name}",
             "sha256": hashlib.sha256(content).hexdigest(),
-            "rows": len(pools[-1]),
+            "rows": len(items),
         }
     return Pools(pools[0], pools[1], "folder", files)
-
-
-def _file(task: Task, folder: Path, split: str) -> Path:
-    variant = task.source.variant
-    names = ([f"{split}.{variant}.jsonl"] if variant else []) + [f"{split}.jsonl"]
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise ZobenchError(f"task {task.name}: {folder} has no {' and no '.join(names)}")
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise ZobenchError(f"{path}: cannot be read: {e.strerror}") from None
-
-
-def _items(task: Task, path: Path, content: bytes) -> list[Mapping[str, Any]]:
-    """The items of a JSONL file, one object a line; empty lines are skipped. Only a line feed ends a line."""
-    items: list[Mapping[str, Any]] = []
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-        except (ValueError, RecursionError) as e:  # the latter of what is nested without end
-            raise ZobenchError(f"{path}: line {number} is not valid JSON: {e}") from None
-        if not isinstance(item, dict):
-            raise ZobenchError(f"{path}: line {number} is not a JSON object with the item's fields")
-        if b"\\u" in line and _halved(item):
-            raise ZobenchError(f"{path}: line {number} has half a letter (a \\ud800 alone), which is no text")
-        absent = task.source.missing(item)
-        if absent:
-            raise ZobenchError(f"{path}: line {number} lacks {', '.join(absent)}; it has {', '.join(sorted(item))}")
-        items.append(item)
-    if not items:
-        raise ZobenchError(f"{path}: holds no items")
-    return items
-
-
-def _halved(item: Any) -> bool:
-    """Whether it has half of a pair of surrogates alone: Python reads it in JSON, no tokenizer and no file holds it."""
-    try:
-        json.dumps(item, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 # ---- embedded

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from ..errors import ZobenchError, unknown
 from .schema import OF_THE_HUB, read_task_file
 from .template import Template, template
+from .values import Values, declared, read
 
 Kind = Literal["classification", "multiple_choice", "generation"]
 TrainLoss = Literal["classification", "option"]
@@ -27,9 +28,10 @@ METRICS = ("accuracy", "f1", "em")
 class HubSource:
     """Where a task's data come from.
 
-    `fields`: what every item must have; "answer|label" means one of the two. `variant`: a data folder's
-    `<split>.<variant>.jsonl` goes before its `<split>.jsonl`. `folder`: data that the task brings itself, train.jsonl
-    and validation.jsonl; they go before the hub's and before those of the embedded model.
+    `fields`: what every item must have; "answer|label" means one of the two. `values`: what they may hold, where the
+    task file says so. `variant`: a data folder's `<split>.<variant>.jsonl` goes before its `<split>.jsonl`. `folder`:
+    data that the task brings itself, train.jsonl and validation.jsonl; they go before the hub's and before those of the
+    embedded model.
     """
 
     id: str
@@ -40,6 +42,7 @@ class HubSource:
     fields: tuple[str, ...]
     variant: str | None = None
     folder: Path | None = None
+    values: tuple[Values, ...] = ()
 
     def names(self) -> frozenset[str]:
         """All field names that templates may use."""
@@ -48,6 +51,14 @@ class HubSource:
     def missing(self, item: Mapping[str, Any]) -> list[str]:
         """The entries of `fields` that `item` does not have, or has as null."""
         return [entry for entry in self.fields if all(item.get(name) is None for name in entry.split("|"))]
+
+    def read(self, item: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The item with its fields as templates know them. Raises ZobenchError, which does not name the item."""
+        absent = self.missing(item)
+        if absent:
+            raise ZobenchError(f"lacks {', '.join(absent)}; it has {', '.join(sorted(map(str, item)))}")
+        entries = tuple(tuple(entry.split("|")) for entry in self.fields if "|" in entry)
+        return read(self.values, entries, item)
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,8 @@ class Task:
         """The task in a TOML file. Raises ZobenchError for anything that is wrong with the file, naming the key."""
         values = read_task_file(Path(path))
         place = values.pop("source")
+        names = frozenset(name for entry in place["fields"] for name in entry.split("|"))
+        place["values"] = declared(place.get("values", {}), names, str(path))
         of_hub = dict.fromkeys(OF_THE_HUB, "") | {key: value for key, value in place.items() if key != "folder"}
         folder = Path(path).parent / place["folder"] if "folder" in place else None  # beside the task file
         source = HubSource(**{**of_hub, "fields": tuple(place["fields"]), "folder": folder})
@@ -177,9 +190,7 @@ class Task:
         candidates, or a candidate occurs nowhere.
         """
         label = "an item" if index is None else f"item {index}"
-        absent = self.source.missing(item)
-        if absent:
-            raise ZobenchError(f"task {self.name}: {label} lacks {', '.join(absent)}; it has {', '.join(sorted(item))}")
+        item = self._read(item, label)
         prompt = self._text("prompt", item, label)
         answer = self._template("answer")(item, label)
         if self.kind == "generation":
@@ -193,6 +204,16 @@ class Task:
         golds = tuple(candidates[c] for c in correct)
         where = f"task {self.name}: {label}"
         return Example(prompt, texts, candidates, correct, golds, item, where, sfc_prompt, sfc_texts)
+
+    def _read(self, item: Mapping[str, Any], label: str) -> Mapping[str, Any]:
+        """The item as templates see it: of fields that stand for each other, one that is null is as if not there."""
+        try:
+            known = self.source.read(item)
+        except ZobenchError as e:
+            said = str(e)
+            raise ZobenchError(f"task {self.name}: {label}{' ' if said.startswith('lacks') else ': '}{said}") from None
+        null = [name for name in self.source.names() if name in known and known[name] is None]
+        return {name: value for name, value in known.items() if name not in null} if null else known
 
     def _render_sfc(
         self, item: Mapping[str, Any], candidates: tuple[str, ...], label: str
