@@ -217,7 +217,17 @@ def test_a_missing_file_beside_is_a_note(with_side_files: Any, capsys: Any):
     store.files(results, one["id"]).weights.unlink()
     capsys.readouterr()
     assert main(["leaderboard", str(results), "--check"]) == 0
-    assert f"note: beside their records are missing cells/{one['id']}.weights.safetensors" in capsys.readouterr().err
+    assert f"note: cells/{one['id']}.weights.safetensors: missing beside their records" in capsys.readouterr().err
+
+
+def test_a_removed_record_is_told_by_its_files(with_side_files: Any, capsys: Any):
+    results, one = with_side_files
+    store.write(results, record("lozo"))
+    store.files(results, one["id"]).record.unlink()
+    main(["leaderboard", str(results)])
+    err = capsys.readouterr().err
+    assert f"cells/{one['id']}.replay.bin" in err and err.count("there without a record") == 1
+    assert len(store.unclaimed(results, *store.read(results))) == 3
 
 
 def test_a_record_may_not_send_a_reader_elsewhere(with_side_files: Any, tmp_path: Path):

@@ -291,6 +291,13 @@ def test_side_files_are_on_the_disk_before_the_record(tmp_path: Path, monkeypatc
     assert sum("sync" in line for line in done[:at]) >= 4  # two side files, the folder with their names, the record
 
 
+def test_names_as_long_as_may_be_leave_room_for_drafts(tmp_path: Path):
+    longest = "0.5," * 60  # dots in a name too
+    for path in (tmp_path / f"{longest[:200]}-s0-0123456789ab.steps.jsonl", tmp_path / f"{longest[:200]}.json.tmp"):
+        assert len(disk.draft(path).name) < 100
+        assert disk.draft(path).name.endswith(".".join(path.name.split(".")[-2:]))
+
+
 def test_a_record_tells_its_files_by_name(tmp_path: Path):
     put(tmp_path, record(test=80), "a")
     put(tmp_path, record(test=90), "b")

@@ -68,15 +68,18 @@ def leaderboard(
     altered, missing = store.beside(results, records, whole=check)
     for problem in [*problems, *altered]:
         print(f"zobench: error: {text.printable(str(problem))}", file=sys.stderr)
-    if missing:
-        print(f"zobench: note: {absent(missing)}", file=sys.stderr)
+    for names, why in (
+        (missing, "missing beside their records, of which replays need them"),
+        (store.unclaimed(results, records, problems), "there without a record"),
+    ):
+        if names:
+            print(f"zobench: note: {text.printable(_some(names))}: {why}", file=sys.stderr)
     return 2 if problems or altered else status
 
 
-def absent(missing: Sequence[str]) -> str:
-    """A line on files that records speak of and that are not beside them."""
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return f"beside their records are missing {', '.join(missing[:3])}{more}: no score rests on them, replays do"
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _put(path: Path, board: str, *, asked: bool) -> int:

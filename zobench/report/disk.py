@@ -27,8 +27,8 @@ _EARLIER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 def draft(path: Path, mark: str | None = None) -> Path:
     """Where to write what shall lie at `path`: in its folder, under a name of this process's own."""
-    stem, _, ending = path.name.partition(".")
-    short = hashlib.blake2b(stem.encode(), digest_size=6).hexdigest()  # a name as long as may be takes no more
+    short = hashlib.blake2b(os.fsencode(path.name), digest_size=6).hexdigest()  # a name as long as may be takes no more
+    ending = ".".join(path.name.split(".")[-2:])[-24:]
     return path.with_name(f".{short}.draft-{_host()}-{os.getpid()}-{mark or secrets.token_hex(4)}.{ending}")
 
 

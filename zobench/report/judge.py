@@ -50,6 +50,19 @@ def check(record: Mapping[str, Any]) -> list[str]:
     return list(faults(record, Record, nulls=not ok)) or list(disagreements(cast(Record, record)))
 
 
+class _Floats(dict[str, float]):
+    """Numbers by their text: a record has thousands of scores, of few values, each of which is then one object."""
+
+    def __missing__(self, text: str) -> float:
+        value = float(text)
+        if len(self) < 4096:
+            self[text] = value
+        return value
+
+
+_FLOATS = _Floats()
+
+
 def load(path: Path) -> Record | Problem:
     """The record in a file, without its own checksum, which was verified; or why it is none."""
     name = f"{CELLS}/{path.name}"
@@ -61,7 +74,7 @@ def load(path: Path) -> Record | Problem:
     except UnicodeDecodeError:
         return Problem(name, "not text in UTF-8", _MEND)
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_FLOATS.__getitem__)
         if _HUGE.search(text):
             dumps(value)
     except ValueError as e:

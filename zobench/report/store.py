@@ -135,6 +135,22 @@ def beside(results: Path, records: Iterable[Record], *, whole: bool = False) -> 
     return problems, missing
 
 
+def unclaimed(results: Path, records: Iterable[Record], problems: Iterable[Problem]) -> list[str]:
+    """The side files, relative to `results`, whose record is not there: it was removed, or never written.
+
+    Drafts and tracebacks do not count, nor what lies beside a file that is no record.
+    """
+    claimed = {name for r in records for name in (r["id"], *(info["name"] for info in r.get("files", {}).values()))}
+    claimed |= {Path(problem.file).stem for problem in problems}
+    out = []
+    for path in (Path(results) / CELLS).iterdir():
+        kind = next((k for k, ending in ENDINGS.items() if path.name.endswith(f".{ending}")), "record")
+        stem = path.name.removesuffix(f".{ENDINGS[kind]}")
+        if kind not in ("record", "error") and path.name[0] != "." and not {path.name, stem} & claimed:
+            out.append(f"{CELLS}/{path.name}")
+    return sorted(out)
+
+
 def _cells(results: Path) -> Path:
     results = Path(results)
     make = f"make one with `zobench run --results {results}`"
