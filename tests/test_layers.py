@@ -30,7 +30,7 @@ BELOW = {
     "code": "errors",
     "redact": "",
     "discovery": "hookspecs paths errors",
-    "reserved": "settings",
+    "reserved": "settings errors",
     "offers": "discovery reserved errors",
     "plugins": "code redact compose offers discovery tasks errors",
     "compose": "selector zo settings errors",

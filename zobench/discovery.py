@@ -22,7 +22,7 @@ from typing import Any
 import pluggy
 
 from . import hookspecs
-from .errors import ZobenchError, unknown
+from .errors import ZobenchError, said, unknown
 from .paths import is_file, read
 
 GROUP = "zobench"
@@ -213,7 +213,7 @@ def describe_fault(e: BaseException) -> str:
         return one_line(str(e))
     if isinstance(e, SyntaxError):
         return f"{type(e).__name__}: {one_line(str(e.msg))} ({Path(e.filename or '?').name}:{e.lineno})"
-    text = one_line(str(e))
+    text = said(e)
     return type(e).__name__ + (f": {text}" if text else "") + _place(traceback.extract_tb(e.__traceback__))
 
 

@@ -29,3 +29,25 @@ def unknown(kind: str, name: str, known: Iterable[str], *, see: str = "") -> str
     else:
         hint = "; none is registered"
     return f"unknown {kind} {name!r}{hint}" + (f" (see: {see})" if see else "")
+
+
+def said(e: BaseException, limit: int = 500, *, first: bool = False) -> str:
+    """What an exception of somebody else's says: one line that can be printed and written. Empty if it says nothing.
+
+    Its text may be anything, of any length, and asking for it may raise. first: its first line alone.
+    """
+    try:
+        whole = str(e).strip()
+    except Exception:
+        return "(its text cannot be had)"
+    text = " ".join((whole.splitlines()[:1] if first else whole.split()) or [""])
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
+    return line if len(text) <= limit else f"{line[:limit]}..."
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Somebody else's object as it shows itself, in at most `limit` characters; its type where it cannot."""
+    try:
+        return f"{value!r:.{limit}}"
+    except Exception:
+        return f"a {type(value).__name__}"

@@ -13,7 +13,7 @@ from typing import cast
 
 from . import reserved
 from .discovery import PluginFault, PluginInfo, describe_fault
-from .errors import ZobenchError
+from .errors import ZobenchError, shown
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def check_offer(kind: str, name: object, value: object) -> None:
     hook = hook_of(kind)
     if kind == COLUMNS:
         if not isinstance(name, str) or not callable(value):
-            raise PluginFault(f"{hook}: {name!r}: {value!r:.80} is not a heading and a function")
+            raise PluginFault(f"{hook}: {name!r}: {shown(value)} is not a heading and a function")
         if wrong := reserved.heading_fault(name):
             raise PluginFault(f"{hook}: {wrong}")
         return
@@ -77,7 +77,7 @@ def check_offer(kind: str, name: object, value: object) -> None:
         if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value):
             raise PluginFault(f"{hook}: {name}: {value!r} does not read 'module:Name'")
     elif not _fits(kind, value):
-        raise PluginFault(f"{hook}: {name}: {value!r:.80} is not {rules.wants}, nor 'module:Name'")
+        raise PluginFault(f"{hook}: {name}: {shown(value)} is not {rules.wants}, nor 'module:Name'")
     elif wrong := _misnamed(kind, value):
         raise PluginFault(f"{hook}: {name}: {wrong}")
 

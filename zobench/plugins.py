@@ -31,7 +31,7 @@ from .discovery import (
     new_manager,
     register,
 )
-from .errors import ZobenchError, unknown
+from .errors import ZobenchError, shown, unknown
 from .offers import COLUMNS, KINDS, Offer, check_offer, hook_of, import_offer
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Plugins:
             if impl.plugin_name == key:
                 given = impl.function()
                 if not isinstance(given, Mapping):
-                    raise PluginFault(f"{hook} returned {given!r:.80}, not a mapping of names")
+                    raise PluginFault(f"{hook} returned {shown(given)}, not a mapping of names")
                 for name, value in given.items():
                     check_offer(kind, name, value)
                     yield Offer(kind, name, value, info)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, ClassVar, get_origin
 
+from .errors import said
 from .settings import faulty, settings_of
 
 LONGEST = 64
@@ -86,7 +87,7 @@ def _setting_fault(cls: type) -> str:
     try:
         wrong = {setting.name: text for setting in settings_of(cls).values() if (text := faulty(setting))}
     except Exception as e:  # an annotation is code of the plugin's
-        return f"the annotations of {cls.__name__} cannot be read: {type(e).__name__}: {e}{place(cls, '')}"
+        return f"the annotations of {cls.__name__} cannot be read: {type(e).__name__}: {said(e)}{place(cls, '')}"
     for name, text in wrong.items():
         owner = next(c for c in cls.__mro__ if name in inspect.get_annotations(c))
         return f"setting {name} of {cls.__name__}: {text}{place(owner, name)}"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO, cast
 
 from .. import redact
-from ..errors import ZobenchError
+from ..errors import ZobenchError, said
 
 WRONG, BUG, INTERRUPTED, UNHEARD = 2, 70, 130, 141
 DEBUG_VARIABLE = "ZOBENCH_DEBUG"
@@ -63,9 +63,9 @@ def bug(error: BaseException, *, debug: bool) -> int:
     """Say that this is a bug, where it arose, and where its traceback is; the status."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" ({os.path.basename(last[0].filename)}:{last[0].lineno})" if last else ""
-    text = one_line(str(error))
-    said = type(error).__name__ + (f": {text}" if text else "")
-    say(f"this is a bug in zobench: {said:.300}{place}; {_kept(error, debug)}")
+    text = said(error)
+    told = type(error).__name__ + (f": {text}" if text else "")
+    say(f"this is a bug in zobench: {told:.300}{place}; {_kept(error, debug)}")
     return BUG
 
 
@@ -86,7 +86,7 @@ def _kept(error: BaseException, debug: bool) -> str:
 def out_of_memory(error: BaseException) -> bool:
     """Whether this is Python's or torch's way to say that memory is full, on the host or a device."""
     kind = type(error).__name__
-    return isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "can't allocate memory" in said(error)
 
 
 @contextlib.contextmanager

@@ -162,7 +162,7 @@ def _of_plugin(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
         loaded: object = made(dtype=dtype, device=place.device)
     except (ZobenchError, MemoryError):
         raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise ZobenchError(f"{where} could not be loaded: {describe_fault(e)}") from e
     if not isinstance(loaded, LoadedModel):
         raise ZobenchError(f"{where}: its function returned {type(loaded).__name__}, not a zobench.LoadedModel")

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import said
+
 if TYPE_CHECKING:
     import torch
 
@@ -40,7 +42,7 @@ _SHARE = 0.1
 def out_of_memory(error: BaseException) -> bool:
     """Whether this is Python's or torch's way to say that memory is full, on the host or a device."""
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return full or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    return full or (isinstance(error, RuntimeError) and "can't allocate memory" in said(error))
 
 
 def retry(error: BaseException, device: torch.device) -> str | None:
@@ -51,7 +53,7 @@ def retry(error: BaseException, device: torch.device) -> str | None:
     for one in _chain(error):
         if isinstance(one, OSError) and one.errno is not None and one.errno in OF_THE_MACHINE:
             return os.strerror(one.errno)
-        if found := _SAYS.search(str(one)):
+        if found := _SAYS.search(said(one, 100_000)):
             return found.group(0)
         if type(one).__name__ in _KINDS:
             return f"the network failed ({type(one).__name__})"

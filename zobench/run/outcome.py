@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import redact
-from ..errors import ZobenchError
+from ..errors import ZobenchError, said
 from ..report.record import SCHEMA, Record, ScopeInfo, ScoreInfo, Status, Trial
 
 if TYPE_CHECKING:
@@ -120,5 +120,7 @@ def data_facts(
 def failed(out: Outcome, status: Status, e: BaseException) -> None:
     """Note what went wrong; what was measured before it stays."""
     out.status = status
-    out.error = str(e) if isinstance(e, ZobenchError) else f"{type(e).__name__}: {e}".splitlines()[0]
+    out.error = (
+        " ".join(str(e).split()) if isinstance(e, ZobenchError) else f"{type(e).__name__}: {said(e, first=True)}"
+    )
     out.traceback = traceback.format_exc()

@@ -19,7 +19,7 @@ from .memory import PeakMemory
 from .method import Applied, Method, applied, free_bytes, keeper, scope_bytes
 from .outcome import Outcome, as_record, count, data_facts, failed, info, scope_info
 from .prefix import prefixed
-from .selection import Context, everything
+from .selection import Context, everything, of_model
 from .speed import Sides, measure
 from .train import Trained, train
 
@@ -144,7 +144,7 @@ class Runner:
             progress=self.progress.phase,
         )
         try:
-            return selector.select(context)
+            return of_model(selector.select(context), self.session.loaded, cell.selector)
         finally:
             out.fields["selection"] = context.facts
             out.forwards.update(context.forwards)

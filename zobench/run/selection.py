@@ -62,6 +62,10 @@ class Context(SelectionContext):
         return self._prepared.loss(self.loaded.model, batch)
 
     def count(self, purpose: str, forwards: int) -> None:
+        if not isinstance(purpose, str) or not isinstance(forwards, int) or forwards < 0:
+            raise TypeError(
+                f"context.count({purpose!r}, {forwards!r}): forwards are counted by a word, as a whole number"
+            )
         self.forwards[purpose] += forwards
 
     def note(self, **facts: Any) -> None:
@@ -82,6 +86,7 @@ class Context(SelectionContext):
         return Scope(named, layers=tuple(sorted(set(indices))))
 
     def probe(self, scope: Scope, steps: int, lr: float | None = None, *, metric: bool = False) -> ProbeResult:
+        of_model(scope, self.loaded, "probe")
         lr = self._lr if lr is None else lr
         short = dataclasses.replace(self._protocol, steps=steps, eval_every=steps, train_forwards=0, train_seconds=0.0)
         keep = keeper(self.loaded, scope_bytes(scope))
@@ -114,6 +119,24 @@ def checked_facts(facts: dict[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError) as e:
             raise TypeError(f"context.note({name}=...) takes what JSON knows, for the record: {e}") from e
     return facts
+
+
+def of_model(scope: object, loaded: LoadedModel, said: str) -> Scope:
+    """The scope that a selector chose, or probes, if it is one of this model. ZobenchError if it is not.
+
+    said: who chose it, for the error.
+    """
+    if not isinstance(scope, Scope):
+        what = "was asked for" if said == "probe" else "select returned"
+        raise ZobenchError(f"{said}: {what} {type(scope).__name__}, not a zobench.Scope")
+    own = dict(loaded.model.named_parameters(remove_duplicate=False))
+    strange = [name for name, p in scope.named if own.get(name) is not p]
+    if strange:
+        raise ZobenchError(
+            f"{said}: {strange[0]!r} of its scope is not the model's own parameter of that name; take both from "
+            "context.loaded.model.named_parameters()"
+        )
+    return scope
 
 
 def everything(loaded: LoadedModel) -> Scope:

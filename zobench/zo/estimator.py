@@ -21,7 +21,7 @@ from . import saving
 from .buffer import Buffer
 from .handle import Handle
 from .log import StepLog
-from .losses import Losses
+from .losses import Losses, to_show
 from .scope import Scope
 from .shapes import Space
 from .sources import build_source
@@ -245,7 +245,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self._keep(_in_step=True, settled_outside=False)
         self.timers.start_step()
         try:
-            shown = self.iterate(Losses(self, closure, logged, tape))
+            shown = to_show(self, self.iterate(Losses(self, closure, logged, tape)))
             self._check_finite()
             self.engine.end_step()
         except BaseException:

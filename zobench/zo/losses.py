@@ -166,3 +166,17 @@ def _scalar(value: Any) -> Tensor:
         what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"the closure must return the loss as a 0-dim tensor, it returned {what}")
     return value.detach().clone()
+
+
+def to_show(estimator: object, value: Any) -> Tensor | None:
+    """The loss that `iterate` returned, 0-dim, or None; TypeError for anything else, which its author did not mean."""
+    if value is None or (isinstance(value, Tensor) and not value.ndim and not value.is_complex()):
+        return value
+    if isinstance(value, float):
+        return torch.tensor(value, dtype=torch.float64)
+    what = (
+        f"a {value.dtype} tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    )
+    raise TypeError(
+        f"{type(estimator).__name__}.iterate returned {what}: return the loss to be shown, a 0-dim tensor, or nothing"
+    )
