@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +19,8 @@ from zobench.plugins import load_plugins
 from zobench.report.record import EngineInfo
 from zobench.run import runner as runner_module
 from zobench.run.protocol import Computation
-from zobench.run.replay import FOUND_OUT, rebuild
+from zobench.run.replay import FOUND_OUT, _log, rebuild
+from zobench.zo.log import LogWriter, load_log
 
 LOG, WEIGHTS = "replay log", "weights"
 CASES = [
@@ -165,6 +168,131 @@ def test_what_cannot_be_replayed_is_one_clear_line(world, tmp_path, capsys):
     refused(f"neither {log.name} nor")
     (results / "cells" / f"{record['id']}.json").write_text("{")
     refused("not JSON")
+
+
+# ---- what a log must be
+
+
+@pytest.fixture(scope="module")
+def kept(world, tmp_path_factory):
+    """A finished cell of two learning rates, whose log is of the second checkpoint."""
+    results = tmp_path_factory.mktemp("kept")
+    (record,) = run(world, results, ["mezo"], lrs=(1e-2, 3e-3), steps=6, eval_every=3, engine="flat")
+    loaded = load_model(str(world.model), device="cpu", offline=True)
+    path = results / "cells" / f"{record['id']}.replay.bin"
+    return record, results, loaded, path, path.read_bytes()
+
+
+@pytest.fixture
+def replayed(kept):
+    """Rebuild with the log's bytes and the record's values changed; the log is put back."""
+    record, results, loaded, path, data = kept
+
+    def again(data=None, **changed):
+        if data is not None:
+            path.write_bytes(data)
+        other = {**record, **{k: {**record[k], **v} for k, v in changed.items()}}
+        return rebuild(other, results, loaded, load_plugins())
+
+    yield again
+    path.write_bytes(data)
+
+
+def relogged(data, tmp_path, steps=lambda steps: steps, **facts):
+    """The log with other steps and facts, whole."""
+    (tmp_path / "was").write_bytes(data)
+    log = load_log(tmp_path / "was")
+    with LogWriter(tmp_path / "is", facts={**log.facts, **facts} if log.facts else None) as writer:
+        writer.write(steps(log.steps))
+    return (tmp_path / "is").read_bytes()
+
+
+def test_a_damaged_log_gives_no_weights(kept, replayed):
+    data, messages = kept[-1], set()
+    for cut in (8, 20, len(data) // 2, len(data) - 45, len(data) - 44, len(data) - 1):
+        with pytest.raises(ZobenchError, match=r"not a whole replay log: .*run the cell .* again") as e:
+            replayed(data[:cut])
+        messages.add(str(e.value))
+    for at in (8, 13, 60, len(data) // 2, len(data) - 50, len(data) - 40, len(data) - 1):
+        for bit in (0, 7):
+            with pytest.raises(ZobenchError, match=r"not a whole replay log: .*run the cell .* again") as e:
+                replayed(data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
+            messages.add(str(e.value))
+    assert not any("\n" in m for m in messages)
+    assert replayed(data)
+
+
+def test_a_log_of_other_steps_rates_or_seeds_gives_no_weights(kept, replayed, tmp_path):
+    data, chosen = kept[-1], kept[0]["chosen"]
+    short = relogged(data, tmp_path, lambda steps: steps[:-1])
+    with pytest.raises(ZobenchError, match=rf"holds {chosen['step'] - 1} steps, .* at step {chosen['step']};"):
+        replayed(short)
+    with pytest.raises(ZobenchError, match="holds 0 steps"):
+        replayed(relogged(data, tmp_path, lambda steps: []))
+    with pytest.raises(ZobenchError, match=r"not the log of the chosen learning rate: step 0 moved at lr"):
+        replayed(data, chosen={**chosen, "lr": 0.5})
+    slower = lambda steps: [*steps[:-1], dataclasses.replace(steps[-1], lr=(1e-9,))]  # noqa: E731
+    with pytest.raises(ZobenchError, match=rf"step {chosen['step'] - 1} moved at lr 1e-09"):
+        replayed(relogged(data, tmp_path, slower))
+    with pytest.raises(ZobenchError, match="its seed is 0, the record's 7"):
+        replayed(data, cell={"seed": 7})
+    other = lambda steps: [dataclasses.replace(s, seed=s.seed ^ 1) for s in steps]  # noqa: E731
+    with pytest.raises(ZobenchError, match="not its log"):
+        replayed(relogged(data, tmp_path, other))
+
+
+def test_a_log_of_another_engine_or_another_cell_gives_no_weights(kept, replayed, tmp_path):
+    data = kept[-1]
+    with pytest.raises(ZobenchError, match="its engine is flat, the record's pair; run the cell .* again"):
+        replayed(data, engine={"engine": "pair"})
+    with pytest.raises(ZobenchError, match="its restore is exact, the record's arithmetic"):
+        replayed(data, engine={"restore": "arithmetic"})
+    with pytest.raises(ZobenchError, match="its cell is another, the record's sst2-mezo"):
+        replayed(relogged(data, tmp_path, cell="another"))
+    assert replayed(relogged(data, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("device", "name"), [("cuda:0", "NVIDIA H200"), ("cuda:0", "cpu"), ("cpu", "another kind"), ("", "cpu")]
+)
+def test_a_record_of_another_device_is_replayed_there_alone(replayed, device, name):
+    with pytest.raises(ZobenchError, match=r"would draw and round otherwise: replay it there") as e:
+        replayed(environment={"device": device, "device_name": name})
+    assert "\n" not in str(e.value)
+
+
+def test_weights_that_are_not_those_test_was_read_at_are_refused(kept, replayed, tmp_path):
+    data = kept[-1]
+
+    def another_loss(steps):
+        return [
+            *steps[:-1],
+            dataclasses.replace(steps[-1], seen=[v + 1 for v in steps[-1].seen[:1]] + steps[-1].seen[1:]),
+        ]
+
+    with pytest.raises(ZobenchError, match="leads to other weights here than test was read at"):
+        replayed(relogged(data, tmp_path, another_loss))
+
+
+def test_the_rates_of_a_schedule_are_compared_too(world, tmp_path):
+    loaded = load_model(str(world.model), device="cpu", offline=True)
+    for i, budget in enumerate(({}, {"train_forwards": 9})):
+        (record,) = run(world, tmp_path / str(i), ["mezo"], steps=6, lr_schedule="linear", **budget)
+        assert record["kept"] == LOG and rebuild(record, tmp_path / str(i), loaded, load_plugins())
+        path = tmp_path / str(i) / "cells" / f"{record['id']}.replay.bin"
+        constant = lambda steps: [dataclasses.replace(s, lr=(5e-4,)) for s in steps]  # noqa: E731
+        path.write_bytes(relogged(path.read_bytes(), tmp_path, constant))
+        with pytest.raises(ZobenchError, match="not the log of the chosen learning rate"):
+            rebuild(record, tmp_path / str(i), loaded, load_plugins())
+
+
+def test_every_committed_log_is_whole_and_that_of_its_record():
+    """They are of the first version of the file."""
+    logs = sorted((Path(__file__).parents[2] / "results").rglob("*.replay.bin"))
+    for path in logs:
+        record = json.loads(path.with_name(path.name.replace(".replay.bin", ".json")).read_text())
+        assert len(_log(record, path).steps) == record["chosen"]["step"], path
+    assert len(logs) > 400
 
 
 def test_what_engines_found_out_is_told_from_settings():

@@ -1,14 +1,16 @@
 """The replay log, the state, and going on from either: bit for bit on every engine."""
 
+import hashlib
 import io
 import struct
+import zlib
 
 import pytest
 import torch
 from zo_kit import MODES, Adaptive, MeZO, Run, same
 
 from zobench import Estimator, ZobenchError
-from zobench.zo.log import LogWriter, StepLog, read_log
+from zobench.zo.log import MAGIC, LogWriter, StepLog, _encode, load_log, read_log
 
 CASES = [(e, r, p) for e, r in MODES for p in ("native", "float32") if p == "native" or "official" not in e]
 
@@ -165,20 +167,80 @@ def test_log_file_is_small(tmp_path):
 
 def test_a_truncated_tail_ends_the_log_and_is_overwritten(tmp_path):
     path = tmp_path / "log"
-    with LogWriter(path) as w:
+    with LogWriter(path, facts={"lr": 0.1}) as w:
         w.write(steps(4))
         w.write(steps(4, first=4))
-    whole = path.read_bytes()
+    whole, end = path.read_bytes(), 4 + 8 + 32
+    assert read_log(path) == steps(4) + steps(4, first=4)
     for cut in (1, 10, 60, 100):
-        path.write_bytes(whole[:-cut])
-        assert read_log(path) == steps(4), cut
-    path.write_bytes(whole[:-3] + b"\0\0\0")
-    assert read_log(path) == steps(4)
+        path.write_bytes(whole[: -end - cut])
+        assert read_log(path, whole=False) == steps(4), cut
+    path.write_bytes(whole[: -end - 3] + b"\0\0\0")
+    assert read_log(path, whole=False) == steps(4)
     with LogWriter(path, append=True) as w:
         w.write(steps(2, first=4))
     assert read_log(path) == steps(4) + steps(2, first=4)
-    path.write_bytes(whole[:8])
-    assert read_log(path) == []
+    assert load_log(path).facts == {"lr": 0.1}
+    with LogWriter(path, append=True) as w:  # after a whole file, whose end is taken off
+        w.write(steps(1, first=6))
+    assert read_log(path) == steps(4) + steps(2, first=4) + steps(1, first=6)
+
+
+def of_the_first_version(log):
+    """As it was written: no facts, no end, and a crc of the payload alone."""
+    payload = b"".join(_encode(s, new_lr=i == 0) for i, s in enumerate(log))
+    block = struct.pack("<IIII", len(payload), zlib.crc32(payload), log[0].step, len(log))
+    return b"ZOLOG\x00\x00\x01" + block + payload
+
+
+def of_now(log):
+    buffer = io.BytesIO()
+    buffer.close = lambda: None
+    writer = LogWriter.__new__(LogWriter)
+    writer._file, writer._steps, writer._hash = buffer, 0, hashlib.sha256()
+    writer._append(MAGIC + struct.pack("<II", 2, zlib.crc32(b"{}")) + b"{}")
+    for part in (log[:2], log[2:]):
+        writer.write(part)
+    writer.close()
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("made", [of_the_first_version, of_now])
+def test_a_log_that_is_not_whole_is_refused(made, tmp_path):
+    """Each cut, each bit, and bytes too many; a block too few is refused where its length is known (replay)."""
+    path, data = tmp_path / "log", made(steps(3))
+    path.write_bytes(data)
+    assert read_log(path) == steps(3)
+    damaged = [data[:n] for n in range(len(data))] + [data + b"\0", data + data[8:]]
+    for i in range(len(data)):
+        for bit in range(8):
+            damaged.append(data[:i] + bytes([data[i] ^ 1 << bit]) + data[i + 1 :])
+    first = struct.Struct("<I").pack(0)
+    for one in damaged:
+        path.write_bytes(one)
+        try:
+            log = read_log(path)
+        except ZobenchError as e:
+            assert str(path) in str(e) and "\n" not in str(e)
+        else:  # the first version does not vouch for the number of its first step: a replay compares it
+            assert made is of_the_first_version and one[16:20] != first and log[0].step != 0
+
+
+def test_a_run_that_was_stopped_leaves_a_log_that_is_not_whole(tmp_path):
+    path = tmp_path / "log"
+    with pytest.raises(KeyboardInterrupt), LogWriter(path) as w:
+        w.write(steps(4))
+        raise KeyboardInterrupt
+    with pytest.raises(ZobenchError, match="not a whole replay log: after 4 steps it is cut short"):
+        read_log(path)
+    assert read_log(path, whole=False) == steps(4)
+
+
+def test_nothing_is_added_to_a_log_of_the_first_version(tmp_path):
+    path = tmp_path / "log"
+    path.write_bytes(of_the_first_version(steps(2)))
+    with pytest.raises(ZobenchError, match="an earlier version"):
+        LogWriter(path, append=True)
 
 
 def test_what_is_no_log_is_refused(tmp_path):

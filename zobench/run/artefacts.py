@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
@@ -13,6 +13,8 @@ from ..report import swap
 from ..report.plain import finite
 from ..zo.log import LogWriter
 from ..zo.scope import Scope
+from .checksum import checksums
+from .environment import device_facts
 
 if TYPE_CHECKING:
     from ..report.record import Record
@@ -24,6 +26,18 @@ if TYPE_CHECKING:
 def plain(scope: Scope) -> bool:
     """Whether the names of its tensors are all that there is to this scope: no masks, no schedule."""
     return type(scope) is Scope and scope.numel() == sum(p.numel() for _, p in scope.named)
+
+
+def log_facts(on: Applied, run: Trained, cell: Cell) -> dict[str, Any]:
+    """What a replay log says of its run: what computed it, and a checksum of each tensor that it must lead to."""
+    return {
+        "cell": cell.id,
+        "lr": run.lr,
+        "seed": cell.seed,
+        "engine": {k: v for k, v in on.info.items() if k != "compiled"},
+        **device_facts(on.estimator.handles[0].param.device),
+        "weights": checksums(run.best.items()),
+    }
 
 
 class Artefacts:
@@ -53,7 +67,7 @@ class Artefacts:
         self.files.weights.unlink(missing_ok=True)
         log = on.estimator.log[: run.best_step]
         if not any(step.wide for step in log) and plain(selected):
-            with LogWriter(self.files.replay) as writer:
+            with LogWriter(self.files.replay, facts=log_facts(on, run, cell)) as writer:
                 writer.write(log)
             return "replay log"
         size = sum(t.numel() * t.element_size() for t in run.best.values())

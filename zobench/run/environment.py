@@ -29,10 +29,17 @@ def describe(device: torch.device) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        **device_facts(device),
         "git_commit": _git_commit(),
         "command": " ".join([Path(sys.argv[0]).name, *redact.arguments(sys.argv[1:])]),
+    }
+
+
+def device_facts(device: torch.device) -> dict[str, str]:
+    """The device and its name: what decides, beside the software, which bits a computation gives."""
+    return {
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
@@ -9,8 +12,10 @@ from safetensors.torch import load_file
 from .. import kernels
 from ..errors import ZobenchError
 from ..report import store
-from ..zo.log import read_log
+from ..zo.log import Log, load_log
 from ..zo.scope import Scope
+from .checksum import checksums
+from .environment import device_facts
 from .method import Method, applied, keeper, scope_bytes
 from .protocol import computation_from
 
@@ -31,8 +36,9 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
     """The scope's tensors at the checkpoint that test was read at, by name, bit for bit as they were then.
 
     From the log where the cell kept one, else from the weights it kept. The same build of torch on the same kind of
-    device is needed for the same bits. Raises ZobenchError where the cell did not finish, kept neither, `loaded` is
-    not the model it ran on, or its noise was drawn by kernels and would not be here, or the other way round.
+    device is needed for the same bits. Raises ZobenchError where the cell did not finish or kept neither, `loaded` is
+    not the model it ran on or lies on another kind of device, the log is damaged, short, or of another run than the
+    chosen one, or it leads to other weights here.
     """
     cell, files = record["cell"], store.files(results, record)
     if record["status"] != "ok" or "chosen" not in record:
@@ -48,17 +54,85 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
         raise ZobenchError(
             f"{record['id']}: neither {files.replay.name} nor {files.weights.name} lies beside the record"
         )
-    drawn, here = record["engine"].get("kernels"), kernels.drawn_by(loaded.device.type)
-    if drawn not in (None, here):
-        raise ZobenchError(
-            f"{record['id']}: its noise was drawn by {drawn}, and would be by {here} here, which rounds it otherwise: "
-            f"rebuild it on a machine where records say kernels: {drawn}"
-        )
+    _same_device(record, loaded)
     scope, method = _scope(record, loaded), _method(record, plugins)
-    lr, seed = record["chosen"]["lr"], cell["seed"]
+    lr, seed, log = record["chosen"]["lr"], cell["seed"], _log(record, files.replay)
     with applied(method, loaded, scope, lr=lr, seed=seed, keep=keeper(loaded, scope_bytes(scope))) as on:
-        on.estimator.replay(read_log(files.replay))
-        return {handle.name: handle.param.detach().clone() for handle in on.estimator.handles}
+        on.estimator.replay(log.steps)
+        rebuilt = {handle.name: handle.param.detach().clone() for handle in on.estimator.handles}
+    want = log.facts.get("weights")
+    if want is not None and checksums(rebuilt.items()) != want:
+        raise ZobenchError(
+            f"{record['id']}: its log leads to other weights here than test was read at: replay it with the versions "
+            "of torch and zobench that its record names under environment, or run the cell again"
+        )
+    return rebuilt
+
+
+def _same_device(record: Record, loaded: LoadedModel) -> None:
+    """ZobenchError where this is not the kind of device that the cell ran on: noise and rounding are others."""
+    environment, here = record["environment"], device_facts(loaded.device)
+    ran, name = str(environment.get("device", "")), environment.get("device_name")
+    if ran.partition(":")[0] != loaded.device.type or name != here["device_name"]:
+        raise ZobenchError(
+            f"{record['id']} ran on {ran or 'a device that it does not name'} ({name}); {here['device']} "
+            f"({here['device_name']}) would draw and round otherwise: replay it there, with --device"
+        )
+    drawn, kernel = record["engine"].get("kernels"), kernels.drawn_by(loaded.device.type)
+    if drawn not in (None, kernel):
+        raise ZobenchError(
+            f"{record['id']}: its noise was drawn by {drawn}, and would be by {kernel} here, which rounds it "
+            f"otherwise: rebuild it on a machine where records say kernels: {drawn}"
+        )
+
+
+def _log(record: Record, path: Path) -> Log:
+    """The replay log, if it is whole and that of the checkpoint that the record names."""
+    chosen, again = record["chosen"], f"run the cell {record['id']} again (--rerun always)"
+    try:
+        log = load_log(path)
+    except ZobenchError as e:
+        raise ZobenchError(f"{e}; {again}") from e
+    if len(log.steps) != chosen["step"]:
+        raise ZobenchError(
+            f"{path} is not the log of the chosen checkpoint: it holds {len(log.steps)} steps, and test was read at "
+            f"step {chosen['step']}; {again}"
+        )
+    expected = _rates(record)
+    for step, want in zip(log.steps, expected, strict=False):
+        if any(not math.isclose(lr, want, rel_tol=1e-12) for lr in step.lr):
+            raise ZobenchError(
+                f"{path} is not the log of the chosen learning rate: step {step.step} moved at lr {step.lr[0]:g}, not "
+                f"at {want:g}; {again}"
+            )
+    _same_run(record, log, path, again)
+    return log
+
+
+def _same_run(record: Record, log: Log, path: Path, again: str) -> None:
+    """ZobenchError where the log says of its run what the record does not say of the chosen one."""
+    if not log.facts:  # of the first version, which says nothing
+        return
+    engine = log.facts["engine"]
+    ours = {"cell": record["id"], "seed": record["cell"]["seed"], "lr": record["chosen"]["lr"]}
+    ours |= {k: record["environment"].get(k) for k in ("device", "device_name")}
+    ours |= {k: record["engine"].get(k) for k in engine}
+    theirs = {**{k: log.facts.get(k) for k in ("cell", "seed", "lr", "device", "device_name")}, **engine}
+    if odd := next((k for k in theirs if theirs[k] != ours[k]), None):
+        raise ZobenchError(
+            f"{path} is not the log of the chosen run: its {odd} is {theirs[odd]}, the record's {ours[odd]}; {again}"
+        )
+
+
+def _rates(record: Record) -> Iterator[float]:
+    """The learning rate of each step, where the protocol alone decides it; else that of the first."""
+    lr, protocol = float(record["chosen"]["lr"]), record["protocol"]
+    if protocol.get("lr_schedule", "constant") == "constant":
+        yield from repeat(lr)
+    elif protocol.get("train_forwards") or protocol.get("train_seconds"):
+        yield lr
+    else:
+        yield from (lr * (1.0 - step / protocol["steps"]) for step in range(protocol["steps"]))
 
 
 def _scope(record: Record, loaded: LoadedModel) -> Scope:

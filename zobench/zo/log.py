@@ -1,32 +1,40 @@
 r"""The replay log: what each step saw. Running `iterate` again on it rebuilds weights and state without a forward.
 
-The file is binary and only ever appended to, in blocks:
+The file is binary and only ever appended to, in blocks, and closed by an end that vouches for all of it:
 
-    file   = b"ZOLOG\x00\x00\x01" block*
-    block  = <payload bytes u32> <crc32 of payload u32> <first step u32> <steps u32> payload
+    file   = b"ZOLOG\x00\x00\x02" <bytes u32> <crc32 of them u32> facts block* end
+    facts  = what the run says of itself: JSON, in UTF-8
+    block  = <payload bytes u32> <crc32 of the next two and the payload u32> <first step u32> <steps u32> payload
+    end    = <0xFFFFFFFF u32> <steps in all u64> <SHA-256 of all before it>
     step   = <flags u8: 1 settled, 2 wide, 4 new lr> <losses u16> <seed u64> [<groups u8> lr f64 *] (<dtype u8> value)*
 
-little-endian, values in the dtype they came in: 21 bytes a step for two float32 losses at a constant lr.
-A block that was cut short (a killed run) ends the log there.
+little-endian, values in the dtype they came in: 21 bytes a step for two float32 losses at a constant lr. Version 1 has
+neither facts nor an end, and its crc32 is of the payload alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import torch
 from torch import Tensor
 
 from ..errors import ZobenchError
 
-MAGIC = b"ZOLOG\x00\x00\x01"
+MAGIC = b"ZOLOG\x00\x00\x02"
+_FIRST_VERSION = b"ZOLOG\x00\x00\x01"
+_FACTS = struct.Struct("<II")
 _BLOCK = struct.Struct("<IIII")
+_END = struct.Struct("<IQ")
+_MARK = b"\xff\xff\xff\xff"
 _STEP = struct.Struct("<BHQ")
 _SETTLED, _WIDE, _LR = 1, 2, 4
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -54,24 +62,49 @@ class StepLog:
     wide: bool = False
 
 
+@dataclass
+class Log:
+    """A log as it was read.
+
+    Attributes:
+        steps: what the steps saw; losses lie on the CPU.
+        facts: what the run said of itself when it began the file; empty in logs of the first version.
+        fault: what is wrong with the file after these steps; None for a whole one.
+    """
+
+    steps: list[StepLog] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    fault: str | None = None
+    end: int = 0  # of the last whole block
+
+
 class LogWriter:
     """Appends steps to a log file; `append=True` goes on after the last whole block of an existing one.
 
-    Steps of one `write` must follow each other; each call writes one block and flushes it. Reading losses waits for
-    the device, so write many steps at a time. Raises ZobenchError if an existing file is no log.
+    Steps of one `write` must follow each other; each call writes one block and flushes it. `close` writes the end,
+    without which the file counts as cut short. Reading losses waits for the device, so write many steps at a time.
+
+    facts: what a reader should know of the run, as JSON has it; an existing file keeps its own.
+
+    Raises ZobenchError if an existing file is no log, or one of the first version.
     """
 
-    def __init__(self, path: str | Path, *, append: bool = False) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, append: bool = False, facts: Mapping[str, Any] | None = None) -> None:
+        self.path, self._steps = Path(path), 0
         if append and self.path.exists():
-            end = _whole(self.path)
+            data = self.path.read_bytes()
+            if data.startswith(_FIRST_VERSION):
+                raise ZobenchError(f"{self.path} is a replay log of an earlier version, to which nothing can be added")
+            log = _parse(data, self.path)
+            self._steps, whole = len(log.steps), data[: log.end]
             self._file: IO[bytes] = self.path.open("r+b")
-            self._file.truncate(end)
-            self._file.seek(end)
-        else:
-            self._file = self.path.open("wb")
-            self._file.write(MAGIC)
-            self._file.flush()
+            self._file.truncate(log.end)
+            self._file.seek(log.end)
+            self._hash = hashlib.sha256(whole)
+            return
+        said = json.dumps(dict(facts or {}), sort_keys=True).encode()
+        self._hash, self._file = hashlib.sha256(), self.path.open("wb")
+        self._append(MAGIC + _FACTS.pack(len(said), zlib.crc32(said)) + said)
 
     def write(self, steps: Sequence[StepLog]) -> None:
         """Append these steps as one block (nothing if there are none)."""
@@ -83,48 +116,102 @@ class LogWriter:
                 raise ValueError(f"steps of a log follow each other: {s.step} after {steps[0].step + i - 1}")
             payload += _encode(s, new_lr=s.lr != lr)
             lr = s.lr
-        self._file.write(_BLOCK.pack(len(payload), zlib.crc32(payload), steps[0].step, len(steps)) + payload)
-        self._file.flush()
+        numbers = struct.pack("<II", steps[0].step, len(steps))
+        crc = zlib.crc32(payload, zlib.crc32(numbers))
+        self._append(struct.pack("<II", len(payload), crc) + numbers + payload)
+        self._steps += len(steps)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Write the end and close the file. May be called twice."""
+        if not self._file.closed:
+            self._append(_END.pack(0xFFFFFFFF, self._steps))
+            self._file.write(self._hash.digest())
+            self._file.close()
+
+    def _append(self, data: bytes) -> None:
+        self._file.write(data)
+        self._file.flush()
+        self._hash.update(data)
 
     def __enter__(self) -> LogWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
+        if kind is None:
+            self.close()
+        else:
+            self._file.close()  # without an end: it is not whole
 
 
-def read_log(path: str | Path) -> list[StepLog]:
-    """The steps of a log file, up to the first block that is cut short or damaged; losses lie on the CPU.
+def read_log(path: str | Path, *, whole: bool = True) -> list[StepLog]:
+    """The steps of a log file; losses lie on the CPU.
 
-    Raises ZobenchError if the file is no replay log.
+    whole=False: those before what is cut short or damaged, of a run that was killed.
+
+    Raises ZobenchError if the file is no replay log, or not a whole one.
     """
-    data = Path(path).read_bytes()
-    return [s for payload, first, n, _ in _blocks(data, Path(path)) for s in _decode(payload, first, n)]
+    return load_log(path, whole=whole).steps
 
 
-def _whole(path: Path) -> int:
-    """Where the last whole block of a file ends."""
-    end = len(MAGIC)
-    for *_, end in _blocks(path.read_bytes(), path):  # noqa: B007
-        pass
-    return end
+def load_log(path: str | Path, *, whole: bool = True) -> Log:
+    """As `read_log`, with what the file says of the run."""
+    log = _parse(Path(path).read_bytes(), Path(path))
+    if whole and log.fault is not None:
+        raise ZobenchError(f"{path} is not a whole replay log: {log.fault}")
+    return log
 
 
-def _blocks(data: bytes, path: Path) -> Iterator[tuple[bytes, int, int, int]]:
-    if data[: len(MAGIC)] != MAGIC:
+def _parse(data: bytes, path: Path) -> Log:
+    """What there is of a log, up to the first fault."""
+    if data.startswith(_FIRST_VERSION):
+        return _parse_first(data)
+    if not data.startswith(MAGIC):
         raise ZobenchError(f"{path} is no replay log of zobench")
-    at = len(MAGIC)
-    while at + _BLOCK.size <= len(data):
-        size, crc, first, n = _BLOCK.unpack_from(data, at)
-        payload = data[at + _BLOCK.size : at + _BLOCK.size + size]
-        if len(payload) < size or zlib.crc32(payload) != crc:
-            return
-        at += _BLOCK.size + size
-        yield payload, first, n, at
+    log, at = Log(), len(MAGIC) + _FACTS.size
+    size, crc = _FACTS.unpack(data[len(MAGIC) : at]) if len(data) >= at else (0, None)
+    said = data[at : at + size]
+    if len(said) != size or zlib.crc32(said) != crc:
+        raise ZobenchError(f"{path} is not a whole replay log: its first lines are cut short or damaged")
+    log.facts, log.end = json.loads(said), at + size
+    while data[log.end : log.end + 4] != _MARK:
+        log.fault = _block(data, log, covers_numbers=True)
+        if log.fault is not None:
+            return log
+    end = data[log.end : log.end + _END.size]
+    digest = hashlib.sha256(data[: log.end] + end).digest()
+    if data[log.end + _END.size :] != digest or _END.unpack(end)[1] != len(log.steps):
+        log.fault = f"its end, after {len(log.steps)} steps, is cut short or damaged"
+    return log
+
+
+def _parse_first(data: bytes) -> Log:
+    log = Log(end=len(_FIRST_VERSION))
+    while log.end < len(data):
+        log.fault = _block(data, log, covers_numbers=False)
+        if log.fault is not None:
+            return log
+    if not log.steps:
+        log.fault = "it has no step"
+    return log
+
+
+def _block(data: bytes, log: Log, *, covers_numbers: bool) -> str | None:
+    """Read the block at `log.end` into the log; what is wrong with it, if anything is."""
+    fault = f"after {len(log.steps)} steps it is cut short or damaged"
+    begin = log.end + _BLOCK.size
+    if len(data) < begin:
+        return fault
+    size, crc, first, n = _BLOCK.unpack_from(data, log.end)
+    payload = data[begin : begin + size]
+    over = data[log.end + 8 : begin] + payload if covers_numbers else payload
+    if len(payload) < size or zlib.crc32(over) != crc or (log.steps and first != log.steps[-1].step + 1):
+        return fault
+    try:
+        log.steps += _decode(payload, first, n)
+    except (struct.error, IndexError, ValueError):  # of the first version, whose crc does not cover n
+        return fault
+    log.end = begin + size
+    return None
 
 
 def _encode(s: StepLog, new_lr: bool) -> bytes:
@@ -139,8 +226,9 @@ def _encode(s: StepLog, new_lr: bool) -> bytes:
     return bytes(out)
 
 
-def _decode(payload: bytes, first: int, n: int) -> Iterator[StepLog]:
-    at, lr = 0, ()
+def _decode(payload: bytes, first: int, n: int) -> list[StepLog]:
+    """The steps of a block; IndexError, ValueError or struct.error where it does not hold just so many."""
+    at, lr, steps = 0, tuple[float, ...](), list[StepLog]()
     for step in range(first, first + n):
         flags, count, seed = _STEP.unpack_from(payload, at)
         at += _STEP.size
@@ -154,4 +242,7 @@ def _decode(payload: bytes, first: int, n: int) -> Iterator[StepLog]:
             size = dtype.itemsize
             seen.append(torch.frombuffer(bytearray(payload[at + 1 : at + 1 + size]), dtype=dtype)[0].clone())
             at += 1 + size
-        yield StepLog(step, seed, lr, seen, bool(flags & _SETTLED), bool(flags & _WIDE))
+        steps.append(StepLog(step, seed, lr, seen, bool(flags & _SETTLED), bool(flags & _WIDE)))
+    if at != len(payload):
+        raise ValueError(f"{len(payload) - at} bytes are left")
+    return steps
