@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import zobench
-from zobench.errors import unknown
+from zobench.errors import ZobenchError, library, unknown
 
 
 def test_the_nearest_names_come_first():
@@ -26,3 +26,18 @@ def test_public_names_can_be_imported():
     assert dir(zobench) == sorted(zobench.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Estimatr'"):
         _ = zobench.Estimatr
+
+
+def test_a_library_that_is_not_there_is_one_line_with_the_mend(monkeypatch, tmp_path):
+    with pytest.raises(ZobenchError, match=r"^this needs the package no_such_thing: pip install no_such_thing$"):
+        library("no_such_thing.part", "this")
+    with pytest.raises(ZobenchError, match=r"^--plot needs the package no_such: pip install 'z\[p\]', or look away$"):
+        library("no_such", "--plot", install="'z[p]'", instead="look away")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "zobench_misses_one.py").write_text("import no_such_dependency")
+    with pytest.raises(ZobenchError, match="needs zobench_misses_one, which misses no_such_dependency: pip install"):
+        library("zobench_misses_one", "this")
+    (tmp_path / "zobench_does_not_fit.py").write_text("raise ImportError('cannot import name x\\nand more')")
+    with pytest.raises(ZobenchError, match=r"cannot be imported \(cannot import name x\): pip install -U zobench_does"):
+        library("zobench_does_not_fit", "this")
+    assert library("json.decoder", "this").JSONDecoder

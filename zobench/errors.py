@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
 
 
 class ZobenchError(Exception):
@@ -12,6 +14,28 @@ class ZobenchError(Exception):
     The message says what is wrong, names the thing, and says what to do about it. Anything else that
     is raised, but for an OSError, is a bug of zobench or of a plugin: exit status 70, its traceback in a file.
     """
+
+
+def library(name: str, needed_by: str, *, install: str | None = None, instead: str = "") -> Any:
+    """The module `name` of a library that only some things need, imported now.
+
+    needed_by: what needs it, the sentence's subject. install: what pip is told, where it is not the first part of
+    `name`. instead: what to do without it.
+
+    Raises ZobenchError, one line with the command that mends it, where the library is not there or cannot be imported.
+    """
+    package, other = name.partition(".")[0], f", or {instead}" if instead else ""
+    command = f"pip install {install or package}"
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as e:
+        if e.name is not None and e.name.partition(".")[0] == package:
+            raise ZobenchError(f"{needed_by} needs the package {package}: {command}{other}") from None
+        raise ZobenchError(f"{needed_by} needs {package}, which misses {e.name}: {command} {e.name}{other}") from e
+    except (ImportError, RuntimeError, AttributeError) as e:  # of versions that do not fit each other
+        why = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        mend = command.replace("install", "install -U", 1)
+        raise ZobenchError(f"{needed_by} needs {package}, which cannot be imported ({why}): {mend}{other}") from e
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, see: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,23 @@ def neox():
     return GPTNeoXForCausalLM(GPTNeoXConfig(**shape, max_position_embeddings=64)).eval()
 
 
+def mixtral():
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    shape = dict(vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=4)
+    config = MixtralConfig(**shape, num_key_value_heads=2, num_local_experts=3, max_position_embeddings=64)
+    return MixtralForCausalLM(config).eval()
+
+
+def qwen_moe():
+    from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
+
+    shape = dict(vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=4)
+    experts = dict(num_experts=3, num_experts_per_tok=2, moe_intermediate_size=8, shared_expert_intermediate_size=8)
+    config = Qwen2MoeConfig(**shape, **experts, num_key_value_heads=2, max_position_embeddings=64)
+    return Qwen2MoeForCausalLM(config).eval()
+
+
 def layer(model, index, prefix="model.layers"):
     named = [(n, p) for n, p in model.named_parameters() if n.startswith(f"{prefix}.{index}.")]
     return Scope(named, layers=(index,))
@@ -77,7 +95,7 @@ def picture(model):
     return modules, flags, [k for k in vars(model)]
 
 
-@pytest.mark.parametrize("make", [llama, qwen, opt])
+@pytest.mark.parametrize("make", [llama, qwen, opt, mixtral, qwen_moe])
 def test_adapters_start_neutral_and_leave_no_trace(make):
     model = make()
     before, out = picture(model), logits(model)
@@ -85,7 +103,7 @@ def test_adapters_start_neutral_and_leave_no_trace(make):
     put = attach("lora", model, whole(model), seed=3, settings={"r": 4, "eps": 1e-3})
     assert torch.equal(torch.get_rng_state(), stream)
     assert torch.equal(logits(model), out), "B is zero: the function is the same"
-    assert len(put.scope.named) == 2 * 2 * 2
+    assert len(put.scope.named) == 2 * 2 * model.config.num_hidden_layers
     assert all(p.requires_grad for _, p in put.scope.named)
     assert {n for n, p in model.named_parameters() if p.requires_grad} == {n for n, _ in put.scope.named}
     with torch.no_grad():
@@ -109,6 +127,56 @@ def test_only_the_targets_of_the_chosen_layer():
     shapes = {n.split("self_attn.")[1]: tuple(p.shape) for n, p in put.scope.named}
     assert shapes["v_proj.lora_A.zobench.weight"] == (8, 16)
     assert shapes["v_proj.lora_B.zobench.weight"] == (8, 8), "two of four heads: grouped-query attention"
+
+
+@pytest.mark.parametrize("make", [mixtral, qwen_moe])
+def test_of_a_mixture_of_experts_the_chosen_modules_alone_are_wrapped(make):
+    """peft, given such a model, turns full names into the last parts of names: those of every block."""
+    model = make()
+    before, out = picture(model), logits(model)
+    put = attach("lora", model, layer(model, 1))
+    assert [n for n, _ in put.scope.named] == [
+        f"model.layers.1.self_attn.{m}.lora_{ab}.zobench.weight" for m in ("q_proj", "v_proj") for ab in "AB"
+    ]
+    assert {n for n, _ in model.named_parameters() if "lora" in n} == {n for n, _ in put.scope.named}
+    put.detach()
+    assert picture(model) == before and torch.equal(logits(model), out)
+
+
+@pytest.mark.parametrize(
+    ("make", "targets", "tensor"),
+    [
+        (mixtral, ("q_proj", "w1"), "model.layers.0.mlp.experts.gate_up_proj"),
+        (mixtral, ("w2",), "model.layers.0.mlp.experts.down_proj"),
+        (mixtral, ("experts",), "model.layers.0.mlp.experts.gate_up_proj"),
+        (qwen_moe, ("up_proj",), "model.layers.0.mlp.experts.gate_up_proj"),
+        (qwen_moe, ("down_proj", "v_proj"), "model.layers.0.mlp.experts.down_proj"),
+    ],
+)
+def test_experts_that_are_one_tensor_are_refused_in_a_sentence(make, targets, tensor):
+    model = make()
+    before = picture(model)
+    with pytest.raises(ZobenchError, match="is in one tensor of all of them") as e:
+        attach("lora", model, whole(model), settings={"targets": targets})
+    assert tensor in str(e.value) and "leave " in str(e.value) and "\n" not in str(e.value)
+    assert picture(model) == before
+
+
+def test_a_module_that_peft_has_no_adapter_for_is_refused_in_a_sentence():
+    model = mixtral()
+    before = picture(model)
+    with pytest.raises(ZobenchError, match="lora: peft refuses these modules .*; set other targets"):
+        attach("lora", model, whole(model), settings={"targets": ("gate",)})
+    assert picture(model) == before
+
+
+def test_without_peft_there_is_one_line_with_the_mend(monkeypatch):
+    model = llama()
+    before = picture(model)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ZobenchError, match="^parameterisation lora needs the package peft: pip install peft$"):
+        attach("lora", model, whole(model))
+    assert picture(model) == before
 
 
 @pytest.mark.parametrize("layers", [12])

@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from ..errors import ZobenchError
+from ..errors import ZobenchError, library
 from ..paths import check_writable
 from ..plugins import KINDS, Plugins, load_plugins
 
@@ -118,11 +118,7 @@ def figure_class(path: Path) -> Any:
     """The Figure of matplotlib. Raises ZobenchError for a file that it cannot draw, and where it is not installed."""
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ZobenchError(f"--plot {path}: name a .png, .pdf or .svg file")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ZobenchError("--plot needs matplotlib: pip install 'zobench[plots]'") from error
-    return Figure
+    return library("matplotlib.figure", "--plot", install="'zobench[plots]'").Figure
 
 
 def check_outputs(**options: Path | None) -> None:

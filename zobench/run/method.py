@@ -92,13 +92,14 @@ def applied(
     """The method on the model, its scope ready to move; on leaving, the model is bit for bit as it was before."""
     own_kind = method.parameterisation == method.cls.parameterisation  # of another its settings may have the names
     settings = method.settings if own_kind else {}
+    model_numel = loaded.parameters  # counted, and kept, before anything stands on the model
     parameterisation = attach(method.parameterisation, loaded.model, scope, seed=seed, settings=settings)
     own = parameterisation.scope
     own.named[:] = ordered(own.named, method.computation.tensor_order)
     original: dict[str, Tensor] = {}
     try:
         original.update((name, keep(p.detach())) for name, p in own.named)
-        info = _engine(method, own, loaded)
+        info = _engine(method, own, loaded, model_numel)
         estimator = method.cls(
             own,
             lr,
@@ -136,11 +137,11 @@ def ordered(named: Sequence[tuple[str, T]], how: str) -> list[tuple[str, T]]:
     return out
 
 
-def _engine(method: Method, scope: Scope, loaded: LoadedModel) -> EngineInfo:
+def _engine(method: Method, scope: Scope, loaded: LoadedModel, model_numel: int) -> EngineInfo:
     wish = method.computation
     choice = choose(
         scope.numel(),
-        loaded.parameters,
+        model_numel,
         free_bytes(loaded.device) if method.free is None else method.free,
         layer_numel=_largest_block(loaded),
         itemsize=scope.named[0][1].element_size(),

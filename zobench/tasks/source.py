@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ..errors import ZobenchError, unknown
+from ..errors import ZobenchError, library, unknown
 from . import rows
 from .task import Task
 
@@ -140,11 +140,7 @@ def _embedded(task: Task) -> Pools:
 
 def _hub(task: Task, offline: bool) -> Pools:
     """The pinned revision from the hub or its cache. No data set script is ever run: `datasets` >= 4 has none."""
-    try:
-        import datasets
-    except ImportError:
-        raise ZobenchError("the data hub needs the package datasets: pip install datasets, or use --data-dir") from None
-    source = task.source
+    datasets, source = library("datasets", "data of the hub", instead="use --data-dir"), task.source
     with _offline_mode(offline):
         try:
             loaded = [

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ZobenchError
+from ..errors import ZobenchError, library
 from ..settings import Count, Positive, resolve
 from .noise import mix
 from .scope import Scope
@@ -18,6 +17,9 @@ from .standins import StandIns, where, whole
 ADAPTER = "zobench"
 FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "W_pack")
 """Modules of known architectures that hold the query, key and value projections in one matrix."""
+
+EXPERTS = {"gate_up_proj": ("gate_proj", "up_proj", "w1", "w3"), "down_proj": ("w2",)}
+"""Tensors that hold a weight of all experts of a block, and what these weights are called where experts are modules."""
 
 
 class LoRA:
@@ -50,7 +52,6 @@ class LoRA:
         self._model: nn.Module | None = model
         self._wrapped = chosen
         self._required = [(p, p.requires_grad) for p in model.parameters()]
-        self._attributes = dict(vars(model))
         try:
             self._inject(model)
             self._initialise(model, seed)
@@ -66,30 +67,42 @@ class LoRA:
         if model is None:
             return
         for name, module in self._wrapped.items():
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, module)
+            _put(model, name, module)
         for p, required in self._required:
             p.requires_grad_(required)
-        for extra in vars(model).keys() - self._attributes.keys():  # peft leaves its configuration on the model
-            delattr(model, extra)
 
     def _inject(self, model: nn.Module) -> None:
-        from peft import LoraConfig, inject_adapter_in_model
+        """Wrap the chosen modules, each by itself, and put the wrappers in their places.
 
-        config = LoraConfig(
+        peft is given a holder of these modules alone. Given the model it may look for others: for mixtures of experts
+        it replaces full names by the last parts of names, which are those of modules in every block.
+        """
+        peft = library("peft", "parameterisation lora")
+        holder = nn.Module()
+        for i, module in enumerate(self._wrapped.values()):
+            holder.add_module(f"m{i}", module)
+        config = peft.LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,
-            target_modules="|".join(re.escape(name) for name in self._wrapped),
+            target_modules=r"m\d+",
             lora_dropout=0.0,
             bias="none",
             fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in self._wrapped.values()),
         )
-        with torch.random.fork_rng(devices=_cuda_devices(model)):  # peft initialises from the global stream
-            inject_adapter_in_model(config, model, adapter_name=ADAPTER)
+        try:
+            with torch.random.fork_rng(devices=_cuda_devices(model)):  # peft initialises from the global stream
+                peft.inject_adapter_in_model(config, holder, adapter_name=ADAPTER)
+        except ValueError as e:  # a module that peft has no adapter for
+            raise ZobenchError(f"lora: peft refuses these modules ({str(e).splitlines()[0]}); set other targets") from e
+        for p, _ in self._required:
+            p.requires_grad_(False)
+        for i, name in enumerate(self._wrapped):
+            _put(model, name, holder.get_submodule(f"m{i}"))
 
     def _modules(self, model: nn.Module, scope: Scope) -> dict[str, nn.Module]:
         """Full name -> module of the targets whose weight is in the scope, in the model's order."""
         moving = {name for name, _ in scope.named}
+        _no_fused_experts(scope, self.targets, type(model).__name__)
         chosen = {n: m for n, m in targeted(model, self.targets).items() if f"{n}.weight" in moving}
         if not chosen:
             raise ZobenchError(
@@ -126,6 +139,23 @@ def adapters(model: nn.Module, settings: Mapping[str, object]) -> tuple[str, ...
     return tuple(
         f"{n}.{which}.{ADAPTER}.weight" for n in targeted(model, own["targets"]) for which in ("lora_A", "lora_B")
     )
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)
+
+
+def _no_fused_experts(scope: Scope, targets: Sequence[str], model: str) -> None:
+    """ZobenchError where a target's weights lie in one tensor of all experts, (experts, ., .), that is in the scope."""
+    for name, p in scope.named:
+        for target in targets if p.ndim == 3 else ():
+            own = name.rpartition(".")[2]
+            if target in (own, *EXPERTS.get(own, ())) or _is_called(name.rpartition(".")[0], [target]):
+                raise ZobenchError(
+                    f"lora: {target} of {model}'s experts is in one tensor of all of them, {name}, which adapters of "
+                    f"linear layers cannot stand for; leave {target} out of targets"
+                )
 
 
 def _is_called(name: str, targets: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import ZobenchError, unknown
+from ...errors import ZobenchError, library, unknown
 from .accuracy import accuracy
 from .em import em
 from .f1 import f1, normalise
@@ -45,8 +45,5 @@ def as_evaluate_metric(name: str) -> Any:
     """
     if name not in NAMES:
         raise ZobenchError(unknown("metric", name, NAMES))
-    try:
-        import evaluate
-    except ImportError:
-        raise ZobenchError("evaluate metrics need the package evaluate: pip install evaluate") from None
+    evaluate = library("evaluate", "an evaluate metric")
     return evaluate.load(str(Path(__file__).parent / "evaluate_modules" / f"{name}.py"))
