@@ -20,6 +20,10 @@ def test_text_metrics(pair):
     assert em(pair["pred"], pair["gold"]) == pair["em"]
 
 
+def test_f1_counts_a_word_as_often_as_it_stands():
+    assert f1("ha ha", ["ha ha"]) == 1.0 and f1("ha ha ha", ["ha"]) == 0.5 and f1("ha", ["ha ha ha"]) == 0.5
+
+
 def test_no_answer_is_all_or_nothing():
     assert f1("there is no answer", ["no answer"]) == 0.0 and f1("No Answer!", ["no answer", "x"]) == 1.0
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..tasks.doubts import doubts
 from ..tasks.prepared import PreparedTask
 from ..tasks.sampling import Splits, split
 from ..tasks.source import Pools, load_pools
@@ -59,6 +60,7 @@ class Session:
                 num_test=protocol.num_test,
                 seed=protocol.data_seed,
             )
+            splits = replace(splits, notes=splits.notes | doubts(task, splits, self.data(name)))
             self._prepared = (key, PreparedTask(task, splits, self.loaded, protocol, rows), splits)
         return self._prepared[1], self._prepared[2]
 

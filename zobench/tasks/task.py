@@ -224,6 +224,10 @@ class Task:
         values = ({**item, "prompt": prompt, "candidate": c} for c in candidates)
         return prompt, tuple(self._text("sfc.text", v, label) for v in values)
 
+    def options(self, item: Mapping[str, Any]) -> tuple[str, ...]:
+        """The candidates that an item is answered with. Raises ZobenchError as `render`."""
+        return self._candidates(self._read(item, "an item"), "an item")
+
     def _candidates(self, item: Mapping[str, Any], label: str) -> tuple[str, ...]:
         if isinstance(self.candidates, tuple):
             return self.candidates
