@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
@@ -14,6 +15,23 @@ class ZobenchError(Exception):
     The message says what is wrong, names the thing, and says what to do about it. Anything else that
     is raised, but for an OSError, is a bug of zobench or of a plugin: exit status 70, its traceback in a file.
     """
+
+
+_NO_MEMORY = ("out of memory", "not enough memory", "allocate memory", "bad_alloc", "bad allocation", "ALLOC_FAILED")
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out, of a device or of the machine: this error says so, or one that it was raised from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if kinds & {"MemoryError", "OutOfMemoryError"} or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if isinstance(error, RuntimeError) and any(text in said(error) for text in _NO_MEMORY):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
 
 
 def library(name: str, needed_by: str, *, install: str | None = None, instead: str = "") -> Any:

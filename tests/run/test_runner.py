@@ -342,7 +342,7 @@ def test_calibration_is_the_training_order(world, tmp_path):
     assert len(set(text)) == 24  # 12 training items, two candidates each: one epoch
     assert not {t for t in text for i in range(24, 32) if f"film {i} " in t}
     assert set(vars(context)) == {
-        "loaded", "seed", "forwards", "facts", "_prepared", "_method", "_protocol", "_lr", "_progress"
+        "loaded", "seed", "forwards", "facts", "_prepared", "_method", "_protocol", "_lr", "_progress", "_guard"
     }  # fmt: skip
     with pytest.raises(ZobenchError, match="has decoder blocks 0 to 2, not 3"):
         context.layers(3)

@@ -19,7 +19,7 @@ import typer
 import typer.main
 
 from .. import __version__, redact
-from ..errors import ZobenchError
+from ..errors import ZobenchError, out_of_memory
 from . import faults
 
 _ClickException: Any = typer.BadParameter.__mro__[2]
@@ -166,7 +166,7 @@ def _said(error: BaseException, debug: bool) -> int:
         error = error.__context__
     if isinstance(error, OSError) and error.errno is not None:
         return faults.of_the_machine(error)
-    if faults.out_of_memory(error):
+    if out_of_memory(error):
         return faults.wrong("out of memory; free some, or name a smaller model, --dtype bfloat16, or less at once")
     return faults.bug(error, debug=debug)
 

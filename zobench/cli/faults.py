@@ -83,12 +83,6 @@ def _kept(error: BaseException, debug: bool) -> str:
     return "its traceback is above: please report it"
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether this is Python's or torch's way to say that memory is full, on the host or a device."""
-    kind = type(error).__name__
-    return isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "can't allocate memory" in said(error)
-
-
 @contextlib.contextmanager
 def streams() -> Iterator[None]:
     """Standard streams that can say every text, whatever their encoding, and an stderr whose loss stops nothing.

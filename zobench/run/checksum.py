@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable
 from functools import cache
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 LANE = 2**16
 """Numbers that one sum is over."""
+_LOCAL = threading.local()
 AT_ONCE = 2**24
 """Numbers that are widened at once on a GPU; on a CPU a lane at a time stays in its cache."""
 
@@ -70,21 +72,32 @@ def _integers(tensor: Tensor) -> Tensor:
 
 
 def _sums(x: Tensor) -> Iterable[Tensor]:
-    """The weighted sums of the lanes, in order: int64."""
+    """The weighted sums of the lanes, in order, and of what is left: int64."""
     weights = _weights(x.device)
-    whole = x.numel() // LANE * LANE
-    rows = x[:whole].view(-1, LANE)
+    if x.numel() < LANE:
+        yield (x * weights[: x.numel()]).sum(0, keepdim=True)
+        return
     if x.device.type == "cpu":
-        widened = torch.empty(LANE, dtype=torch.int64)
-        sums = torch.empty(rows.shape[0], dtype=torch.int64)
-        for i, row in enumerate(rows):
-            torch.sum(torch.mul(row, weights, out=widened), dim=0, out=sums[i])
+        widened = _scratch()
+        sums = torch.empty(x.numel() // LANE + 1, dtype=torch.int64)
+        for i, start in enumerate(range(0, x.numel() + 1, LANE)):
+            row = x[start : start + LANE]
+            torch.sum(torch.mul(row, weights[: row.numel()], out=widened[: row.numel()]), dim=0, out=sums[i])
         yield sums
-    else:
-        for start in range(0, rows.shape[0], AT_ONCE // LANE):
-            yield (rows[start : start + AT_ONCE // LANE] * weights).sum(1)
-    rest = x[whole:]
+        return
+    whole = x.numel() // LANE * LANE
+    rows, rest = x[:whole].view(-1, LANE), x[whole:]
+    for start in range(0, rows.shape[0], AT_ONCE // LANE):
+        yield (rows[start : start + AT_ONCE // LANE] * weights).sum(1)
     yield (rest * weights[: rest.numel()]).sum(0, keepdim=True)
+
+
+def _scratch() -> Tensor:
+    """Room for the products of one lane; one for each thread, since taking it anew costs more than small tensors do."""
+    if not hasattr(_LOCAL, "scratch"):
+        _LOCAL.scratch = torch.empty(LANE, dtype=torch.int64)
+    room: Tensor = _LOCAL.scratch
+    return room
 
 
 @cache

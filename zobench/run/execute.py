@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -75,7 +76,8 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     check_data_dir(place)
     routed = route(wish, plugins)
     loaded = load(place, plugins, routed.computation.dtype)
-    session = Session(loaded, plugins, data_source(place, loaded), place.offline)
+    reload = partial(load, replace(place, device="cpu"), plugins, routed.computation.dtype)
+    session = Session(loaded, plugins, data_source(place, loaded), place.offline, reload)
     pools = {task: session.data(task) for task in wish.tasks}
     identity = Identity(
         model=loaded.name,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import said
+from ..errors import out_of_memory, said
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +37,6 @@ _SAYS = re.compile(
 _KINDS = frozenset({"ConnectionError", "ConnectTimeout", "ReadTimeout", "ConnectError", "ChunkedEncodingError"})
 _SHARE = 0.1
 """Of a device's or machine's memory: what others must hold for its being full to be theirs too."""
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether this is Python's or torch's way to say that memory is full, on the host or a device."""
-    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return full or (isinstance(error, RuntimeError) and "can't allocate memory" in said(error))
 
 
 def retry(error: BaseException, device: torch.device) -> str | None:

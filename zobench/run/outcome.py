@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import redact
-from ..errors import ZobenchError, said
+from ..errors import ZobenchError, out_of_memory, said
 from ..report.record import SCHEMA, Record, ScopeInfo, ScoreInfo, Status, Trial
 
 if TYPE_CHECKING:
@@ -117,10 +117,30 @@ def data_facts(
     return {"provenance": provenance, "sizes": sizes, "notes": notes}
 
 
-def failed(out: Outcome, status: Status, e: BaseException) -> None:
-    """Note what went wrong; what was measured before it stays."""
-    out.status = status
-    out.error = (
-        " ".join(str(e).split()) if isinstance(e, ZobenchError) else f"{type(e).__name__}: {said(e, first=True)}"
-    )
+def failed(out: Outcome, cell: Cell, e: BaseException) -> None:
+    """Note what went wrong; what was measured before it stays. Out of memory is `oom`, with what takes less."""
+    out.status = "oom" if out_of_memory(e) else "error"
+    why = " ".join(str(e).split()) if isinstance(e, ZobenchError) else f"{type(e).__name__}: {said(e, first=True)}"
+    changed = getattr(e, "__notes__", ())  # by zobench.run.unchanged: the cause, where there is one
+    out.error = "; ".join([*(" ".join(str(line).split()) for line in changed), why])
+    if out.status == "oom":
+        out.error += f"; less memory is taken with {less_memory(cell)}"
     out.traceback = traceback.format_exc()
+
+
+def less_memory(cell: Cell) -> str:
+    """Settings of a run that take less memory than the cell's, what costs least first."""
+    computed, rules, ways = cell.computation, cell.protocol, list[str]()
+    if rules.batch_size > 1:
+        ways.append(f"batch_size={rules.batch_size // 2} (another protocol)")
+    if rules.eval_batch_size > 1:
+        ways.append(f"eval_batch_size={max(1, rules.eval_batch_size // 4)}")
+    if computed.speed_steps:
+        ways.append("speed_steps=0 (the baseline moves all weights)")
+    if computed.restore != "arithmetic" and computed.engine not in ("official", "official_fused"):
+        ways.append("engine=flat with restore=arithmetic (no copy of what moves)")
+    if computed.dtype == "float32":
+        ways.append("--dtype bfloat16")
+    if cell.selector == "all":
+        ways.append("a smaller scope (-s layer:0)")
+    return ", ".join(ways) or "a smaller model, or a larger machine"

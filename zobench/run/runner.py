@@ -21,7 +21,9 @@ from .outcome import Outcome, as_record, count, data_facts, failed, info, scope_
 from .prefix import prefixed
 from .selection import Context, everything, of_model
 from .speed import Sides, measure
+from .surroundings import seeded
 from .train import Trained, train
+from .unchanged import Guard, ModelChanged
 
 if TYPE_CHECKING:
     from ..tasks.prepared import PreparedTask, Score
@@ -43,19 +45,27 @@ class Runner:
     def __init__(self, session: Session, results: Path, progress: Progress) -> None:
         self.session, self.results, self.progress = session, results, progress
         self.environment = describe(session.loaded.device)  # now: a checkout may move on while cells run
+        self.guard = Guard(session.loaded, session.reload, session.plugins.warn)
 
     def __call__(self, cell: Cell) -> Record:
-        """The record of the cell, written before it is returned. An interrupt writes one too, then goes on up."""
+        """The record of the cell, written before it is returned. An interrupt writes one too, then goes on up.
+
+        The model is left as it was when this runner was made. ZobenchError where an earlier cell made that impossible.
+        """
+        self.guard.begin(cell.id)
         started, start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
-        out, artefacts, interrupt = Outcome(), Artefacts(self.results, cell.id), None
+        out, artefacts = Outcome(), Artefacts(self.results, cell.id)
+        interrupt: BaseException | None = None
         self.progress.cell_start(cell)
         memory = PeakMemory(self.session.loaded.device)
         try:
-            self._run(cell, out, artefacts)
-        except KeyboardInterrupt as e:
-            out.status, out.error, interrupt = "interrupted", f"interrupted by {stopping.by(e)}", e
+            with seeded(cell.seed):
+                self._run(cell, out, artefacts)
+        except (KeyboardInterrupt, GeneratorExit) as e:  # what stops the run, or the executor that asks for cells
+            by = stopping.by(e) if isinstance(e, KeyboardInterrupt) else "the executor"
+            out.status, out.error, interrupt = "interrupted", f"interrupted by {by}", e
         except BaseException as e:  # whatever is raised: a failed cell is a record, and the next cell runs
-            failed(out, "oom" if failure.out_of_memory(e) else "error", e)
+            failed(out, cell, e)
             if (why := failure.retry(e, self.session.loaded.device)) is not None:
                 out.fields["retry"] = why
         out.memory["peak_bytes"] = memory.peak()
@@ -123,7 +133,8 @@ class Runner:
         self.progress.phase("fitting the reference")
         context = fitting.Context(self.session.loaded, prepared)
         try:
-            dev, test = fitting.scores(cls, cell, context, self.progress.items)
+            with self.guard.watching(f"estimator {cell.estimator}, in fit,"):
+                dev, test = fitting.scores(cls, cell, context, self.progress.items)
         finally:
             out.fields["selection"] = context.facts
             out.forwards.update(context.forwards)
@@ -142,9 +153,11 @@ class Runner:
             lr=cell.lrs[0],
             seed=cell.seed,
             progress=self.progress.phase,
+            guard=self.guard,
         )
         try:
-            return of_model(selector.select(context), self.session.loaded, cell.selector)
+            with self.guard.watching(f"selector {cell.selector}"):
+                return of_model(selector.select(context), self.session.loaded, cell.selector)
         finally:
             out.fields["selection"] = context.facts
             out.forwards.update(context.forwards)
@@ -156,7 +169,8 @@ class Runner:
         best: Trained | None = None
         grid = Grid(cell.lrs, cell.protocol.further_lrs)
         for lr in grid:
-            run = self._rate(cell, out, artefacts, method, scope, prepared, lr, best)
+            with self.guard.watching(f"estimator {cell.estimator}, training at lr {lr:g},"):
+                run = self._rate(cell, out, artefacts, method, scope, prepared, lr, best)
             method = method.settled(out.fields["engine"])
             grid.heard(lr, run.best_loss if run.status == "ok" else None)
             best = run if _better(run, best) else best
@@ -165,7 +179,8 @@ class Runner:
             out.status = "diverged"
             out.error = "; ".join(f"lr {t['lr']:g}: {t.get('message')}" for t in out.trials)
             return
-        self._read(cell, out, method, scope, prepared, best)
+        with self.guard.watching(f"reading what estimator {cell.estimator} trained"):
+            self._read(cell, out, method, scope, prepared, best)
 
     def _rate(
         self,
@@ -238,8 +253,9 @@ class Runner:
     def _score_untrained(self, cell: Cell, out: Outcome, prepared: PreparedTask) -> None:
         """Dev and test of the untouched model, as the estimator asks; by the table's rules test was just read."""
         own = self.session.scored(cell, prepared)
-        dev = self._score_dev(out, own)
-        test = out.metrics["zero_shot"] if own is prepared else info(self._score_test(out, own))
+        with self.guard.watching(f"scoring for estimator {cell.estimator}"):
+            dev = self._score_dev(out, own)
+            test = out.metrics["zero_shot"] if own is prepared else info(self._score_test(out, own))
         if not (math.isfinite(dev.value) and math.isfinite(test["value"])):
             out.status, out.error = "diverged", UNTOUCHED_NAN
             return
@@ -247,7 +263,12 @@ class Runner:
 
     def _zero_shot(self, cell: Cell, out: Outcome, prepared: PreparedTask) -> None:
         self.progress.phase("reading test of the untouched model")
-        score = self.session.untouched(cell.task, cell.protocol, prepared, self.progress.items)
+        try:
+            with self.guard.watching("scoring the untouched model"):
+                score = self.session.untouched(cell.task, cell.protocol, prepared, self.progress.items)
+        except ModelChanged:
+            self.session.zero_shot.clear()
+            raise
         out.forwards["eval"] += score.forwards
         if not math.isfinite(score.value):
             out.status, out.error = "diverged", UNTOUCHED_NAN
@@ -265,7 +286,10 @@ class Runner:
         )
         keep = keeper(loaded, out.memory["weights_bytes"])
         try:
-            out.fields["speed"], forwards = measure(sides, loaded, prepared, cell.protocol, seed=cell.seed, keep=keep)
+            with self.guard.watching(f"measuring the speed of estimator {cell.estimator}"):
+                out.fields["speed"], forwards = measure(
+                    sides, loaded, prepared, cell.protocol, seed=cell.seed, keep=keep
+                )
         except Diverged as e:  # the scores stand; only this measurement has failed, of either side
             out.fields["data"]["notes"]["speed"] = f"not measured: {e}"
             return

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..tasks.batch import Batch
     from ..tasks.prepared import PreparedTask
     from .protocol import Protocol
+    from .unchanged import Guard
 
 
 class Context(SelectionContext):
@@ -41,12 +43,13 @@ class Context(SelectionContext):
         lr: float,
         seed: int,
         progress: Callable[[str], None],
+        guard: Guard | None = None,
     ) -> None:
         self.loaded, self.seed = loaded, seed
         self.forwards: Counter[str] = Counter()
         self.facts: dict[str, Any] = {}
         self._prepared, self._method, self._protocol, self._lr = prepared, method, protocol, lr
-        self._progress = progress
+        self._progress, self._guard = progress, guard
 
     @property
     def blocks(self) -> Sequence[Block]:
@@ -91,7 +94,7 @@ class Context(SelectionContext):
         short = dataclasses.replace(self._protocol, steps=steps, eval_every=steps, train_forwards=0, train_seconds=0.0)
         keep = keeper(self.loaded, scope_bytes(scope))
         looked = prefixed(self._prepared, self.loaded, scope, self._method.computation)
-        with applied(self._method, self.loaded, scope, lr=lr, seed=self.seed, keep=keep) as on:
+        with self._watched(), applied(self._method, self.loaded, scope, lr=lr, seed=self.seed, keep=keep) as on:
             run = train(on.estimator, self.loaded, looked, short, lr=lr, seed=self.seed, keep=keep)
             forwards = run.eval_forwards + sum(on.estimator.forwards.values())
             score = None
@@ -109,6 +112,16 @@ class Context(SelectionContext):
             dev_metric=None if score is None else score.value,
             stderr=None if score is None else score.stderr,
         )
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Around a probe: what the model was before it is told from what the probe's method makes of it."""
+        if self._guard is None:
+            yield
+            return
+        self._guard.check("the selector, before a probe,")
+        with self._guard.watching(f"a probe of estimator {self._method.cls.__name__}"):
+            yield
 
 
 def checked_facts(facts: dict[str, Any]) -> dict[str, Any]:

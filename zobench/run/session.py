@@ -34,6 +34,8 @@ class Session:
     plugins: Plugins
     where: Where
     offline: bool = False
+    reload: Callable[[], LoadedModel] | None = None
+    """Loads the same model anew, on the host: what a cell left changed is put back from it."""
     pools: dict[str, Pools] = field(default_factory=dict)
     zero_shot: dict[tuple[str, Protocol, RowsRule], Score] = field(default_factory=dict)
     _prepared: tuple[tuple[str, Protocol, RowsRule], PreparedTask, Splits] | None = None

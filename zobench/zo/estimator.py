@@ -246,6 +246,8 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self.timers.start_step()
         try:
             shown = to_show(self, self.iterate(Losses(self, closure, logged, tape)))
+            if isinstance(shown, Tensor) and tape is None:
+                self.unchecked.append(shown.to(device))
             self._check_finite()
             self.engine.end_step()
         except BaseException:

@@ -1,0 +1,94 @@
+"""The state of the process that numbers depend on: random streams, defaults, flags. Put back where it was changed."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+FLAGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+    "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "default device": (
+        torch.get_default_device,
+        lambda was: torch.set_default_device(None if was.type == "cpu" else was),
+    ),
+    "number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "gradients": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "anomaly detection": (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    "deterministic algorithms": (
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        lambda was: torch.use_deterministic_algorithms(was[0], warn_only=was[1]),
+    ),
+    "float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "autocast": (
+        lambda: tuple(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")),
+        lambda was: [torch.set_autocast_enabled(k, on) for k, on in zip(("cpu", "cuda"), was, strict=True)],
+    ),
+    "attention kernels": (
+        lambda: tuple(
+            getattr(torch.backends.cuda, f"{kind}_sdp_enabled")() for kind in ("flash", "math", "mem_efficient")
+        ),
+        lambda was: [
+            getattr(torch.backends.cuda, f"enable_{kind}_sdp")(on)
+            for kind, on in zip(("flash", "math", "mem_efficient"), was, strict=True)
+        ],
+    ),
+    "working directory": (os.getcwd, os.chdir),
+}
+"""What is put back after each part of a cell: how it is asked, and how it is set."""
+CUDNN = ("enabled", "benchmark", "deterministic", "allow_tf32")
+
+
+class Surroundings:
+    """The flags of the process as they were when this was made."""
+
+    def __init__(self) -> None:
+        self.was = _flags()
+
+    def put_back(self) -> list[str]:
+        """Set what is another now; its names."""
+        now = _flags()
+        changed = [name for name, value in self.was.items() if now.get(name) != value]
+        for name in changed:
+            if name in FLAGS:
+                FLAGS[name][1](self.was[name])
+            else:
+                setattr(torch.backends.cudnn, name.removeprefix("cudnn "), self.was[name])
+        return changed
+
+
+def _flags() -> dict[str, Any]:
+    asked = [(name, ask) for name, (ask, _) in FLAGS.items()]
+    asked += [(f"cudnn {name}", partial(getattr, torch.backends.cudnn, name)) for name in CUDNN]
+    out = {}
+    for name, ask in asked:
+        with suppress(RuntimeError, OSError):  # precisions that were set by newer names; a folder that was removed
+            out[name] = ask()
+    return out
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, the process's random streams (torch's, numpy's, Python's) begin at this seed; then they are put back.
+
+    Nothing of zobench draws from them. What does, in a plugin or a library, so draws the same whatever ran before.
+    """
+    ours, theirs, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(ours)
+        np.random.set_state(theirs)
+        torch.set_rng_state(tensors)
+        if gpus:
+            torch.cuda.set_rng_state_all(gpus)
