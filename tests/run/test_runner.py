@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -13,6 +14,7 @@ from importlib import import_module
 
 import pytest
 import torch
+from rich.console import Console
 from run_kit import LAYERS, World, assert_untouched, carry_out, numbers, plan, plugin_file, run, save_data, weights
 
 from zobench.engine import ENGINES, Choice
@@ -20,20 +22,36 @@ from zobench.errors import ZobenchError
 from zobench.plugins import load_plugins
 from zobench.report import store
 from zobench.run import runner as runner_module
+from zobench.run.artefacts import Artefacts
+from zobench.run.outcome import less_memory
+from zobench.run.progress import Progress
+from zobench.run.runner import Runner
 from zobench.run.selection import Context
 from zobench.tasks.prepared import PreparedTask
 
 FAULTY = """
     import os
+    import torch
     from zobench import Selector, hookimpl
     from zobench_plugins.estimators.mezo import MeZO
+
+    class Strange(BaseException):
+        pass
 
     FAULTS = {
         "error": ValueError("a fault of the plugin\\nand more of it"),
         "oom": MemoryError("no room"),
         "exit": SystemExit(3),
         "interrupted": KeyboardInterrupt(),
+        "stopped": GeneratorExit(),
+        "allocator": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        "windows": RuntimeError("DefaultCPUAllocator: not enough memory: you tried 8 bytes"),
+        "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        "wrapped": ValueError("of the plugin"),
+        "base": Strange("of the plugin"),
     }
+    FAULTS["wrapped"].__cause__ = RuntimeError("of a library")
+    FAULTS["wrapped"].__cause__.__cause__ = MemoryError()
 
     def fail(where):
         kind, _, place = os.environ.get("FAULT", "").partition("@")
@@ -158,6 +176,13 @@ def test_a_record_says_which_test_items_are_of_one_text(world, tmp_path):
         *((engine, "oom@move", "oom", "MemoryError: no room") for engine in ENGINES),
         ("auto", "exit@move", "error", "SystemExit: 3"),
         ("auto", "oom@select", "oom", "MemoryError: no room"),
+        ("auto", "allocator@move", "oom", "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        ("auto", "allocator@select", "oom", "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        ("pair", "windows@looks", "oom", "RuntimeError: DefaultCPUAllocator: not enough memory: you tried 8 bytes"),
+        ("auto", "cuda@move", "oom", "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"),
+        ("auto", "wrapped@move", "oom", "ValueError: of the plugin"),
+        ("auto", "base@move", "error", "Strange: of the plugin"),
+        ("auto", "base@select", "error", "Strange: of the plugin"),
     ],
 )
 def test_a_failed_cell_is_a_record_and_the_next_one_runs(
@@ -168,7 +193,12 @@ def test_a_failed_cell_is_a_record_and_the_next_one_runs(
     estimators = ["mezo"] if fault.endswith("select") else ["faulty", "mezo"]
     made, place = plan(world, tmp_path, estimators, selectors, plugins=faulty, engine=engine, layer__index=1)
     failed, after = carry_out(made, place)
-    assert (failed["status"], failed["error"]) == (status, message)
+    assert failed["status"] == status
+    if status == "oom":
+        assert failed["error"].startswith(f"{message}; less memory is taken with batch_size=1 (another protocol), ")
+        assert "--dtype bfloat16" in failed["error"]
+    else:
+        assert failed["error"] == message
     assert failed == on_disk(tmp_path, failed)
     trace = (tmp_path / "cells" / f"{failed['id']}.error.txt").read_text()
     assert "plugin_under_test.py" in trace and message.split(": ")[1] in trace
@@ -218,6 +248,79 @@ def test_scores_that_are_no_numbers_are_diverged(world, tmp_path, monkeypatch, w
     assert first["status"] == "diverged" and "no numbers" in first["error"]
     assert on_disk(tmp_path, first)["status"] == "diverged"
     assert second["status"] in ("ok", "diverged")  # it ran
+
+
+@pytest.mark.parametrize("where", ["move", "select"])
+def test_what_stops_an_executor_goes_on_up_and_leaves_a_record_that_runs_again(
+    world, tmp_path, faulty, monkeypatch, where
+):
+    monkeypatch.setenv("FAULT", f"stopped@{where}")
+    made, place = plan(world, tmp_path, ["faulty"], ["block"], plugins=faulty)
+    with pytest.raises(GeneratorExit):
+        Runner(made.session, tmp_path, Progress(faulty, 1, Console(file=io.StringIO())))(made.todo[0])
+    (cut,), problems = store.read(tmp_path)
+    assert cut["status"] == "interrupted" and not problems
+    assert_untouched(made.session.loaded, world)
+
+
+def test_a_probe_that_runs_out_of_memory_is_oom(world, tmp_path, monkeypatch):
+    def full(*_args, **_options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    monkeypatch.setattr("zobench.run.selection.train", full)
+    made, place = plan(world, tmp_path, ["mezo"], ["exhaustive_sweep"])
+    (record,) = carry_out(made, place)
+    assert record["status"] == "oom" and "; less memory is taken with batch_size=1" in record["error"]
+    assert_untouched(made.session.loaded, world)
+
+
+def test_what_takes_less_memory_is_what_the_cell_does_not_do_yet(world, tmp_path):
+    made, _ = plan(world, tmp_path, ["mezo"], ["all"], speed_steps=3)
+    assert less_memory(made.todo[0]) == (
+        "batch_size=1 (another protocol), eval_batch_size=2, speed_steps=0 (the baseline moves all weights), "
+        "engine=flat with restore=arithmetic (no copy of what moves), --dtype bfloat16, a smaller scope (-s layer:0)"
+    )
+    small = dict(batch_size=1, eval_batch_size=1, restore="arithmetic", engine="flat", dtype="bfloat16")
+    made, _ = plan(world, tmp_path, ["mezo"], ["layer:0"], **small)
+    assert less_memory(made.todo[0]) == "a smaller model, or a larger machine"
+
+
+@pytest.mark.parametrize("seen", ["looked", "returned"])
+def test_a_loss_that_is_no_number_is_diverged_also_where_it_is_only_returned(world, tmp_path, seen):
+    source = f"""
+        import torch
+        from zobench import hookimpl
+        from zobench_plugins.estimators.mezo import MeZO
+
+        class Lost(MeZO):
+            def iterate(self, losses):
+                shown = super().iterate(losses)
+                if self.t == 0 and {seen == "returned"}:
+                    return shown * float("nan")
+                if self.t == 0:
+                    losses(float("inf") * self.noise())
+                return shown
+
+        @hookimpl
+        def zobench_estimators():
+            return {{"lost": Lost}}
+    """
+    plugins = load_plugins([plugin_file(tmp_path, source)])
+    (record,) = run(world, tmp_path, ["lost"], plugins=plugins)
+    assert record["status"] == "diverged" and record["error"].startswith("lr 0.001: at step 1: ")
+
+
+def test_the_curve_is_json_whatever_the_numbers(tmp_path):
+    artefacts = Artefacts(tmp_path, "a-cell")
+    for value in (1.5, math.nan, math.inf, -math.inf):
+        artefacts.log(lr=1e-3, step=1, loss=value)
+    artefacts.finish("ok", None)
+
+    def strict(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    lines = (tmp_path / "cells" / "a-cell.steps.jsonl").read_text().splitlines()
+    assert [json.loads(line, parse_constant=strict)["loss"] for line in lines] == [1.5, None, None, None]
 
 
 @pytest.mark.parametrize("where", ["looks", "move", "eval", "select"])
