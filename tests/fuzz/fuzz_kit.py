@@ -403,51 +403,84 @@ answer = "label"
 """
 
 
+LITERALS = [
+    "1",
+    "-1",
+    "0",
+    "2",
+    "true",
+    '""',
+    '"x"',
+    "[]",
+    "{}",
+    "[1]",
+    '["a"]',
+    "1e999",
+    "nan",
+    "1979-05-27",
+    "9" * 60,
+]
+LITERALS += [
+    '"generation"',
+    '"multiple_choice"',
+    '"f1"',
+    '"em"',
+    '"option"',
+    '["sentence"]',
+    '["label", "x|y"]',
+    '"a/b"',
+]
+TEMPLATES = [
+    *(
+        '"{{ sentence }}"',
+        '"{{ sentence | random }}"',
+        '"{{ sentence | nothing }}"',
+        '"{{ nothing }}"',
+        '"{{"',
+        '"{% x %}"',
+    ),
+    *('"{{ label.__class__ }}"', '"{{ 1 // 0 }}"', '"{{ sentence[0:] }}"', '"{{ [label] * 3 }}"', '"[label]"'),
+    *(
+        '"label + 1"',
+        '"label - 1"',
+        '"sentence"',
+        '"[sentence, sentence]"',
+        '"label | list"',
+        '"none"',
+        '"1.5"',
+        '"true"',
+    ),
+    *('"{{ prompt }}"', '"{{ candidate }}"', '"{{ prompt }}{{ candidate }}"', '"{{ candidate * 300 }}"', '"range(3)"'),
+    *(
+        '"{{ sentence.split(9) }}"',
+        '"{{ label.strip() }}"',
+        '"{{ sentence | tojson | safe }}"',
+        '"\\ud800"',
+        "'\\n'",
+        '" "',
+    ),
+]
+"""Values of keys of a task file, as TOML has them."""
+
+
 def task_files(rng: random.Random, world: World, here: Path) -> list[str]:
     """Task files with other values, keys, templates and bytes."""
     text = TASK
     how = rng.random()
-    if how < 0.4:
+    if how < 0.75:  # TOML still, but for a word that is none
         lines = text.splitlines()
-        i = rng.randrange(len(lines))
-        key = lines[i].partition("=")[0]
-        values = [
-            "1",
-            "-1",
-            "true",
-            '""',
-            "[]",
-            "{}",
-            '"x"',
-            "[1]",
-            '["a"]',
-            "1e999",
-            "nan",
-            "1979-05-27",
-            "9" * 60,
-            "'" + odd(rng) + "'",
-        ]
-        values += [
-            '"{{ sentence * 10 ** 9 }}"',
-            '"{{ sentence | random }}"',
-            '"{% for i in range(10**9) %}{% endfor %}"',
-        ]
-        values += [
-            '"{{ label.__class__ }}"',
-            '"{{ 1 // 0 }}"',
-            '"{{ sentence[0:] }}"',
-            '"{{ [label] * 3 }}"',
-            '"[label]"',
-            '"label + 1"',
-        ]
-        lines[i] = rng.choice(
-            [f"{key}= {rng.choice(values)}", "", lines[i] + "\n" + lines[i], f"{odd(rng)} = {rng.choice(values)}"]
-        )
+        i = rng.choice([k for k, line in enumerate(lines) if "=" in line])
+        key, _, value = lines[i].partition(" = ")
+        told_in = [TEMPLATES, TEMPLATES, LITERALS] if key in ("prompt", "text", "answer", "candidates") else [LITERALS]
+        value = rng.choice(rng.choice(told_in))
+        if rng.random() < 0.2:
+            value = json.dumps(odd(rng), ensure_ascii=rng.random() < 0.5)
+        lines[i] = rng.choice([f"{key} = {value}"] * 8 + ["", f"{lines[i]}\n{lines[i]}x", f"{key}s = {value}"])
         text = "\n".join(lines)
-    elif how < 0.8:
+    elif how < 0.9:
         text = spoiled(rng, text)
     data = text.encode("utf-8", "surrogatepass")
-    (here / "odd.toml").write_bytes(spoiled_bytes(rng, data) if how > 0.8 else data)
+    (here / "odd.toml").write_bytes(spoiled_bytes(rng, data) if how > 0.9 else data)
     hook = "@zobench.hookimpl\ndef zobench_tasks():\n    return {'odd': Path(__file__).with_name('odd.toml')}"
     source = f"from pathlib import Path\nimport zobench\n{hook}\n"
     (here / "plugin.py").write_text(source)
