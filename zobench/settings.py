@@ -127,13 +127,15 @@ def convert(value: object, to: Any, label: str) -> Any:
     """
     origin, args = get_origin(to), get_args(to)
     if origin is Annotated:
-        out = _plain(value, args[0], label) if args[0] is float else convert(value, args[0], label)
+        out = _plain(value, args[0], label) if args[0] in (float, int) else convert(value, args[0], label)
         for r in args[1:]:
             if isinstance(r, Range) and out is not None and not r.holds(out):
                 raise ZobenchError(f"{label}={value}: must be {r}")
             if isinstance(r, Range) and isinstance(out, float) and math.isinf(out):
                 raise ZobenchError(f"{label}={value}: must be finite")
-        return out
+        return _held(out, label)
+    if to is int:
+        return _held(_plain(value, to, label), label)
     if to is float and math.isnan(_plain(value, to, label)):
         raise ZobenchError(f"{label}={value}: not {describe(to)}")
     if origin in (types.UnionType, typing.Union):
@@ -151,6 +153,13 @@ def convert(value: object, to: Any, label: str) -> Any:
     return _plain(value, to, label)
 
 
+def _held(value: Any, label: str) -> Any:
+    """The value. ZobenchError for a whole number that no tensor, seed or counter holds."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ZobenchError(f"{label}={value}: must be below 2^63")
+    return value
+
+
 def _union(value: object, args: tuple[Any, ...], label: str) -> Any:
     if type(None) in args and (value is None or (isinstance(value, str) and value.lower() in ("none", "null", ""))):
         return None
@@ -164,8 +173,6 @@ def _union(value: object, args: tuple[Any, ...], label: str) -> Any:
     raise failures[-1]
 
 
-_BEYOND = 2**63
-"""What no tensor, seed or counter holds."""
 _BOOLS = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 
 
@@ -182,8 +189,6 @@ def _plain(value: object, to: Any, label: str) -> Any:
             number = int(value) if isinstance(value, str) else value
             if not isinstance(number, int):
                 raise fault
-            if abs(number) >= _BEYOND:
-                raise ZobenchError(f"{label}={value}: must be below 2^63")
             return number
         if to is float:
             return float(typing.cast(Any, value))

@@ -254,3 +254,11 @@ def test_a_task_can_be_made_in_python():
 def test_bad_items(change, item, message):
     with pytest.raises(ZobenchError, match=message):
         replace(OWN, **change).render(item, 2)
+
+
+@pytest.mark.parametrize("source", ["{{ " + "9" * 5000 + " }}", "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}"])
+def test_templates_without_end_are_no_templates(source):
+    from zobench.tasks.template import template
+
+    with pytest.raises(ZobenchError, match="t: not a valid template: "):
+        template(source, "t", frozenset({"x"}))

@@ -73,6 +73,8 @@ class Template:
                 self._run = env.from_string(source).render
         except jinja2.TemplateSyntaxError as e:
             raise ZobenchError(f"{where}: not a valid template: {e.message} (line {e.lineno})") from None
+        except (ValueError, SyntaxError, RecursionError) as e:  # numbers without end, brackets without end
+            raise ZobenchError(f"{where}: not a valid template: {e}") from None
 
     def __call__(self, values: Mapping[str, Any], item: str) -> Any:
         """The text, or the expression's value, for one item; ZobenchError naming template and item if there is none."""
