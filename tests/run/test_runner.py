@@ -23,10 +23,12 @@ from zobench.plugins import load_plugins
 from zobench.report import store
 from zobench.run import runner as runner_module
 from zobench.run.artefacts import Artefacts
+from zobench.run.method import keeper
 from zobench.run.outcome import less_memory
 from zobench.run.progress import Progress
 from zobench.run.runner import Runner
 from zobench.run.selection import Context
+from zobench.run.train import Feed, Trained
 from zobench.tasks.prepared import PreparedTask
 
 FAULTY = """
@@ -638,3 +640,91 @@ def test_a_record_says_what_the_last_block_passed_over(world, tmp_path):
         told = {"layer__index": LAYERS - 1, "parameterisation": parameterisation}
         (record,) = run(world, tmp_path / parameterisation, ["mezo"], ["layer"], **told)
         assert record["status"] == "ok" and record["engine"].get("last_block") == said
+
+
+# ---- whose seed, and which of equals
+
+
+def test_selectors_have_the_seed_of_the_cell(world, tmp_path, monkeypatch):
+    seeds: list[int] = []
+    made, place = plan(world, tmp_path / "told", ["mezo"], seeds=(5,))
+
+    class Told(runner_module.Context):
+        def __init__(self, *args, **options):
+            seeds.append(options["seed"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(runner_module, "Context", Told)
+    carry_out(made, place)
+    assert seeds == [5]
+
+
+def test_further_batches_are_not_those_of_the_steps(world, tmp_path):
+    made, _ = plan(world, tmp_path, ["mezo"])
+    cell, loaded = made.todo[0], made.session.loaded
+    prepared, _ = made.session.prepared("sst2", cell.protocol, "replicated")
+    feed = Feed(loaded, prepared, 3, seed=0)
+    own = [feed.objective() for _ in range(4)]
+    further = own[0].fresh().batch, own[1].fresh().batch
+    assert not any(same_batch(f, o.batch) for f, o in zip(further, own, strict=False))
+    orders = Feed(loaded, prepared, 3, seed=0)
+    assert [next(orders.order) for _ in range(4)] != [next(orders.extra_order) for _ in range(4)]
+
+
+def same_batch(a, b):
+    return a.input_ids.shape == b.input_ids.shape and torch.equal(a.input_ids, b.input_ids)
+
+
+def ended(lr, loss, status="ok"):
+    return Trained(lr, status=status, best_loss=loss, best_step=2)
+
+
+def test_a_run_that_diverged_after_a_checkpoint_is_never_chosen_and_of_equals_the_first_is():
+    better = runner_module._better
+    assert not better(ended(1e-3, 0.1, "diverged"), None)
+    assert not better(ended(1e-3, 0.1, "diverged"), ended(1e-4, 0.9))
+    assert not better(ended(1e-3, None), None)
+    assert better(ended(1e-3, 0.5), None) and better(ended(1e-3, 0.4), ended(1e-4, 0.5))
+    assert not better(ended(1e-3, 0.5), ended(1e-4, 0.5))
+
+
+def test_a_diverged_rate_with_the_lowest_loss_is_not_read(world, tmp_path, monkeypatch):
+    original = runner_module.train
+
+    def spoilt(*args, lr, **options):
+        out = original(*args, lr=lr, **options)
+        if lr == 1e-2:
+            out.status, out.message, out.best_loss = "diverged", "at step 4: the loss is nan", 1e-9
+        else:
+            out.best_loss = 0.5
+        return out
+
+    monkeypatch.setattr(runner_module, "train", spoilt)
+    (record,) = run(world, tmp_path, ["mezo"], lrs=(1e-2, 1e-3, 1e-4))
+    assert record["status"] == "ok" and record["chosen"]["lr"] == 1e-3
+
+
+def test_the_first_steps_are_left_out_of_the_medians():
+    def phase(s):
+        return {"forward_s": s, "perturb_s": s, "update_s": s, "step_s": s}
+
+    slow = Trained(1e-3, phases=[phase(100.0)] * 3 + [phase(1.0), phase(2.0)])
+    assert slow.medians()["step_s"] == 1.5
+    assert Trained(1e-3, phases=[phase(100.0)]).medians()["step_s"] == 100.0
+
+
+def test_copies_stay_on_the_device_where_four_more_fit(world, tmp_path, monkeypatch):
+    loaded = plan(world, tmp_path, ["mezo"])[0].session.loaded
+    monkeypatch.setattr("zobench.run.method.free_bytes", lambda device: 401)
+    made: list[dict[str, object]] = []
+
+    class Seen:
+        def clone(self):
+            made.append({"clone": True})
+
+        def to(self, *where, **how):
+            made.append({"to": where, **how})
+
+    for size in (100, 101, 400):
+        keeper(loaded, size)(Seen())
+    assert made == [{"clone": True}, {"to": ("cpu",), "copy": True}, {"to": ("cpu",), "copy": True}]

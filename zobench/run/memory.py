@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from pathlib import Path
 
+import psutil
 import torch
 
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -37,5 +37,14 @@ class PeakMemory:
             for line in _STATUS.read_text().splitlines():
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return used if sys.platform == "darwin" else used * 1024
+        return _peak_since_start()
+
+
+def _peak_since_start() -> int:
+    """Bytes; of Windows, which has no `resource`, the peak of the working set."""
+    try:
+        import resource
+    except ImportError:
+        return int(psutil.Process().memory_info().peak_wset)  # type: ignore[attr-defined]
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
