@@ -81,13 +81,20 @@ COMMANDS: dict[str, Command] = {
         "List plugins with their distribution, hooks and load errors.",
         ("zobench plugins", "zobench plugins --json", "ZOBENCH_PLUGINS= zobench plugins"),
     ),
+    "compare": Command(
+        ".compare:compare",
+        "Hold one method against another: difference, interval, p, power.",
+        ("zobench compare fzoo/all mezo/all --results runs", "zobench compare mezo zero_shot --margin 1"),
+    ),
     "analyze": Command(
         ".analyze:app",
-        "Activations, blocks tuned alone, methods against controls.",
+        "Activations, blocks tuned alone, methods against controls, ranks, factors.",
         (
             "zobench analyze activations --model facebook/opt-125m --task sst2 --data-dir DATA",
             "zobench analyze layers runs --plot layers.png",
             "zobench analyze methods runs --against mezo,n_spsa,mezo_normalized --plot methods.png",
+            "zobench analyze ranks runs --plot ranks.png",
+            "zobench analyze factors runs",
         ),
     ),
     "bench": Command(

@@ -27,6 +27,7 @@ from .common import (
 )
 from .layers import layers
 from .methods import methods
+from .ranks import factors, ranks
 
 if TYPE_CHECKING:
     from ..models.activations import BlockActivation
@@ -58,6 +59,8 @@ def analyze() -> None:
 
 app.command()(layers)
 app.command()(methods)
+app.command()(ranks)
+app.command()(factors)
 
 
 @app.command()

@@ -241,6 +241,19 @@ class Effect:
             return 1.0 if difference else level / 2
         return power_of_t(abs(difference) / planned.stderr, planned.df, level)
 
+    def detectable(self, power: float = 0.8, level: float = ALPHA) -> float | None:
+        """The smallest true difference that as many seeds and items find with that `power`; None if unknown."""
+        if self.power(1.0, self.seeds, level) is None or self.stderr == 0.0:
+            return None
+        low, high = 0.0, self.stderr
+        while (self.power(high, self.seeds, level) or 0.0) < power:
+            low, high = high, 2 * high
+        while high - low > 1e-4:
+            middle = (low + high) / 2
+            enough = (self.power(middle, self.seeds, level) or 0.0) >= power
+            low, high = (low, middle) if enough else (middle, high)
+        return high
+
     def seeds_needed(self, difference: float, power: float = 0.8, level: float = ALPHA) -> int | None:
         """The fewest seeds (from MARK_SEEDS on) that give that `power`; None where MOST_SEEDS do not, or it is unknown.
 

@@ -1,0 +1,102 @@
+"""`zobench analyze ranks` and `factors`: many methods at once, from records. Imports no torch."""
+
+from __future__ import annotations
+
+import enum
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ZobenchError
+from .common import check_outputs, figure_class, write_file
+
+if TYPE_CHECKING:
+    from ..report.rows import Section
+
+
+class CostName(enum.StrEnum):
+    """What a performance profile counts."""
+
+    error = "error"
+    forwards = "forwards"
+    seconds = "seconds"
+
+
+def _section(results: Path) -> Section:
+    from ..report import rows, store
+
+    sections = rows.sections(store.readable(results))
+    if len(sections) != 1:
+        raise ZobenchError(
+            f"{results} has {len(sections)} sections, one for each model and source of data: give a folder with one"
+        )
+    return sections[0]
+
+
+def ranks(
+    results: Annotated[Path, typer.Argument(help="A results folder, which holds cells/.", metavar="DIR")],
+    cost: Annotated[CostName, typer.Option(help="What the performance profile counts.")] = CostName.error,
+    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
+) -> None:
+    """Print ranks with intervals, Friedman's test from ten tasks on, and performance profiles.
+
+    The picture has the ranks with their intervals; from ten tasks on a critical-difference diagram beside them.
+    """
+    check_outputs(out=out, plot=plot)
+    from ..report import ranking
+
+    section = _section(results)
+    made = ranking.markdown(section, cost.value)
+    print(made, end="")
+    if out is not None:
+        write_file(out, made.encode())
+    if plot is not None:
+        write_file(plot, drawn(plot, section))
+
+
+def factors(
+    results: Annotated[Path, typer.Argument(help="A results folder, which holds cells/.", metavar="DIR")],
+    out: Annotated[Path | None, typer.Option(help="Write the table here, too.", metavar="FILE")] = None,
+) -> None:
+    """Print how much of the differences is the estimator's, the selector's and the task's: an analysis of variance."""
+    check_outputs(out=out)
+    from ..report import factors as report
+
+    made = report.markdown(_section(results))
+    print(made, end="")
+    if out is not None:
+        write_file(out, made.encode())
+
+
+def drawn(path: Path, section: Section) -> bytes:
+    """Ranks with their 95 % intervals; from ten tasks on mean ranks, with bars over what is not told apart."""
+    from ..report import ranking, stats
+
+    found, test = ranking.ranked(section), ranking.test_of_ranks(section)
+    panels = 1 if test is None else 2
+    figure = figure_class(path)(figsize=(5.0 * panels, 1.2 + 0.22 * len(found)), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for at, one in enumerate(reversed(found)):
+        axes[0].errorbar(
+            [one.rank], [at], xerr=[[one.rank - one.low], [one.high - one.rank]], marker="o", color="tab:blue"
+        )
+    axes[0].set_yticks(range(len(found)), [one.row.name for one in reversed(found)], fontsize="small")
+    axes[0].set(xlabel="rank by average (95 % interval)")
+    axes[0].grid(axis="x", alpha=0.3)
+    if test is not None:
+        rows, result = test
+        order = sorted(range(len(rows)), key=lambda i: (result.mean_ranks[i], rows[i].name))
+        for at, i in enumerate(reversed(order)):
+            axes[1].plot([result.mean_ranks[i]], [at], "o", color="tab:blue")
+        for k, group in enumerate(stats.cliques(result.mean_ranks, result.critical_difference)):
+            of_group = [result.mean_ranks[i] for i in group]
+            axes[1].plot([min(of_group), max(of_group)], [-1 - 0.4 * k] * 2, linewidth=3, color="tab:gray")
+        axes[1].set_yticks(range(len(order)), [rows[i].name for i in reversed(order)], fontsize="small")
+        axes[1].set(xlabel=f"mean rank; grey: within the critical difference, {result.critical_difference:.2f}")
+        axes[1].grid(axis="x", alpha=0.3)
+    made = io.BytesIO()
+    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
+    return made.getvalue()
