@@ -83,12 +83,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "compare": Command(
         ".compare:compare",
-        "Hold one method against another: difference, interval, p, power.",
+        "Hold one method against another, from records.",
         ("zobench compare fzoo/all mezo/all --results runs", "zobench compare mezo zero_shot --margin 1"),
     ),
     "analyze": Command(
         ".analyze:app",
-        "Activations, blocks tuned alone, methods against controls, ranks, factors.",
+        "Activations; blocks, methods, ranks, factors from records.",
         (
             "zobench analyze activations --model facebook/opt-125m --task sst2 --data-dir DATA",
             "zobench analyze layers runs --plot layers.png",
