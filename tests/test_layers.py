@@ -101,6 +101,7 @@ LIGHT = [
     "tasks.rules",
     "tasks.rows",
     "tasks.sampling",
+    "tasks.sandbox",
     "tasks.schema",
     "tasks.source",
     "tasks.task",

@@ -12,9 +12,9 @@ from typing import Any
 
 import jinja2
 from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import ZobenchError, unknown
+from .sandbox import Sandbox, TooMuch, bounded
 
 
 def ensure_end(text: str, mark: str) -> str:
@@ -46,9 +46,13 @@ FILTERS: dict[str, Callable[..., str]] = {
 }
 
 
+LONGEST = 64 * 2**10
+"""Characters of a template."""
+
+
 @functools.cache
-def _environment() -> ImmutableSandboxedEnvironment:
-    env = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+def _environment() -> Sandbox:
+    env = Sandbox()
     env.filters.update(FILTERS)
     return env
 
@@ -62,6 +66,8 @@ class Template:
 
     def __init__(self, source: str, where: str, names: frozenset[str], *, expression: bool = False) -> None:
         self.where, env = where, _environment()
+        if len(source) > LONGEST:
+            raise ZobenchError(f"{where}: {len(source):,} characters; a template has at most {LONGEST:,}")
         try:
             tree = env.parse("{{ (" + source + ") }}" if expression else source)
             for name in sorted(meta.find_undeclared_variables(tree) - names - set(env.globals)):
@@ -73,19 +79,22 @@ class Template:
                 self._run = env.from_string(source).render
         except jinja2.TemplateSyntaxError as e:
             raise ZobenchError(f"{where}: not a valid template: {e.message} (line {e.lineno})") from None
-        except (ValueError, SyntaxError, RecursionError) as e:  # numbers without end, brackets without end
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TooMuch) as e:  # numbers or brackets without end
             raise ZobenchError(f"{where}: not a valid template: {e}") from None
 
     def __call__(self, values: Mapping[str, Any], item: str) -> Any:
         """The text, or the expression's value, for one item; ZobenchError naming template and item if there is none."""
         try:
-            out = self._run(dict(values))
+            with bounded():
+                out = self._run(dict(values))
             if isinstance(out, jinja2.Undefined):
                 raise jinja2.UndefinedError("the expression's value is undefined")
             return out
         except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
             fields = ", ".join(sorted(values))
             raise ZobenchError(f"{self.where}: {item}: {e}; the item has the fields {fields}") from None
+        except (RecursionError, MemoryError):
+            raise ZobenchError(f"{self.where}: {item}: nested too deeply, or too large") from None
 
 
 @functools.lru_cache(maxsize=1024)

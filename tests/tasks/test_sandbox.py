@@ -1,0 +1,105 @@
+"""Templates are bounded in time and size, and give the same text every time."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from task_kit import task
+
+from zobench.errors import ZobenchError
+
+ITEM = {"sentence": "a fine film", "label": 1}
+
+ENDLESS = [
+    "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+    "{% for a in range(200) %}{% for b in range(200) %}x{% endfor %}{% endfor %}",
+    "{% for a in range(10**9) %}{% endfor %}",
+    "{{ range(10**8) | list }}",
+    "{{ 'a' * 10**9 }}",
+    "{{ 10**9 * 'a' }}",
+    "{{ [sentence] * 10**9 }}",
+    "{{ 10**(10**10) }}",
+    "{{ (9**9999)**9999 }}",
+    "{{ '%1000000000d' % 1 }}",
+    "{{ '{:>1000000000}'.format(1) }}",
+    "{{ '%1000000000d' | format(1) }}",
+    "{{ sentence | center(10**9) }}",
+    "{{ sentence | indent(10**9) }}",
+    "{{ sentence.ljust(10**9) }}",
+    "{{ sentence.zfill(10**9) }}",
+    "{{ '\t'.expandtabs(10**9) }}",
+    "{% set a = sentence %}" + "{% set a = a ~ a %}" * 40 + "{{ a }}",
+    "{% set a = sentence %}" + "{% set a = a + a %}" * 40 + "{{ a }}",
+    "{% set a = [1] %}" + "{% set a = [a, a] %}" * 60 + "{{ a }}",
+    "{% set a = 'x' * 9000 %}{% set b = a.replace('x', a) %}{% set c = b.replace('x', a) %}{{ c }}",
+    "{% set a = 'x' * 9000 %}{{ a | replace('x', a) | replace('x', a) }}",
+    "{% set a = 'x' * 9000 %}{{ a.join(a.join(a)) }}",
+    "{% set a = 'x' * 9000 %}{% for i in range(9999) %}{{ a }}{% endfor %}",
+    "{% set a = 9**9 %}" + "{% set a = a * a %}" * 60 + "{{ a }}",
+    "{% block a %}{{ self.a() }}{{ self.a() }}{% endblock %}",
+    "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+    "x" * 70_000,
+]
+
+
+@pytest.mark.parametrize("source", ENDLESS, ids=[one[:40].encode("unicode_escape").decode() for one in ENDLESS])
+@pytest.mark.parametrize("key", ["prompt", "text"])
+def test_what_has_no_end_is_ended(source, key):
+    began = time.process_time()
+    with pytest.raises(ZobenchError, match=rf"task sst2: template\.{key}: ") as e:
+        replace(task("sst2"), **{key: source}).render(ITEM, 3)
+    assert "\n" not in str(e.value) and time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("answer", ["range(10**8) | list", "[label] * 10**9", "'a' * 10**9", "10**(10**10)"])
+def test_expressions_too(answer):
+    with pytest.raises(ZobenchError, match=r"task sst2: template\.answer: "):
+        replace(task("sst2"), answer=answer).render(ITEM, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{{ sentence | random }}", "No filter named 'random'"),
+        ("{{ [sentence, label] | random }}", "No filter named 'random'"),
+        ("{{ lipsum() }}", "unknown field 'lipsum'"),
+        ("{{ sentence | map('upper') }}", "generator has no text of its own"),
+        ("{{ sentence.upper }}", "has no text of its own"),
+        ("{{ range }}", "has no text of its own"),
+        ("{% macro m() %}x{% endmacro %}{{ m() }}", "a macro has no place here"),
+        ("{% include 'x' %}", "a include has no place here"),
+        ("{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}", "a recursive loop has no place here"),
+    ],
+)
+def test_what_would_give_another_text_each_time_is_refused(source, said):
+    with pytest.raises(ZobenchError, match=said):
+        replace(task("sst2"), prompt=source).render(ITEM, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (
+            "{% for w in sentence.split() %}{{ loop.index }}{{ w }}{% if not loop.last %},{% endif %}{% endfor %}",
+            "1a,2fine,3film",
+        ),
+        ("{{ sentence.split() | map('upper') | join('-') }}", "A-FINE-FILM"),
+        ("{{ sentence ~ label ~ '!' }}", "a fine film1!"),
+        ("{{ (sentence ~ label) | length }}", "12"),
+        ("{{ '%s/%d' % (sentence, label) }}", "a fine film/1"),
+        ("{{ 'ab' * 3 + 'c' }}", "abababc"),
+        ("{% for a in range(100) %}{% for b in range(100) %}{% endfor %}{% endfor %}ok", "ok"),
+        ("{{ sentence | replace('a', 'bb') | center(20) }}", "    bb fine film    "),
+        ("{{ [1, 'x', none] }}{{ 1.5 }}{{ true }}", "[1, 'x', None]1.5True"),
+        ("{% set n = namespace(t=0) %}{% for w in [1, 2] %}{% set n.t = n.t + w %}{% endfor %}{{ n.t }}", "3"),
+        ("{% for a in [] %}x{% else %}none{% endfor %}", "none"),
+        ("{{ 'x' * 10000 }}", "x" * 10000),
+    ],
+)
+def test_what_is_small_is_as_jinja_has_it(source, text):
+    assert replace(task("sst2"), prompt=source).render(ITEM).prompt == text
+
+
+def test_each_item_has_bounds_of_its_own():
+    ours = replace(task("sst2"), prompt="{% for a in range(9000) %}{% endfor %}{{ sentence }}", sfc=None)
+    assert {ours.render(ITEM, index).prompt for index in range(5)} == {"a fine film"}
