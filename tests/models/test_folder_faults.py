@@ -210,6 +210,8 @@ HARMLESS = {
     *(("generation_config.json", made) for made in ("folder", "dangling")),  # it is not needed
     (INDEX, "dangling"),
 }
+LATER = {("tokenizer_config.json", made) for made in ("folder", "dangling")}
+"""Earlier releases of transformers find the special tokens elsewhere."""
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
@@ -220,7 +222,12 @@ HARMLESS = {
 def test_what_is_no_file_is_told_and_never_opened(at, name, made, monkeypatch):
     monkeypatch.chdir(at.parent)
     instead(at, name, made)
-    if (name, made) in HARMLESS:
+    if (name, made) in LATER:
+        try:
+            load_model(str(at), device="cpu")
+        except ZobenchError as e:
+            assert "neither a pad nor" in str(e)
+    elif (name, made) in HARMLESS:
         assert load_model(str(at), device="cpu").name == "little"
     else:
         assert "Traceback" not in fault(at)
