@@ -22,17 +22,6 @@ RULES = {
     "choices": Rules(max_length=512, train_loss="classification"),
     "answers": Rules(max_length=512, max_new_tokens=5),
 }
-FAULTS = {
-    "the window of a nested config is not seen, rows are packed": ["gemma3_tower", "llama4_text"],
-    "padding moves the places of tokens": [
-        *("xglm", "biogpt", "ctrl", "bart", "mbart", "pegasus", "blenderbot", "marian", "plbart", "trocr", "whisper"),
-        *("bert_decoder", "bert_generation_decoder", "rembert_decoder", "electra_decoder", "megatron_bert_decoder"),
-        *("big_bird_decoder", "roformer_decoder", "xlm_causal"),
-    ],
-    "padding enters the state": ["rwkv", "recurrent_gemma"],
-    "not refused, though tokens see those after them": [n for n, f in FAMILIES.items() if not f.causal],
-}
-"""What is known to be wrong, and with which families."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +58,6 @@ def cases():
     for name in FAMILIES:
         for kind in RULES:
             marks = [] if name in WORST else [pytest.mark.slow]
-            marks += [pytest.mark.xfail(strict=True, reason=why) for why, names in FAULTS.items() if name in names]
             yield pytest.param(name, kind, marks=marks, id=f"{name}-{kind}")
 
 

@@ -38,7 +38,8 @@ def show(
     learning rates), what it does, where its defaults come from and how it departs from the public code, and its
     settings with type, range and default. Of a task:
     its data source with the pinned revision, prompt, candidates, metric and version; with --model also an example
-    as the model sees it, with token ids, options and lengths.
+    as the model sees it, with token ids, options and lengths. Of a model, by a plugin's name, a folder or a hub id:
+    what it can do, measured on it: what padding does to a row, whether rows may be packed, and more.
     """
     found = plugins_of(plugin)
     plural = next(k for k, rules in KINDS.items() if rules.singular == kind.value)
@@ -46,6 +47,8 @@ def show(
         return _show_task(found, name, model, data_dir, offline)
     if model is not None or data_dir is not None:
         raise typer.BadParameter("--model and --data-dir are for `zobench show task`")
+    if plural == "models":
+        return _show_model(found, name, offline)
     value = found.get(plural, name)
     print_facts(_facts(found, plural, name) | _class_facts(value))
     doc = inspect.getdoc(value)
@@ -53,6 +56,17 @@ def show(
         print(f"\n{doc}")
     if isinstance(value, type) and KINDS[plural].settings:
         _print_settings(value, name)
+
+
+def _show_model(found: Plugins, name: str, offline: bool) -> None:
+    from .show_model import model_facts
+
+    own = name in found.names("models")
+    facts = _facts(found, "models", name) | _class_facts(found.get("models", name)) if own else {"model": name}
+    print_facts(facts | model_facts(found, name, offline))
+    doc = inspect.getdoc(found.get("models", name)) if own else None
+    if doc:
+        print(f"\n{doc}")
 
 
 def print_facts(facts: dict[str, str]) -> None:

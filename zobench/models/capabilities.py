@@ -70,7 +70,7 @@ class Capabilities:
         return self.packs and (self.window is None or self.window >= length)
 
     def record(self) -> dict[str, Any]:
-        """As records have it."""
+        """As records have it (zobench.report.record.ModelCapabilities)."""
         return asdict(self)
 
 

@@ -150,6 +150,24 @@ class RoleInfo(TypedDict):
     splits: NotRequired[list[int]]  # the data splits (data_seed) of the run, where several share a table
 
 
+class ModelCapabilities(TypedDict):
+    """What the model can do, measured when it was loaded (zobench.models.capabilities)."""
+
+    causal: bool
+    padding: str  # what it does to a row: masked (nothing) | positions (nothing, if places are told) | seen
+    window: int | None  # tokens that attention looks back at, where they are fewest
+    packs: bool  # whether rows may stand side by side in one
+    last_block: bool  # whether the last block may pass over answers alone
+    cuts: bool  # whether a forward may begin at a decoder block
+    points: bool  # whether a forward may look at several points
+    cache: str | None  # the name of the keys and values that generation goes on from
+    ends: list[int]  # ids that the tokenizer appends to every text; rows are without them
+    beyond: int  # ids of special tokens that the embedding has no row for
+    newline: bool  # whether the tokenizer can say a line break
+    unreached: list[str]  # modules and parameters that a forward over text does not reach
+    noise: float  # how far its logits are apart when they are rounded otherwise, relative to their size
+
+
 class Record(TypedDict):
     """One cell, finished or failed. In its file stands `sha256` too, of all the rest (zobench.report.seal)."""
 
@@ -161,6 +179,7 @@ class Record(TypedDict):
     scope: ScopeInfo | None
     selection: dict[str, Any]  # what the selector noted
     engine: NotRequired[EngineInfo]
+    capabilities: NotRequired[ModelCapabilities]
     weights: NotRequired[dict[str, Any]]  # file, format, sha256 and types of tensors, where they are no safetensors
     data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, notes on what departs from the protocol
     metrics: Metrics

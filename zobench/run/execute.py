@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -76,6 +77,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     check_data_dir(place)
     routed = route(wish, plugins)
     loaded = load(place, plugins, routed.computation.dtype)
+    _check_model(loaded)
     reload = partial(load, replace(place, device="cpu"), plugins, routed.computation.dtype)
     session = Session(loaded, plugins, data_source(place, loaded), place.offline, reload)
     pools = {task: session.data(task) for task in wish.tasks}
@@ -139,6 +141,16 @@ def data_source(place: Place, loaded: LoadedModel) -> Where:
     """The source of the data: the folder that the user names, else what the model declares."""
     check_data_dir(place)
     return loaded.data if place.data_dir is None else place.data_dir
+
+
+def _check_model(loaded: LoadedModel) -> None:
+    """ZobenchError for a model that no cell could use. Where memory runs out that is for the cells to say."""
+    import torch
+
+    from ..models.capabilities import check_causal
+
+    with contextlib.suppress(torch.OutOfMemoryError, MemoryError):
+        check_causal(loaded)
 
 
 def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:

@@ -90,6 +90,7 @@ class Runner:
         loaded = self.session.loaded
         out.memory["weights_bytes"] = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
         prepared, splits = self.session.prepared(cell.task, cell.protocol, cell.computation.rows)
+        out.fields["capabilities"] = loaded.capabilities.record()
         if loaded.weights is not None:
             out.fields["weights"] = loaded.weights
         provenance = self.session.data(cell.task).provenance

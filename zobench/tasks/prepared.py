@@ -104,6 +104,7 @@ class PreparedTask:
             "dropped": getattr(text_config(loaded.model), "pad_token_id", None) if drops else None,
         }
         self.rows = form_of_rows(rows, loaded, self.rules)
+        self.says_newline = loaded.capabilities.newline
         self._stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
         self._splits = splits
         examples = rendered(task, splits)
