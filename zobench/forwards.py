@@ -1,4 +1,4 @@
-"""Modules of a model that run something else for a while."""
+"""Modules of a model that run something else for a while, or without those who watch them."""
 
 from __future__ import annotations
 
@@ -24,3 +24,17 @@ def replaced(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]
             del module.forward
             if old is not None:
                 module.forward = old
+
+
+@contextmanager
+def unwatched(model: nn.Module) -> Iterator[None]:
+    """Inside, no forward hook of the model's modules is called; afterwards all are there again, in their order."""
+    tables = [table for m in model.modules() for table in (m._forward_hooks, m._forward_pre_hooks) if table]
+    kept = [(table, dict(table)) for table in tables]
+    for table in tables:
+        table.clear()  # in place: who holds a handle to remove a hook holds the table
+    try:
+        yield
+    finally:
+        for table, hooks in kept:
+            table.update(hooks)

@@ -1,5 +1,6 @@
 """What models can do is measured on them: of each kind one, and what follows for rows, scopes and tokenizers."""
 
+import functools
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,12 +78,16 @@ def test_a_model_is_measured_once(monkeypatch):
 def test_memory_that_runs_out_is_no_lack_of_ability(error):
     loaded, calls = held("llama"), []
 
-    def short(*_):
+    plain = loaded.model.forward
+
+    @functools.wraps(plain)
+    def short(*args, **kwargs):
         calls.append(1)
         if len(calls) > 8:
             raise error
+        return plain(*args, **kwargs)
 
-    loaded.model.register_forward_pre_hook(short)
+    loaded.model.forward = short
     with pytest.raises(type(error)):
         _ = loaded.capabilities
     assert len(calls) == 9
@@ -93,13 +98,19 @@ def test_records_declare_all_that_is_measured():
 
 
 def test_what_measuring_leaves():
-    loaded = held("gemma3_tower")
+    loaded, seen = held("gemma3_tower"), []
+    handles = [m.register_forward_hook(lambda *_: seen.append(1)) for m in (loaded.model, loaded.model.lm_head)]
     before = {n: (p.detach().clone(), p.requires_grad) for n, p in loaded.model.named_parameters()}
     state = torch.get_rng_state()
     assert loaded.capabilities.causal
     after = dict(loaded.model.named_parameters())
     assert all(torch.equal(after[n], p) and after[n].requires_grad == wants for n, (p, wants) in before.items())
     assert torch.equal(torch.get_rng_state(), state)
+    assert not seen  # who watches hears of runs alone
+    loaded.model(input_ids=torch.tensor([[3, 4]]))
+    assert len(seen) == 2
+    for handle in handles:
+        handle.remove()
     assert not any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in loaded.model.modules())
 
 

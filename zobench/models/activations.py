@@ -58,7 +58,7 @@ def block_activations(
     Raises ZobenchError when activations are not finite, when there is no real token, or when a block puts out no
     (rows, length, channels) stream.
     """
-    blocks, _ = loaded.blocks, loaded.capabilities  # which are measured before there are hooks
+    blocks = loaded.blocks
     running = {block.index: _Running(f"block {block.index}") for block in blocks}
     with ExitStack() as hooks:
         current: list[_Tokens] = []

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ZobenchError
+from ..forwards import unwatched
 from .cut import Cut
 from .forward import Forward, Packing, Padding, Takes, dtype_of
 from .lockstep import lockstep
@@ -85,7 +86,12 @@ def check_causal(loaded: LoadedModel) -> None:
 
 @torch.no_grad()
 def measure(loaded: LoadedModel) -> Capabilities:
-    """What this model can do. Memory that runs out is the caller's."""
+    """What this model can do, without those who watch it. Memory that runs out is the caller's."""
+    with unwatched(loaded.model):
+        return _measured(loaded)
+
+
+def _measured(loaded: LoadedModel) -> Capabilities:
     trial, speech = Trial(loaded), Speech.of(loaded.tokenizer, loaded.vocabulary)
     packing = trial.packing()
     return Capabilities(

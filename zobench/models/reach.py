@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import ZobenchError
+from ..forwards import unwatched
 
 if TYPE_CHECKING:
     from .load import LoadedModel
@@ -40,7 +41,7 @@ def _in_the_graph(model: Any, parameters: list[nn.Parameter], loaded: LoadedMode
             p.requires_grad_(False)
         for p in parameters:
             p.requires_grad_(True)
-        with torch.enable_grad():
+        with torch.enable_grad(), unwatched(model):
             out = model(input_ids=ids).logits
     finally:
         for p, before in required:

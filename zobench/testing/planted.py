@@ -73,6 +73,7 @@ def planted(plant: str, index: int) -> LoadedModel:
     """A new copy of the model with that planted in that block."""
     template = _template()
     loaded = adopt(copy.deepcopy(template.model), template.tokenizer, name=template.name)
+    vars(loaded)["capabilities"] = template.capabilities  # measured once, and by no forward of a trial
     PLANTS[plant](loaded, index)
     return loaded
 
