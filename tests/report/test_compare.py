@@ -98,6 +98,17 @@ def test_what_cannot_be_paired_keeps_anybody_from_bold():
     assert not found.bold and names(found.untested) == ["mezo"]
 
 
+def test_a_rival_that_was_never_compared_keeps_the_best_from_bold():
+    """The others are beaten; of this one there are no items, and it may be as good."""
+    beaten, never = runs("mezo", 50, 51, 50), runs("fzoo", 85, 85, 85)
+    assert standing([*runs("lozo", 90, 90, 90), *beaten]).bold
+    for one in never:
+        del one["metrics"]["test"]["items"]
+    found = standing([*runs("lozo", 90, 90, 90), *beaten, *never])
+    assert names(found.beaten) == ["mezo"] and names(found.untested) == ["fzoo"] and not found.close
+    assert not found.bold
+
+
 @pytest.mark.parametrize("kept", [(0,), (0, 1), (1, 2)])
 def test_a_missing_seed_is_a_failure(kept: tuple[int, ...]):
     """Of lozo some seeds were never run: what is left is not compared, is no average, and cannot be best."""

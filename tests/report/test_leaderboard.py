@@ -233,6 +233,9 @@ def test_a_board_without_a_fault_has_no_warnings():
 
 def test_what_asks_for_care_is_warned_of():
     assert warnings(render(well(test=50, zero_shot=60))) == ["mezo / all: does not beat zero-shot on sst2."]
+    assert warnings(render(well(test=items(50), zero_shot=items(50)))) == [
+        "mezo / all: does not beat zero-shot on sst2."
+    ]
     (weak,) = warnings(render(well(test=items(53), zero_shot=items(50))))
     assert weak == "mezo / all: its gain over zero-shot is not told apart from none on sst2."
     assert warnings(render(well(lrs=(1e-3,)))) == ["mezo / all: only one learning rate was tried, 0.001."]
@@ -252,6 +255,60 @@ def test_what_asks_for_care_is_warned_of():
     drift = [*well(), *[record("lozo", seed=s, zero_shot=52) for s in range(3)]]
     (differs,) = warnings(render(drift))
     assert "scored differently in different records on sst2 (by up to 2.0 points)" in differs
+
+
+def reported(*seeds: int, tuned_on: tuple[int, ...] = (), estimator: str = "mezo", **changes: Any) -> Any:
+    made = [record(estimator, seed=s, test=items(80), lrs=(1e-3,), **changes) for s in seeds]
+    for one in made if tuned_on else ():
+        one["role"] = {"seed": "report", "tuned_on": list(tuned_on), "rate_from": ["x"]}
+    return made
+
+
+def tuning(*seeds: int, estimator: str = "mezo", **changes: Any) -> Any:
+    made = [record(estimator, seed=s, test=items(20), **changes) for s in seeds]
+    for one in made:
+        one["role"] = {"seed": "tune"}
+    return made
+
+
+def test_a_seed_that_chose_the_rate_and_is_reported_is_told_of():
+    found = warnings(render([record(seed=0, test=items(80)), *reported(1, 2)]))
+    assert any(w.startswith("Seed 0 chose the learning rate and is reported with the seeds that ran it") for w in found)
+    assert not any("flatters" in w for w in warnings(render(well(test=items(80))))), "each chose its own"
+
+
+def test_tuning_seeds_are_not_reported():
+    board = render([*tuning(10, 11), *reported(0, 1, 2, tuned_on=(10, 11))])
+    assert table(board, "Test score")["mezo / all"][0].startswith("80.0 ± ") and warnings(board) == []
+    assert "Seeds: 0, 1, 2. Learning rates were chosen on seeds 10, 11, which are not reported." in board
+    assert "3 records, 3 ok, 0 failed; 2 more of tuning seeds" in board
+    with pytest.raises(ZobenchError, match="those of tuning seeds are not reported"):
+        render(tuning(10, 11))
+
+
+def test_a_board_that_mixes_roles_says_so():
+    board = render([*tuning(10), *reported(0, 1, 2, tuned_on=(10,)), *well("lozo", test=items(70))])
+    (mixed,) = [w for w in warnings(board) if w.startswith("Roles of seeds are mixed")]
+    assert (
+        "learning rates of mezo / all were chosen on seeds that are not reported, those of lozo / all were not" in mixed
+    )
+    lost = render([*tuning(10, estimator="fzoo"), *reported(0, 1, 2, tuned_on=(10,))])
+    assert "fzoo / all: has records of tuning seeds alone on sst2." in warnings(lost)
+
+
+def test_splits_of_one_run_stand_in_one_table_and_others_do_not():
+    made = []
+    for split in (0, 5):
+        for one in well(test=items(80), protocol={"data_seed": split}):
+            one["role"] = {"seed": "report", "splits": [0, 5]}
+            made.append(one)
+    board = render(made)
+    assert "data_seed=[0, 5]" in board and table(board, "Spread")["mezo / all"] == ["0.0, 4.0 (6 × 100)"]
+    (section,) = sections(made)
+    effect = section.rows[0].entry("sst2").effect
+    assert effect is not None and len(effect.tasks[0].splits) == 2 and effect.items == 200
+    with pytest.raises(ZobenchError, match="data_seed is 0 in 3 records"):
+        sections([*well(protocol={"data_seed": 0}), *well("lozo", protocol={"data_seed": 5})])
 
 
 def test_departures_and_the_source_of_the_data_are_said():

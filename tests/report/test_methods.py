@@ -136,6 +136,15 @@ def test_who_lacks_a_task_or_a_seed_has_no_average_and_references_are_no_rivals(
     assert "*adamw*" in said and "no average" in said and "Better than mezo: lozo, fzoo, n_spsa." in said
 
 
+def test_a_control_without_an_average_is_held_against_nobody():
+    records = [*made({"mezo": (60, 62, 61), "lozo": (90, 91, 92)}), *made({"n_spsa": (80, 81)})]
+    found = field(records, ("mezo", "n_spsa"))
+    assert verdicts(found) == {"lozo": [better], "mezo": []} and found.partial == ("n_spsa",)
+    (section,) = rows.sections(records)
+    said = methods.markdown(section, ("mezo", "n_spsa"))
+    assert "lozo is better than mezo, but" not in said, "nothing is known of n_spsa"
+
+
 def test_selectors_are_held_against_each_other_the_same_way():
     records = [
         *made({"mezo": (60, 62, 61)}),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -401,3 +403,20 @@ def test_scores_whose_items_were_not_kept():
     assert one.mean == pytest.approx(0.8)
     assert one.stderr == pytest.approx(math.sqrt(0.1**2 / 3 + 0.04**2))
     assert stats.of_values({0: 0.7}, 0.0, 1) is None
+
+
+# ---- the one place
+
+
+def test_nothing_else_makes_an_error_bar():
+    """Square roots, standard deviations of means and quantiles are of report/stats, and of the model that tests it."""
+    root = Path(stats.__file__).parents[2]
+    own = {"simulated.py"}
+    for path in [*(root / "report").glob("*.py"), *(root / "cli").glob("*.py")]:
+        called = {
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call)
+        }
+        found = called & {"sqrt", "stdev", "pstdev", "variance", "t_quantile", "erf", "erfc", "std", "var"}
+        assert not found or path.name in own, (path.name, found)
