@@ -6,6 +6,7 @@ import ast
 import configparser
 import contextlib
 import email
+import itertools
 import re
 import sys
 import tarfile
@@ -17,6 +18,8 @@ import pytest
 from plugin_kit import wheel_of
 
 import zobench
+from zobench.run.cell import NUMERICS
+from zobench.run.protocol import VERSION
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -83,6 +86,9 @@ def imported() -> set[str]:
                     found |= {alias.name.partition(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and not node.level:
                     found.add((node.module or "").partition(".")[0])
+                elif isinstance(node, ast.Call) and ast.unparse(node.func) == "library":  # of zobench.errors
+                    if isinstance(node.args[0], ast.Constant):
+                        found.add(str(node.args[0].value).partition(".")[0])
     return found - set(PACKAGES) - set(sys.stdlib_module_names)
 
 
@@ -141,6 +147,26 @@ def build_editable_or_sdist(folder: Path, kind: str) -> Path:
         return folder / getattr(build, f"build_{kind}")(str(folder))
 
 
-def test_versions_agree():
-    assert PROJECT["version"] == zobench.__version__
-    assert f"## {zobench.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+def test_the_version_stands_in_one_place(wheel):
+    """In `zobench/__init__.py`: what is built and what is released take it from there."""
+    assert "version" in PROJECT["dynamic"] and "version" not in PROJECT
+    assert email.message_from_string(info(wheel, "METADATA"))["Version"] == zobench.__version__
+    files = [ROOT / "pyproject.toml", ROOT / "CITATION.cff", *(ROOT / "zobench").rglob("*.py")]
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files}
+    said = re.compile(rf"""^\s*_*version_*\s*[:=]\s*["']?{re.escape(zobench.__version__)}\b""", re.M)
+    assert [name for name, text in texts.items() if said.search(text)] == ["zobench/__init__.py"]
+
+
+def test_every_release_says_whether_it_changes_numbers():
+    """The newest section is this version's; numbers change exactly where the protocol or the numerics do."""
+    sections = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.M)[1:]
+    said = [
+        re.match(r"([\d.]+), .+\n\nChanges numbers: (yes|no)\b.* Protocol `(.+)`, numerics (\d+)\.\n", s)
+        for s in sections
+    ]
+    assert all(said)
+    found = [one.groups() for one in said if one]
+    assert (found[0][0], *found[0][2:]) == (zobench.__version__, VERSION, str(NUMERICS))
+    for (_, changes, *now), (_, _, *before) in itertools.pairwise(found):
+        assert (changes == "yes") == (now != before)
+    assert found[-1][1] == "no"  # the first: nothing to differ from
