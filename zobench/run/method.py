@@ -92,14 +92,16 @@ def applied(
     """The method on the model, its scope ready to move; on leaving, the model is bit for bit as it was before."""
     own_kind = method.parameterisation == method.cls.parameterisation  # of another its settings may have the names
     settings = method.settings if own_kind else {}
-    model_numel = loaded.parameters  # counted, and kept, before anything stands on the model
+    free = _free(method, loaded)
+    if free is not None:
+        _ = loaded.parameters  # counted, and kept, before anything stands on the model
     parameterisation = attach(method.parameterisation, loaded.model, scope, seed=seed, settings=settings)
     own = parameterisation.scope
     own.named[:] = ordered(own.named, method.computation.tensor_order)
     original: dict[str, Tensor] = {}
     try:
         original.update((name, keep(p.detach())) for name, p in own.named)
-        info = _engine(method, own, loaded, model_numel)
+        info = _engine(method, own, loaded, free)
         estimator = method.cls(
             own,
             lr,
@@ -137,21 +139,30 @@ def ordered(named: Sequence[tuple[str, T]], how: str) -> list[tuple[str, T]]:
     return out
 
 
-def _engine(method: Method, scope: Scope, loaded: LoadedModel, model_numel: int) -> EngineInfo:
+def _free(method: Method, loaded: LoadedModel) -> int | None:
+    """The bytes by which engine and restore are chosen; None where the settings say both, as those of a replay do."""
+    if "auto" not in (method.computation.engine, method.computation.restore):
+        return None
+    return free_bytes(loaded.device) if method.free is None else method.free
+
+
+def _engine(method: Method, scope: Scope, loaded: LoadedModel, free: int | None) -> EngineInfo:
     wish = method.computation
-    choice = choose(
-        scope.numel(),
-        model_numel,
-        free_bytes(loaded.device) if method.free is None else method.free,
-        layer_numel=_largest_block(loaded),
-        itemsize=scope.named[0][1].element_size(),
-        master=wish.precision == "float32",
-    )
-    engine = choice.engine if wish.engine == "auto" else wish.engine
-    fixed = FIXED_RESTORE.get(engine)
+    engine, restore = wish.engine, str(wish.restore)
+    if free is not None:
+        choice = choose(
+            scope.numel(),
+            loaded.parameters,
+            free,
+            layer_numel=_largest_block(loaded),
+            itemsize=scope.named[0][1].element_size(),
+            master=wish.precision == "float32",
+        )
+        engine = choice.engine if engine == "auto" else engine
+        restore = choice.restore if restore == "auto" else restore
     info = EngineInfo(
         engine=engine,
-        restore=fixed or (choice.restore if wish.restore == "auto" else wish.restore),
+        restore=FIXED_RESTORE.get(engine, restore),
         precision=wish.precision,
         noise=wish.noise,
         parameterisation=method.parameterisation,
