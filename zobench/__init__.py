@@ -12,6 +12,7 @@ import pkgutil
 from typing import Any
 
 __version__ = "0.1.0"
+"""The version: the one place where it stands."""
 
 
 def _public_names() -> dict[str, str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROJECT = "zobench"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as the implementation of the hook that has its name (docs/plugins.md)."""
 
 Lazy: TypeAlias = str
 """'module:Name', imported on first use, so that listing plugins imports nothing heavy."""

@@ -43,10 +43,19 @@ class Range:
 
 
 Positive = Annotated[float, Range(gt=0)]
+"""A number above 0."""
+
 NonNegative = Annotated[float, Range(ge=0)]
+"""A number of at least 0."""
+
 Fraction = Annotated[float, Range(ge=0, le=1)]
+"""A number from 0 to 1, both included."""
+
 Count = Annotated[int, Range(ge=1)]
+"""A whole number of at least 1."""
+
 Natural = Annotated[int, Range(ge=0)]
+"""A whole number of at least 0."""
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,11 @@ class FitContext(Protocol):
     """What a reference may look at. There is no way from here to a test item, nor to the weights.
 
     Attributes:
-        task: its name. kind: classification (the same candidates for all), multiple_choice or generation.
-        train, dev: the examples of the run, each a question with the index of its right candidate (of several the
-            first; 0 for generation). What is learnt is learnt of `train`; what is chosen is chosen on `dev`.
+        task: its name.
+        kind: classification (the same candidates for all), multiple_choice or generation.
+        train: examples to learn of, each a question with the index of its right candidate (of several the first; 0 for
+            generation).
+        dev: likewise, to choose on.
         batch_size: rows a forward pass that the protocol evaluates with.
     """
 

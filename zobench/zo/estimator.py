@@ -49,8 +49,8 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     Args:
         params: a Scope (moved whatever its requires_grad), or what torch.optim takes: parameters, (name, parameter)
             pairs, or groups of them with their own lr and weight_decay; of these, those that require grad move.
-        lr, weight_decay: of every group that has none of its own. Decay is MeZO's: coupled, scaled by lr, not for
-            names with bias, layer_norm or layernorm.
+        lr: of every group that has none of its own.
+        weight_decay: likewise. MeZO's: coupled, scaled by lr, not for names with bias, layer_norm or layernorm.
         engine: how losses are computed: official, flat, deferred (inside a training loop that settles only), pair.
         noise: per_tensor, or official (MeZO's single stream).
         restore: exact (copies of the scope; weights come back bit for bit) or arithmetic (as MeZO's). `official` is
@@ -61,9 +61,13 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         settings: see zobench.settings. ZobenchError for an unknown one or one out of range.
 
     Attributes:
-        t: steps done. active: handles of the tensors that move in this step. forwards: Counter of "train", "extra"
-        (and "backward"). log: a StepLog per step; may be cleared when written. timers: see zobench.engine.timers.
-        These and all names that the core has here are its own: assigning to one raises AttributeError.
+        t: steps done.
+        active: handles of the tensors that move in this step.
+        forwards: Counter of "train", "extra" (and "backward").
+        log: a StepLog per step; may be cleared when written.
+        timers: see zobench.engine.timers.
+
+    These and all names that the core has here are its own: assigning to one raises AttributeError.
     """
 
     forwards: Counter[str]

@@ -38,9 +38,15 @@ class Vocabulary:
     """Words over the state that an Estimator keeps.
 
     Attributes:
-        handles: of all tensors of the scope. active: of those that move in this step, in order. t: steps done.
-        param_groups: torch's. engine, source, timers: what computes, draws, measures. space: the shapes met in this
-        step. scope: which tensors move in which step.
+        handles: of all tensors of the scope.
+        active: of those that move in this step, in order.
+        t: steps done.
+        param_groups: torch's.
+        engine: what computes losses and moves weights.
+        source: what draws noise.
+        timers: what measures.
+        space: the shapes met in this step.
+        scope: which tensors move in which step.
     """
 
     handles: list[Handle]
