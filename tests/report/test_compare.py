@@ -123,6 +123,13 @@ def test_a_missing_seed_is_a_failure(kept: tuple[int, ...]):
     assert ("sst2", at) not in judged(made).gains
 
 
+def test_two_methods_that_lack_the_same_seed_are_not_compared_on_the_others():
+    made = [*runs("zo_adam", 50, 50, 50), *runs("mezo", 40, 40), *runs("lozo", 99, 99)]
+    (section,) = sections(made)
+    lozo, mezo = (next(r for r in section.rows if r.method == name).entry("sst2") for name in ("lozo", "mezo"))
+    assert lozo.minus(mezo) is None
+
+
 def test_a_failed_seed_is_a_failure():
     half = [record("lozo", seed=s, test=items(99)) for s in (0, 1)]
     made = [*runs("mezo", 50, 50, 50), *half, record("lozo", seed=2, status="diverged", error="x")]

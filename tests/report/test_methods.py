@@ -107,6 +107,15 @@ def test_the_page_is_one_family():
     }
     assert by["board"] == by["claim"] == {"all": [same], "first_outlier": [same]}
     assert by["column"] == {"all": [same], "first_outlier": [better]}
+    apart = set()
+    for k in range(2, 40, 4):
+        some = edge | {f"other{j}": (59 + j % 2, 60, 60) for j in range(k)}
+        (section,) = rows.sections(made(some))
+        both = ("mezo", "other0")
+        told = {f: methods.fields(section, both, family=f)[0] for f in ("board", "claim")}
+        apart.add(tuple(verdicts(told[f])["lozo"][0] for f in ("board", "claim")))
+    assert (same, better) in apart, "a second control makes the page's family larger, not the claim's"
+    (section,) = rows.sections(two)
     assert "the comparisons of one column, 41 at most" in methods.markdown(section, ("mezo",), family="column")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from zobench.report import stats
-from zobench.report.stats import Draw, student
+from zobench.report.stats import Draw, prior, student
 from zobench.report.stats.effect import Effect, OnTask, TwoWay
 from zobench.report.stats.pairing import two_way
 
@@ -403,6 +403,64 @@ def test_scores_whose_items_were_not_kept():
     assert one.mean == pytest.approx(0.8)
     assert one.stderr == pytest.approx(math.sqrt(0.1**2 / 3 + 0.04**2))
     assert stats.of_values({0: 0.7}, 0.0, 1) is None
+
+
+# ---- the guard
+
+
+def test_gamma_functions_are_scipys():
+    special = pytest.importorskip("scipy.special")
+    for x in (0.05, 0.5, 1.0, 1.5, 7.3, 40.0):
+        assert prior.digamma(x) == pytest.approx(special.digamma(x), rel=1e-10, abs=1e-10)
+        assert prior.trigamma(x) == pytest.approx(special.polygamma(1, x), rel=1e-10)
+        assert prior.trigamma(prior._inverse_trigamma(x)) == pytest.approx(x)
+
+
+def spread(variances, units=100, seeds=3):
+    """Effects whose tables have these variances between seeds, of the mean over items."""
+    by_seed = tuple((s, 0.1) for s in range(seeds))
+    return [Effect((OnTask((TwoWay(0.1, by_seed, units, units, 0.2, v * units, 0.05, 50),)),)) for v in variances]
+
+
+@pytest.mark.parametrize("df", [3.0, 8.0])
+def test_the_prior_of_variances_is_found_again(df: float):
+    rng = np.random.default_rng(0)
+    true = 0.01 * df / rng.chisquare(df, size=4000)
+    measured = true * rng.chisquare(2, size=4000) / 2
+    got = prior.fitted(spread(measured))
+    assert got is not None
+    assert got.df == pytest.approx(df, rel=0.15) and got.variance == pytest.approx(0.01, rel=0.08)
+
+
+def test_alike_variances_are_one_and_few_are_no_evidence():
+    got = prior.fitted(spread([0.01] * 20))
+    assert got is not None and got.df == prior.MOST_DF
+    (one,) = spread([1e-9])
+    moderated = got.of(one)
+    assert table(moderated).ms_seeds == pytest.approx(got.variance * 100, rel=1e-3) and moderated.p > one.p
+    assert table(moderated).terms[0][1] > 1e5
+    assert prior.fitted(spread([0.01] * (prior.FEWEST - 1))) is None
+    nowhere = [Effect((OnTask((TwoWay(0.0, ((0, 0.0), (1, 0.0)), 9, 9, 0.0),)),))] * 20
+    assert prior.fitted(nowhere) is None and got.of(nowhere[0]) == nowhere[0], "what differs nowhere is no evidence"
+
+
+def test_three_seeds_that_lie_close_are_no_proof():
+    """Among comparisons whose seeds are far apart, one whose seeds happen to agree is not sure; alone it would be."""
+    rng = np.random.default_rng(1)
+    noisy = {f"n{k}": found(stats.score(as_scores(draw(k, n=100, spread=0.8)))) for k in range(30)}
+    base = rng.normal(0.4, 1.0, size=100)
+    close = found(stats.score({s: list(base + rng.normal(0, 0.3, size=100)) for s in range(3)}))
+    alone, among = stats.corrected({"x": close})["x"], stats.corrected({"x": close, **noisy})["x"]
+    assert close.p < 1e-3 and alone == close.p
+    assert among > 31 * close.p and among > 0.5
+
+
+def test_counts_are_corrected_too():
+    near = found(stats.score({s: list(np.random.default_rng(4).normal(0.3, 1.0, size=100)) for s in range(3)}))
+    none = found(stats.score({s: [0.1, -0.1] * 50 for s in range(3)}))
+    assert 0.01 < near.p < 0.05
+    assert stats.discoveries({"x": near})["x"] == stats.BETTER
+    assert stats.discoveries({"x": near} | {str(k): none for k in range(20)})["x"] == stats.SAME
 
 
 # ---- the one place

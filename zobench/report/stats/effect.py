@@ -47,6 +47,8 @@ class TwoWay:
     ms_both: float = 0.0
     moved: int = 0
     """Units whose mean over seeds is not zero: those that a difference rests on."""
+    prior_df: float = 0.0
+    """Degrees of freedom that `ms_seeds` has from other comparisons (see prior.py)."""
     fixed: bool = False
     """Nothing in it was trained: it is the same at every seed, and the seeds are no source of variance."""
 
@@ -74,7 +76,11 @@ class TwoWay:
         if self.seeds == 1:
             return [(self.ms_items / self.units, self.units - 1)]
         s, n = self.seeds - 1, self.units - 1
-        return [(self.ms_seeds / self.cells, s), (self.ms_items / self.cells, n), (self.ms_both / self.cells, s * n)]
+        return [
+            (self.ms_seeds / self.cells, s + self.prior_df),
+            (self.ms_items / self.cells, n),
+            (self.ms_both / self.cells, s * n),
+        ]
 
     def with_seeds(self, seeds: int) -> TwoWay:
         """What the table would be like with another number of seeds: the expected mean squares of its components."""

@@ -7,10 +7,11 @@ counted (Benjamini-Hochberg).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
 from .effect import ALPHA, Effect
+from .prior import fitted
 
 Family: TypeAlias = Literal["board", "claim", "column"]
 """Over what comparisons marks are corrected: all of a board or page, those of one of its claims, or of one column."""
@@ -50,8 +51,18 @@ def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
 
 def corrected(found: Mapping[K, Effect | None]) -> dict[K, float]:
     """Holm's p of every comparison of a family that may be marked. None, and what has too few seeds, are no tests."""
-    able = {key: one for key, one in found.items() if one is not None and one.markable}
-    return dict(zip(able, holm([one.p for one in able.values()]), strict=True))
+    able = _able(found)
+    return dict(zip(able, holm(_guarded(able)), strict=True))
+
+
+def _able(found: Mapping[K, Effect | None]) -> dict[K, Effect]:
+    return {key: one for key, one in found.items() if one is not None and one.markable}
+
+
+def _guarded(able: Mapping[K, Effect], p: Callable[[Effect], float] = lambda one: one.p) -> list[float]:
+    """The p of each comparison; never below what it is with its variance between seeds moderated by the others'."""
+    prior = fitted(able.values())
+    return [p(one) if prior is None else max(p(one), p(prior.of(one))) for one in able.values()]
 
 
 def verdicts(found: Mapping[K, Effect | None], margin: float = MARGIN) -> dict[K, Verdict]:
@@ -61,8 +72,8 @@ def verdicts(found: Mapping[K, Effect | None], margin: float = MARGIN) -> dict[K
     mark needs, or nothing to pair: not compared.
     """
     p = corrected(found)
-    able = {key: one for key, one in found.items() if one is not None and key in p}
-    equal = dict(zip(able, holm([one.equivalence_p(margin) for one in able.values()]), strict=True))
+    able = _able(found)
+    equal = dict(zip(able, holm(_guarded(able, lambda one: one.equivalence_p(margin))), strict=True))
     out: dict[K, Verdict] = {}
     for key in found:
         one = able.get(key)
@@ -77,8 +88,8 @@ def verdicts(found: Mapping[K, Effect | None], margin: float = MARGIN) -> dict[K
 
 def discoveries(found: Mapping[K, Effect | None]) -> dict[K, Verdict]:
     """As `verdicts`, for counts: better or worse at a false discovery rate of ALPHA, else not told apart."""
-    able = {key: one for key, one in found.items() if one is not None and one.markable}
-    adjusted = dict(zip(able, benjamini_hochberg([one.p for one in able.values()]), strict=True))
+    able = _able(found)
+    adjusted = dict(zip(able, benjamini_hochberg(_guarded(able)), strict=True))
     out: dict[K, Verdict] = {}
     for key, one in found.items():
         if one is None or key not in able:
