@@ -63,7 +63,8 @@ def test_the_page_of_methods_is_what_the_command_prints(capsys, monkeypatch):
     assert COMMAND in page
 
 
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")), "CONTRIBUTING.md"]
+DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+PAGES = ["README.md", "SECURITY.md", *DOCS, "CONTRIBUTING.md"]
 EXAMPLES = [block for page in PAGES for block in blocks("python", (ROOT / page).read_text())]
 
 
