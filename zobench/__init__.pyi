@@ -6,6 +6,7 @@ A line `from .home import Name as Name` makes `zobench.Name`. docs/library.md sa
 from .compose import Composite as Composite
 from .engine.objective import Objective as Objective
 from .errors import ZobenchError as ZobenchError
+from .executor import Executor as Executor
 from .hookspecs import hookimpl as hookimpl
 from .models.activations import (
     BlockActivation as BlockActivation,
@@ -27,7 +28,6 @@ from .models.outliers import choose_block as choose_block
 from .planned import Planned as Planned
 from .report.record import Record as Record
 from .run.cell import Cell as Cell
-from .run.executor import Executor as Executor
 from .selector import (
     ProbeResult as ProbeResult,
 )

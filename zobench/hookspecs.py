@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pluggy
 
 if TYPE_CHECKING:
+    from .executor import Executor
     from .models.load import LoadedModel
     from .report.record import Record
-    from .run.executor import Executor
     from .selector import Selector
     from .tasks.task import Task
     from .zo.estimator import Estimator

@@ -35,9 +35,9 @@ from .errors import ZobenchError, shown, unknown
 from .offers import COLUMNS, KINDS, Offer, check_offer, hook_of, import_offer
 
 if TYPE_CHECKING:
+    from .executor import Executor
     from .models.load import LoadedModel
     from .report.record import Record
-    from .run.executor import Executor
     from .selector import Selector
     from .tasks.task import Task
     from .zo.estimator import Estimator

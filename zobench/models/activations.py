@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from ..errors import ZobenchError
 from .forward import Forward
 
 if TYPE_CHECKING:
-    from ..tasks.batch import Batch
     from .load import LoadedModel
 
 EMBEDDING = -1
@@ -22,6 +21,18 @@ EMBEDDING = -1
 
 _DROPPED = 12  # low bits of a float32 that the histogram does not tell apart: 11 bits of mantissa are left
 _BINS = 0x7F800000 >> _DROPPED  # all finite magnitudes
+
+
+class Tokens(Protocol):
+    """Rows as a model is given them: a Batch, or anything with these two."""
+
+    @property
+    def input_ids(self) -> Tensor:
+        """int64 (rows, length)."""
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """(rows, length): 0 at padding, which is on the left."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,7 @@ class BlockActivation:
 
 @torch.no_grad()
 def block_activations(
-    loaded: LoadedModel, batches: Iterable[Batch], *, embedding: bool = False
+    loaded: LoadedModel, batches: Iterable[Tokens], *, embedding: bool = False
 ) -> list[BlockActivation]:
     """One entry a decoder block, in order, over all `batches`; one forward pass a batch.
 
@@ -75,7 +86,7 @@ def block_activations(
 
 
 @torch.no_grad()
-def body_forward(loaded: LoadedModel, batch: Batch, before: Callable[[Tensor, Tensor], None] | None = None) -> None:
+def body_forward(loaded: LoadedModel, batch: Tokens, before: Callable[[Tensor, Tensor], None] | None = None) -> None:
     """One forward pass over a batch without the head, for what hooks on the model's modules see.
 
     A batch has input_ids and attention_mask, both (rows, length); what the model must be told of padding it is told.

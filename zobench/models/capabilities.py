@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,13 +20,11 @@ from .cut import Cut
 from .forward import Forward, Packing, Padding, Takes, dtype_of
 from .lockstep import lockstep
 from .speech import Speech
+from .subject import Subject
 from .tail import Tail
 from .text import CACHES
 from .trial import InBins, Laid, Padded, Row, apart, centred, limit, rounded, rows_for, tried, whole
 from .window import window
-
-if TYPE_CHECKING:
-    from .load import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Capabilities:
     noise: float
     """By how much its logits differ between two ways of computing the same, relative to their size."""
 
-    def packing(self, loaded: LoadedModel) -> Packing | None:
+    def packing(self, loaded: Subject) -> Packing | None:
         """How this model is given packed rows; None: it cannot be."""
         packing = Packing.of(loaded.model) if self.packs else None
         return replace(packing, tail=Tail.of(loaded.blocks)) if packing and self.last_block else packing
@@ -75,7 +73,15 @@ class Capabilities:
         return asdict(self)
 
 
-def check_causal(loaded: LoadedModel) -> None:
+class Known(Subject, Protocol):
+    """A model that can be asked for what it can do: a LoadedModel."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Measured when it is first asked for."""
+
+
+def check_causal(loaded: Known) -> None:
     """ZobenchError for a model that is not causal."""
     if not loaded.capabilities.causal:
         raise ZobenchError(
@@ -85,13 +91,13 @@ def check_causal(loaded: LoadedModel) -> None:
 
 
 @torch.no_grad()
-def measure(loaded: LoadedModel) -> Capabilities:
+def measure(loaded: Known) -> Capabilities:
     """What this model can do, without those who watch it. Memory that runs out is the caller's."""
     with unwatched(loaded.model):
         return _measured(loaded)
 
 
-def _measured(loaded: LoadedModel) -> Capabilities:
+def _measured(loaded: Known) -> Capabilities:
     trial, speech = Trial(loaded), Speech.of(loaded.tokenizer, loaded.vocabulary)
     packing = trial.packing()
     return Capabilities(
@@ -114,7 +120,7 @@ def _measured(loaded: LoadedModel) -> Capabilities:
 class Trial:
     """Short rows, what the model says of each alone, and whether it says the same in other ways."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: Known) -> None:
         self.loaded, self.takes, self.rows = loaded, Takes.of(loaded.model), rows_for(loaded)
         self.dtype = dtype_of(loaded.model)
         self.plain = Forward(loaded.model, use_cache=self.takes.use_cache)
@@ -213,14 +219,14 @@ class Trial:
         return apart(list(centred(said)[:, None]), want, self.dtype) <= self.limit
 
 
-def within_window(rows: list[Row], loaded: LoadedModel) -> list[Row]:
+def within_window(rows: list[Row], loaded: Subject) -> list[Row]:
     """The rows, cut where one is longer than what may be packed."""
     most = window(loaded)
     return [row[:most] for row in rows]
 
 
 @torch.no_grad()
-def points_together(loaded: LoadedModel, forward: Forward, packed: bool, most: float | None = None) -> bool:
+def points_together(loaded: Known, forward: Forward, packed: bool, most: float | None = None) -> bool:
     """Whether a forward over two copies of rows, each with all weights of its own, says of both what it says of one.
 
     Of the model as it now is, with what is attached to it. False for models that see padding, which take several calls,
@@ -244,7 +250,7 @@ def points_together(loaded: LoadedModel, forward: Forward, packed: bool, most: f
 
 
 @torch.no_grad()
-def cut_at(loaded: LoadedModel, at: int, forward: Forward | None = None) -> Cut | None:
+def cut_at(loaded: Known, at: int, forward: Forward | None = None) -> Cut | None:
     """The model cut below block `at`; None where a forward from there is another one, or the model sees padding."""
     forward = Forward.of(loaded) if forward is None else forward
     if forward.padding == "seen":

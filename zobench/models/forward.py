@@ -11,17 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from .positions import position_ids, rows_by_length
+from .subject import Subject
 from .tail import Places, Tail
 from .text import text_config
-
-if TYPE_CHECKING:
-    from .load import LoadedModel
 
 Call: TypeAlias = Callable[..., Any]
 """Called with keyword arguments, returns an object with `.logits`: a model, or what an engine makes of one."""
@@ -70,6 +68,29 @@ class Packing:
         return cls(head, None if booleans else dtype_of(model))
 
 
+class Can(Protocol):
+    """What a forward must know of what a model can do (zobench.models.capabilities.Capabilities)."""
+
+    @property
+    def padding(self) -> Padding:
+        """What padding does to a row."""
+
+    @property
+    def cache(self) -> str | None:
+        """The name of the keys and values that generation goes on from."""
+
+    def packing(self, loaded: Subject) -> Packing | None:
+        """How packed rows are given; None: they cannot be."""
+
+
+class Measured(Subject, Protocol):
+    """A model, and what it can do: a LoadedModel."""
+
+    @property
+    def capabilities(self) -> Can:
+        """What it can do."""
+
+
 @dataclass(frozen=True)
 class Forward:
     """Calls of one model.
@@ -89,7 +110,7 @@ class Forward:
     packing: Packing | None = None
 
     @classmethod
-    def of(cls, loaded: LoadedModel, *, keep: bool = True, float32: bool = False) -> Forward:
+    def of(cls, loaded: Measured, *, keep: bool = True, float32: bool = False) -> Forward:
         """Calls of this model by what it can do. `keep` False: logits at all positions, as MeZO takes them."""
         takes, can = Takes.of(loaded.model), loaded.capabilities
         return cls(

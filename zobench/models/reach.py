@@ -12,10 +12,10 @@ from ..errors import ZobenchError
 from ..forwards import unwatched
 
 if TYPE_CHECKING:
-    from .load import LoadedModel
+    from .subject import Subject
 
 
-def unreached(loaded: LoadedModel) -> list[str]:
+def unreached(loaded: Subject) -> list[str]:
     """Names of the outermost modules that a forward over text depends on no parameter of, and of single parameters.
 
     Inside decoder blocks all counts as reached, experts that the text did not choose among it. Outside of them the
@@ -33,7 +33,7 @@ def unreached(loaded: LoadedModel) -> list[str]:
     return list(_outermost(model, "", reached))
 
 
-def _in_the_graph(model: Any, parameters: list[nn.Parameter], loaded: LoadedModel) -> set[int]:
+def _in_the_graph(model: Any, parameters: list[nn.Parameter], loaded: Subject) -> set[int]:
     required = [(p, p.requires_grad) for p in model.parameters()]
     ids = torch.tensor([[loaded.pad_id] * 2], device=loaded.device)
     try:

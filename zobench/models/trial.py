@@ -20,7 +20,7 @@ from .tail import Places
 from .text import text_config
 
 if TYPE_CHECKING:
-    from .load import LoadedModel
+    from .subject import Subject
 
 T = TypeVar("T")
 Row = tuple[int, ...]
@@ -33,7 +33,7 @@ FAULTS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeEr
 """What a model may raise that is called in a way it cannot be called in. Memory that runs out is none of these."""
 
 
-def rows_for(loaded: LoadedModel) -> list[Row]:
+def rows_for(loaded: Subject) -> list[Row]:
     """Rows of ordinary tokens, all different where there are enough, within the model's context."""
     special = set(_special(loaded))
     ids = [i for i in range(loaded.vocabulary) if i not in special] or list(range(loaded.vocabulary))
@@ -43,7 +43,7 @@ def rows_for(loaded: LoadedModel) -> list[Row]:
     return [tuple(other), tuple(drawn[: min(LENGTHS[1], longest - 1)]), tuple(drawn)]
 
 
-def _special(loaded: LoadedModel) -> Iterator[int]:
+def _special(loaded: Subject) -> Iterator[int]:
     """Ids that stand for no text: ends, padding, pictures."""
     yield loaded.pad_id
     for owner in (loaded.tokenizer, loaded.model.config, text_config(loaded.model)):
@@ -68,7 +68,7 @@ class Padded:
     mask: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Row], loaded: LoadedModel) -> Padded:
+    def of(cls, rows: Sequence[Row], loaded: Subject) -> Padded:
         """The rows where the model is."""
         longest = max(map(len, rows))
         ids = [[loaded.pad_id] * (longest - len(row)) + list(row) for row in rows]
@@ -93,7 +93,7 @@ class InBins:
     lengths: tuple[int, ...]
 
     @classmethod
-    def of(cls, rows: Sequence[Row], loaded: LoadedModel) -> InBins:
+    def of(cls, rows: Sequence[Row], loaded: Subject) -> InBins:
         """The rows where the model is."""
         ids, places, seen, begins = side_by_side(rows, [[0, 2], [1]], len(rows[0]) + len(rows[2]), loaded.pad_id)
         at = torch.cat([torch.arange(b, b + len(row)) for b, row in zip(begins, rows, strict=True)])
@@ -142,7 +142,7 @@ def limit(dtype: torch.dtype, noise: float) -> float:
 
 
 @contextmanager
-def rounded(loaded: LoadedModel) -> Iterator[None]:
+def rounded(loaded: Subject) -> Iterator[None]:
     """Inside, what enters each decoder block is off by a last bit here and there, as kernels round it otherwise."""
 
     def off(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:

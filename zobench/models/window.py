@@ -10,7 +10,7 @@ from ..errors import ZobenchError
 from .text import text_config
 
 if TYPE_CHECKING:
-    from .load import LoadedModel
+    from .subject import Subject
 
 _NAME = re.compile(r"((local|sliding|attention|attn)_)*(window(_size|_length)?|(local|attention|attn)_chunk(_size)?)")
 _OTHER = {"local_attention"}
@@ -18,7 +18,7 @@ _WHOLE = {"full_attention", "attention", "linear_attention", "mamba", "mamba2", 
 """Kinds of layers without a window, as `layer_types` of a config names them."""
 
 
-def window(loaded: LoadedModel) -> int | None:
+def window(loaded: Subject) -> int | None:
     """The fewest tokens that a layer's attention looks back at; None: all layers look at all that came before.
 
     Read from the text model's config, wherever it is nested, with its `layer_types` where it has them, and from the

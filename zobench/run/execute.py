@@ -18,7 +18,7 @@ from ..report import leaderboard, store
 from ..report.disk import sweep
 from ..report.plain import canonical
 from ..report.swap import refusal, settled
-from .executor import Account
+from .account import Account
 from .plan import Identity, Wish, expand, route
 from .progress import Progress
 from .refusals import runnable

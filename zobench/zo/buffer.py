@@ -4,19 +4,50 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from .algebra import Algebra, Direction
 from .handle import Handle
-from .nodes import Get, Node, Plan
+from .nodes import Drawn, Get, Node, Plan
 from .operands import frozen
-from .shapes import Entry, Shapes, fits
+from .shapes import Entry, Shapes, Space, fits
 
 if TYPE_CHECKING:
-    from .vocabulary import Vocabulary
+    from ..engine.timers import Timers
+
+
+class Draws(Protocol):
+    """What has the noise of the present step: an engine."""
+
+    @property
+    def drawn(self) -> Drawn:
+        """The noise that was drawn in this step."""
+
+
+class Owner(Protocol):
+    """What a buffer asks of the estimator that it belongs to."""
+
+    @property
+    def active(self) -> Sequence[Handle]:
+        """The tensors of the present step."""
+
+    @property
+    def space(self) -> Space:
+        """The shapes met on them."""
+
+    @property
+    def engine(self) -> Draws:
+        """What draws the noise of an expression."""
+
+    @property
+    def timers(self) -> Timers:
+        """What measures."""
+
+    def before_assign(self, buffer: Buffer, d: Direction) -> None:
+        """What an `assign` of `d` waits for."""
 
 
 class Buffer(Node, Algebra):
@@ -30,7 +61,7 @@ class Buffer(Node, Algebra):
     def __init__(
         self,
         name: str,
-        owner: Vocabulary,
+        owner: Owner,
         init: float | Callable[[Handle], Tensor] = 0.0,
         shape: Callable[[Handle], Sequence[int]] | None = None,
         on: Callable[[Handle], bool] | None = None,
@@ -132,7 +163,7 @@ class Buffer(Node, Algebra):
             return tuple(self.shape_of(p))
         return "?" if callable(self.init) else tuple(p.shape)
 
-    def _alive(self) -> Vocabulary:
+    def _alive(self) -> Owner:
         owner = self._owner()
         if owner is None:
             raise RuntimeError(f"the estimator that buffer {self.name!r} belongs to is gone")

@@ -70,7 +70,6 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     These and all names that the core has here are its own: assigning to one raises AttributeError.
     """
 
-    forwards: Counter[str]
     log: list[StepLog]
     _all_move: bool
     _built: bool

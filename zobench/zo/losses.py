@@ -15,7 +15,7 @@ from .handle import Handle
 from .log import StepLog
 
 if TYPE_CHECKING:
-    from .estimator import Estimator
+    from .vocabulary import Vocabulary
 
 
 class Losses:
@@ -26,7 +26,7 @@ class Losses:
 
     def __init__(
         self,
-        estimator: Estimator,
+        estimator: Vocabulary,
         objective: Callable[[], Tensor] | None,
         logged: StepLog,
         tape: Iterator[Tensor] | None,

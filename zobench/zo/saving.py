@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ZobenchError
 
 if TYPE_CHECKING:
-    from .estimator import Estimator
+    from .vocabulary import Vocabulary
 
 
-def state(est: Estimator) -> dict[str, Any]:
+def state(est: Vocabulary) -> dict[str, Any]:
     """What must be saved beside the weights to go on bit for bit. Tensors are copies, on their devices."""
     est.settle()
     return {
@@ -26,7 +26,7 @@ def state(est: Estimator) -> dict[str, Any]:
     }
 
 
-def load(est: Estimator, s: dict[str, Any]) -> None:
+def load(est: Vocabulary, s: dict[str, Any]) -> None:
     """Go on from a saved state. ZobenchError if it is of another estimator, noise, or parameters."""
     names = [p.name for p in est.handles]
     strangers = sorted({n for store in s["buffers"].values() for n in store} - set(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -42,6 +43,7 @@ class Vocabulary:
         active: of those that move in this step, in order.
         t: steps done.
         param_groups: torch's.
+        forwards: how many were asked for, by purpose.
         engine: what computes losses and moves weights.
         source: what draws noise.
         timers: what measures.
@@ -55,6 +57,7 @@ class Vocabulary:
     t: int
     seed: int
     param_groups: list[dict[str, Any]]
+    forwards: Counter[str]
     engine: Engine
     source: NoiseSource
     timers: Timers

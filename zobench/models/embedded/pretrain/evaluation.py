@@ -40,7 +40,7 @@ def activations(model: Any, tokenizer: Any, parts: Sequence[Part], dtype: str) -
         pad_id=PAD_ID,
     )
     with precision(model.device, dtype):
-        table = block_activations(loaded, parts)  # type: ignore[arg-type]
+        table = block_activations(loaded, parts)
     return [
         {
             "block": row.index,

@@ -1,9 +1,9 @@
-"""The contract of executors: how the cells of a run are spread over processes or machines."""
+"""What an executor owes: a record of each cell that it was given, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..discovery import describe_fault
 from ..errors import ZobenchError
@@ -11,13 +11,6 @@ from ..errors import ZobenchError
 if TYPE_CHECKING:
     from ..report.record import Record
     from .cell import Cell
-
-
-class Executor(Protocol):
-    """Runs cells; the order of the records that come back is free."""
-
-    def run(self, cells: Sequence[Cell], run_cell: Callable[[Cell], Record]) -> Iterator[Record]:
-        """Yield one record for each cell as it finishes; a failed cell yields its record too."""
 
 
 class Account:
