@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from plugin_kit import wheel_of
 
 import zobench
@@ -105,6 +106,26 @@ def test_dependencies_are_what_is_imported():
     pinned = names([line for line in pins if not line.startswith("#")])
     assert pinned == declared | extra | {"scipy"}  # the extra's, and what the tests compare our statistics with
     assert pinned - declared <= names(PROJECT["optional-dependencies"]["test"])
+
+
+def test_the_workflow_runs_what_a_maintainer_runs():
+    """And the other machines' jobs are on the first and the last Python that the classifiers name."""
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"]
+    assert [step["run"] for step in jobs["run"]["steps"] if "run" in step] == [".ci/run"]
+    matrix = jobs["elsewhere"]["strategy"]["matrix"]
+    named = [c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", c)]
+    assert matrix["python"] == [named[0], named[-1]]
+    assert {os.partition("-")[0] for os in matrix["os"]} == {"ubuntu", "macos", "windows"}
+
+
+def test_a_commit_is_asked_what_ci_asks():
+    """The hooks' commands, with the paths of a commit, are those of the test command of the README."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    asked = {hook["entry"].partition(" --force-exclude")[0] for hook in hooks}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = readme.partition("<!-- tests -->")[2].partition("```bash\n")[2].partition("\n")[0]
+    assert asked == {"ruff check", "ruff format --check", "mypy"}
+    assert [tool for tool in asked if f".venv/bin/{tool}" not in command] == []
 
 
 def test_every_python_that_it_runs_on_is_named():
