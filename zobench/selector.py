@@ -34,7 +34,9 @@ class SelectionContext(Protocol):
     """What a selector may look at. There is no way from here to a test item."""
 
     loaded: LoadedModel
+    """The model, at its untouched weights."""
     seed: int
+    """The cell's: of the order of the batches and of directions."""
 
     @property
     def blocks(self) -> Sequence[Block]:

@@ -99,32 +99,32 @@ class Example:
 
 @dataclass(frozen=True)
 class Task:
-    """What a task file holds.
-
-    `prompt`: template of the prompt without its answer. `candidates`: the answers to choose from, as texts or as an
-    expression that lists them (None for generation). `text`: template of prompt and answer, over the item's
-    fields, `prompt` (as rendered) and `candidate`. `answer`: an expression that gives the right candidate's
-    index, its text, or the list of all right texts (generation: the list of accepted answers).
-    `sfc`: (prompt, text) of surface-form calibration (Holtzman et al. 2021). `num_dev`: examples held out to choose
-    on, where a run does not say otherwise. `cluster`: the field of which items that have it alike are no independent
-    draws, such as a passage with several questions: error bars go by it. A task whose prompts or data change gets a
-    new `version`: records of different versions never stand in one table.
-    """
+    """What a task file holds."""
 
     name: str
     version: int
+    """A new one where prompts or data change: records of different versions never stand in one table."""
     title: str
     kind: Kind
     metric: str
     train_loss: TrainLoss
     num_dev: int
+    """Examples held out to choose on, where a run does not say otherwise."""
     source: HubSource
     prompt: str
+    """Template of the prompt without its answer."""
     text: str
+    """Template of prompt and answer, over the item's fields, `prompt` (as rendered) and `candidate`."""
     answer: str
+    """An expression that gives the right candidate's index, its text, or the list of all right texts (generation: the
+    list of accepted answers)."""
     candidates: tuple[str, ...] | str | None = None
+    """The answers to choose from, as texts or as an expression that lists them; None for generation."""
     sfc: tuple[str, str] | None = None
+    """(prompt, text) of surface-form calibration (Holtzman et al. 2021)."""
     cluster: str = ""
+    """The field of which items that have it alike are no independent draws, such as a passage with several questions:
+    error bars go by it."""
     licence: str = ""
     citation: str = ""
     notes: str = ""
