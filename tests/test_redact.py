@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from zobench import redact
 from zobench.cli import main
+from zobench.report import packed, store
 
 TOKEN = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz012345"
 
@@ -81,10 +81,10 @@ def test_data_are_cleaned_by_their_names_too():
 
 def test_no_committed_record_holds_what_would_be_redacted():
     root = Path(__file__).parents[1] / "results"
-    paths = sorted(root.rglob("cells/*.json"))
-    assert len(paths) > 1000
-    for path in paths[::25]:
-        record = json.loads(path.read_text(encoding="utf-8"))
+    folders = {path.parent for path in root.rglob("*") if path.name in (store.CELLS, packed.RECORDS)}
+    records = [record for results in sorted(folders) for record in store.read(results)[0]]
+    assert len(records) > 1000
+    for record in records[::25]:
         assert redact.clean(record) == record
 
 

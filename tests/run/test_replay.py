@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.models.load import load_model
 from zobench.plugins import load_plugins
+from zobench.report import packed, store
 from zobench.report.record import EngineInfo
 from zobench.run import runner as runner_module
 from zobench.run.protocol import Computation
@@ -288,11 +288,16 @@ def test_the_rates_of_a_schedule_are_compared_too(world, tmp_path):
 
 def test_every_committed_log_is_whole_and_that_of_its_record():
     """They are of the first version of the file."""
-    logs = sorted((Path(__file__).parents[2] / "results").rglob("*.replay.bin"))
-    for path in logs:
-        record = json.loads(path.with_name(path.name.replace(".replay.bin", ".json")).read_text())
-        assert len(_log(record, path).steps) == record["chosen"]["step"], path
-    assert len(logs) > 400
+    seen, root = 0, Path(__file__).parents[2] / "results"
+    for results in sorted({p.parent for p in root.rglob("*") if p.name in (store.CELLS, packed.SIDES)}):
+        packs = {name: data for name, data in packed.sides(results) if isinstance(data, bytes)}
+        for record in store.read(results)[0]:
+            path = store.files(results, record).replay
+            data = path.read_bytes() if path.is_file() else packs.get(path.name)
+            if data is not None:
+                seen += 1
+                assert len(_log(record, path, data).steps) == record["chosen"]["step"], path
+    assert seen > 400
 
 
 def test_what_engines_found_out_is_told_from_settings():

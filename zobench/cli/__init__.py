@@ -56,6 +56,15 @@ COMMANDS: dict[str, Command] = {
         "Make the leaderboard of a folder of records again.",
         ("zobench leaderboard runs", "zobench leaderboard results/demo --paper"),
     ),
+    "pack": Command(
+        ".pack:pack",
+        "Put the records of a folder into one small file.",
+        (
+            "zobench pack runs",
+            "zobench pack runs --with steps,replay --remove",
+            "zobench pack runs --undo --remove",
+        ),
+    ),
     "replay": Command(
         ".replay:replay",
         "Build a cell's chosen weights again from its replay log.",

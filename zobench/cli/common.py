@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from ..errors import ZobenchError, library
 from ..paths import check_writable
 from ..plugins import KINDS, Plugins, load_plugins
+
+if TYPE_CHECKING:
+    from ..report.record import Record
 
 PluginFiles = Annotated[
     list[Path] | None,
@@ -131,6 +134,35 @@ def check_outputs(**options: Path | None) -> None:
             check_writable(path, f"--{option}")
     if options.get("plot") is not None:
         figure_class(cast(Path, options["plot"]))
+
+
+def records_of(results: Path) -> list[Record]:
+    """All records of a results folder; a line on stderr where cells/ and the pack differ.
+
+    Raises ZobenchError where one of them cannot be read.
+    """
+    from ..report import store
+
+    found = store.survey(results)
+    if found.problems:
+        raise ZobenchError(f"{results}: {found.problems[0]}")
+    note_twice(results, found.twice)
+    return found.records
+
+
+def note_twice(results: Path, twice: Sequence[str]) -> None:
+    """Say on stderr of which cells the pack has another finished record than cells/."""
+    if twice:
+        from ..report.text import printable
+
+        says = "the pack has another finished record; that of cells/ counts"
+        mend = f"`zobench pack {results} --replace` puts it in the pack"
+        print(f"zobench: note: {printable(some(twice))}: {says}; {mend}", file=sys.stderr)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @contextlib.contextmanager

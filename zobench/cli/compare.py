@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import MARGIN_POINTS, MarginOption, check_outputs, write_file
+from .common import MARGIN_POINTS, MarginOption, check_outputs, records_of, write_file
 
 
 def compare(
     first: Annotated[str, typer.Argument(help="A method: lozo/all, or its estimator where there is one selector.")],
     second: Annotated[str, typer.Argument(help="What it is held against: mezo/all, zero_shot, ...")],
-    results: Annotated[Path, typer.Option(help="A results folder, which holds cells/.", metavar="DIR")] = Path("runs"),
+    results: Annotated[Path, typer.Option(help="A results folder: cells/ or a pack.", metavar="DIR")] = Path("runs"),
     margin: MarginOption = MARGIN_POINTS,
     out: Annotated[Path | None, typer.Option(help="Write it here, too.", metavar="FILE")] = None,
 ) -> None:
@@ -23,9 +23,9 @@ def compare(
     The folder's records must be of one model and one protocol.
     """
     check_outputs(out=out)
-    from ..report import rows, store, versus
+    from ..report import rows, versus
 
-    sections = rows.sections(store.readable(results))
+    sections = rows.sections(records_of(results))
     if len(sections) != 1:
         raise ZobenchError(
             f"{results} has {len(sections)} sections, one for each model and source of data: give a folder with one"

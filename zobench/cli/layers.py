@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import check_outputs, figure_class, write_file
+from .common import check_outputs, figure_class, records_of, write_file
 
 if TYPE_CHECKING:
     from ..report.blocks import Sweep
@@ -20,7 +20,7 @@ COLUMNS = 4
 
 
 def layers(
-    results: Annotated[Path, typer.Argument(help="A results folder, which holds cells/.", metavar="DIR")],
+    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
     out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
 ) -> None:
@@ -29,9 +29,9 @@ def layers(
     Beside the blocks stand all weights and the choice of first_outlier, where the folder has their records too.
     """
     check_outputs(out=out, plot=plot)
-    from ..report import blocks, store
+    from ..report import blocks
 
-    records = store.readable(results)
+    records = records_of(results)
     found = blocks.sweeps(records)
     if not found:
         raise ZobenchError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +11,11 @@ import typer
 
 from ..errors import ZobenchError
 from ..paths import check_becomes_folder, check_writable, is_file, is_folder, read
-from .common import FamilyName, FamilyOption, PluginFiles, plugins_of
+from .common import FamilyName, FamilyOption, PluginFiles, note_twice, plugins_of, some
 
 
 def leaderboard(
-    results: Annotated[Path, typer.Argument(help="A results folder, which holds cells/.", metavar="DIR")],
+    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
     paper: Annotated[bool, typer.Option("--paper", help="Put the paper's numbers beside ours.")] = False,
     split_protocols: Annotated[
         bool, typer.Option("--split-protocols", help="A section for each protocol, where they differ.")
@@ -44,7 +43,8 @@ def leaderboard(
     from ..report import store, text
     from ..report.leaderboard import render
 
-    records, problems = store.read(results)
+    found = store.survey(results)
+    records, problems = found.records, found.problems
     if not records:
         for problem in problems:
             print(f"zobench: warning: {text.printable(str(problem))}", file=sys.stderr)
@@ -68,18 +68,14 @@ def leaderboard(
     altered, missing = store.beside(results, records, whole=check)
     for problem in [*problems, *altered]:
         print(f"zobench: error: {text.printable(str(problem))}", file=sys.stderr)
+    note_twice(results, found.twice)
     for names, why in (
         (missing, "missing beside their records, of which replays need them"),
         (store.unclaimed(results, records, problems), "there without a record"),
     ):
         if names:
-            print(f"zobench: note: {text.printable(_some(names))}: {why}", file=sys.stderr)
+            print(f"zobench: note: {text.printable(some(names))}: {why}", file=sys.stderr)
     return 2 if problems or altered else status
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _put(path: Path, board: str, *, asked: bool) -> int:

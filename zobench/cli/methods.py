@@ -18,6 +18,7 @@ from .common import (
     MarginOption,
     check_outputs,
     figure_class,
+    records_of,
     write_file,
 )
 
@@ -38,7 +39,7 @@ COLOURS = {"better": "tab:green", "worse": "tab:red", "as good as": "tab:blue"}
 
 
 def methods(
-    results: Annotated[Path, typer.Argument(help="A results folder, which holds cells/.", metavar="DIR")],
+    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
     against: Annotated[
         str | None,
         typer.Option(help="Controls, comma separated: all others are held against them. [mezo; all for selectors]"),
@@ -64,9 +65,9 @@ def methods(
     """
     check_outputs(out=out, plot=plot)
     from ..report import methods as report
-    from ..report import rows, store
+    from ..report import rows
 
-    records = store.readable(results)
+    records = records_of(results)
     sections = rows.sections(records)
     if len(sections) != 1:
         raise ZobenchError(

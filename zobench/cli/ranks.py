@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import check_outputs, figure_class, write_file
+from .common import check_outputs, figure_class, records_of, write_file
 
 if TYPE_CHECKING:
     from ..report.rows import Section
@@ -25,9 +25,9 @@ class CostName(enum.StrEnum):
 
 
 def _section(results: Path) -> Section:
-    from ..report import rows, store
+    from ..report import rows
 
-    sections = rows.sections(store.readable(results))
+    sections = rows.sections(records_of(results))
     if len(sections) != 1:
         raise ZobenchError(
             f"{results} has {len(sections)} sections, one for each model and source of data: give a folder with one"
@@ -36,7 +36,7 @@ def _section(results: Path) -> Section:
 
 
 def ranks(
-    results: Annotated[Path, typer.Argument(help="A results folder, which holds cells/.", metavar="DIR")],
+    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
     cost: Annotated[CostName, typer.Option(help="What the performance profile counts.")] = CostName.error,
     out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
@@ -58,7 +58,7 @@ def ranks(
 
 
 def factors(
-    results: Annotated[Path, typer.Argument(help="A results folder, which holds cells/.", metavar="DIR")],
+    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
     out: Annotated[Path | None, typer.Option(help="Write the table here, too.", metavar="FILE")] = None,
 ) -> None:
     """Print how much of the differences is the estimator's, the selector's and the task's: an analysis of variance."""

@@ -6,7 +6,7 @@ import json
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
@@ -39,9 +39,16 @@ class Problem:
     why: str
     mend: str
     kind: Kind = "broken"
+    cell: str = ""
+    """The id of the cell whose record it would be, where that is known."""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.why}; {self.mend}"
+
+
+def settled(record: Mapping[str, Any]) -> bool:
+    """Whether a record tells of the cell alone: it was not interrupted, and the machine failed it in nothing."""
+    return record["status"] != "interrupted" and "retry" not in record
 
 
 def check(record: Mapping[str, Any]) -> list[str]:
@@ -67,8 +74,12 @@ def load(path: Path) -> Record | Problem:
     """The record in a file, without its own checksum, which was verified; or why it is none."""
     name = f"{CELLS}/{path.name}"
     data = _bytes(name, path)
-    if isinstance(data, Problem):
-        return data
+    found = data if isinstance(data, Problem) else judge(name, path.stem, data)
+    return replace(found, cell=path.stem) if isinstance(found, Problem) else found
+
+
+def judge(name: str, stem: str, data: bytes) -> Record | Problem:
+    """As `load`, of what was read: `stem` is the id that it must have, `name` what a problem calls it."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -82,7 +93,7 @@ def load(path: Path) -> Record | Problem:
         return Problem(name, why, _MEND)
     except RecursionError:
         return Problem(name, "not a record: its JSON is nested too deep", _MEND)
-    return _judge(name, path.stem, data, value)
+    return _judge(name, stem, data, value)
 
 
 def _bytes(name: str, path: Path) -> bytes | Problem:

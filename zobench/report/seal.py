@@ -72,3 +72,12 @@ def file_fault(folder: Path, said: FileInfo, *, whole: bool = True) -> str | Non
     except OSError as e:
         return f"cannot be read ({e.strerror})"
     return None
+
+
+def data_fault(data: bytes, said: FileInfo) -> str | None:
+    """As `file_fault`, of what was read."""
+    if len(data) != said["bytes"]:
+        return f"{len(data)} bytes, and its record says {said['bytes']}"
+    if hashlib.sha256(data).hexdigest() != said["sha256"]:
+        return "not what its record says: its SHA-256 differs"
+    return None

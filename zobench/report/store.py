@@ -1,6 +1,8 @@
 """Records on disk: DIR/cells/<id>.json, written whole or not at all, read one by one so that a bad one spoils no other.
 
-Beside a record lie its side files (see Files), which zobench.run.artefacts writes. Light: imports no torch.
+Finished ones may lie in a pack instead (packed.py): whoever reads through here sees no difference, and of a cell that
+is in both, the file in cells/ counts. Beside a record lie its side files (see Files), which zobench.run.artefacts
+writes. Light: imports no torch.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from typing import Any
 
 from .. import redact
 from ..errors import ZobenchError
-from . import seal
+from . import packed, seal
 from .disk import write_text
-from .judge import CELLS, Problem, check, load
+from .judge import CELLS, Problem, check, load, settled
 from .plain import dumps, finite
-from .record import Record
+from .record import FileInfo, Record
 
 __all__ = ["BOARD", "CELLS", "Files", "Problem", "check", "dumps", "find", "finite", "read", "write", "write_text"]
 
@@ -82,21 +84,63 @@ def sealed(record: Record) -> str:
     return dumps({**plain, seal.KEY: seal.checksum(dumps(plain))})
 
 
-def read(results: Path) -> tuple[list[Record], list[Problem]]:
-    """All records under `results`, in the order of their file names, and the files that are none.
+@dataclass(frozen=True)
+class Reading:
+    """What a results folder holds."""
 
-    Both are empty where no cell was finished yet. Raises ZobenchError where `results` is no results folder.
-    """
-    folder = _cells(results)
-    records: list[Record] = []
+    records: list[Record]
+    """In the order of the names of their files."""
+    problems: list[Problem]
+    """Files in cells/ that are no records, then lines of the pack that are none."""
+    twice: list[str]
+    """Cells of which cells/ and the pack have finished records that differ; those of cells/ are in `records`."""
+
+
+def survey(results: Path) -> Reading:
+    """All that lies under `results`: nothing where no cell was finished yet. ZobenchError for no results folder."""
+    loose, problems = loose_records(check_folder(results))
+    pack = packed.open_pack(results)
+    hidden = {problem.cell for problem in problems}  # by files that are no records: cells/ goes before the pack
+    problems += pack.problems
+    records, twice = list(loose.values()), []
+    for cell_id, (_, line) in pack.lines.items():
+        if cell_id in loose and _same_bytes(files(results, cell_id).record, line):
+            continue
+        found = pack.record(cell_id)
+        if isinstance(found, Problem):
+            problems.append(found)
+        elif cell_id in loose:
+            if settled(found) and dumps(found) != dumps(loose[cell_id]):
+                twice.append(cell_id)
+        elif cell_id not in hidden:
+            records.append(found)
+    return Reading(sorted(records, key=lambda record: f"{record['id']}.json"), problems, twice)
+
+
+def loose_records(folder: Path) -> tuple[dict[str, Record], list[Problem]]:
+    """The records in cells/ by id, and the files there that are none."""
+    records: dict[str, Record] = {}
     problems: list[Problem] = []
     for path in sorted(path for path in folder.glob("*.json") if not path.name.startswith(".")):
         found = load(path)
         if isinstance(found, Problem):
             problems.append(found)
         else:
-            records.append(found)
+            records[found["id"]] = found
     return records, problems
+
+
+def _same_bytes(path: Path, line: bytes) -> bool:
+    try:
+        return path.read_bytes() == packed.to_text(line)
+    except OSError:
+        return False
+
+
+def read(results: Path) -> tuple[list[Record], list[Problem]]:
+    """The records of a results folder, and what lies there as one and is none: see `survey`."""
+    found = survey(results)
+    return found.records, found.problems
 
 
 def readable(results: Path) -> list[Record]:
@@ -108,31 +152,50 @@ def readable(results: Path) -> list[Record]:
 
 
 def find(results: Path, cell_id: str) -> Record | Problem | None:
-    """The record of a cell; None where there is none, a Problem where there is a file that is no record."""
+    """The record of a cell; None where there is none, a Problem where there is a file, or a line, that is no record."""
     path = files(results, cell_id).record
-    return load(path) if os.path.lexists(path) else None
+    return load(path) if os.path.lexists(path) else packed.find(results, cell_id)
 
 
 def beside(results: Path, records: Iterable[Record], *, whole: bool = False) -> tuple[list[Problem], list[str]]:
     """The side files that are not what their records say, and those (relative to `results`) that are not there.
 
-    Weights are judged by their size, unless `whole`: to read them takes as long as they are large.
+    What is not in cells/ may be in the pack. Weights are judged by their size, unless `whole`: to read them takes as
+    long as they are large.
     """
     folder = Path(results) / CELLS
     problems: list[Problem] = []
-    missing: list[str] = []
+    absent: dict[str, tuple[Record, FileInfo]] = {}
     for record in records:
         for kind, said in sorted(record.get("files", {}).items()):
-            name = f"{CELLS}/{said['name']}"
             try:
                 why = seal.file_fault(folder, said, whole=whole or kind != "weights")
             except FileNotFoundError:
-                missing.append(name)
+                absent[said["name"]] = record, said
                 continue
             if why is not None:
-                mend = f"put the file of before back, or run the cell of {record['id']} again with --rerun always"
-                problems.append(Problem(name, why, mend, "beside"))
-    return problems, missing
+                problems.append(_other_file(f"{CELLS}/{said['name']}", why, record))
+    for name, data in packed.sides(results) if absent else ():
+        if isinstance(data, Problem):
+            problems.append(data)
+        elif name in absent:
+            record, said = absent.pop(name)
+            if (why := seal.data_fault(data, said)) is not None:
+                problems.append(_other_file(f"{packed.SIDES}: {name}", why, record))
+    return problems, [f"{CELLS}/{name}" for name in absent]
+
+
+def _other_file(name: str, why: str, record: Record) -> Problem:
+    mend = f"put the file of before back, or run the cell of {record['id']} again with --rerun always"
+    return Problem(name, why, mend, "beside")
+
+
+def side(results: Path, path: Path) -> bytes | None:
+    """What a side file holds: the file in cells/, else that of the pack; None where it is in neither."""
+    if path.is_file():
+        return path.read_bytes()
+    found = (data for name, data in packed.sides(results) if name == path.name and isinstance(data, bytes))
+    return next(found, None)
 
 
 def unclaimed(results: Path, records: Iterable[Record], problems: Iterable[Problem]) -> list[str]:
@@ -141,9 +204,9 @@ def unclaimed(results: Path, records: Iterable[Record], problems: Iterable[Probl
     Drafts and tracebacks do not count, nor what lies beside a file that is no record.
     """
     claimed = {name for r in records for name in (r["id"], *(info["name"] for info in r.get("files", {}).values()))}
-    claimed |= {Path(problem.file).stem for problem in problems}
+    claimed |= {problem.cell for problem in problems}
     out = []
-    for path in (Path(results) / CELLS).iterdir():
+    for path in (Path(results) / CELLS).glob("*"):
         kind = next((k for k, ending in ENDINGS.items() if path.name.endswith(f".{ending}")), "record")
         stem = path.name.removesuffix(f".{ENDINGS[kind]}")
         if kind not in ("record", "error") and path.name[0] != "." and not {path.name, stem} & claimed:
@@ -151,7 +214,13 @@ def unclaimed(results: Path, records: Iterable[Record], problems: Iterable[Probl
     return sorted(out)
 
 
-def _cells(results: Path) -> Path:
+def is_results(results: Path) -> bool:
+    """Whether a folder holds cells, or a pack of them."""
+    return (Path(results) / CELLS).is_dir() or os.path.lexists(Path(results) / packed.RECORDS)
+
+
+def check_folder(results: Path) -> Path:
+    """Where its cells are, or would be beside a pack. Raises ZobenchError where `results` is no results folder."""
     results = Path(results)
     make = f"make one with `zobench run --results {results}`"
     if not results.exists():
@@ -159,7 +228,7 @@ def _cells(results: Path) -> Path:
     if not results.is_dir():
         raise ZobenchError(f"{results} is a file: give the results folder, which holds {CELLS}/")
     folder = results / CELLS
-    if not folder.is_dir():
+    if not is_results(results):
         mend = f"did you mean {results.parent}?" if results.name == CELLS else make
         raise ZobenchError(f"no {CELLS}/ in {results}, so it is no results folder: {mend}")
     return folder

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ZobenchError
-from . import disk, seal, store
-from .judge import Problem, load
+from . import disk, packed, seal, store
+from .judge import Problem, load, settled
 from .record import FileInfo, Record
 
 
@@ -24,11 +24,6 @@ def drafts(results: Path, cell_id: str) -> store.Files:
     """Where a cell that runs writes its files. Its record has none: it is made at the end."""
     plain, mark = store.files(results, cell_id), secrets.token_hex(4)
     return store.Files(plain.record, *(disk.draft(path, mark) for path in plain.beside))
-
-
-def settled(record: Mapping[str, Any]) -> bool:
-    """Whether a record tells of the cell alone: it was not interrupted, and the machine failed it in nothing."""
-    return record["status"] != "interrupted" and "retry" not in record
 
 
 def yields(old: Record, new: Mapping[str, Any]) -> bool:
@@ -55,12 +50,17 @@ def put(results: Path, record: Record, written: store.Files) -> bool:
 
 
 def _put(results: Path, place: store.Files, record: Record, written: store.Files) -> bool:
-    old = _old(place.record)
+    lying = _checked(load(place.record) if os.path.lexists(place.record) else None)
+    old = lying if isinstance(lying, dict) else _checked(packed.find(results, record["id"]))
     if isinstance(old, dict) and not yields(old, record):
+        if isinstance(lying, Problem):
+            _set_aside(place.record)
+            with contextlib.suppress(OSError):  # else it would hide the good one of the pack
+                place.record.unlink()
         _keep_error(place, old, written)
         return False
     record["files"] = _name_sides(place, written)
-    if isinstance(old, Problem):
+    if isinstance(lying, Problem):
         _set_aside(place.record)
     store.write(results, record)
     _remove_old(place, record)
@@ -76,8 +76,8 @@ def refusal(problem: Problem) -> str | None:
     return None
 
 
-def _old(path: Path) -> Record | Problem | None:
-    old = load(path) if os.path.lexists(path) else None
+def _checked(old: Record | Problem | None) -> Record | Problem | None:
+    """The same; ZobenchError for what may not be replaced."""
     if isinstance(old, Problem) and (why := refusal(old)) is not None:
         raise ZobenchError(why)
     return old

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Literal
 from ..discovery import describe_fault
 from ..errors import ZobenchError
 from ..paths import check_becomes_folder, is_folder
-from ..report import leaderboard, store
+from ..report import leaderboard, packed, store
 from ..report.disk import sweep
+from ..report.judge import settled
 from ..report.plain import canonical
-from ..report.swap import refusal, settled
+from ..report.swap import refusal
 from .account import Account
 from .plan import Identity, Wish, expand, route
 from .progress import Progress
@@ -198,15 +199,16 @@ def _known(results: Path, planned: Set[str], plugins: Plugins) -> Mapping[str, R
 
     ZobenchError where a planned cell's may be a good one, which this zobench cannot read: it is never replaced.
     """
-    if not (results / store.CELLS).is_dir():
+    if not store.is_results(results):
         return {}
     records, problems = store.read(results)
     for problem in problems:
-        mine = Path(problem.file).stem in planned
-        if mine and (why := refusal(problem)) is not None:
+        mine = problem.cell in planned
+        if (mine or problem.file == packed.RECORDS) and (why := refusal(problem)) is not None:
             raise ZobenchError(f"--results {results}: {why}")
-        kept = f"{problem.file}: {problem.why}; its cell runs again, and this is kept as {store.CELLS}/*.aside"
-        plugins.warn(kept if mine else str(problem))
+        lies = problem.file.startswith(f"{store.CELLS}/")
+        kept = f", and this is kept as {store.CELLS}/*.aside" if lies else ""
+        plugins.warn(f"{problem.file}: {problem.why}; its cell runs again{kept}" if mine else str(problem))
     return {r["id"]: r for r in records}
 
 
@@ -275,7 +277,7 @@ def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
 
 def _carry_out(todo: Sequence[Cell], plan: Plan, place: Place, progress: Progress, records: list[Record]) -> None:
     plugins, runner = plan.session.plugins, Runner(plan.session, place.results, progress)
-    account = Account(place.executor, todo, lambda id_: store.files(place.results, id_).record.is_file())
+    account = Account(place.executor, todo, lambda id_: store.find(place.results, id_) is not None)
     made: list[Record] = []
     plugins.fire_run_start(cells=[dict(cell.key()) for cell in todo])
     try:

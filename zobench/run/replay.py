@@ -50,13 +50,14 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
         )
     if files.weights.is_file():
         return load_file(files.weights)
-    if not files.replay.is_file():
+    data = store.side(results, files.replay)
+    if data is None:
         raise ZobenchError(
             f"{record['id']}: neither {files.replay.name} nor {files.weights.name} lies beside the record"
         )
     _same_device(record, loaded)
     scope, method = _scope(record, loaded), _method(record, plugins)
-    lr, seed, log = record["chosen"]["lr"], cell["seed"], _log(record, files.replay)
+    lr, seed, log = record["chosen"]["lr"], cell["seed"], _log(record, files.replay, data)
     with applied(method, loaded, scope, lr=lr, seed=seed, keep=keeper(loaded, scope_bytes(scope))) as on:
         on.estimator.replay(log.steps)
         rebuilt = {handle.name: handle.param.detach().clone() for handle in on.estimator.handles}
@@ -86,11 +87,11 @@ def _same_device(record: Record, loaded: LoadedModel) -> None:
         )
 
 
-def _log(record: Record, path: Path) -> Log:
+def _log(record: Record, path: Path, data: bytes | None = None) -> Log:
     """The replay log, if it is whole and that of the checkpoint that the record names."""
     chosen, again = record["chosen"], f"run the cell {record['id']} again (--rerun always)"
     try:
-        log = load_log(path)
+        log = load_log(path, data=data)
     except ZobenchError as e:
         raise ZobenchError(f"{e}; {again}") from e
     if len(log.steps) != chosen["step"]:

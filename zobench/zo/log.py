@@ -153,9 +153,9 @@ def read_log(path: str | Path, *, whole: bool = True) -> list[StepLog]:
     return load_log(path, whole=whole).steps
 
 
-def load_log(path: str | Path, *, whole: bool = True) -> Log:
-    """As `read_log`, with what the file says of the run."""
-    log = _parse(Path(path).read_bytes(), Path(path))
+def load_log(path: str | Path, *, whole: bool = True, data: bytes | None = None) -> Log:
+    """As `read_log`, with what the file says of the run. `data`: what the file holds, where it was read before."""
+    log = _parse(Path(path).read_bytes() if data is None else data, Path(path))
     if whole and log.fault is not None:
         raise ZobenchError(f"{path} is not a whole replay log: {log.fault}")
     return log
