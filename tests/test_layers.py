@@ -46,8 +46,8 @@ BELOW = {
     "planned settings redact paths errors",
     "bench": "run report zo engine models tasks settings errors",
     "testing": "run zo engine models tasks selector settings errors",
-    "cli": "run report bench testing kernels models tasks plugins compose offers discovery settings redact paths "
-    "errors __version__",
+    "cli": "run report bench testing engine kernels models tasks plugins compose offers discovery settings redact "
+    "paths errors __version__",
     "__main__": "cli",
 }
 """Each room of the core, and the rooms it may import."""
@@ -83,6 +83,7 @@ LIGHT = [
     "reserved",
     "hookspecs",
     "discovery",
+    "engine",
     "offers",
     "plugins",
     "selector",

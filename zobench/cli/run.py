@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..engine import AUTO, ENGINES
 from ..errors import ZobenchError
 from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, Preset, plugins_of
 
@@ -56,9 +57,7 @@ def run(
     ] = None,
     device: Device = "auto",
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights; float32 if nothing is said.")] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="auto, official, official_fused, flat, deferred, pair, streamed.")
-    ] = None,
+    engine: Annotated[str | None, typer.Option(help=f"{', '.join((AUTO, *ENGINES))}.")] = None,
     executor: Annotated[str, typer.Option(help="How cells are spread (zobench ls executors).")] = "local",
     rerun: Annotated[Rerun, typer.Option(help="Which cells that have a record run again.")] = Rerun.missing,
     offline: Offline = False,

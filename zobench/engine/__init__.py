@@ -1,42 +1,55 @@
-"""Engines: how perturbed losses are computed. Estimators never see which one runs; results differ by rounding only."""
+"""Engines: how perturbed losses are computed. Estimators never see which one runs; results differ by rounding only.
+
+Light: the names are known without torch, which the class of an engine brings when it is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import importlib
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..errors import ZobenchError, unknown
-from .base import Engine
-from .deferred import Deferred
-from .flat import Flat
-from .official import Official, OfficialFused
-from .pair import Pair
-from .streamed import Streamed
 
-ENGINES: dict[str, Callable[[str, str], Engine]] = {
-    "official": Official,
-    "official_fused": OfficialFused,
-    "flat": Flat,
-    "deferred": Deferred,
-    "pair": Pair,
-    "streamed": Streamed,
+if TYPE_CHECKING:
+    from .base import Engine
+
+ENGINES: dict[str, str | type[Engine]] = {
+    "official": "zobench.engine.official:Official",
+    "official_fused": "zobench.engine.official:OfficialFused",
+    "flat": "zobench.engine.flat:Flat",
+    "deferred": "zobench.engine.deferred:Deferred",
+    "pair": "zobench.engine.pair:Pair",
+    "streamed": "zobench.engine.streamed:Streamed",
 }
+"""Each engine by the name a user types: its class, or 'module:Class', imported on first use. All else that is known of
+an engine (what it takes, what it does to weights) its class says: see the facts of zobench.engine.base.Engine.
+"""
+AUTO = "auto"
+"""Stands for the engine that the run chooses (`choose`)."""
 RESTORES = ("exact", "arithmetic")
 PRECISIONS = ("native", "float32")
 
 
+def engine_class(name: str) -> type[Engine]:
+    """The class of the engine of this name, with its facts. ZobenchError for an unknown one."""
+    if name not in ENGINES:
+        raise ZobenchError(unknown("engine", name, ENGINES))
+    entry = ENGINES[name]
+    if isinstance(entry, str):
+        module, _, attribute = entry.partition(":")
+        entry = cast("type[Engine]", getattr(importlib.import_module(module), attribute))
+    return entry
+
+
 def build(name: str, restore: str = "exact", precision: str = "native") -> Engine:
-    """The engine of this name. ZobenchError for an unknown name, restore or precision."""
-    if name == "auto":
+    """The engine of this name. ZobenchError for an unknown name, restore or precision, or one that it does not take."""
+    if name == AUTO:
         raise ZobenchError("engine auto is chosen by the run: zobench.engine.choose(...) names one for a model")
-    for kind, value, known in (
-        ("engine", name, ENGINES),
-        ("restore", restore, RESTORES),
-        ("precision", precision, PRECISIONS),
-    ):
+    cls = engine_class(name)
+    for kind, value, known in (("restore", restore, RESTORES), ("precision", precision, PRECISIONS)):
         if value not in known:
             raise ZobenchError(unknown(kind, value, known))
-    return ENGINES[name](restore, precision)
+    return cls(restore, precision)
 
 
 class Choice(NamedTuple):
@@ -75,18 +88,10 @@ def choose(
     return Choice("flat", "exact" if held <= free_bytes / 2 else "arithmetic")
 
 
-__all__ = [
-    "ENGINES",
-    "PRECISIONS",
-    "RESTORES",
-    "Choice",
-    "Deferred",
-    "Engine",
-    "Flat",
-    "Official",
-    "OfficialFused",
-    "Pair",
-    "Streamed",
-    "build",
-    "choose",
-]
+def __getattr__(name: str) -> Any:
+    """The classes of ENGINES by their own names too, and their base, imported on first use."""
+    entries = ("zobench.engine.base:Engine", *ENGINES.values())
+    for module, _, attribute in (entry.partition(":") for entry in entries if isinstance(entry, str)):
+        if attribute == name:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

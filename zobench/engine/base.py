@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
+from ..errors import ZobenchError
 from ..zo.algebra import Direction
 from ..zo.buffer import Buffer
 from ..zo.fused import Fused
@@ -33,19 +34,42 @@ class Engine:
         name: as the user types it. restore: exact | arithmetic, and precision: native | float32: what holds.
         handles: the tensors of the present step. sweeps: passes over the scope's weights made so far.
         drawn: the noise of the present step, drawn once where it fits in `drawn_bytes`.
+
+    The facts below are all that others know of an engine: checks of settings, help, records and docs derive from them.
     """
 
     name: ClassVar[str] = ""
-    together: ClassVar[bool] = (
-        False  # it looks at the points of a call in one forward, where the objective is `batched`
-    )
+    """As in zobench.engine.ENGINES."""
+    restores: ClassVar[tuple[str, ...]] = ("exact", "arithmetic")
+    """How it can bring weights back; where there is one way, that holds whatever is asked."""
+    precisions: ClassVar[tuple[str, ...]] = ("native", "float32")
+    """What it can hold theta in: the weights' own dtype, or float32 masters."""
+    one_order: ClassVar[bool] = True
+    """It draws noise tensor by tensor in the scope's order: False, as modules run, so no noise that is one stream."""
+    together: ClassVar[bool] = False
+    """It looks at the points of a call in one forward, where the objective is `batched`."""
+    replaces_weights: ClassVar[bool] = False
+    """At a point modules run on tensors other than their parameters, so their blocks are not compiled."""
+    compiles: ClassVar[bool] = True
+    """Decoder blocks may be compiled under it; False: it keeps the model's own arithmetic."""
+    replicates_rows: ClassVar[bool] = False
+    """Forwards pass over MeZO's rows, each candidate's whole, whatever the model could do."""
+    prefix_cache: ClassVar[bool] = True
+    """Forwards may begin at the lowest block that moves."""
 
     def __init__(self, restore: str, precision: str) -> None:
-        self.restore, self.precision = restore, precision
+        if precision not in self.precisions:
+            raise ZobenchError(f"engine {self.name} knows precision {either(self.precisions)} only, not {precision}")
+        self.restore, self.precision = self.restored(restore), precision
         self.handles: Sequence[Handle] = ()
         self.timers = Timers(torch.device("cpu"))
         self.sweeps = 0
         self.drawn, self.drawn_bytes = Drawn(), DRAWN_BYTES
+
+    @classmethod
+    def restored(cls, asked: str) -> str:
+        """The way in which it brings weights back where this one (or `auto`) was asked for."""
+        return cls.restores[0] if len(cls.restores) == 1 else asked
 
     def attach(self, handles: Sequence[Handle]) -> None:
         """A step begins on these tensors. If they or their masks changed, `settle` was called before."""
@@ -92,6 +116,11 @@ class Engine:
 
     def load_masters(self, handles: Sequence[Handle], masters: Mapping[str, Tensor]) -> None:
         """Go on with these float32 masters (name -> tensor), saved with a state."""
+
+
+def either(names: Sequence[str]) -> str:
+    """`a`, or `a or b`, for a sentence."""
+    return " or ".join(names)
 
 
 def decays(p: Handle) -> bool:

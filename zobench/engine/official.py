@@ -12,7 +12,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import ZobenchError
 from ..zo.algebra import ZERO, Direction
 from ..zo.handle import Handle
 from ..zo.noise import Noise
@@ -29,11 +28,14 @@ class Official(Flat):
     """
 
     name: ClassVar[str] = "official"
+    restores: ClassVar[tuple[str, ...]] = ("arithmetic",)
+    precisions: ClassVar[tuple[str, ...]] = ("native",)
+    compiles: ClassVar[bool] = False
+    replicates_rows: ClassVar[bool] = True
+    prefix_cache: ClassVar[bool] = False
 
     def __init__(self, restore: str = "arithmetic", precision: str = "native") -> None:
-        if precision != "native":
-            raise ZobenchError(f"engine {self.name} knows precision native only, not {precision}")
-        super().__init__("arithmetic", "native")
+        super().__init__(restore, precision)
         self.drawn_bytes = 0
         self._unit = 1.0  # eps of the present looks
 
@@ -131,6 +133,8 @@ class OfficialFused(Official):
     """
 
     name: ClassVar[str] = "official_fused"
+    replicates_rows: ClassVar[bool] = False
+    prefix_cache: ClassVar[bool] = True
 
     def __init__(self, restore: str = "arithmetic", precision: str = "native") -> None:
         super().__init__(restore, precision)

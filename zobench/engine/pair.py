@@ -35,10 +35,12 @@ class Pair(Flat):
     """
 
     name: ClassVar[str] = "pair"
+    restores: ClassVar[tuple[str, ...]] = ("exact",)
     together: ClassVar[bool] = True
+    replaces_weights: ClassVar[bool] = True
 
     def __init__(self, restore: str = "exact", precision: str = "native", most: int = 16) -> None:
-        super().__init__("exact", precision)
+        super().__init__(restore, precision)
         self.held: Held = Held(precision == "float32")
         self.most = most
 

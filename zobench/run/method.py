@@ -11,12 +11,12 @@ import psutil
 import torch
 
 from .. import kernels
-from ..engine import choose
+from ..engine import choose, engine_class
 from ..errors import ZobenchError
 from ..models.compiled import compiled
 from ..report.record import EngineInfo
 from ..zo.parameterisation import attach
-from .protocol import FIXED_RESTORE
+from .protocol import narrowed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,11 +63,9 @@ class Method:
             restore="arithmetic",
             precision="native",
             parameterisation="full",
-            rows="replicated",
-            prefix_cache="off",
             compile="off",
         )
-        return cls(estimator, {}, computation)
+        return cls(estimator, {}, narrowed(computation))
 
 
 @dataclass
@@ -162,7 +160,7 @@ def _engine(method: Method, scope: Scope, loaded: LoadedModel, free: int | None)
         restore = choice.restore if restore == "auto" else restore
     info = EngineInfo(
         engine=engine,
-        restore=FIXED_RESTORE.get(engine, restore),
+        restore=engine_class(engine).restored(restore),
         precision=wish.precision,
         noise=wish.noise,
         parameterisation=method.parameterisation,
@@ -177,7 +175,7 @@ def _to_compile(wish: Computation, scope: Scope, loaded: LoadedModel, info: Engi
     """The blocks to run compiled: all, but for those in which an engine runs modules on each point's own weights."""
     if wish.compile == "off":
         return []
-    own = {id(p) for _, p in scope.named} if info["engine"] in ("pair", "streamed") else set[int]()
+    own = {id(p) for _, p in scope.named} if engine_class(info["engine"]).replaces_weights else set[int]()
     found = [block for block in loaded.blocks if own.isdisjoint(map(id, block.module.parameters()))]
     info["compiled"] = len(found)
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import redact
+from ..engine import AUTO, engine_class
 from ..errors import ZobenchError, out_of_memory, said
 from ..report.record import SCHEMA, Record, ScopeInfo, ScoreInfo, Status, Trial
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..tasks.sampling import Splits
     from ..zo.scope import Scope
     from .cell import Cell
+    from .protocol import Computation
     from .train import Trained
 
 
@@ -130,6 +132,12 @@ def failed(out: Outcome, cell: Cell, e: BaseException) -> None:
     out.traceback = traceback.format_exc()
 
 
+def _arithmetic(computed: Computation) -> bool:
+    """Whether weights come back by arithmetic, so that no copy of them is held."""
+    restore = computed.restore
+    return (restore if computed.engine == AUTO else engine_class(computed.engine).restored(restore)) == "arithmetic"
+
+
 def less_memory(cell: Cell) -> str:
     """Settings of a run that take less memory than the cell's, what costs least first."""
     computed, rules, ways = cell.computation, cell.protocol, list[str]()
@@ -139,7 +147,7 @@ def less_memory(cell: Cell) -> str:
         ways.append(f"eval_batch_size={max(1, rules.eval_batch_size // 4)}")
     if computed.speed_steps:
         ways.append("speed_steps=0 (the baseline moves all weights)")
-    if computed.restore != "arithmetic" and computed.engine not in ("official", "official_fused"):
+    if not _arithmetic(computed):
         ways.append("engine=flat with restore=arithmetic (no copy of what moves)")
     if computed.dtype == "float32":
         ways.append("--dtype bfloat16")

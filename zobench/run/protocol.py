@@ -7,10 +7,11 @@ Source of the defaults: princeton-nlp/MeZO, large_models (mezo.sh, run.py); the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from ..engine import AUTO, ENGINES, engine_class
 from ..errors import ZobenchError, unknown
 from ..settings import Count, Natural, NonNegative, resolve
 from ..tasks.rules import RowsRule, Rules
@@ -88,9 +89,6 @@ def asked(protocol: Protocol, scored_by: Sequence[str], settings: Mapping[str, A
     return replace(protocol, **{name: settings[name] for name in scored_by})
 
 
-FIXED_RESTORE = {"official": "arithmetic", "official_fused": "arithmetic", "pair": "exact", "streamed": "exact"}
-"""Engines that restore the weights in one way, whatever is asked."""
-
 PRESETS: dict[str, dict[str, str]] = {
     "smoke": {
         "num_train": "32",
@@ -161,23 +159,42 @@ def protocol_from(values: dict[str, object]) -> Protocol:
 def computation_from(values: dict[str, object]) -> Computation:
     """A checked computation. Raises ZobenchError for unknown names, bad values, and what an engine cannot do."""
     made = Computation(**resolve(Computation, values, owner="run"))
-    from ..engine import ENGINES
+    if made.engine == AUTO:
+        return made
+    if made.engine not in ENGINES:
+        raise ZobenchError(unknown("engine", made.engine, (AUTO, *ENGINES)))
+    if wrong := _refused(made, values):
+        raise ZobenchError(f"engine={made.engine} {wrong}")
+    return narrowed(made)
 
-    if made.engine not in ("auto", *ENGINES):
-        raise ZobenchError(unknown("engine", made.engine, ("auto", *ENGINES)))
-    only = FIXED_RESTORE.get(made.engine, made.restore)
-    if made.restore not in ("auto", only):
-        raise ZobenchError(f"engine={made.engine} knows restore={only} only; leave restore={made.restore} out")
-    if made.engine in ("official", "official_fused") and made.precision != "native":
-        raise ZobenchError(f"engine={made.engine} knows precision=native only; leave precision={made.precision} out")
-    if made.engine in ("official", "official_fused") and made.compile != "off":
-        raise ZobenchError(f"engine={made.engine} keeps the model's own arithmetic; leave compile={made.compile} out")
-    if made.engine == "streamed" and made.noise == "official":
-        raise ZobenchError("engine=streamed draws noise as modules run, noise=official is one stream; use per_tensor")
-    if made.engine == "official":
-        if "rows" in values and made.rows != "replicated":
-            raise ZobenchError(f"engine=official knows rows=replicated only; leave rows={made.rows} out")
-        if "prefix_cache" in values and made.prefix_cache != "off":
-            raise ZobenchError("engine=official has no prefix cache; leave prefix_cache=auto out")
-        made = replace(made, rows="replicated", prefix_cache="off")
-    return made
+
+def _refused(made: Computation, said: Collection[str]) -> str:
+    """What its engine does not take, in words; empty if nothing. `said`: the settings that were given."""
+    from ..zo.sources import NOISES
+
+    engine = engine_class(made.engine)
+    for name, value, known in (
+        ("restore", made.restore, ("auto", *engine.restores)),
+        ("precision", made.precision, engine.precisions),
+    ):
+        if value not in known:
+            return f"knows {name}={' or '.join(k for k in known if k != 'auto')} only; leave {name}={value} out"
+    if not engine.compiles and made.compile != "off":
+        return f"keeps the model's own arithmetic; leave compile={made.compile} out"
+    if not engine.one_order and not NOISES[made.noise].apart:
+        return f"draws noise as modules run, noise={made.noise} is one stream; use per_tensor"
+    if engine.replicates_rows and "rows" in said and made.rows != "replicated":
+        return f"knows rows=replicated only; leave rows={made.rows} out"
+    if not engine.prefix_cache and "prefix_cache" in said and made.prefix_cache != "off":
+        return f"has no prefix cache; leave prefix_cache={made.prefix_cache} out"
+    return ""
+
+
+def narrowed(made: Computation) -> Computation:
+    """The same with `replicated` rows and without prefix cache, where its engine knows no others."""
+    engine = engine_class(made.engine)
+    return replace(
+        made,
+        rows="replicated" if engine.replicates_rows else made.rows,
+        prefix_cache=made.prefix_cache if engine.prefix_cache else "off",
+    )

@@ -51,11 +51,14 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
             pairs, or groups of them with their own lr and weight_decay; of these, those that require grad move.
         lr: of every group that has none of its own.
         weight_decay: likewise. MeZO's: coupled, scaled by lr, not for names with bias, layer_norm or layernorm.
-        engine: how losses are computed: official, flat, deferred (inside a training loop that settles only), pair.
-        noise: per_tensor, or official (MeZO's single stream).
-        restore: exact (copies of the scope; weights come back bit for bit) or arithmetic (as MeZO's). `official` is
-            always arithmetic and `pair` always exact; `estimator.engine.restore` says what holds.
-        precision: native, or float32 (a float32 master of the scope; not with `official`).
+        engine: how losses are computed: official, official_fused, flat, deferred, pair, streamed (docs/engine.md has
+            what each takes). deferred and streamed owe a move between steps: for a loop that calls `settle` before
+            it reads weights.
+        noise: per_tensor, official (MeZO's single stream; not with streamed), or philox (drawn where it is added).
+        restore: exact (copies of the scope; weights come back bit for bit) or arithmetic (as MeZO's). official and
+            official_fused are always arithmetic, pair and streamed always exact; `estimator.engine.restore` says
+            what holds.
+        precision: native, or float32 (a float32 master of the scope; not with official or official_fused).
         seed: of the noise.
         check_finite: raise Diverged on a loss that is not finite (waits for the device once a step).
         settings: see zobench.settings. ZobenchError for an unknown one or one out of range.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ..errors import ZobenchError, unknown
 from .noise import NoiseSource, OfficialStream, PerTensor
 from .philox import Philox
 
-NOISES: dict[str, Callable[[int], NoiseSource]] = {
+NOISES: dict[str, type[NoiseSource]] = {
     "per_tensor": PerTensor,
     "official": OfficialStream,
     "philox": Philox,
