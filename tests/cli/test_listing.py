@@ -160,9 +160,18 @@ def test_show_a_selector(capsys, local):
     assert "_private" not in out
 
 
-def test_show_what_has_no_settings(capsys, local):
-    assert main(["show", "model", "tiny", "--plugin", local]) == 0
-    assert "A model." in capsys.readouterr().out
+def test_show_a_model(capsys, local):
+    """What it can do is measured on it, so a function that gives no model is told of."""
+    assert main(["show", "model", "tiny", "--plugin", local]) == 2
+    assert "returned NoneType, not a zobench.LoadedModel" in capsys.readouterr().err
+    assert main(["show", "model", "embedded"]) == 0
+    out = capsys.readouterr().out
+    said = {line[:16].strip(): " ".join(line[16:].split()) for line in out.splitlines() if line[:1].strip()}
+    assert said["class"] == "LlamaForCausalLM" and said["causal"] == "yes" and said["decoder blocks"] == "8"
+    assert said["packed rows"] == "yes, the last block at answers alone" and said["line break"] == "yes"
+
+
+def test_show_what_has_no_settings(capsys):
     assert main(["show", "selector", "all"]) == 0
     assert capsys.readouterr().out.endswith("no settings\n")
 

@@ -54,7 +54,7 @@ ESTIMATORS: dict[str, tuple[str, str, str]] = {
     "returns_a_pair": (f"def iterate(self, losses):\n    {STEP}\n    return lp, lm", "error", "returned tuple"),
     "returns_a_direction": (f"def iterate(self, losses):\n    {STEP}\n    return z", "error", "returned Direction"),
     "is_a_generator": (f"def iterate(self, losses):\n    {STEP}\n    yield lp", "error", "returned generator"),
-    "returns_nan": (f"def iterate(self, losses):\n    {STEP}\n    return lp * float('nan')", "ok", ""),
+    "returns_nan": (f"def iterate(self, losses):\n    {STEP}\n    return lp * float('nan')", "diverged", "nan"),
     "wrong_signature": ("def iterate(self): pass", "error", "iterate"),
     "moves_along_a_tensor": (f"def iterate(self, losses):\n    {STEP}\n    self.descend(lp)", "error", "got Tensor"),
     "moves_along_a_number": (f"def iterate(self, losses):\n    {STEP}\n    self.move(1.0)", "error", "got float"),

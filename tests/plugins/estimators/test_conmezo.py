@@ -82,9 +82,15 @@ class SineAndCosineSwapped(ConMeZO):
 class MomentumFirst(ConMeZO):
     """Takes the step in before it goes: the move would be along another z than the looks."""
 
-    def descend(self, grad):
-        self.m.assign(0.5 * self.m)
-        super().descend(grad)
+    def setup(self):
+        super().setup()
+        descend = self.descend
+
+        def late(grad):
+            self.m.assign(0.5 * self.m)
+            descend(grad)
+
+        vars(self)["descend"] = late
 
 
 @pytest.mark.parametrize("wrong", [SineAndCosineSwapped, MomentumFirst])
@@ -105,7 +111,8 @@ def test_warm_up():
     assert difference(ours, in_plain_torch(beta=released)) < 1e-11
     assert difference(ours, in_plain_torch(beta=0.95)) > 1e-6
     betas = []
-    for opt.t in range(25):
+    for t in range(25):
+        vars(opt)["t"] = t
         betas.append(opt.decay())
     assert betas == sorted(betas) and betas[0] == betas[2] == 0.1 and betas[19] < betas[20] == betas[24] == 0.95
     low = run(ConMeZO, steps=0, beta=0.05, warmup=20)[1]

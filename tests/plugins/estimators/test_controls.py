@@ -68,9 +68,15 @@ class Summed(NSPSA):
 class OneDirection(NSPSA):
     """Draws all directions from one seed, so that q looks see what one sees."""
 
-    def noise(self, *args, **kwargs):
-        self._drawn = 0
-        return super().noise(*args, **kwargs)
+    def setup(self):
+        super().setup()
+        noise = self.noise
+
+        def again(*args, **kwargs):
+            vars(self)["_drawn"] = 0
+            return noise(*args, **kwargs)
+
+        vars(self)["noise"] = again
 
 
 @pytest.mark.parametrize("wrong", [Summed, OneDirection])

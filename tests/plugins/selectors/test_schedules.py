@@ -136,7 +136,7 @@ def test_a_step_of_a_schedule_is_mezo_on_the_blocks_of_that_step(context):
         opt.settle()
         on, own = scope.active(step), dict(other.loaded.model.named_parameters())
         alone = ReferenceMeZO(Scope([(n, own[n]) for n, _ in scope.named if on(n)]), lr=1e-3, engine="flat")
-        alone.t = step
+        vars(alone)["t"] = step
         alone.step(partial(other.watched.loss, other.loaded.model, batch))
         alone.settle()
     for name, p in context.loaded.model.named_parameters():
