@@ -314,7 +314,7 @@ def test_a_signal_to_end_does_what_control_c_does(command, tmp_path, number):
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_a_kill_leaves_the_old_record_and_the_next_run_sweeps(command, tmp_path):
     results = tmp_path / "r"
-    words = command("--steps", "3000", "--set", "eval_every=1000", "--lr", "1e-3")
+    words = command("--steps", "600", "--set", "eval_every=200", "--lr", "1e-3")
     assert main(words) == 0
     before = standing(results)
     files = {p.name: p.read_bytes() for p in (results / "cells").iterdir()}
