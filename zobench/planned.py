@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 
 @dataclass(frozen=True)
 class Planned:
     """A cell as its configuration, its task file and the model's names say: no item is read, nothing is computed.
 
-    kind: of the task. loss: the training loss that holds, as `train_loss` has it (`non_diff` has no gradient).
-    train: training examples at most, at least 1. names: what of the model could move under the parameterisation, by
-    name; None where that shows only when it is put on (prefix, scales).
+    kind: of the task, as its file names it. loss: the training loss that holds, as `train_loss` has it (`non_diff` has
+    no gradient). train: training examples at most, at least 1. names: what of the model could move under the
+    parameterisation, by name; None where that shows only when it is put on (prefix, scales).
     """
 
     task: str
-    kind: Literal["classification", "multiple_choice", "generation"]
+    kind: str
     loss: str
     train: int
     batch_size: int

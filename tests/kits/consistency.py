@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from zobench.errors import ZobenchError
 from zobench.models.load import LoadedModel
 from zobench.tasks.generate import stop_tokens
+from zobench.tasks.kinds.generation import decoded
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
 from zobench.tasks.sampling import Splits
@@ -65,7 +66,7 @@ def alone(loaded: LoadedModel, prepared: PreparedTask) -> list[Any]:
     answers: list[Any] = []
     for encoded, _ in prepared._scored["test"]:
         if prepared.task.kind == "generation":
-            answers.append(prepared._decode(list(_generated(loaded, prepared, encoded.rows[0].ids))))
+            answers.append(decoded(prepared.tokenizer, list(_generated(loaded, prepared, encoded.rows[0].ids))))
         else:
             scores = [score(loaded, row) for row in encoded.rows]
             answers.append(scores.index(max(scores)))

@@ -5,7 +5,7 @@ from task_kit import encoder, golden, task, tokenizer
 
 from zobench.errors import ZobenchError
 from zobench.tasks.encode import Encoder
-from zobench.tasks.task import Example
+from zobench.tasks.example import Example
 
 CASES = [(name, i) for name in golden("prompts") for i in range(4)]
 

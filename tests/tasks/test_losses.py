@@ -130,7 +130,7 @@ def test_which_tokens_are_dropped_is_a_setting():
     items = [s["data"] for s in golden("prompts")["SST2"]["samples"]]
     for pad_targets, expected in (("keep", None), ("drop", 0)):
         made = PreparedTask(task("SST2"), splits(items, items, items), loaded(), Rules(pad_targets=pad_targets))
-        assert made._counting["dropped"] == expected
+        assert made.counting["dropped"] == expected
 
 
 @pytest.mark.parametrize("objective", ["option", "classification"])

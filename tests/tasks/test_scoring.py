@@ -9,6 +9,7 @@ from task_kit import NEW_TOKENS, golden, llama, loaded, output, splits, task, to
 from zobench.models.forward import Forward
 from zobench.tasks.encode import Row
 from zobench.tasks.generate import greedy, stop_tokens
+from zobench.tasks.kinds.generation import room
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
 from zobench.tasks.score import Scorer
@@ -173,7 +174,7 @@ def test_stop_tokens():
 
 def test_an_answer_never_outgrows_the_context(model):
     made = prepared("SQuAD", model)
-    assert [made._room(n) for n in (10, 2040, 2047)] == [NEW_TOKENS, 8, 1]
+    assert [room(made, n) for n in (10, 2040, 2047)] == [NEW_TOKENS, 8, 1]
 
 
 def test_rows_are_hashable():

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from zobench.tasks.batch import Stem, collate, share, stems
 from zobench.tasks.encode import Encoded, Row
+from zobench.tasks.kinds.generation import room
 from zobench.tasks.loss import option_log_probs
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
@@ -255,7 +257,7 @@ def test_a_row_that_is_done_says_no_more():
     alone = copy.copy(made)
     alone.rows = "replicated"
     first = {row[2] for row in generated(alone, one)}
-    made._stop = alone._stop = made._stop | first
+    made.stop = alone.stop = made.stop | first
     mine = generated(made, one)
     assert mine == generated(alone, one) and {len(row) for row in mine} != {NEW_TOKENS}
 
@@ -264,5 +266,5 @@ def generated(made, model):
     from zobench.tasks.generate import answers
 
     prompts = [encoded.rows[0].ids for encoded, _ in made._scored["test"]]
-    given = {"room": made._room, "stop": made._stop, "pad_id": 0, "device": "cpu"}
+    given = {"room": partial(room, made), "stop": made.stop, "pad_id": 0, "device": "cpu"}
     return answers(made.forward.through(model), prompts, together=made.together, **given)[0]

@@ -91,7 +91,7 @@ def expected_forwards(prepared: PreparedTask) -> tuple[int, int]:
     row once, of a prompt or, where candidates differ, of each: about, as rows are counted on test.
     """
     test, size = prepared.examples("test"), prepared.rules.eval_batch_size
-    rows = 1 if prepared.task.kind == "classification" else sum(len(e.rows) for e in test) / len(test)
+    rows = 1 if prepared.kind.same_candidates else sum(len(e.rows) for e in test) / len(test)
     train, dev, asked = (math.ceil(n * rows / size) for n in (prepared.train_size, prepared.dev_size, len(test)))
     return train + dev, dev + asked
 

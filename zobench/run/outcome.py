@@ -114,8 +114,7 @@ def data_facts(
     notes: dict[str, Any] = dict(splits.notes)
     if prepared.unstable_rows:
         notes["unstable_rows"] = f"{prepared.unstable_rows} training rows whose option window is shifted by a token"
-    if prepared.task.kind == "generation" and not prepared.says_newline:
-        notes["newline"] = "the tokenizer cannot say a line break: only its end of sequence ends an answer"
+    notes |= prepared.kind.notes(prepared)
     if model is not None:
         notes["model"] = model
     return {"provenance": provenance, "sizes": sizes, "notes": notes}

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import ZobenchError
 from ..models.speech import appended
-from .task import Example
+from .example import Example
 
 FIRST_TOKEN = {"opt": 0}
 """By model_type: the id that every row starts with, where it is not the tokenizer's own beginning of sequence."""
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The rows of one example: one a candidate, or one for generation."""
+    """The rows of one example: one a candidate, or one where there are none."""
 
     rows: tuple[Row, ...]
     gold: int | None
@@ -100,12 +100,12 @@ class Encoder:
     ) -> Encoded:
         """The rows of an example: one a candidate (with `only_gold`, that of the gold one alone).
 
-        Generation: the prompt alone (option_len 0), or for `training` the prompt with the first accepted answer.
+        A bare form (generation): the prompt alone (option_len 0), or for `training` the prompt with the answer.
         `demonstrations` come first, each with its right answer. `sfc`: the calibration texts instead of the example's.
         `check`: raise ZobenchError for a row without an option, without anything before it, or cut into its option.
         """
         prompt, texts = self._texts(example, sfc)
-        free = example.generation
+        free = example.form.bare
         if only_gold and example.gold is not None:
             texts = (texts[example.gold],)
         unspaced = prompt.strip(" ")
@@ -119,9 +119,8 @@ class Encoder:
         final = [f"{shown}{SEPARATOR}{t}".lstrip().strip(" ") for t in whole]
         ids = self.tokens(final) if final != whole else text_ids
         rows = tuple(Row(self._cut(i, free), n, s) for i, n, s in zip(ids, lengths, stable, strict=True))
-        out = Encoded(
-            rows, 0 if only_gold and not free else example.gold, example.correct, example.golds, example.label
-        )
+        gold = 0 if only_gold and example.gold is not None else example.gold
+        out = Encoded(rows, gold, example.correct, example.golds, example.label)
         if check:
             self._check(out, bare=free and not training, sfc=sfc)
         return out

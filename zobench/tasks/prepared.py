@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,13 +17,13 @@ from ..models.forward import Call, Forward
 from ..models.text import model_type, text_config
 from .batch import Batch, Packed, collate
 from .encode import PAD_TOKEN, Encoded, Encoder
-from .generate import answers, greedy, stop_tokens
-from .loss import LOSSES
-from .metrics import TEXT_METRICS, accuracy, mean, standard_error
+from .generate import stop_tokens
+from .kinds import KINDS
+from .metrics import mean, standard_error
 from .rules import RowsRule, Rules
 from .sampling import Splits
-from .score import Progress, Scorer, expected_forwards
-from .shown import for_scoring, for_training, rendered
+from .score import Progress, Scorer
+from .shown import for_scoring, rendered
 from .task import Task
 
 if TYPE_CHECKING:
@@ -85,31 +83,34 @@ class PreparedTask:
     ) -> None:
         self.task, self.rules, self.device = task, rules or Rules(), loaded.device
         check_causal(loaded)
-        kind = model_type(loaded.model)
-        self.tokenizer, self.pad_id = loaded.tokenizer, PAD_TOKEN.get(kind, loaded.pad_id)
+        self.kind = KINDS[task.kind]
+        named = model_type(loaded.model)
+        self.tokenizer, self.pad_id = loaded.tokenizer, PAD_TOKEN.get(named, loaded.pad_id)
         self.loss_name = self.rules.loss_of(task)
         self.rules.check(task)
         self.encoder = Encoder(
             loaded.tokenizer,
             max_length=min(self.rules.max_length, loaded.context_length),
             max_new_tokens=self.rules.max_new_tokens,
-            model_type=kind,
+            model_type=named,
             vocabulary=loaded.vocabulary,
         )
         whole = self.rules.logits == "all"
         self.forward = Forward.of(loaded, keep=not whole, float32=self.rules.loss_dtype == "float32")
         drops = self.rules.pad_targets == "drop"
-        self._counting: dict[str, Any] = {
+        self.counting: dict[str, Any] = {
             "whole": whole,
             "dropped": getattr(text_config(loaded.model), "pad_token_id", None) if drops else None,
         }
         self.rows = form_of_rows(rows, loaded, self.rules)
         self.says_newline = loaded.capabilities.newline
-        self._stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
+        self.stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
         self._splits = splits
         examples = rendered(task, splits)
-        self._train = [for_training(self.encoder, e, self.loss_name) for e in examples["train"]]
-        self._dev_train = [for_training(self.encoder, e, self.loss_name) for e in examples["dev"]]
+        self._train, self._dev_train = (
+            [self.kind.training_rows(self.encoder, e, self.loss_name) for e in examples[name]]
+            for name in ("train", "dev")
+        )
         self._scored = for_scoring(self.encoder, task, splits, self.rules)
 
     def scored_by(self, rules: Rules) -> PreparedTask:
@@ -158,10 +159,7 @@ class PreparedTask:
 
     def scoring_forwards(self, name: Literal["dev", "test"]) -> int:
         """The calls of the model that scoring this split takes; for generation at most: an answer may stop early."""
-        scored = self._scored[name]
-        if self.task.kind == "generation":
-            return math.ceil(len(scored) / (self.together or 1)) * self.rules.max_new_tokens
-        return expected_forwards(scored, self.rules.score_batch_size, self.together)
+        return self.kind.scoring_forwards(self, self._scored[name])
 
     def tokens(self, name: Literal["dev", "test"]) -> int:
         """Tokens of all rows that scoring this split reads, without calibration texts."""
@@ -188,35 +186,15 @@ class PreparedTask:
         of it.
         """
         forward = self.forward.through(call)
-        if self.loss_name == "non_diff":
-            return self._non_diff(forward, batch)[0]
-        loss = partial(LOSSES[self.loss_name], **self._counting)
         if self.prefix is None or batch.shared is None:
-            return loss(forward, batch)
+            return self.kind.loss(self, forward, batch)
         with self.prefix.over(batch.shared):
-            return loss(forward, batch)
+            return self.kind.loss(self, forward, batch)
 
     def calls(self, batch: Batch) -> int:
         """The calls of the model that a loss of the batch takes: of one that sees padding, one for each length."""
         looked = batch if batch.shared is None else batch.shared
         return 1 if isinstance(looked, Packed) else self.forward.calls(looked.attention_mask)
-
-    def _non_diff(self, forward: Forward, batch: Batch) -> tuple[Tensor, int]:
-        """Minus the mean metric (float32) of greedily generated answers, and the forward passes (MeZO, section 3.3).
-
-        Not for points side by side: what is generated decides what is looked at next.
-        """
-        made, forwards = greedy(
-            forward,
-            batch.input_ids,
-            batch.attention_mask,
-            limit=self._room(batch.input_ids.shape[1]),
-            stop=self._stop,
-        )
-        values = [self._text_item(self._decode(ids), golds) for ids, golds in zip(made, batch.golds, strict=True)]
-        return torch.tensor(
-            -math.fsum(values) / len(values), dtype=torch.float32, device=batch.input_ids.device
-        ), forwards
 
     # ---- evaluation
 
@@ -232,10 +210,7 @@ class PreparedTask:
         for start in range(0, self.dev_size, step):
             part = self._dev_train[start : start + step]
             batch = self._collate(part).to(self.device)
-            if self.loss_name == "non_diff":
-                loss, used = self._non_diff(self.forward.through(model), batch)
-            else:
-                loss, used = self.loss(model, batch), self.calls(batch)
+            loss, used = self.kind.dev_loss(self, model, batch)
             values.append(np.repeat(_numpy(loss), len(part)))
             forwards += used
         if not values:
@@ -252,43 +227,14 @@ class PreparedTask:
 
     @torch.no_grad()
     def _score(self, name: str, model: nn.Module, progress: Progress | None) -> Score:
-        scored, predictions = self._scored[name], list[int | str | None]()
-        if self.task.kind == "generation":
-            made, forwards = answers(
-                self.forward.through(model),
-                [encoded.rows[0].ids for encoded, _ in scored],
-                room=self._room,
-                stop=self._stop,
-                pad_id=self.pad_id,
-                device=self.device,
-                together=self.together,
-                progress=progress,
-            )
-            predictions += map(self._decode, made)
-        else:
-            place = self.device, self._positions, self.together
-            scorer = Scorer(self.forward.through(model), self.rules, self.pad_id, *place)
-            predictions += scorer.choices(scored, progress)
-            forwards = scorer.forwards
-        items = [self._item(p, encoded) for p, (encoded, _) in zip(predictions, scored, strict=True)]
-        said = [-1 if p is None else p for p in predictions]
-        return Score(
-            self.task.metric, mean(items), len(items), standard_error(self.task.metric, items), items, forwards, said
-        )
+        made = self.kind.score(self, self.forward.through(model), self._scored[name], progress)
+        metric, items = self.task.metric, made.items
+        said = [-1 if p is None else p for p in made.predictions]
+        return Score(metric, mean(items), len(items), standard_error(metric, items), items, made.forwards, said)
 
-    def _item(self, prediction: int | str | None, encoded: Encoded) -> float:
-        if isinstance(prediction, int):
-            return accuracy(prediction, encoded.correct)
-        return self._text_item(prediction, encoded.golds)
-
-    def _room(self, length: int) -> int:
-        return min(self.rules.max_new_tokens, self.encoder.max_length - length)
-
-    def _decode(self, ids: list[int] | None) -> str | None:
-        return None if ids is None else str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
-
-    def _text_item(self, answer: str | None, golds: Sequence[str]) -> float:
-        return math.nan if answer is None else TEXT_METRICS[self.task.metric](answer, golds)
+    def scorer(self, forward: Forward) -> Scorer:
+        """Scores rows by their log-probabilities, as the rules and the form of rows have it."""
+        return Scorer(forward, self.rules, self.pad_id, self.device, self._positions, self.together)
 
 
 def form_of_rows(rows: RowsRule, loaded: LoadedModel, rules: Rules) -> RowsRule:

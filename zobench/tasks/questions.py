@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from .encode import Encoded
-from .task import Kind
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class FitContext(Protocol):
     """
 
     task: str
-    kind: Kind
+    kind: str
     batch_size: int
 
     @property

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .encode import Encoded, Encoder
-from .task import Example, Task
+from .example import Example
+from .kinds import KINDS, TaskKind
+from .task import Task
 
 
 def render_task(task: Task, items: Sequence[Mapping[str, Any]], encoder: Encoder | None = None) -> str:
@@ -14,28 +16,17 @@ def render_task(task: Task, items: Sequence[Mapping[str, Any]], encoder: Encoder
 
     Raises ZobenchError for an item that cannot be rendered or encoded.
     """
-    return "\n".join(_one(task.render(item, index), index, encoder) for index, item in enumerate(items))
+    kind = KINDS[task.kind]
+    return "\n".join(_one(kind, task.render(item, index), index, encoder) for index, item in enumerate(items))
 
 
-def _one(example: Example, index: int, encoder: Encoder | None) -> str:
+def _one(kind: TaskKind, example: Example, index: int, encoder: Encoder | None) -> str:
     lines = [f"example {index}", "  prompt:", *(f"    | {line}" for line in example.prompt.split("\n"))]
-    if example.generation:
-        lines.append("  accepted answers: " + ", ".join(repr(g) for g in example.golds))
-        lines.append(f"  trained on: {_added(example, 0)!r}")
-    else:
-        for number in range(len(example.texts)):
-            right = "  <- right" if number in example.correct else ""
-            lines.append(f"  option {number}: {_added(example, number)!r}{right}")
+    lines += kind.lines(example)
     if encoder is not None:
-        lines += _rows("scored", encoder.encode(example))
-        if example.generation:
-            lines += _rows("trained on", encoder.encode(example, training=True))
+        for purpose, encoded in kind.shown_rows(encoder, example):
+            lines += _rows(purpose, encoded)
     return "\n".join(lines) + "\n"
-
-
-def _added(example: Example, number: int) -> str:
-    """What a text adds to its prompt; the whole text where it does not begin with the prompt."""
-    return example.texts[number].removeprefix(example.prompt)
 
 
 def _rows(purpose: str, encoded: Encoded) -> list[str]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from ..errors import ZobenchError
 from ..settings import Count, Natural
-
-if TYPE_CHECKING:
-    from .task import Task
 
 TrainLossRule = Literal["task", "classification", "option", "lm", "non_diff"]
 RowsRule = Literal["auto", "packed", "shared", "replicated"]
@@ -17,6 +14,24 @@ RowsRule = Literal["auto", "packed", "shared", "replicated"]
 and dev rows stand side by side, so that there is little padding; auto: packed, where the model can keep them apart,
 else shared.
 """
+
+
+class HasLoss(Protocol):
+    """What has a training loss of its own."""
+
+    @property
+    def train_loss(self) -> str:
+        """Its name."""
+
+
+class Ruled(HasLoss, Protocol):
+    """What rules ask of a task."""
+
+    def check_rules(self, rules: Rules) -> None:
+        """ZobenchError for rules that do not fit the task's kind."""
+
+    def kept_free(self, rules: Rules) -> int:
+        """Tokens of a row that are kept free for an answer."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +68,18 @@ class Rules:
     demonstration_sets: Literal["fixed", "per_item"] = "fixed"
     logits: Literal["option", "all"] = "option"
 
-    def loss_of(self, task: Task) -> str:
+    def loss_of(self, task: HasLoss) -> str:
         """The training loss that holds: the task's own, unless the rules name one."""
         return task.train_loss if self.train_loss == "task" else self.train_loss
 
-    def check(self, task: Task) -> None:
+    def check(self, task: Ruled) -> None:
         """ZobenchError for rules that do not fit the task."""
-        loss, free = self.loss_of(task), task.kind == "generation"
-        if loss == "classification" and free:
-            raise ZobenchError(f"task {task.name}: train_loss=classification needs candidates; use option")
-        if loss == "non_diff" and not free:
-            raise ZobenchError(f"task {task.name}: train_loss=non_diff is for generation tasks; use {task.train_loss}")
-        if self.scoring != "mean" and free:
-            raise ZobenchError(f"task {task.name}: scoring={self.scoring} needs candidates; use mean")
-        if self.scoring != "mean" and task.sfc is None:
-            raise ZobenchError(f"task {task.name}: the task has no [sfc] calibration texts; use scoring=mean")
+        task.check_rules(self)
         if self.max_length < 2:
             raise ZobenchError(f"max_length={self.max_length}: rows of at least 2 tokens are needed")
 
-    def check_room(self, task: Task, context: int) -> None:
+    def check_room(self, task: Ruled, context: int) -> None:
         """ZobenchError where a model of this context (tokens) has no room for a prompt beside an answer."""
-        room = min(self.max_length, context)
-        if task.kind == "generation" and room - self.max_new_tokens < 2:
-            raise ZobenchError(
-                f"max_new_tokens={self.max_new_tokens} leaves no room for a prompt in {room} tokens; set it lower"
-            )
+        room, free = min(self.max_length, context), task.kept_free(self)
+        if free and room - free < 2:
+            raise ZobenchError(f"max_new_tokens={free} leaves no room for a prompt in {room} tokens; set it lower")

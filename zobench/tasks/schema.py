@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ZobenchError, unknown
+from .kinds import KINDS
 
 
 class Key:
@@ -59,7 +60,7 @@ TABLES: Mapping[str, Mapping[str, Key]] = {
         "prompt": TEXT,
         "candidates": Key("a list of texts, or an expression", str, list, required=False),
         "text": TEXT,
-        "answer": TEXT,
+        "answer": MAYBE_TEXT,  # needed by most kinds
     },
     "sfc": {"prompt": TEXT, "text": TEXT},
 }
@@ -87,6 +88,9 @@ def read_task_file(path: Path) -> dict[str, Any]:
     for table, keys in TABLES.items():
         if table in values:
             _check(values[table], keys, str(path), table + ".")
+    kind = KINDS.get(values["kind"])
+    if "answer" not in values["template"] and (kind is None or "answer" in kind.keys):
+        raise ZobenchError(f"{path}: the key template.answer is missing ({TEXT.words})")
     for name in () if "folder" in values["source"] else OF_THE_HUB:
         if name not in values["source"]:
             raise ZobenchError(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
-from typing import TypeAlias
 
 from ..errors import ZobenchError
-from .encode import Encoded, Encoder
+from .encode import Encoder
+from .example import Example
+from .kinds import KINDS
 from .rules import Rules
 from .sampling import Splits, demonstration_seeds, sample
-from .task import Example, Task
-
-Scored: TypeAlias = tuple[Encoded, Encoded | None]
-"""An item's rows, and its calibration rows where scoring needs them."""
+from .score import Item
+from .task import Task
 
 
 def rendered(task: Task, splits: Splits) -> dict[str, list[Example]]:
@@ -22,28 +21,13 @@ def rendered(task: Task, splits: Splits) -> dict[str, list[Example]]:
     return {name: [task.render(item, i) for i, item in enumerate(of)] for name, of in items.items()}
 
 
-def for_training(encoder: Encoder, example: Example, loss_name: str) -> Encoded:
-    """All candidates for classification, a bare prompt for non_diff, else the gold candidate or answer alone."""
-    if loss_name == "classification":
-        return encoder.encode(example, training=True)
-    return encoder.encode(example, training=loss_name != "non_diff", only_gold=True)
-
-
-def for_scoring(encoder: Encoder, task: Task, splits: Splits, rules: Rules) -> dict[str, list[Scored]]:
+def for_scoring(encoder: Encoder, task: Task, splits: Splits, rules: Rules) -> dict[str, list[Item]]:
     """Dev and test. ZobenchError where there are fewer items to show than the rules ask for."""
-    examples, out = rendered(task, splits), dict[str, list[Scored]]()
+    examples, kind, out = rendered(task, splits), KINDS[task.kind], dict[str, list[Item]]()
     for name in ("dev", "test"):
         shown = demonstrations(task, splits, rules, examples, name)
-        out[name] = [_scored(encoder, rules, *pair) for pair in zip(examples[name], shown, strict=True)]
+        out[name] = [kind.scoring_rows(encoder, rules, *pair) for pair in zip(examples[name], shown, strict=True)]
     return out
-
-
-def _scored(encoder: Encoder, rules: Rules, example: Example, shown: Sequence[Example]) -> Scored:
-    sfc = None
-    if rules.scoring != "mean":
-        before = shown if rules.scoring == "icl_sfc" else ()
-        sfc = encoder.encode(example, demonstrations=before, sfc=True)
-    return encoder.encode(example, demonstrations=shown), sfc
 
 
 def demonstrations(

@@ -10,18 +10,19 @@ from __future__ import annotations
 import functools
 import importlib.resources
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ..errors import ZobenchError, unknown
+from .example import Example
+from .kinds import KINDS, METRICS
+from .rules import Rules
 from .schema import OF_THE_HUB, read_task_file
 from .template import Template, template
 from .values import Values, declared, read
 
-Kind = Literal["classification", "multiple_choice", "generation"]
 TrainLoss = Literal["classification", "option"]
-METRICS = ("accuracy", "f1", "em")
 
 
 @dataclass(frozen=True)
@@ -62,42 +63,6 @@ class HubSource:
 
 
 @dataclass(frozen=True)
-class Example:
-    """One rendered item.
-
-    `texts`: prompt with answer, one a candidate (generation: one, with the first accepted answer).
-    `correct`: indices of the right candidates, the one that is trained on first (generation: empty).
-    `golds`: the right answers as text. `sfc_prompt`, `sfc_texts`: the same without the item's content, for
-    surface-form calibration; None where the task has none.
-    """
-
-    prompt: str
-    texts: tuple[str, ...]
-    candidates: tuple[str, ...]
-    correct: tuple[int, ...]
-    golds: tuple[str, ...]
-    data: Mapping[str, Any] = field(repr=False)
-    label: str = "an item"
-    sfc_prompt: str | None = None
-    sfc_texts: tuple[str, ...] | None = None
-
-    @property
-    def gold(self) -> int | None:
-        """Index of the candidate that is trained on; None for generation."""
-        return self.correct[0] if self.correct else None
-
-    @property
-    def generation(self) -> bool:
-        """Whether the answer is free text."""
-        return not self.correct
-
-    @property
-    def gold_text(self) -> str:
-        """The prompt with the right answer (the first, where several are accepted)."""
-        return self.texts[self.correct[0] if self.correct else 0]
-
-
-@dataclass(frozen=True)
 class Task:
     """What a task file holds."""
 
@@ -105,7 +70,8 @@ class Task:
     version: int
     """A new one where prompts or data change: records of different versions never stand in one table."""
     title: str
-    kind: Kind
+    kind: str
+    """A name of zobench.tasks.kinds."""
     metric: str
     train_loss: TrainLoss
     num_dev: int
@@ -115,11 +81,11 @@ class Task:
     """Template of the prompt without its answer."""
     text: str
     """Template of prompt and answer, over the item's fields, `prompt` (as rendered) and `candidate`."""
-    answer: str
+    answer: str | None = None
     """An expression that gives the right candidate's index, its text, or the list of all right texts (generation: the
     list of accepted answers)."""
     candidates: tuple[str, ...] | str | None = None
-    """The answers to choose from, as texts or as an expression that lists them; None for generation."""
+    """The answers to choose from, as texts or as an expression that lists them; None where the kind has none."""
     sfc: tuple[str, str] | None = None
     """(prompt, text) of surface-form calibration (Holtzman et al. 2021)."""
     cluster: str = ""
@@ -131,26 +97,22 @@ class Task:
 
     def __post_init__(self) -> None:
         """Check the values against each other and compile the templates. Raises ZobenchError."""
-        choices = {"kind": get_args(Kind), "metric": METRICS, "train_loss": get_args(TrainLoss)}
+        choices = {"kind": tuple(KINDS), "metric": METRICS, "train_loss": get_args(TrainLoss)}
         for key, known in choices.items():
             if getattr(self, key) not in known:
                 raise ZobenchError(f"task {self.name}: " + unknown(key, str(getattr(self, key)), known))
-        free = self.kind == "generation"
-        if free != (self.candidates is None):
-            raise ZobenchError(
-                f"task {self.name}: template.candidates {'does not fit' if free else 'is missing for'} "
-                f"kind {self.kind!r}"
-            )
-        if free and (self.train_loss != "option" or self.metric == "accuracy" or self.sfc is not None):
-            raise ZobenchError(f"task {self.name}: generation needs train_loss 'option', metric f1 or em, and no [sfc]")
-        if not free and self.metric != "accuracy":
-            raise ZobenchError(f"task {self.name}: metric {self.metric!r} needs kind 'generation'; use 'accuracy'")
+        KINDS[self.kind].check(self)
+        if self.metric not in KINDS[self.kind].metrics:
+            needed = " or ".join(repr(name) for name, kind in KINDS.items() if self.metric in kind.metrics)
+            own = " or ".join(map(repr, KINDS[self.kind].metrics))
+            raise ZobenchError(f"task {self.name}: metric {self.metric!r} needs kind {needed}; use {own}")
         if self.version < 1 or self.num_dev < 0:
             raise ZobenchError(f"task {self.name}: version must be at least 1 and num_dev at least 0")
         if self.cluster and self.cluster not in self.source.names():
             raise ZobenchError(f"task {self.name}: " + unknown("cluster", self.cluster, self.source.names()))
-        for key in ("prompt", "text", "answer", *(("candidates",) if isinstance(self.candidates, str) else ())):
-            self._template(key)
+        for key in ("prompt", "text", "answer", "candidates"):
+            if isinstance(getattr(self, key), str):
+                self._template(key)
         if self.sfc is not None:
             self._template("sfc.prompt"), self._template("sfc.text")
 
@@ -171,7 +133,7 @@ class Task:
             source=source,
             prompt=texts["prompt"],
             text=texts["text"],
-            answer=texts["answer"],
+            answer=texts.get("answer"),
             candidates=tuple(candidates) if isinstance(candidates, list) else candidates,
             sfc=None if sfc is None else (sfc["prompt"], sfc["text"]),
         )
@@ -183,6 +145,14 @@ class Task:
         seen: dict[str, int] = {}
         return [seen.setdefault(str(item[self.cluster]), len(seen)) for item in items]
 
+    def check_rules(self, rules: Rules) -> None:
+        """ZobenchError for rules that do not fit the task's kind."""
+        KINDS[self.kind].check_rules(rules, self)
+
+    def kept_free(self, rules: Rules) -> int:
+        """Tokens of a row that are kept free for an answer."""
+        return KINDS[self.kind].kept_free(rules)
+
     def render(self, item: Mapping[str, Any], index: int | None = None) -> Example:
         """An item as prompt and answers. `index` only serves to name the item in errors.
 
@@ -190,20 +160,7 @@ class Task:
         candidates, or a candidate occurs nowhere.
         """
         label = "an item" if index is None else f"item {index}"
-        item = self._read(item, label)
-        prompt = self._text("prompt", item, label)
-        answer = self._template("answer")(item, label)
-        if self.kind == "generation":
-            golds = self._strings(answer, "answer", label)
-            text = self._text("text", {**item, "prompt": prompt, "candidate": golds[0]}, label)
-            return Example(prompt, (text,), (), (), golds, item, f"task {self.name}: {label}")
-        candidates = self._candidates(item, label)
-        correct = self._correct(answer, candidates, label)
-        texts = tuple(self._text("text", {**item, "prompt": prompt, "candidate": c}, label) for c in candidates)
-        sfc_prompt, sfc_texts = self._render_sfc(item, candidates, label)
-        golds = tuple(candidates[c] for c in correct)
-        where = f"task {self.name}: {label}"
-        return Example(prompt, texts, candidates, correct, golds, item, where, sfc_prompt, sfc_texts)
+        return KINDS[self.kind].render(self, self._read(item, label), label)
 
     def _read(self, item: Mapping[str, Any], label: str) -> Mapping[str, Any]:
         """The item as templates see it: of fields that stand for each other, one that is null is as if not there."""
@@ -215,51 +172,32 @@ class Task:
         null = [name for name in self.source.names() if name in known and known[name] is None]
         return {name: value for name, value in known.items() if name not in null} if null else known
 
-    def _render_sfc(
-        self, item: Mapping[str, Any], candidates: tuple[str, ...], label: str
-    ) -> tuple[str | None, tuple[str, ...] | None]:
-        if self.sfc is None:
-            return None, None
-        prompt = self._text("sfc.prompt", item, label)
-        values = ({**item, "prompt": prompt, "candidate": c} for c in candidates)
-        return prompt, tuple(self._text("sfc.text", v, label) for v in values)
-
     def options(self, item: Mapping[str, Any]) -> tuple[str, ...]:
         """The candidates that an item is answered with. Raises ZobenchError as `render`."""
-        return self._candidates(self._read(item, "an item"), "an item")
+        return self.candidates_of(self._read(item, "an item"), "an item")
 
-    def _candidates(self, item: Mapping[str, Any], label: str) -> tuple[str, ...]:
+    # ---- for kinds: the templates, filled with an item that is read; `label` names it in errors
+
+    def candidates_of(self, item: Mapping[str, Any], label: str) -> tuple[str, ...]:
+        """The candidates of an item. Raises ZobenchError where the expression gives no list of texts."""
         if isinstance(self.candidates, tuple):
             return self.candidates
-        return self._strings(self._template("candidates")(item, label), "candidates", label)
+        return self.strings(self.value("candidates", item, label), "candidates", label)
 
-    def _correct(self, answer: Any, candidates: tuple[str, ...], label: str) -> tuple[int, ...]:
-        """Indices of the right candidates: an index as it is, a text by its first place among the candidates."""
-        if isinstance(answer, bool) or not isinstance(answer, int | str | list | tuple):
-            raise ZobenchError(
-                f"task {self.name}: template.answer: {label}: {answer!r} is no index, text or list of texts"
-            )
-        if isinstance(answer, int):
-            if not 0 <= answer < len(candidates):
-                raise ZobenchError(
-                    f"task {self.name}: {label}: the answer {answer} is none of {len(candidates)} candidates"
-                )
-            return (answer,)
-        found = []
-        for text in (answer,) if isinstance(answer, str) else self._strings(answer, "answer", label):
-            if text not in candidates:
-                raise ZobenchError(f"task {self.name}: {label}: the answer {text!r} is not among the candidates")
-            found.append(candidates.index(text))
-        return tuple(found)
-
-    def _strings(self, value: Any, key: str, label: str) -> tuple[str, ...]:
+    def strings(self, value: Any, key: str, label: str) -> tuple[str, ...]:
+        """What the expression `key` gave, where it is a list of texts with at least one; else raises ZobenchError."""
         if not isinstance(value, list | tuple) or not value or not all(isinstance(v, str) for v in value):
             raise ZobenchError(
                 f"task {self.name}: template.{key}: {label}: not a list of texts with at least one: {value!r}"
             )
         return tuple(value)
 
-    def _text(self, key: str, values: Mapping[str, Any], label: str) -> str:
+    def value(self, key: str, values: Mapping[str, Any], label: str) -> Any:
+        """The value of the expression `key` (answer, candidates)."""
+        return self._template(key)(values, label)
+
+    def fill(self, key: str, values: Mapping[str, Any], label: str) -> str:
+        """The text of the template `key` (prompt, text, sfc.prompt, sfc.text)."""
         return str(self._template(key)(values, label))
 
     def _template(self, key: str) -> Template:
