@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..errors import ZobenchError
-from . import choices, compare, costs, notes, stats, tables, text
+from . import choices, compare, costs, notes, stats, tables, text, units
 from . import paper as published
 from .record import SEALED, Record
 from .rows import Section, sections
@@ -137,7 +137,8 @@ def _score_caption(section: Section) -> str:
     )
     tasks = text.plural(len(section.scored), "task")
     return (
-        f"### Test score\n\n± is half the width of the 95 % interval.{alone} The average is over the {tasks} that any "
+        f"### Test score\n\n± is half the width of the 95 % interval.{alone}"
+        f"{units.caption(section.metric)} The average is over the {tasks} that any "
         "method finished; a method that lacks one of them, or a seed of one, has none. Gain: of the average over "
         "zero-shot, paired; without a task: the range of that gain when any one task is left out."
     )

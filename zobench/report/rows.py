@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ZobenchError
-from . import stats, text
+from . import stats, text, units
 from .entry import Entry, draw_of
 from .origins import apart_by_code, told_of_code
 from .plain import canonical
@@ -88,6 +88,7 @@ class Section:
     rows: tuple[Row, ...]  # references first, then by average
     distinct: Mapping[str, Any] = field(default_factory=dict)  # what tells it from its neighbours
     tuning: tuple[Record, ...] = ()  # of seeds that chose learning rates, and are not reported
+    metric: str | None = None  # of all its tasks, where it is no fraction
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -134,8 +135,10 @@ def sections(records: Iterable[Record], *, split_protocols: bool = False) -> lis
         flats = [text.flat(_protocol(group[0])) for group in by_protocol.values()]
         varying = _varying(flats)
         for (_, group), settings in zip(sorted(by_protocol.items()), _sorted_like(by_protocol, flats), strict=True):
-            if any(map(reported, group)):
-                out.append(_section(group, revision | {k: settings[k] for k in varying if k in settings}))
+            distinct = revision | {k: settings[k] for k in varying if k in settings}
+            for metric, part in units.by_metric(group):
+                if any(map(reported, part)):
+                    out.append(_section(part, distinct | ({"metric": metric} if metric else {}), metric))
     return out
 
 
@@ -159,7 +162,7 @@ def _order(record: Record) -> tuple[str, ...]:
     return (cell["task"], cell["estimator"], cell["selector"], f"{cell['seed']:020d}", record["id"])
 
 
-def _section(records: Sequence[Record], distinct: Mapping[str, Any]) -> Section:
+def _section(records: Sequence[Record], distinct: Mapping[str, Any], metric: str | None) -> Section:
     tuning = tuple(r for r in records if not reported(r))
     records = [r for r in records if reported(r)]
     tasks = sorted({r["cell"]["task"] for r in records})
@@ -179,6 +182,7 @@ def _section(records: Sequence[Record], distinct: Mapping[str, Any]) -> Section:
         rows=tuple(sorted(rows, key=lambda row: _rank(row, scored))),
         distinct=distinct,
         tuning=tuning,
+        metric=metric,
     )
 
 

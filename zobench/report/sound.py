@@ -11,9 +11,7 @@ from typing import Any, cast
 
 from .identity import cell_id
 from .record import SEALED, Metrics, Record
-
-FRACTIONS = frozenset({"accuracy", "f1", "em"})
-"""Metrics whose items, and so their mean, lie in [0, 1]."""
+from .units import FRACTIONS
 
 ROUNDED = 1e-6
 """Items are kept to six decimals, their mean as it was before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import stats, text
+from . import stats, text, units
 from .record import NO_SELECTOR, UNTOUCHED, Record
 
 
@@ -18,10 +18,10 @@ def summarise(record: Record) -> str:
         return text.printable(f"{head}: {record['status']}: {record['error'] or 'no message'}")
     test, before = record["metrics"]["test"], record["metrics"]["zero_shot"]
     effect = stats.of_values({0: test["value"]}, test["stderr"], test["n"])
-    error = "" if effect is None else f" ± {text.percent(effect.half())}"
-    parts = [f"{test['metric']} {text.percent(test['value'])}{error}"]
+    error = "" if effect is None else f" ± {units.shown(test['metric'], effect.half())}"
+    parts = [f"{test['metric']} {units.shown(test['metric'], test['value'])}{error}"]
     if cell["estimator"] != UNTOUCHED:
-        parts[0] += f" (zero-shot {text.percent(before['value'])})"
+        parts[0] += f" (zero-shot {units.shown(before['metric'], before['value'])})"
     chosen = record.get("chosen")
     if chosen is not None:
         parts.append(f"lr {chosen['lr']:g} at step {chosen['step']}")

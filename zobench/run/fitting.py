@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from ..errors import ZobenchError
 from ..tasks.metrics import accuracy, mean, standard_error
 from ..tasks.padding import padded
 from ..tasks.prepared import Score
@@ -73,6 +74,8 @@ def scores(cls: type[Estimator], cell: Cell, context: Context, progress: Progres
 
     Raises ZobenchError where it refuses the task.
     """
+    if not context._prepared.kind.chooses:
+        raise ZobenchError(f"{cell.estimator} answers with candidates, and a {context.kind} task has none")
     start = time.perf_counter()
     reference = cls(
         everything(context._loaded), lr=0.0, restore="arithmetic", seed=cell.seed, **cell.estimator_settings

@@ -111,7 +111,8 @@ class Encoder:
         unspaced = prompt.strip(" ")
         whole = [t if free else t.strip(" ") for t in texts]
         prompt_ids, *text_ids = self.tokens([unspaced, *whole])
-        lengths = [len(ids) - len(prompt_ids) for ids in text_ids]
+        given = max(len(prompt_ids), int(example.form.headless))
+        lengths = [len(ids) - given for ids in text_ids]
         stable = [ids[: len(prompt_ids)] == prompt_ids for ids in text_ids]
         if free and not training:
             whole, lengths, stable, text_ids = [unspaced], [0], [True], [prompt_ids]

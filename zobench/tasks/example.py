@@ -12,10 +12,12 @@ class RowForm:
     """How the examples of a task kind become rows (zobench.tasks.encode).
 
     bare: they are scored from the prompt alone, beside which `max_new_tokens` are kept free for an answer; for training
-    the answer follows as it is, spaces at its end included.
+    the answer follows as it is, spaces at its end included. headless: a text may stand without a prompt; of a tokenizer
+    without a beginning of sequence its first token is then what the others follow.
     """
 
     bare: bool = False
+    headless: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class FitContext(Protocol):
 
     Attributes:
         task: its name.
-        kind: classification (the same candidates for all), multiple_choice or generation.
+        kind: the name of its kind: classification (the same candidates for all), multiple_choice, ...
         train: examples to learn of, each a question with the index of its right candidate (of several the first; 0 for
             generation).
         dev: likewise, to choose on.

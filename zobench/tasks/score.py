@@ -47,19 +47,22 @@ class Scorer:
 
     def choices(self, items: Sequence[Item], progress: Progress | None = None) -> list[int | None]:
         """The chosen candidate of each item."""
+        return [_best(scores) for scores in self.every(items, progress)]
+
+    def every(self, items: Sequence[Item], progress: Progress | None = None) -> list[list[float]]:
+        """The scores of each item, one a candidate."""
         if self.together:
             self._run_together(_distinct(items), len(items), progress)
-        out: list[int | None] = []
+        out: list[list[float]] = []
         for done, (encoded, sfc) in enumerate(items, 1):
-            out.append(self.choose(encoded, sfc))
+            out.append(self.scores(encoded, sfc))
             if progress is not None and not self.together:
                 progress(done, len(items))
         return out
 
     def choose(self, encoded: Encoded, sfc: Encoded | None) -> int | None:
         """The index of the best candidate, the first among equals; None if a score is NaN."""
-        scores = self.scores(encoded, sfc)
-        return None if any(math.isnan(s) for s in scores) else scores.index(max(scores))
+        return _best(self.scores(encoded, sfc))
 
     def scores(self, encoded: Encoded, sfc: Encoded | None = None) -> list[float]:
         """One score a candidate."""
@@ -112,6 +115,10 @@ class Scorer:
             done += len(part)
             if progress is not None:
                 progress(items * done // len(rows), items)
+
+
+def _best(scores: list[float]) -> int | None:
+    return None if any(math.isnan(s) for s in scores) else scores.index(max(scores))
 
 
 def expected_forwards(items: Sequence[Item], size: int, together: int) -> int:

@@ -148,5 +148,5 @@ def _some(depths: Sequence[float], rates: Sequence[float]) -> None:
 
 def _candidates(kind: str, task: str) -> None:
     """ZobenchError for a task without candidates."""
-    if kind == "generation":
-        raise ZobenchError(f"hidden_probe chooses among candidates, and {task} is a generation task")
+    if kind not in ("classification", "multiple_choice"):
+        raise ZobenchError(f"hidden_probe chooses among candidates, and {task} is a {kind} task")
