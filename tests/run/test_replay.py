@@ -16,10 +16,11 @@ from zobench.errors import ZobenchError
 from zobench.models.load import load_model
 from zobench.plugins import load_plugins
 from zobench.report import packed, store
-from zobench.report.record import EngineInfo
+from zobench.report.record import EngineInfo, EngineSettings, Observed
 from zobench.run import runner as runner_module
+from zobench.run.computed import engine_info
 from zobench.run.protocol import Computation
-from zobench.run.replay import FOUND_OUT, _log, rebuild
+from zobench.run.replay import _log, _method, rebuild
 from zobench.zo.log import LogWriter, load_log
 
 LOG, WEIGHTS = "replay log", "weights"
@@ -300,6 +301,35 @@ def test_every_committed_log_is_whole_and_that_of_its_record():
     assert seen > 400
 
 
-def test_what_engines_found_out_is_told_from_settings():
+def test_what_was_observed_is_told_from_what_was_chosen():
     settings = {field.name for field in dataclasses.fields(Computation)}
-    assert set(EngineInfo.__annotations__) - settings <= FOUND_OUT
+    assert set(EngineSettings.__annotations__) <= settings
+    assert set(EngineInfo.__annotations__) == set(EngineSettings.__annotations__) | set(Observed.__annotations__)
+    assert not set(EngineSettings.__annotations__) & set(Observed.__annotations__)
+
+
+def test_a_replay_is_made_of_what_was_chosen_and_of_nothing_observed(world, tmp_path):
+    """So a fact that records come to observe needs no word there."""
+    (record,) = run(world, tmp_path, ["mezo"], engine="pair", restore="auto", compile="off", noise="philox")
+    plugins = load_plugins()
+    info = {**record["engine"], "kernels": "another", "compiled": 3, "rows": "a way of tomorrow", "seen_tomorrow": 1}
+    made = _method({**record, "engine": info}, plugins).computation
+    want = {"engine": "pair", "restore": "exact", "noise": "philox", "parameterisation": "full"}
+    assert {name: getattr(made, name) for name in want} == want
+    before = {**record, "engine": {k: v for k, v in record["engine"].items() if k != "tensor_order"}}
+    assert _method(before, plugins).computation.tensor_order == "model"  # of records from before there were several
+
+
+def test_what_an_earlier_rate_observed_stands():
+    chosen = EngineSettings(
+        engine="flat",
+        restore="exact",
+        precision="native",
+        noise="philox",
+        parameterisation="full",
+        tensor_order="model",
+    )
+    first = engine_info(chosen, {"kernels": "torch"}, {"rows": "packed", "prefix": None})
+    assert list(first) == [*chosen, "kernels", "rows", "prefix"]
+    then = engine_info(chosen, {"rows": "shared", "prefix": 2, "points": "together"}, before=first)
+    assert then == {**first, "points": "together"} and "points" not in first

@@ -116,8 +116,8 @@ class SpeedInfo(TypedDict):
     ratio: float  # baseline step_s / own step_s
 
 
-class EngineInfo(TypedDict):
-    """How the losses were really computed, where the settings said `auto`."""
+class EngineSettings(TypedDict):
+    """How losses were to be computed, with what `auto` became: settings, from which a replay is made."""
 
     engine: str
     restore: str
@@ -125,12 +125,21 @@ class EngineInfo(TypedDict):
     noise: str
     parameterisation: str
     tensor_order: str
+
+
+class Observed(TypedDict):
+    """What was seen of it while the cell ran: no settings."""
+
     kernels: NotRequired[str]  # what draws philox noise: triton, where it is added, or torch
     compiled: NotRequired[int]  # decoder blocks that were given to torch.compile
     rows: NotRequired[str]  # what forwards of training and dev losses passed over
     prefix: NotRequired[int | None]  # the block at which they began, by cached hidden states; None: no cache
     last_block: NotRequired[str]  # answers: it passed over the places that answers are predicted from alone
     points: NotRequired[str]  # together: those of a call were looked at in one forward
+
+
+class EngineInfo(EngineSettings, Observed):
+    """How the losses were really computed: zobench.run.computed puts it together."""
 
 
 class FileInfo(TypedDict):

@@ -14,6 +14,7 @@ from ..report.plain import finite
 from ..zo.log import LogWriter
 from ..zo.scope import Scope
 from .checksum import checksums
+from .computed import engine_info
 from .environment import device_facts
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def log_facts(on: Applied, run: Trained, cell: Cell) -> dict[str, Any]:
         "cell": cell.id,
         "lr": run.lr,
         "seed": cell.seed,
-        "engine": {k: v for k, v in on.info.items() if k != "compiled"},
+        "engine": engine_info(on.info, on.drawn),
         **device_facts(on.estimator.handles[0].param.device),
         "weights": checksums(run.best.items()),
     }

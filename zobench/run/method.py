@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import torch
 
-from .. import kernels
 from ..engine import choose, engine_class
 from ..errors import ZobenchError
 from ..models.compiled import compiled
-from ..report.record import EngineInfo
+from ..report.record import EngineSettings, Observed
 from ..zo.parameterisation import attach
+from .computed import draws
 from .protocol import narrowed
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Method:
         asked = self.computation.parameterisation
         return self.cls.parameterisation if asked == "estimator" else asked
 
-    def settled(self, info: EngineInfo) -> Method:
+    def settled(self, info: EngineSettings) -> Method:
         """The same with the engine and the restore that `auto` became: a cell chooses once, for all that follows."""
         became: Any = {"engine": info["engine"], "restore": info["restore"]}
         return replace(self, computation=replace(self.computation, **became))
@@ -74,7 +74,12 @@ class Applied:
 
     estimator: Estimator
     scope: Scope
-    info: EngineInfo
+    info: EngineSettings
+    """What was chosen."""
+    drawn: Observed
+    """What draws its noise: with `info` all that a replay must find again."""
+    compiled: Observed
+    """What was compiled, where that was asked for."""
 
     def put(self, tensors: Mapping[str, Tensor]) -> None:
         """Copy these values into the scope, as they are (a checkpoint)."""
@@ -111,8 +116,10 @@ def applied(
             seed=seed,
             **method.settings,
         )
-        with compiled(_to_compile(method.computation, own, loaded, info)):
-            yield Applied(estimator, own, info)
+        blocks = _to_compile(method.computation, own, loaded, info)
+        with compiled(blocks or []):
+            seen: Observed = {} if blocks is None else {"compiled": len(blocks)}
+            yield Applied(estimator, own, info, draws(info["noise"], loaded.device.type), seen)
     finally:
         with torch.no_grad():
             for name, p in own.named:
@@ -144,7 +151,7 @@ def _free(method: Method, loaded: LoadedModel) -> int | None:
     return free_bytes(loaded.device) if method.free is None else method.free
 
 
-def _engine(method: Method, scope: Scope, loaded: LoadedModel, free: int | None) -> EngineInfo:
+def _engine(method: Method, scope: Scope, loaded: LoadedModel, free: int | None) -> EngineSettings:
     wish = method.computation
     engine, restore = wish.engine, str(wish.restore)
     if free is not None:
@@ -158,7 +165,7 @@ def _engine(method: Method, scope: Scope, loaded: LoadedModel, free: int | None)
         )
         engine = choice.engine if engine == "auto" else engine
         restore = choice.restore if restore == "auto" else restore
-    info = EngineInfo(
+    return EngineSettings(
         engine=engine,
         restore=engine_class(engine).restored(restore),
         precision=wish.precision,
@@ -166,19 +173,17 @@ def _engine(method: Method, scope: Scope, loaded: LoadedModel, free: int | None)
         parameterisation=method.parameterisation,
         tensor_order=wish.tensor_order,
     )
-    if wish.noise == "philox":
-        info["kernels"] = kernels.drawn_by(loaded.device.type)
-    return info
 
 
-def _to_compile(wish: Computation, scope: Scope, loaded: LoadedModel, info: EngineInfo) -> list[Block]:
-    """The blocks to run compiled: all, but for those in which an engine runs modules on each point's own weights."""
+def _to_compile(wish: Computation, scope: Scope, loaded: LoadedModel, info: EngineSettings) -> list[Block] | None:
+    """The blocks to run compiled: all, but for those in which an engine runs modules on each point's own weights.
+
+    None: that was not asked for.
+    """
     if wish.compile == "off":
-        return []
+        return None
     own = {id(p) for _, p in scope.named} if engine_class(info["engine"]).replaces_weights else set[int]()
-    found = [block for block in loaded.blocks if own.isdisjoint(map(id, block.module.parameters()))]
-    info["compiled"] = len(found)
-    return found
+    return [block for block in loaded.blocks if own.isdisjoint(map(id, block.module.parameters()))]
 
 
 def _largest_block(loaded: LoadedModel) -> int:

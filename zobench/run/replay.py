@@ -15,6 +15,7 @@ from ..report import store
 from ..zo.log import Log, load_log
 from ..zo.scope import Scope
 from .checksum import checksums
+from .computed import settings
 from .environment import device_facts
 from .method import Method, applied, keeper, scope_bytes
 from .protocol import computation_from
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from ..models.load import LoadedModel
     from ..plugins import Plugins
     from ..report.record import Record
-
-FOUND_OUT = frozenset({"parameterisation", "prefix", "kernels", "compiled", "last_block", "points"})
-"""What a record's engine says that is no setting of a run."""
 
 
 def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins) -> dict[str, Tensor]:
@@ -146,7 +144,6 @@ def _scope(record: Record, loaded: LoadedModel) -> Scope:
 def _method(record: Record, plugins: Plugins) -> Method:
     """The method with the engine that `auto` became."""
     cell = record["cell"]
-    computed = {k: v for k, v in record["engine"].items() if k not in FOUND_OUT}
-    wish: dict[str, object] = {**cell["run_settings"], **computed}
+    wish: dict[str, object] = {**cell["run_settings"], **settings(record["engine"])}
     decay = float(record["protocol"]["weight_decay"])
     return Method(plugins.estimator(cell["estimator"]), cell["estimator_settings"], computation_from(wish), decay)

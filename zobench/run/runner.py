@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import ZobenchError
 from ..report import store
-from ..report.record import Record
+from ..report.record import Observed, Record
 from ..zo.vocabulary import Diverged
 from . import failure, fitting, stopping
 from .artefacts import Artefacts
+from .computed import engine_info, of_forwards
 from .environment import describe
 from .grid import Grid
 from .memory import PeakMemory
@@ -198,7 +199,7 @@ class Runner:
         loaded, keep = self.session.loaded, keeper(self.session.loaded, scope_bytes(scope))
         with applied(method, loaded, scope, lr=lr, seed=cell.seed, keep=keep) as on:
             on.estimator.timers.on = True
-            _note_engine(out, on, prepared)
+            _note_engine(out, on, of_forwards(prepared))
             out.fields.setdefault("scope", scope_info(on.scope, scope, loaded.parameters))
             watcher = self.progress.watch(cell, artefacts)
             run = train(
@@ -209,7 +210,7 @@ class Runner:
                 out.forwards[purpose] += n
             count(out, run)
             if run.together:
-                out.fields["engine"]["points"] = "together"
+                _note_engine(out, on, {"points": "together"})
             if _better(run, best):
                 out.fields["kept"] = artefacts.keep_run(on, scope, run, cell)
         return run
@@ -297,12 +298,10 @@ class Runner:
         out.forwards["speed"] += forwards
 
 
-def _note_engine(out: Outcome, on: Applied, prepared: PreparedTask) -> None:
+def _note_engine(out: Outcome, on: Applied, observed: Observed) -> None:
     """How losses were computed, into the record: of the first learning rate, as the later ones keep to it."""
-    at = None if prepared.prefix is None else prepared.prefix.at
-    noted = out.fields.setdefault("engine", {**on.info, "rows": prepared.rows, "prefix": at})
-    if prepared.rows == "packed" and prepared.forward.cuts_the_last_block:
-        noted["last_block"] = "answers"
+    before = out.fields.get("engine")
+    out.fields["engine"] = engine_info(on.info, on.drawn, on.compiled, observed, before=before)
 
 
 def _better(run: Trained, best: Trained | None) -> bool:
