@@ -102,12 +102,17 @@ class Anatomy:
         was = self.classes[cls]
         now = {k: f for k, f in vars(cls).items() if k in was or isinstance(f, FunctionType)}
         for key in now.keys() | was.keys():
-            if now.get(key) is not was.get(key):
+            if now.get(key) is not was.get(key) and not _of_the_compiler(now.get(key)):
                 yield f"{cls.__name__}.{key}"
                 if key in was:
                     setattr(cls, key, was[key])
                 else:
                     delattr(cls, key)
+
+
+def _of_the_compiler(function: Any) -> bool:
+    """Whether torch.compile put it there: on first use it wraps nn.Module's own, to number modules, and relies on that."""
+    return str(getattr(function, "__module__", "")).startswith("torch._dynamo.")
 
 
 def grows(module: nn.Module) -> bool:
