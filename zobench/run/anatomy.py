@@ -111,7 +111,7 @@ class Anatomy:
 
 
 def _of_the_compiler(function: Any) -> bool:
-    """Whether torch.compile put it there: on first use it wraps nn.Module's own, to number modules, and relies on that."""
+    """Whether torch.compile put it there: on first use it wraps what nn.Module has, and relies on that."""
     return str(getattr(function, "__module__", "")).startswith("torch._dynamo.")
 
 
