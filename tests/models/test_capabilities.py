@@ -3,7 +3,6 @@
 import functools
 from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 from typing import get_type_hints
 
 import pytest
@@ -22,6 +21,7 @@ from zobench.report.record import ModelCapabilities
 from zobench.report.shape import faults
 from zobench.run.selection import everything
 from zobench.tasks.encode import Encoder
+from zobench.tasks.example import Example
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer_bos.json"
 
@@ -183,9 +183,6 @@ def test_ids_that_the_embedding_does_not_have_are_told_when_the_model_is_loaded(
     loaded = adopt(model, special, name="short")  # as Gemma 3's tokenizer: no text has it
     assert loaded.capabilities.beyond == 1
     encoder = Encoder(special, vocabulary=loaded.vocabulary)
-    example = SimpleNamespace(
-        prompt="see <picture>", texts=("see <picture> yes",), gold=0, correct=(0,), golds=(), label="one",
-        generation=False, gold_text="", sfc_prompt=None, sfc_texts=None,
-    )  # fmt: skip
+    example = Example("see <picture>", ("see <picture> yes",), ("yes",), (0,), (), {}, label="one")
     with pytest.raises(ZobenchError, match="the tokenizer gives id 512, and the model's embedding has 512 rows"):
         encoder.encode(example)
