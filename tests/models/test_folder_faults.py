@@ -640,3 +640,9 @@ def test_the_command_line_says_nothing_beside_it(at, capfd):
     add(at, model__layers__0__self_attn__q_proj__lora_A__weight=torch.zeros(2, 16))
     assert main(["run", "--dry-run", "--model", str(at)]) == 2
     assert len(capfd.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("length", [{"a": 1}, [512], "many"])
+def test_settings_that_a_tokenizer_first_looks_at_when_it_is_used(at, length):
+    rewrite(at, "tokenizer_config.json", model_max_length=length)
+    assert "cannot read the tokenizer" in fault(at)

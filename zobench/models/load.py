@@ -222,13 +222,15 @@ def _read_tokenizer(folder: ModelFolder, spec: str) -> Any:
     from transformers import AutoTokenizer
 
     with _reading(f"--model {spec}: cannot read the tokenizer in {folder.path}"):
-        return AutoTokenizer.from_pretrained(
+        made = AutoTokenizer.from_pretrained(
             str(folder.path),
             gguf_file=folder.file,
             local_files_only=True,
             trust_remote_code=False,
             padding_side="left",
         )
+        made("")  # some of its settings are first looked at when it is used
+        return made
 
 
 def _read_config(folder: ModelFolder, spec: str) -> Any:
