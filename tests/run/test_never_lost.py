@@ -142,7 +142,15 @@ def test_the_command_says_what_it_tries_again(world, tmp_path, monkeypatch, caps
 @pytest.mark.parametrize("number", sorted(failure.OF_THE_MACHINE))
 def test_errors_of_the_system(number):
     cpu = torch.device("cpu")
-    assert failure.retry(OSError(number, os.strerror(number)), cpu) is not None
+    assert failure.retry(OSError(number, os.strerror(number)), cpu) == os.strerror(number)
+
+
+@pytest.mark.parametrize(("held", "again"), [(None, False), (3 * 2**30, True)])
+def test_memory_that_the_system_refuses_is_of_the_machine_where_others_hold_it(monkeypatch, held, again):
+    monkeypatch.setattr(failure, "held_by_others", lambda device: held)
+    why = failure.retry(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), torch.device("cpu"))
+    assert (why is not None) == again
+    assert why is None or "3.0 GiB" in why
 
 
 def test_what_led_to_an_error_counts_and_what_is_missing_or_forbidden_does_not():
