@@ -24,7 +24,12 @@ from zobench.run.protocol import VERSION
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PACKAGES = {"zobench": ROOT, "zobench_plugins": ROOT / "plugins", "zobench_tasks": ROOT / "tasks"}
+PACKAGES = {
+    "zobench": ROOT,
+    "zobench_plugins": ROOT / "plugins",
+    "zobench_tasks": ROOT / "tasks",
+    "zobench_world": ROOT / "world",
+}
 
 UNSEEN = {"accelerate"}
 """Dependencies that no line of ours imports: transformers imports it to place weights (`device_map`)."""

@@ -18,7 +18,12 @@ import pytest
 import zobench
 
 ROOT = Path(__file__).parent.parent
-SOURCES = {"zobench": ROOT / "zobench", "zobench_plugins": ROOT / "plugins", "zobench_tasks": ROOT / "tasks"}
+SOURCES = {
+    "zobench": ROOT / "zobench",
+    "zobench_plugins": ROOT / "plugins",
+    "zobench_tasks": ROOT / "tasks",
+    "zobench_world": ROOT / "world",
+}
 
 BELOW = {
     "errors": "",
@@ -168,7 +173,7 @@ def modules(package: str) -> list[Module]:
 
 
 CORE = modules("zobench")
-PLUGINS = [*modules("zobench_plugins"), *modules("zobench_tasks")]
+PLUGINS = [*modules("zobench_plugins"), *modules("zobench_tasks"), *modules("zobench_world")]
 EXAMPLE = [
     Module(f"zobench_example.{path.stem}", path, ast.parse(path.read_text(encoding="utf-8")))
     for path in sorted((ROOT / "tests" / "example_plugin" / "zobench_example").glob("*.py"))

@@ -14,7 +14,7 @@ import pytest
 from zobench.cli import main
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("zobench", "plugins/zobench_plugins", "tasks/zobench_tasks")
+FOLDERS = ("zobench", "plugins/zobench_plugins", "tasks/zobench_tasks", "world/zobench_world")
 SOURCES = {
     path: ast.parse(path.read_text(encoding="utf-8")) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")
 }

@@ -5,7 +5,12 @@ A line `from .home import Name as Name` makes `zobench.Name`. docs/library.md sa
 
 from .compose import Composite as Composite
 from .engine.objective import Objective as Objective
-from .errors import ZobenchError as ZobenchError
+from .errors import (
+    ZobenchError as ZobenchError,
+)
+from .errors import (
+    unknown as unknown,
+)
 from .executor import Executor as Executor
 from .hookspecs import hookimpl as hookimpl
 from .models.activations import (

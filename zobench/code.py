@@ -19,7 +19,7 @@ from pathlib import Path
 from .errors import ZobenchError
 
 DIGITS = 16
-_OWN = frozenset({"zobench", "zobench_plugins", "zobench_tasks"})
+_OWN = frozenset({"zobench", "zobench_plugins", "zobench_tasks", "zobench_world"})
 _CACHES = frozenset({"__pycache__", ".git", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 _WRITTEN_BY_INSTALLERS = (".dist-info", ".egg-info")
 

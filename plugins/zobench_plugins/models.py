@@ -8,4 +8,4 @@ from zobench import hookimpl
 @hookimpl
 def zobench_models() -> Mapping[str, str]:
     """`embedded`: the model in the package, and the default; `embedded_random`: its shape with random weights."""
-    return {"embedded": "zobench.models.embedded:load", "embedded_random": "zobench.models.embedded:load_random"}
+    return {"embedded": "zobench_world.model:load", "embedded_random": "zobench_world.model:load_random"}

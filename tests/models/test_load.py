@@ -7,10 +7,10 @@ import transformers as tf
 from huggingface_hub import errors
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
+from zobench_world.model import load as load_embedded
 
 from zobench.errors import ZobenchError
 from zobench.models import folder as folder_module
-from zobench.models.embedded import load as load_embedded
 from zobench.models.load import adopt, check_device, load_model, load_tokenizer, placement
 
 WORDS = ["<pad>", "<s>", "</s>", *"abcdefgh"]
@@ -212,7 +212,7 @@ def test_context_length_of_gpt2_and_of_none():
 
 
 def test_a_package_without_the_embedded_weights(monkeypatch, tmp_path):
-    monkeypatch.setattr("zobench.models.embedded.WEIGHTS", tmp_path)
+    monkeypatch.setattr("zobench_world.model.WEIGHTS", tmp_path)
     with pytest.raises(ZobenchError, match="--model .* --data-dir"):
         load_embedded()
 

@@ -144,7 +144,9 @@ def _show_task(found: Plugins, name: str, model: str | None, data_dir: Path | No
 
 def _embedded_facts(name: str) -> dict[str, str]:
     """Of the data that come with the package, where there are some for this task."""
-    from ..models.embedded.cards import CARDS
+    import importlib
+
+    CARDS = importlib.import_module("zobench_world.cards").CARDS
 
     if name not in CARDS:
         return {}

@@ -7,6 +7,7 @@ some. Light: imports no torch.
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 import math
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 from .protocol import PRESETS
 
 STEPS = int(PRESETS["embedded"]["steps"])
-FILE = Path(__file__).parents[1] / "models" / "embedded" / "rates.json"
+FILE = Path(str(importlib.resources.files("zobench_world"))) / "rates.json"
 
 
 @cache

@@ -18,7 +18,7 @@ from ..errors import ZobenchError, library, unknown
 from . import rows
 from .task import Task
 
-EMBEDDED = "zobench.models.embedded"
+EMBEDDED = "zobench_world.tasks"
 """Holds embedded data: `TASKS`, the names, and `task_data(name) -> (train, validation, provenance)`."""
 
 
