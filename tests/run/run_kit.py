@@ -15,6 +15,7 @@ from rich.console import Console
 
 from zobench.models.load import LoadedModel, load_model
 from zobench.plugins import Plugins, load_plugins
+from zobench.report import store
 from zobench.report.record import Record
 from zobench.run.execute import Place, Plan, execute, make_plan
 from zobench.run.plan import Wish
@@ -156,3 +157,8 @@ def numbers(record: Record) -> dict[str, Any]:
     """What of a record must be the same whenever its cell is run: all but times, memory and the machine."""
     kept = ("id", "status", "protocol", "cell", "scope", "selection", "metrics", "trials", "chosen", "kept", "error")
     return {key: record.get(key) for key in (*kept, "forwards")}
+
+
+def on_disk(results: Path, record: Record) -> Record | None:
+    """The record as it lies there."""
+    return store.find(results, record["id"])

@@ -1,0 +1,50 @@
+"""Which cells of a plan run, in which order, and which are done."""
+
+from __future__ import annotations
+
+from run_kit import (
+    numbers,
+    on_disk,
+    plan,
+    run,
+)
+
+
+def test_done_cells_are_not_run_again_unless_asked(world, tmp_path, faulty, monkeypatch):
+    def todo(rerun):
+        return [c.estimator for c in plan(world, tmp_path, ["faulty", "mezo"], plugins=faulty, rerun=rerun)[0].todo]
+
+    assert todo("missing") == ["faulty", "mezo"]
+    monkeypatch.setenv("FAULT", "error@move")
+    run(world, tmp_path, ["faulty", "mezo"], plugins=faulty)
+    assert todo("missing") == []
+    assert todo("failed") == ["faulty"]
+    assert todo("always") == ["faulty", "mezo"]
+    monkeypatch.delenv("FAULT")
+    (mended,) = run(world, tmp_path, ["faulty", "mezo"], plugins=faulty, rerun="failed")
+    assert mended["status"] == "ok" == on_disk(tmp_path, mended)["status"]
+    assert not (tmp_path / "cells" / f"{mended['id']}.error.txt").exists()
+    assert todo("failed") == []
+
+
+def test_a_cell_run_always_gives_the_same_numbers(world, tmp_path):
+    first = run(world, tmp_path, ["mezo", "lora_zo"], seeds=(0, 1))
+    second = run(world, tmp_path, ["mezo", "lora_zo"], seeds=(0, 1), rerun="always")
+    assert [numbers(r) for r in first] == [numbers(r) for r in second]
+    assert len({r["metrics"]["dev"]["loss"] for r in first}) == 4
+
+
+def test_cells_go_task_by_task(world, tmp_path):
+    made, _ = plan(world, tmp_path, ["zero_shot", "mezo"], ["all", "layer:1"], ["sst2", "copa"], seeds=(0, 1))
+    assert [c.task for c in made.todo] == ["sst2"] * 5 + ["copa"] * 5
+    assert [c.estimator for c in made.todo[:5]] == ["zero_shot"] + ["mezo"] * 4
+
+
+def test_an_unreadable_record_counts_as_missing_and_is_told_of(world, tmp_path, capsys):
+    (record,) = run(world, tmp_path, ["mezo"])
+    path = tmp_path / "cells" / f"{record['id']}.json"
+    path.write_text(path.read_text()[:200])
+    (again,) = run(world, tmp_path, ["mezo"])
+    assert numbers(again) == numbers(record)
+    warning = capsys.readouterr().err
+    assert "warning" in warning and path.name in warning and warning.count("\n") == 1
