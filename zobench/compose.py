@@ -220,6 +220,7 @@ def _composed(base: type[Composite], text: str, parts: tuple[Part, ...], doc: st
     space: dict[str, Any] = {"__doc__": doc, "__module__": base.__module__, "of": parts, "__composed__": True}
     said = {True if base is Sum else base.verified, *(part.cls.verified for part in parts)}
     space["verified"] = next(one for one in (False, None, True) if one in said)  # the sum is as sure as the least sure
+    space["numerics"] = base.numerics + sum(part.cls.numerics - 1 for part in parts)
     space["turns"] = base.turns or any(part.cls.turns for part in parts)
     declared = {f"{part.label}.{key}": setting for part in parts for key, setting in settings_of(part.cls).items()}
     space["__annotations__"] = {key: setting.type for key, setting in declared.items()}

@@ -89,6 +89,9 @@ class Selector:
     verified: ClassVar[bool | None] = None  # True: no detail is a guess; False: one is, as the class's description says
     argument: ClassVar[str] = ""  # the setting that a value after a colon is for: `layer:30`
     turns: ClassVar[bool] = False  # True: what it chooses changes with the step
+    numerics: ClassVar[int] = (
+        1  # raised by one when what a built-in selector chooses changes: its cells then are others
+    )
     exercise: ClassVar[Mapping[str, Any]] = {}  # settings for the checks: enough to choose something, and quickly
     planted: ClassVar[Mapping[str, int]] = {}  # planted models whose block it finds, and the first index it can find
 

@@ -24,7 +24,7 @@ def leave(results, *made):
         {
             "id": f"{number}",
             "status": status,
-            "cell": {"model": "embedded", "estimator": estimator, "selector": selector, "task": task},
+            "cell": {"model": "embedded", "estimator": estimator, "selector": selector, "task": task, "numerics": 2},
             "forwards": {"train": 400},
             "trials": [] if lr is None else [trial(lr, 0.5), trial(9 * lr, None)],
         }
@@ -95,6 +95,14 @@ def test_the_first_folder_that_knows_a_rate_says_it(monkeypatch, tmp_path):
     monkeypatch.setattr("zobench.report.store.read", lambda results: (of[results.name], []))
     found = rates.collect([tmp_path / "one", tmp_path / "two"])
     assert found == {"from": ["one", "two"], "rates": {"mezo": {"all": {"sst2": 1e-3, "rte": 2.0}}}}
+
+
+def test_what_its_name_no_longer_means_chose_nothing(monkeypatch, tmp_path):
+    now, other, older = (leave(tmp_path, ("lozo", "all", task, "ok", 1e-3))[0] for task in ("sst2", "rte", "copa"))
+    other["cell"]["estimator_settings"] = {"scale": "paper"}
+    older["cell"]["numerics"] = 1
+    monkeypatch.setattr("zobench.report.store.read", lambda results: ([now, other, older], []))
+    assert rates.collect([tmp_path])["rates"] == {"lozo": {"all": {"sst2": 1e-3}}}
 
 
 def test_nothing_to_collect(monkeypatch, tmp_path):

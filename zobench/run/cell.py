@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -11,7 +12,11 @@ from ..report.record import CellKey, RoleInfo
 from .protocol import Computation, Protocol
 
 NUMERICS = 1
-"""Raised by one with every change of zobench itself that changes a number of some cell: cells then are others."""
+"""Raised by one with every change of zobench itself that changes a number of some cell: cells then are others.
+
+A change of one built-in method alone raises that class's own `numerics` instead, and leaves the cells of others as they
+are. What stands in a record is the sum of what was ever raised for its cell, from 1 on.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Cell:
     estimator_settings: dict[str, Any] = field(default_factory=dict)
     selector_settings: dict[str, Any] = field(default_factory=dict)
     code: dict[str, str] = field(default_factory=dict)  # plugin -> digest: of third parties
+    raised: int = 0  # by how much its estimator and its selector have raised their own `numerics`
     role: RoleInfo | None = field(default=None, compare=False)
     """What the seed is for. No part of the identity: the numbers are the same."""
 
@@ -55,8 +61,8 @@ class Cell:
         }
         if self.code:
             key["code"] = dict(self.code)
-        if NUMERICS > 1:
-            key["numerics"] = NUMERICS
+        if NUMERICS + self.raised > 1:
+            key["numerics"] = NUMERICS + self.raised
         return cast(CellKey, redact.clean(key))
 
     @property
@@ -66,6 +72,14 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.task} {self.estimator} {self.selector} seed {self.seed}"
+
+
+def raised(cls: Any, settings: Mapping[str, Any]) -> int:
+    """By how much a class has raised its own numerics, as far as that concerns a cell of these settings."""
+    where: Mapping[str, Any] = getattr(cls, "numerics_where", {})
+    return (
+        int(getattr(cls, "numerics", 1)) - 1 if all(settings.get(name) == value for name, value in where.items()) else 0
+    )
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ..compose import Address, addresses
 from ..errors import ZobenchError, unknown
 from ..report.record import NO_SELECTOR
 from ..settings import convert, resolve, settings_of
-from .cell import Cell
+from .cell import Cell, raised
 from .protocol import PRESETS, Computation, Protocol, computation_from, protocol_from
 from .rates import tuned
 
@@ -231,6 +231,8 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, t
             estimator_settings=routed.estimators[estimator],
             selector_settings=routed.selectors[selector] if cls.trains else {},
             code=plugins.code(_used(identity, task, estimator, selector if cls.trains else None)),
+            raised=raised(cls, routed.estimators[estimator])
+            + (raised(plugins.selector(selector), routed.selectors[selector]) if cls.trains else 0),
         )
         out.setdefault(cell.id, cell)
     return list(out.values())

@@ -11,12 +11,14 @@ import importlib.resources
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ..settings import resolve
+from .cell import NUMERICS, raised
 from .protocol import PRESETS
 
 STEPS = int(PRESETS["embedded"]["steps"])
@@ -42,7 +44,8 @@ def collect(folders: Sequence[Path]) -> dict[str, Any]:
 
     A rate that failed for one seed is left out, and so is a cell that is not ok, had one rate alone, took another
     number of steps than the preset (methods that look more than twice a step, at equal forwards), or was chosen by
-    probes: those begin at the first of a cell's rates, which must not know of the block that they end at.
+    probes: those begin at the first of a cell's rates, which must not know of the block that they end at. So is one of
+    settings, or of numbers, that are no longer the method's own.
     """
     rates: dict[str, dict[str, dict[str, float]]] = {}
     for folder in folders:
@@ -61,6 +64,8 @@ def _chosen(results: Path) -> dict[tuple[str, str, str], float]:
     seen: dict[tuple[str, str, str], dict[float, list[float]]] = {}
     for record in records:
         cell = record["cell"]
+        if not _of_today(cell):
+            continue
         whole = all(trial["steps"] == STEPS for trial in record["trials"] if trial["status"] == "ok")
         told = len(record["trials"]) > 1 and whole and not record["forwards"].get("probe")
         if record["status"] == "ok" and cell["model"] == "embedded" and told:
@@ -74,6 +79,29 @@ def _chosen(results: Path) -> dict[tuple[str, str, str], float]:
         if mean < math.inf:
             out[names] = best
     return out
+
+
+def _of_today(cell: Mapping[str, Any]) -> bool:
+    """Whether a cell is what its estimator's name means at its defaults today."""
+    known = _methods()
+    cls = known.estimator(cell["estimator"])
+    now = resolve(cls, {})
+    then: Mapping[str, Any] = cell.get("estimator_settings", {})
+    same = all(
+        name in now and now[name] in ("", value, _tupled(value)) for name, value in then.items()
+    )  # "": no default
+    return same and cell.get("numerics", 1) >= NUMERICS + raised(cls, now)
+
+
+@cache
+def _methods() -> Any:
+    from ..plugins import load_plugins
+
+    return load_plugins(only="")
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def main(argv: Sequence[str]) -> None:

@@ -83,7 +83,7 @@ class Algebra:
 
     @property
     def T(self) -> Direction:
-        """The transpose; on every tensor where it has a value it must be a matrix."""
+        """The transpose; on every tensor where it has a value it must be a matrix, or a stack of some."""
         return operate("transpose", "T", _transposed, self)
 
     def sqrt(self) -> Direction:

@@ -96,6 +96,8 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     exercise: ClassVar[Mapping[str, Any]] = {}  # settings that bring its rare events into a few steps
     moves_along_looks: ClassVar[bool] = True  # False: it moves through state or signs
     differentiates: ClassVar[bool] = False  # True: it takes gradients or derivatives of the loss
+    numerics: ClassVar[int] = 1  # raised by one when a built-in method's numbers change: its cells then are others
+    numerics_where: ClassVar[Mapping[str, Any]] = {}  # settings without which that changed no number
 
     @classmethod
     def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:

@@ -99,18 +99,18 @@ def _matmul(entries: Sequence[Entry]) -> Entry:
         return None
     if left == "?" or right == "?":
         return "?"
-    if len(left) != 2 or len(right) != 2 or left[1] != right[0]:
-        raise ValueError("inner sizes differ, or an operand is no matrix")
-    return left[0], right[1]
+    if min(len(left), len(right)) < 2 or left[:-2] != right[:-2] or left[-1] != right[-2]:
+        raise ValueError("inner sizes differ, or an operand is no matrix, or no stack of as many")
+    return *left[:-1], right[-1]
 
 
 def _transpose(entries: Sequence[Entry]) -> Entry:
     (shape,) = entries
     if not isinstance(shape, tuple):
         return shape
-    if len(shape) != 2:
-        raise ValueError("only a matrix has a transpose")
-    return shape[::-1]
+    if len(shape) < 2:
+        raise ValueError("only a matrix, or a stack of some, has a transpose")
+    return *shape[:-2], shape[-1], shape[-2]
 
 
 def _unknown(entries: Sequence[Entry]) -> Entry:

@@ -39,7 +39,7 @@ class AdaLeZO(Estimator):
     several steps.
     """
 
-    reference: ClassVar[str] = "Wang et al. 2026, arXiv:2604.18264"
+    reference: ClassVar[str] = "Wang et al., Findings of ACL 2026, arXiv:2604.18264"
     public_code: ClassVar[str] = (
         "one of others, not known to be the authors': its clip makes the estimate biased; the reward of a block "
         "is of all drawn ones"

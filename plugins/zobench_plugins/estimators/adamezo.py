@@ -29,7 +29,7 @@ class AdaMeZO(Estimator):
     Forwards a step: 2. Directions drawn for the move: h. State: h numbers.
 
     Public code: form="released" has no factors (1 - beta) but 100 before the step, delta beside the root, and moves
-    as MeZO for the first h steps. The code also gathers m and v in the dtype of the model, where in float16 c^2 z^2
+    as MeZO for the first h + 1 steps, since its counter, 0 in the first, is compared with <= h. The code also gathers m and v in the dtype of the model, where in float16 c^2 z^2
     overflows for c above 65; here they are at least fp32.
     """
 
@@ -43,6 +43,8 @@ class AdaMeZO(Estimator):
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 5e-6, 1e-5, 5e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
     verified: ClassVar[bool | None] = False
+    numerics: ClassVar[int] = 2  # it moved as MeZO for h steps before
+    numerics_where: ClassVar[Mapping[str, object]] = {"form": "released"}
     exercise: ClassVar[Mapping[str, object]] = {"h": 3}
     moves_along_looks: ClassVar[bool] = False
 
@@ -69,7 +71,7 @@ class AdaMeZO(Estimator):
         c = (lp - lm) / (2 * self.eps)
         old = self.slopes[self.first]
         window = torch.cat([c.to(old.dtype)[None], old[:-1].to(c.device)])  # the newest first
-        if self.form == "released" and self.t < self.h:
+        if self.form == "released" and self.t <= self.h:
             self.descend(c * z)
         else:
             gs = (window[k] * (self.noise(ago=k) if k else z) for k in range(min(self.h, self.t + 1)))

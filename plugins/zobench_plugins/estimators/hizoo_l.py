@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zobench import Losses, matrices, vectors
 
+from ..stacks import refuse_stacks
 from .hizoo import HiZOO
 
 
@@ -49,6 +50,7 @@ class HiZOOL(HiZOO):
     neutral: ClassVar[Mapping[str, object] | None] = {"alpha": 0.0}
 
     def setup(self) -> None:
+        refuse_stacks("hizoo_l", self.handles, "choose a scope without experts, or hizoo")
         self.row = self.buffer("row", init=1.0, shape=lambda p: (p.shape[0], 1), on=matrices)
         self.column = self.buffer("column", init=1.0, shape=lambda p: (p.shape[1], 1), on=matrices)
         self.h = self.buffer("h", init=1.0, on=vectors)

@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from zobench import Algebra, Count, Losses, Range, matrices, vectors
+from zobench import Algebra, Count, Losses, Range
 
+from ..stacks import matrix_like, others, tall, wide
 from .lozo import LOZO
 
 
@@ -17,15 +18,15 @@ class LOZOM(LOZO):
     """LOZO with momentum: the step follows a running mean of c U, which lives in the coordinates of V.
 
     Paper: Enhancing Zeroth-order Fine-tuning with Low-rank Structures (arXiv:2410.07698), LOZO-M. With c, U, V of
-    LOZO:  N <- beta N + (1 - beta) c U;  W <- W - lr N V^T / r.  When V changes, N is carried over first:
+    LOZO:  N <- beta N + (1 - beta) c U;  W <- W - lr N V^T (the paper: / r, see lozo).  When V changes, N is carried over first:
     N <- N V_old^T V_new / n, which is the projection of N V_old^T, since V^T V is about n I. On tensors that are no
     matrices m <- beta m + (1 - beta) c z;  theta <- theta - lr m.
 
     A tensor that rests (a scope may change over the steps) keeps its N, and is carried over when it moves again.
 
     Defaults: rank 4, nu 100, eps 1e-3 (released README, on RoBERTa-large), beta 0.9 (released script; the code's own is
-    0.7). Learning rates: the released 1e-7 and 1e-6, times r as for lozo. In the long run the mean moves as far as its
-    terms would, so that a lr of lozo stays one here. Forwards a step: 2. State: N and the V that it is of, r (m + n)
+    0.7). Learning rates: the released 1e-7 and 1e-6; small runs: MeZO's by r. In the long run the mean moves as far as
+    its terms would, so that a lr of lozo at the same rank stays one here. Forwards a step: 2. State: N and the V that it is of, r (m + n)
     fp32 values a matrix; one fp32 value a parameter on other tensors. With beta 0 it is lozo.
 
     Public code (beside the switches of lozo, whose faults it has; off by default):
@@ -38,7 +39,8 @@ class LOZOM(LOZO):
     )
     verified: ClassVar[bool | None] = True
     forwards_per_step: ClassVar[int | None] = 2
-    lr_grid: ClassVar[tuple[float, ...]] = (4e-7, 4e-6)
+    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6)
+    small_lrs: ClassVar[tuple[float, ...]] = (2.5e-5, 1.25e-4)
     moves_along_looks: ClassVar[bool] = False
 
     rank: Count = 4
@@ -52,9 +54,9 @@ class LOZOM(LOZO):
 
     def setup(self) -> None:
         rank = self.rank  # not self: buffers may not keep their estimator alive
-        self.n = self.buffer("n", shape=lambda p: (p.shape[0], rank), on=matrices)
-        self.v = self.buffer("v", shape=lambda p: (p.shape[1], rank), on=matrices)
-        self.m = self.buffer("m", on=vectors)
+        self.n = self.buffer("n", shape=lambda p: tall(p, rank), on=matrix_like)
+        self.v = self.buffer("v", shape=lambda p: wide(p, rank), on=matrix_like)
+        self.m = self.buffer("m", on=others)
 
     def state_of(self, shape: tuple[int, ...]) -> float:
         return self.rank * sum(shape) if len(shape) == 2 else math.prod(shape)
@@ -64,7 +66,7 @@ class LOZOM(LOZO):
         for p, new in self.each(v):
             n, old = self.n[p], self.v[p]
             same = (old == new).all()  # on the device: no host sync
-            n.copy_(torch.where(same, n, n @ (old.T @ new) / len(new)))
+            n.copy_(torch.where(same, n, n @ (old.mT @ new) / new.shape[-2]))
             old.copy_(new)
 
     def iterate(self, losses: Losses) -> Tensor:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from zobench import Estimator, Handle, Losses, Positive, Range
+from zobench import Estimator, Handle, Losses, Planned, Positive, Range, ZobenchError
+
+DECAYS = (
+    "sparse_mezo: weight decay would move entries outside the mask; set it to 0, or take mezo with the selector "
+    "small_weights, whose mask holds for it too"
+)
 
 
 class SparseMeZO(Estimator):
     """MeZO on the entries of small magnitude: d = m * z with m = [|theta| <= h], h a quantile of each tensor.
 
     Paper: Sparse MeZO (arXiv:2402.15751), section 3.2 and Algorithm 1. Of every tensor the (1 - sparsity) share of
-    smallest magnitude moves; h is that quantile of |theta_0|. The mask is evaluated once a step, at theta_t, and is
-    the same in both looks and the move: re-evaluated from the perturbed weights (as a mask computed inside the
-    forward pass would be), it would change between the looks and leave weights unrestored.
+    smallest magnitude moves; h is that quantile of |theta_0|. The mask is of the unperturbed weights, also where the
+    paper computes it inside the forward pass (y = (theta + eps m(theta) z) x + b): it is evaluated once a step, at
+    theta_t, and is the same in both looks and the move. It is `mezo` with `--selector small_weights`.
+
+    Weight decay would move the entries outside the mask, which rest in the paper's step: it is refused. The selector's
+    mask holds for the decay too.
 
     Defaults: sparsity 0.75, eps 1e-3 and the learning rates of the grid are those that later comparisons use; the
     authors' code could not be consulted, so what it does where the paper is silent is unknown (`verified` False):
@@ -48,7 +56,16 @@ class SparseMeZO(Estimator):
     vectors: Literal["masked", "dense", "fixed"] = "masked"
     """What happens to tensors that are no matrices (see above)."""
 
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """ZobenchError for weight decay."""
+        super().check(settings, planned)
+        if planned.weight_decay:
+            raise ZobenchError(DECAYS)
+
     def setup(self) -> None:
+        if any(group["weight_decay"] for group in self.param_groups):
+            raise ZobenchError(DECAYS)
         if self.refresh == "never":
             self.mask = self.buffer("mask", init=lambda p: self.small(p, self.quantile(p)))
             self.mask.allocate(self.handles)

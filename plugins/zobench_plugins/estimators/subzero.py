@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from zobench import Count, Direction, Estimator, Handle, Losses, Positive, matrices, vectors
+from zobench import (
+    Count,
+    Direction,
+    Estimator,
+    Handle,
+    Losses,
+    Planned,
+    Positive,
+    ZobenchError,
+    matrices,
+    vectors,
+)
+
+from ..stacks import refuse_stacks
 
 
 def orthonormal(x: Tensor) -> Tensor:
@@ -32,7 +46,9 @@ class SubZero(Estimator):
     The rank of a matrix is at most its smaller side. Learning rates: MeZO's, since directions are as long as there.
     Forwards a step: 2. State: U and V, r (m + n) fp32 values a matrix, computed again from their seeds on resuming.
 
-    The paper reshapes narrow matrices (LoRA, prompts) to nearly square ones first; that is not done here.
+    The paper reshapes narrow matrices (LoRA, prompts) to nearly square ones first; that is not done here, and without it
+    it is another method: adapters and prefixes are refused. So are tensors that hold the matrices of all experts of a
+    block; as `mezo` with directions=subzero, which it otherwise equals, it takes each of them by itself.
     Public code: U and V are rounded to the dtype of the model; a run that is resumed has lost them.
     """
 
@@ -55,7 +71,14 @@ class SubZero(Estimator):
     scale: Literal["code", "paper"] = "code"
     """Length of a direction (see above)."""
 
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """ZobenchError for adapters and prefixes."""
+        super().check(settings, planned)
+        refuse_narrow(planned)
+
     def setup(self) -> None:
+        refuse_stacks("subzero", self.handles, "take mezo with directions=subzero, or a scope without experts")
         rank = self.rank if self.scale == "code" else None  # not self: buffers may not keep their estimator alive
         self.s = self.buffer("s", init=lambda p: _scale(p, rank), shape=lambda p: (), on=matrices)
 
@@ -80,6 +103,15 @@ class SubZero(Estimator):
         c = (lp - lm) / (2 * self.eps)
         self.descend(c * d)
         return lp
+
+
+def refuse_narrow(planned: Planned) -> None:
+    """ZobenchError where what trains is an adapter or a prefix."""
+    if planned.parameterisation in ("lora", "prefix"):
+        raise ZobenchError(
+            f"subzero: its authors make the narrow matrices of parameterisation {planned.parameterisation} nearly square "
+            "first, which is not done here; use parameterisation full, or other directions"
+        )
 
 
 def _scale(p: Handle, rank: int | None) -> Tensor:

@@ -22,22 +22,24 @@ class ZOAdaMM(Moments):
     eps is the root mean square of a look's entries, mu = eps sqrt(d): with w = sqrt(d) u, whose entries have mean
     square 1, g is [L(theta + eps w) - L(theta)] / eps w, and eps compares with MeZO's. d counts entries that may move.
 
-    Defaults: beta1 0.9, beta2 0.3, v and vhat from 1e-7 (authors' code); eps 1e-3 (MeZO's); q 1, where their code
+    Defaults: beta1 0.9, beta2 0.3, v and vhat from 1e-7 (the authors' universal.py); eps 1e-3 (MeZO's); q 1, where their code
     averages g over 10 directions. Learning rates: those of zo_adam times the ratio of the two methods' root mean square
     steps for Gaussian slopes: 5 after thousands of steps, 3 (small runs) in the first hundred. Forwards a
     step: q + 1. State: three fp32 values a parameter.
 
     What ZO-Bench (arXiv:2402.11592) runs under this citation is zo_adam here: a central difference along Gaussian
     directions, no maximum, bias correction, beta2 0.999.
-    Public code (its lr falls as 1 / sqrt(t); the switch is off by default):
-      denominator="v"        it divides by sqrt(v): the maximum enters the projection alone, so that an unconstrained
+    Public code (its lr falls as 1 / sqrt(t); the switch is off by default). Its scripts differ: one
+    (imagenet_blackBox_attack2.py, beta2 0.9) divides by sqrt(vhat), as the paper; the other (universal.py, beta2 0.3)
+      denominator="v"        divides by sqrt(v): the maximum enters the projection alone, so that an unconstrained
                              run is Adam's without bias correction. No vhat is kept: two values a parameter.
     direction="gaussian" takes w ~ N(0, I), which saves a pass of drawing; for many entries the two are the same.
     """
 
     reference: ClassVar[str] = "Chen et al. 2019, arXiv:1910.06513, Algorithm 1"
     public_code: ClassVar[str] = (
-        "the authors' (licence not seen): the maximum is void without a projection; ZO-LLM's of this name is zo_adam"
+        "the authors' (licence not seen): in universal.py the maximum is void without a projection, in "
+        "imagenet_blackBox_attack2.py it is not; ZO-LLM's of this name is zo_adam"
     )
     verified: ClassVar[bool | None] = True
     forwards_per_step: ClassVar[int | None] = 2

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zobench import Count, Direction, Estimator, Losses, NonNegative, Positive, matrices, vectors
 
+from ..stacks import refuse_stacks
 from .subzero import orthonormal
 
 
@@ -64,7 +65,8 @@ class ZOMuon(Estimator):
 
     Defaults: queries 4, rank 64, interval 100, eps 1e-3, lr 1e-2, vector_lr 1e-7 (released README and code). The grid
     goes down from that lr. Forwards a step: queries + 1. State: P, r m fp32 values a matrix, computed again from its
-    seed on resuming. The rank of a matrix is at most its rows. Weight decay is for matrices alone.
+    seed on resuming. The rank of a matrix is at most its rows. Weight decay is for matrices alone. A
+    tensor that holds the matrices of all experts of a block is refused.
 
     Public code: directions are kept, not drawn again; the Newton-Schulz steps run in the dtype of the model, where in
     float16 the norm overflows at large slopes and the step becomes 0. Its option sgd looks once, on both sides.
@@ -96,6 +98,9 @@ class ZOMuon(Estimator):
     """What becomes of the mean G (see above)."""
     refresh: Literal["sound", "as_released"] = "sound"
     """Whether the step that draws a new P repeats the released fault (see above)."""
+
+    def setup(self) -> None:
+        refuse_stacks("zo_muon", self.handles, "choose a scope without experts")
 
     def state_of(self, shape: tuple[int, ...]) -> float:
         return min(self.rank, shape[0]) * shape[0] if len(shape) == 2 else 0.0

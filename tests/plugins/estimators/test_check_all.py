@@ -33,15 +33,16 @@ def sparse(problem, settings):
 def lozo(problem, settings):
     """Rows of U are independent given V, so that the moments are those of a Wishart matrix V V^T.
 
-    d = U V^T on the matrix (m x n), z on the vector (k); g = (d . grad) (U V^T / r, z):
-    E[g] = grad, and E|g|^2 = A / r^2 + r |W|^2 k / 1 + |v|^2 m n r / r^2 + (k + 2) |v|^2, where
+    d = U V^T on the matrix (m x n), z on the vector (k); g = (d . grad) d:
+    E[g] = (r grad_W, grad_v), and E|g|^2 = A + r |W|^2 k + |v|^2 m n r + (k + 2) |v|^2, where
     A = E[(U V^T . W)^2 |U V^T|^2] = (m (r^2 n + 2 r) + 2 r (r + n + 1)) |W|^2.
     """
     (m, n), k, r = problem.w.shape, problem.v.numel(), settings.get("rank", 2)
     grad = problem.gradient()
     w2, v2 = float(grad[: m * n].square().sum()), float(grad[m * n :].square().sum())
     a = (m * (r * r * n + 2 * r) + 2 * r * (r + n + 1)) * w2
-    return Moments(grad, a / r**2 + r * w2 * k + v2 * m * n / r + (k + 2) * v2)
+    mean = torch.cat([r * grad[: m * n], grad[m * n :]])
+    return Moments(mean, a + r * w2 * k + v2 * m * n * r + (k + 2) * v2)
 
 
 MOMENTS = {"sparse_mezo": sparse, "lozo": lozo}

@@ -14,7 +14,7 @@ from zobench import ZobenchError
 SETTINGS = {"rank": 2, "nu": 3, "beta": 0.7}
 
 
-def in_plain_torch(steps=8, rank=2, nu=3, beta=0.7, scale="paper", refresh="sound", start="zero", resting=False):
+def in_plain_torch(steps=8, rank=2, nu=3, beta=0.7, scale="code", refresh="sound", start="zero", resting=False):
     """N <- beta N V_old^T V / n + (1 - beta) c U;  W <- W - lr N V^T / r."""
     theta = Blocks().weights()
     kept = {n: (torch.zeros(len(w), rank) if w.ndim == 2 else torch.zeros(len(w))).double() for n, w in theta.items()}
@@ -43,11 +43,11 @@ def in_plain_torch(steps=8, rank=2, nu=3, beta=0.7, scale="paper", refresh="soun
     return theta
 
 
-@pytest.mark.parametrize("changed", [{}, {"scale": "code"}, {"refresh": "as_released"}, {"start": "as_released"}])
+@pytest.mark.parametrize("changed", [{}, {"scale": "paper"}, {"refresh": "as_released"}, {"start": "as_released"}])
 def test_step(changed):
     ours, opt = run(LOZOM, **SETTINGS, **changed)
     assert difference(ours, in_plain_torch(**changed)) < 1e-11
-    others = [{}, {"scale": "code"}, {"refresh": "as_released"}, {"start": "as_released"}]
+    others = [{}, {"scale": "paper"}, {"refresh": "as_released"}, {"start": "as_released"}]
     for other in others:
         if other != changed:
             assert difference(ours, in_plain_torch(**other)) > 1e-5, other
