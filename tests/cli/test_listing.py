@@ -195,7 +195,7 @@ def test_the_card_of_an_estimator_has_its_facts(capsys):
     assert lozo["reference"].startswith("Chen et al. 2024") and lozo["public code"].startswith("optsuite/LOZO")
     assert lozo["forwards"].startswith("2 a step") and lozo["extra"] == "no forwards on further batches"
     assert lozo["state"].startswith("0 bytes") and lozo["moves"] == "weights" and lozo["verified"].startswith("yes")
-    assert lozo["lr"] == "2e-7, 2e-6; small runs: 0.0001, 0.0005"
+    assert lozo["lr"] == "1e-7, 1e-6; small runs: 5e-5, 0.00025"
     svrg = card(capsys, "estimator", "mezo_svrg")
     assert svrg["extra"].startswith("31 forwards a step") and svrg["state"].startswith("8 bytes")
     assert card(capsys, "estimator", "lozo_m")["state"].startswith(

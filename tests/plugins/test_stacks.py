@@ -1,4 +1,4 @@
-"""Tensors that hold the matrices of all experts of a block: each a matrix of its own, or refused; never taken for noise."""
+"""Tensors that hold the matrices of all experts of a block: each a matrix of its own, or refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,5 @@ def test_a_tensor_of_three_axes_that_is_none_of_experts_is_no_matrix():
 
 @pytest.mark.parametrize("cls", [SubZero, ZOMuon, HiZOOL])
 def test_methods_that_know_single_matrices_alone_say_so(cls):
-    with pytest.raises(
-        ZobenchError, match=f"{NAME} holds the matrices of all experts in one tensor.*scope without exp"
-    ):
+    with pytest.raises(ZobenchError, match=f"{NAME} holds the matrices of all experts in one tensor.*without experts"):
         moved(cls)

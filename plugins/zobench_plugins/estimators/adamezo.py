@@ -29,8 +29,8 @@ class AdaMeZO(Estimator):
     Forwards a step: 2. Directions drawn for the move: h. State: h numbers.
 
     Public code: form="released" has no factors (1 - beta) but 100 before the step, delta beside the root, and moves
-    as MeZO for the first h + 1 steps, since its counter, 0 in the first, is compared with <= h. The code also gathers m and v in the dtype of the model, where in float16 c^2 z^2
-    overflows for c above 65; here they are at least fp32.
+    as MeZO for the first h + 1 steps, since its counter, 0 in the first, is compared with <= h. The code also gathers m
+    and v in the dtype of the model, where in float16 c^2 z^2 overflows for c above 65; here they are at least fp32.
     """
 
     reference: ClassVar[str] = "Cai et al. 2026, arXiv:2605.00650"

@@ -19,9 +19,9 @@ class AGZO(Estimator):
     layer's weight W (m, n) has rows in the span of the layer's inputs H (n, tokens). In the forward at theta, which
     gives L(theta) too, A (n, r) is found by `iterations` rounds of  A <- QR(H H^T A)  from a random start;
     R (m, r) ~ N(0, 1);  c = [L(theta + eps d) - L(theta)] / eps;  W <- W - lr c R A^T.  On all other tensors
-    (embeddings, norms, biases, and an output layer that shares the embedding's matrix) d is Gaussian, and so it is on the
-    matrices of what is no nn.Linear: GPT-2's Conv1D, and tensors that hold all experts of a block, so that on such models
-    little of it is AGZO. A is new at every step, of its batch.
+    (embeddings, norms, biases, and an output layer that shares the embedding's matrix) d is Gaussian, and so it is on
+    the matrices of what is no nn.Linear: GPT-2's Conv1D, and tensors that hold all experts of a block, so that on such
+    models little of it is AGZO. A is new at every step, of its batch.
 
     H has a column for every token of every row of the batch, padding too; where a loss takes several forwards, it is
     of the last. The entries of d are sqrt(r / n) of MeZO's in size, but to inputs along A it does what MeZO's does. In

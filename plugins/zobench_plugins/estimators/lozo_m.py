@@ -18,16 +18,16 @@ class LOZOM(LOZO):
     """LOZO with momentum: the step follows a running mean of c U, which lives in the coordinates of V.
 
     Paper: Enhancing Zeroth-order Fine-tuning with Low-rank Structures (arXiv:2410.07698), LOZO-M. With c, U, V of
-    LOZO:  N <- beta N + (1 - beta) c U;  W <- W - lr N V^T (the paper: / r, see lozo).  When V changes, N is carried over first:
-    N <- N V_old^T V_new / n, which is the projection of N V_old^T, since V^T V is about n I. On tensors that are no
-    matrices m <- beta m + (1 - beta) c z;  theta <- theta - lr m.
+    LOZO:  N <- beta N + (1 - beta) c U;  W <- W - lr N V^T (the paper: / r, see lozo).  When V changes, N is carried
+    over first: N <- N V_old^T V_new / n, which is the projection of N V_old^T, since V^T V is about n I. On tensors
+    that are no matrices m <- beta m + (1 - beta) c z;  theta <- theta - lr m.
 
     A tensor that rests (a scope may change over the steps) keeps its N, and is carried over when it moves again.
 
     Defaults: rank 4, nu 100, eps 1e-3 (released README, on RoBERTa-large), beta 0.9 (released script; the code's own is
     0.7). Learning rates: the released 1e-7 and 1e-6; small runs: MeZO's by r. In the long run the mean moves as far as
-    its terms would, so that a lr of lozo at the same rank stays one here. Forwards a step: 2. State: N and the V that it is of, r (m + n)
-    fp32 values a matrix; one fp32 value a parameter on other tensors. With beta 0 it is lozo.
+    its terms would, so that a lr of lozo at the same rank stays one here. Forwards a step: 2. State: N and the V that
+    it is of, r (m + n) fp32 values a matrix; one fp32 value a parameter on other tensors. With beta 0 it is lozo.
 
     Public code (beside the switches of lozo, whose faults it has; off by default):
       start="as_released"   the first step takes c U whole, as if beta were 0; the recursion alone starts from N = 0.

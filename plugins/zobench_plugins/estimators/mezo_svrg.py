@@ -26,9 +26,10 @@ class MeZOSVRG(Estimator):
     Defaults: q 2, eps 1e-3 (released scripts). Those search eta_1 in {1e-5, 1e-4} and eta_2 in {1e-6, 1e-5}: at boost
     10 the grid has two of the four pairs, and one a fifth of the lower; boost=1 and boost=100 have the others. The
     released schedule, which divides both rates by 5 when the loss rises, is left out. Small runs: rates that stand to
-    mezo's as there. A step at an anchor is boost times as long as MeZO's at the same lr. Forwards a step: 2 at an anchor, 4 between, so 3; and 2 (anchor - 1) at an anchor that are counted as
-    `extra`, 31 a step. State: two fp32 values a parameter, phi and phi - theta (the paper's: phi and g). At q = 1
-    there is nothing between, no state, and with one batch and boost 1 it is MeZO.
+    mezo's as there. A step at an anchor is boost times as long as MeZO's at the same lr. Forwards a step: 2 at an
+    anchor, 4 between, so 3; and 2 (anchor - 1) at an anchor that are counted as `extra`, 31 a step. State: two fp32
+    values a parameter, phi and phi - theta (the paper's: phi and g). At q = 1 there is nothing between, no state, and
+    with one batch and boost 1 it is MeZO.
 
     Public code (both switches off by default, both on: as released):
       snapshot="live"   the list that is kept as phi holds the live weights: the second estimate is taken where the

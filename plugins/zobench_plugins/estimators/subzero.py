@@ -46,10 +46,10 @@ class SubZero(Estimator):
     The rank of a matrix is at most its smaller side. Learning rates: MeZO's, since directions are as long as there.
     Forwards a step: 2. State: U and V, r (m + n) fp32 values a matrix, computed again from their seeds on resuming.
 
-    The paper reshapes narrow matrices (LoRA, prompts) to nearly square ones first; that is not done here, and without it
-    it is another method: adapters and prefixes are refused. So are tensors that hold the matrices of all experts of a
-    block; as `mezo` with directions=subzero, which it otherwise equals, it takes each of them by itself.
-    Public code: U and V are rounded to the dtype of the model; a run that is resumed has lost them.
+    The paper reshapes narrow matrices (LoRA, prompts) to nearly square ones first; that is not done here, and without
+    it it is another method: adapters and prefixes are refused. So are tensors that hold the matrices of all experts of
+    a block; as `mezo` with directions=subzero, which it otherwise equals, it takes each of them by itself. Public code:
+    U and V are rounded to the dtype of the model; a run that is resumed has lost them.
     """
 
     reference: ClassVar[str] = "Yu et al. 2024, arXiv:2410.08989, SubZero with SGD"
@@ -109,8 +109,8 @@ def refuse_narrow(planned: Planned) -> None:
     """ZobenchError where what trains is an adapter or a prefix."""
     if planned.parameterisation in ("lora", "prefix"):
         raise ZobenchError(
-            f"subzero: its authors make the narrow matrices of parameterisation {planned.parameterisation} nearly square "
-            "first, which is not done here; use parameterisation full, or other directions"
+            f"subzero: its authors make the narrow matrices of parameterisation {planned.parameterisation} nearly "
+            "square first, which is not done here; use parameterisation full, or other directions"
         )
 
 

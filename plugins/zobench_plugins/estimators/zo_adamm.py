@@ -22,9 +22,9 @@ class ZOAdaMM(Moments):
     eps is the root mean square of a look's entries, mu = eps sqrt(d): with w = sqrt(d) u, whose entries have mean
     square 1, g is [L(theta + eps w) - L(theta)] / eps w, and eps compares with MeZO's. d counts entries that may move.
 
-    Defaults: beta1 0.9, beta2 0.3, v and vhat from 1e-7 (the authors' universal.py); eps 1e-3 (MeZO's); q 1, where their code
-    averages g over 10 directions. Learning rates: those of zo_adam times the ratio of the two methods' root mean square
-    steps for Gaussian slopes: 5 after thousands of steps, 3 (small runs) in the first hundred. Forwards a
+    Defaults: beta1 0.9, beta2 0.3, v and vhat from 1e-7 (the authors' universal.py); eps 1e-3 (MeZO's); q 1, where
+    their code averages g over 10 directions. Learning rates: those of zo_adam times the ratio of the two methods' root
+    mean square steps for Gaussian slopes: 5 after thousands of steps, 3 (small runs) in the first hundred. Forwards a
     step: q + 1. State: three fp32 values a parameter.
 
     What ZO-Bench (arXiv:2402.11592) runs under this citation is zo_adam here: a central difference along Gaussian
