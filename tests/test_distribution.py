@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from plugin_kit import wheel_of
+from kits.plugin_kit import wheel_of
 
 import zobench
-from zobench.run.cell import NUMERICS
-from zobench.run.protocol import VERSION
+from zobench.protocol.cell import NUMERICS
+from zobench.protocol.protocol import VERSION
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

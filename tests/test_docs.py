@@ -15,8 +15,8 @@ import pytest
 
 from zobench.cli import main
 from zobench.cli.card import COMMAND
-from zobench.discovery import hook_arguments, new_manager
-from zobench.plugins import KINDS, load_plugins
+from zobench.plugins.discovery import hook_arguments, new_manager
+from zobench.plugins.registry import KINDS, load_plugins
 from zobench.tasks.task import Task
 
 ROOT = Path(__file__).parent.parent
@@ -43,14 +43,14 @@ def test_every_hook_has_a_heading_with_its_arguments_and_an_example():
 
 
 def test_every_hook_is_documented_where_it_is_declared():
-    from zobench import hookspecs
+    from zobench.plugins import hookspecs
 
     for name in HOOKS:
         assert (getattr(hookspecs, name).__doc__ or "").strip().endswith("."), name
 
 
 def test_every_hook_has_a_test():
-    tree = ast.parse((ROOT / "tests" / "test_plugins.py").read_text())
+    tree = ast.parse((ROOT / "tests" / "plugins" / "test_plugins.py").read_text())
     tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert {name for name in tests if name.startswith("test_hook_")} == {f"test_hook_{name}" for name in HOOKS}
 

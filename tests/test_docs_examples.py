@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from zobench import Composite, Estimator, Selector, ZobenchError, compose
+from zobench import Composite, Estimator, Selector, ZobenchError
 from zobench.cli import COMMANDS, _click_command, main
 from zobench.cli.new import write_plugin
-from zobench.plugins import load_plugins
+from zobench.plugins import expressions
+from zobench.plugins.registry import load_plugins
 from zobench.reserved import HEADINGS, WORDS, shown
 from zobench.run.plan import Wish, parse_settings, route
 from zobench.testing import check_estimator, check_selector
@@ -61,7 +62,7 @@ def check(cls: type) -> None:
         check_estimator(cls)
     elif issubclass(cls, Composite):  # a selector of another one
         find = {"it": cls, "layer": BUILT_IN.selector("layer")}.__getitem__
-        check_selector(compose.build("it:layer:1", find))
+        check_selector(expressions.build("it:layer:1", find))
     else:
         check_selector(cls)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
+from zobench.protocol.protocol import PRESETS, VERSION, Computation, Protocol
 from zobench.run.plan import Wish, route
-from zobench.run.protocol import PRESETS, VERSION, Computation, Protocol
 from zobench.settings import convert, settings_of
 
 ROOT = Path(__file__).parent.parent

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from plugin_kit import install_example
+from kits.plugin_kit import install_example
 
 from zobench.cli import main
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 
 
 @pytest.fixture(scope="module")

@@ -28,44 +28,40 @@ SOURCES = {
 BELOW = {
     "errors": "",
     "forwards": "",
-    "paths": "errors",
-    "planned": "",
-    "settings": "errors",
-    "hookspecs": "",
-    "code": "errors",
+    "timers": "",
     "redact": "",
-    "discovery": "hookspecs paths errors",
+    "paths": "errors",
+    "settings": "errors",
     "reserved": "settings errors",
-    "offers": "discovery reserved errors",
-    "plugins": "code redact compose offers discovery tasks errors",
-    "compose": "selector zo settings errors",
-    "selector": "reserved settings errors",
-    "executor": "",
-    "models": "forwards paths errors",
-    "tasks": "models settings paths errors",
     "kernels": "",
-    "zo": "engine kernels reserved settings errors",
-    "engine": "zo models forwards errors",
+    "directions": "kernels errors",
+    "scopes": "directions errors",
+    "parameterisations": "scopes directions settings errors",
+    "models": "forwards paths errors",
+    "engine": "directions models timers errors",
+    "tasks": "models settings paths errors",
+    "estimator": "engine scopes directions timers reserved settings errors",
     "report": "redact paths errors reserved",
-    "run": "report zo engine kernels models tasks plugins compose discovery selector "
-    "planned settings redact paths errors",
-    "bench": "run report zo engine models tasks settings errors",
-    "testing": "run zo engine models tasks selector settings errors",
-    "cli": "run report bench testing engine kernels models tasks plugins compose offers discovery settings redact "
-    "paths errors __version__",
+    "protocol": "report engine directions tasks redact settings errors",
+    "contracts": "reserved settings errors",
+    "plugins": "contracts scopes tasks reserved redact settings paths errors",
+    "run": "plugins contracts protocol report estimator engine parameterisations scopes models tasks kernels timers "
+    "redact settings paths errors",
+    "bench": "run protocol report engine scopes models tasks settings errors",
+    "testing": "run protocol contracts estimator engine parameterisations scopes directions models tasks settings "
+    "errors",
+    "cli": "testing bench run protocol report plugins engine models tasks kernels redact settings paths errors "
+    "__version__",
     "__main__": "cli",
 }
 """Each room of the core, and the rooms it may import."""
 
 NAMED_ONLY = {
-    "hookspecs": "executor models report selector tasks zo",
-    "plugins": "executor models report selector zo",
-    "executor": "report run",
-    "selector": "models tasks zo",
-    "zo": "tasks models planned",
-    "engine": "",
-    "report": "",
-    "cli": "models",
+    "directions": "timers",
+    "estimator": "contracts tasks",
+    "contracts": "protocol report tasks models scopes",
+    "plugins": "estimator report models",
+    "bench": "estimator",
 }
 """Further rooms whose names may stand in annotations (imported under TYPE_CHECKING alone)."""
 
@@ -76,28 +72,20 @@ HEAVY = {"torch", "transformers", "datasets", "evaluate", "scipy", "matplotlib",
 LIGHT = [
     "__init__",
     "__main__",
-    "code",
-    "compose",
+    "contracts.",
     "errors",
-    "executor",
     "models.speech",
     "paths",
+    "plugins.",
+    "protocol.",
     "redact",
-    "planned",
     "settings",
     "reserved",
-    "hookspecs",
-    "discovery",
     "engine",
-    "offers",
-    "plugins",
-    "selector",
     "cli.",
     "report.",
-    "run.cell",
     "run.account",
     "run.plan",
-    "run.protocol",
     "run.rates",
     "tasks.encode",
     "tasks.example",
@@ -140,7 +128,7 @@ class Module:
 
     @property
     def room(self) -> str:
-        """`zo` of zobench.zo.noise; empty for the package's own __init__."""
+        """`zo` of zobench.directions.noise.source; empty for the package's own __init__."""
         return self.name.partition(".")[2].partition(".")[0]
 
     def imports(self) -> Iterator[Import]:
@@ -182,7 +170,7 @@ EXAMPLE = [
 
 def test_the_sources_are_found():
     names = {module.name for module in [*CORE, *PLUGINS, *EXAMPLE]}
-    assert {"zobench", "zobench.zo.noise", "zobench.cli.run", "zobench_plugins.estimators.mezo"} <= names
+    assert {"zobench", "zobench.directions.noise.source", "zobench.cli.run", "zobench_plugins.estimators.mezo"} <= names
     assert {"zobench_tasks", "zobench_example.greedy"} <= names
     assert {module.room for module in CORE if module.room} == set(BELOW)
 
@@ -193,7 +181,7 @@ def test_arrows_point_downwards():
         if not module.room:
             continue  # the package's __init__ names what it exports
         allowed = {module.room, *BELOW[module.room].split()}
-        named = allowed | set(NAMED_ONLY.get(module.room, BELOW[module.room]).split())
+        named = allowed | set(NAMED_ONLY.get(module.room, "").split())
         for one in module.imports():
             top, _, rest = one.path.partition(".")
             room = rest.partition(".")[0]
@@ -254,21 +242,16 @@ def test_no_modules_import_each_other_in_a_circle():
     assert left_in_circles(graph) == set()
 
 
-UPWARDS = {("executor", "run")}
-"""The one arrow that runs up: the contract of executors says in an annotation what a cell is."""
-
-
 def test_no_rooms_import_each_other_in_a_circle():
-    """But for two halves of one thing, and UPWARDS, by any import: so every arrow of the page runs down."""
+    """By any import, for annotations too: so every arrow of the page runs down."""
     graph: dict[str, set[str]] = {}
     for module in CORE:
         for one in module.imports():
             top, _, rest = one.path.partition(".")
-            room, to = ("zo" if name == "engine" else name for name in (module.room, rest.partition(".")[0]))
+            room, to = module.room, rest.partition(".")[0]
             if top == "zobench" and room and to in BELOW and room != to:
                 graph.setdefault(room, set()).add(to)
-    assert all(to in graph[room] for room, to in UPWARDS)
-    assert left_in_circles({**graph, **{room: graph[room] - {to} for room, to in UPWARDS}}) == set()
+    assert left_in_circles(graph) == set()
 
 
 def light(module: Module) -> bool:
@@ -351,8 +334,8 @@ def test_the_public_names_are_there_and_in_their_list():
     assert sorted([*names, "__version__"]) == sorted(zobench.__all__) == dir(zobench)
     for one, name in declared:
         assert getattr(zobench, name.name) is getattr(importlib.import_module(f"zobench.{one.module}"), name.name)
-    with pytest.raises(AttributeError, match="no attribute 'estimator'"):
-        _ = zobench.estimator
+    with pytest.raises(AttributeError, match="no attribute 'estimators'"):
+        _ = zobench.estimators
 
 
 def test_no_two_test_files_have_one_name():
@@ -365,11 +348,11 @@ def test_the_choices_of_the_command_line_are_those_of_the_run():
     from zobench.cli.common import Dtype, Preset
     from zobench.cli.run import Rerun
     from zobench.models.load import DTYPES
-    from zobench.run import execute
-    from zobench.run.protocol import PRESETS, Computation
+    from zobench.protocol.protocol import PRESETS, Computation
+    from zobench.run import whole_run
 
     assert [one.value for one in Preset] == list(PRESETS)
-    assert [one.value for one in Rerun] == list(typing.get_args(execute.Rerun))
+    assert [one.value for one in Rerun] == list(typing.get_args(whole_run.Rerun))
     dtypes = typing.get_args(typing.get_type_hints(Computation)["dtype"])
     assert [one.value for one in Dtype] == list(dtypes) == list(DTYPES)
 

@@ -13,9 +13,9 @@ from zobench.cli import main
 from zobench.cli.common import whole, write_file
 from zobench.cli.new import write_plugin
 from zobench.errors import ZobenchError
+from zobench.protocol.cell import Cell
+from zobench.protocol.protocol import Computation, Protocol
 from zobench.report.plain import finite
-from zobench.run.cell import Cell
-from zobench.run.protocol import Computation, Protocol
 
 LONG = "x" * 300
 

@@ -3,7 +3,33 @@
 A line `from .home import Name as Name` makes `zobench.Name`. docs/library.md says what each is for.
 """
 
-from .compose import Composite as Composite
+from .contracts.executor import Executor as Executor
+from .contracts.planned import Planned as Planned
+from .contracts.selector import (
+    ProbeResult as ProbeResult,
+)
+from .contracts.selector import (
+    SelectionContext as SelectionContext,
+)
+from .contracts.selector import (
+    Selector as Selector,
+)
+from .directions.algebra import (
+    Algebra as Algebra,
+)
+from .directions.algebra import (
+    Direction as Direction,
+)
+from .directions.buffer import Buffer as Buffer
+from .directions.handle import (
+    Handle as Handle,
+)
+from .directions.handle import (
+    matrices as matrices,
+)
+from .directions.handle import (
+    vectors as vectors,
+)
 from .engine.objective import Objective as Objective
 from .errors import (
     ZobenchError as ZobenchError,
@@ -11,8 +37,18 @@ from .errors import (
 from .errors import (
     unknown as unknown,
 )
-from .executor import Executor as Executor
-from .hookspecs import hookimpl as hookimpl
+from .estimator.estimator import Estimator as Estimator
+from .estimator.log import (
+    LogWriter as LogWriter,
+)
+from .estimator.log import (
+    StepLog as StepLog,
+)
+from .estimator.log import (
+    read_log as read_log,
+)
+from .estimator.losses import Losses as Losses
+from .estimator.vocabulary import Diverged as Diverged
 from .models.activations import (
     BlockActivation as BlockActivation,
 )
@@ -30,18 +66,21 @@ from .models.load import (
     load_model as load_model,
 )
 from .models.outliers import choose_block as choose_block
-from .planned import Planned as Planned
+from .plugins.expressions import Composite as Composite
+from .plugins.hookspecs import hookimpl as hookimpl
+from .protocol.cell import Cell as Cell
 from .report.record import Record as Record
-from .run.cell import Cell as Cell
-from .selector import (
-    ProbeResult as ProbeResult,
+from .scopes.combine import (
+    complement as complement,
 )
-from .selector import (
-    SelectionContext as SelectionContext,
+from .scopes.combine import (
+    is_static as is_static,
 )
-from .selector import (
-    Selector as Selector,
+from .scopes.combine import (
+    union as union,
 )
+from .scopes.schedule import Schedule as Schedule
+from .scopes.scope import Scope as Scope
 from .settings import (
     Count as Count,
 )
@@ -76,45 +115,6 @@ from .tasks.task import (
 from .tasks.task import (
     task_files as task_files,
 )
-from .zo.algebra import (
-    Algebra as Algebra,
-)
-from .zo.algebra import (
-    Direction as Direction,
-)
-from .zo.buffer import Buffer as Buffer
-from .zo.combine import (
-    complement as complement,
-)
-from .zo.combine import (
-    is_static as is_static,
-)
-from .zo.combine import (
-    union as union,
-)
-from .zo.estimator import Estimator as Estimator
-from .zo.handle import (
-    Handle as Handle,
-)
-from .zo.handle import (
-    matrices as matrices,
-)
-from .zo.handle import (
-    vectors as vectors,
-)
-from .zo.log import (
-    LogWriter as LogWriter,
-)
-from .zo.log import (
-    StepLog as StepLog,
-)
-from .zo.log import (
-    read_log as read_log,
-)
-from .zo.losses import Losses as Losses
-from .zo.schedule import Schedule as Schedule
-from .zo.scope import Scope as Scope
-from .zo.vocabulary import Diverged as Diverged
 
 __version__: str
 __all__: list[str]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from zobench.bench import lengths, report, shapes, work
+from zobench.bench import lengths, random_models, report, work
 from zobench.bench.ceilings import Ceilings, ceilings
 from zobench.bench.costmodel import fit
 from zobench.bench.measure import PHASES, Timed, measure
@@ -23,8 +23,8 @@ from zobench.bench.sides import (
     standing,
 )
 from zobench.cli import main
-from zobench.plugins import load_plugins
-from zobench.run.protocol import Computation
+from zobench.plugins.registry import load_plugins
+from zobench.protocol.protocol import Computation
 
 TINY = dict(
     hidden_size=32,
@@ -45,7 +45,7 @@ def tiny_shape(monkeypatch):
 
 @pytest.fixture
 def loaded():
-    return shapes.random_model("ci", dtype="float32", device="cpu")
+    return random_models.random_model("ci", dtype="float32", device="cpu")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def a_task(loaded, loss="classification", batches=4):
 
 
 def test_random_weights_are_a_function_of_the_seed(loaded):
-    again, other = (shapes.random_model("ci", dtype="float32", device="cpu", seed=seed) for seed in (0, 1))
+    again, other = (random_models.random_model("ci", dtype="float32", device="cpu", seed=seed) for seed in (0, 1))
     pairs = list(zip(loaded.model.parameters(), again.model.parameters(), other.model.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b, _ in pairs) and not all(torch.equal(a, c) for a, _, c in pairs)
     ids = torch.arange(20)[None]
@@ -72,7 +72,7 @@ def test_random_weights_are_a_function_of_the_seed(loaded):
 def test_the_real_shapes_have_the_sizes_of_their_models():
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    real = {"llama2-7b": ("llama", shapes.LLAMA2_7B, 6.738e9), "qwen3-8b": ("qwen3", shapes.QWEN3_8B, 8.191e9)}
+    real = {"llama2-7b": ("llama", random_models.LLAMA2_7B, 6.738e9), "qwen3-8b": ("qwen3", random_models.QWEN3_8B, 8.191e9)}
     for kind, settings, size in real.values():
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings, tie_word_embeddings=False))

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from zobench.cli import main
 from zobench.models.load import load_model
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 
 WORDS = ["<unk>", "<s>", "</s>", "It", "was", "terrible", "great", ".", *"abcdefgh"]
 
@@ -70,8 +70,8 @@ def test_table_rules_and_json(analyze, tmp_path, capsys):
 def test_it_is_the_table_of_the_selector(analyze, place, tmp_path):
     """The same split, order and batches as a run's."""
     from zobench.models.activations import block_activations
-    from zobench.run.order import batches
-    from zobench.run.protocol import PRESETS
+    from zobench.protocol.protocol import PRESETS
+    from zobench.run.batch_order import batches
     from zobench.tasks.prepared import PreparedTask
     from zobench.tasks.sampling import split
     from zobench.tasks.source import load_pools

@@ -8,7 +8,7 @@ import pytest
 
 from zobench.cli import main
 from zobench.cli.card import declared, facts
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 
 FILE = """
     from typing import ClassVar

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from plugin_kit import Install, installer
+from kits.plugin_kit import Install, installer
 
 from zobench.cli import main
-from zobench.cli.peek import setting_notes, summarise
-from zobench.plugins import load_plugins
+from zobench.cli.read_source import setting_notes, summarise
+from zobench.plugins.registry import load_plugins
 from zobench.settings import settings_of
 
 LOCAL = '''

@@ -6,7 +6,7 @@ import pytest
 
 from zobench.cli import main
 from zobench.cli.new import class_name
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 
 
 @pytest.mark.parametrize("kind", ["estimator", "selector", "task"])

@@ -5,12 +5,12 @@ import weakref
 
 import pytest
 import torch
-from zo_kit import Adaptive, MeZO, Run, apart, same
+from kits.toy_runs import Adaptive, MeZO, Run, apart, same
 
 from zobench import Estimator, Handle, matrices
 from zobench.engine import build
 from zobench.engine.base import DRAWN_BYTES
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 
 KEEPING = [
     ("flat", "exact"),

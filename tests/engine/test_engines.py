@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from kits.toy_runs import MODES, Adaptive, MeZO, Run, apart, same
 from torch import nn
-from zo_kit import MODES, Adaptive, MeZO, Run, apart, same
 
 from zobench import Estimator, ZobenchError
+from zobench.directions.noise.source import OfficialStream
 from zobench.engine import ENGINES, Pair, build, choose
-from zobench.zo.noise import OfficialStream
 
 
 @pytest.mark.parametrize("noise", ["per_tensor", "official"])

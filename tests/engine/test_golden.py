@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from kits.toy_runs import MeZO
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import cross_entropy, linear
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
-from zo_kit import MeZO
 
 from zobench import Estimator, Objective
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from zo_kit import MODES, MeZO, Run, apart
+from kits.toy_runs import MODES, MeZO, Run, apart
 
 from zobench import Estimator
 

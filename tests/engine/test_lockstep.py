@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from kits.toy_runs import Net, Run, apart, cross_entropy
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
-from zo_kit import Net, Run, apart, cross_entropy
 
 from zobench import Estimator, Objective, Scope, ZobenchError
 from zobench.models.lockstep import lockstep

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from kits.toy_runs import MeZO, Run, apart, cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
-from zo_kit import MeZO, Run, apart, cross_entropy
 
 from zobench import Objective
 from zobench.errors import ZobenchError

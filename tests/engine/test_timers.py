@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from zo_kit import ENGINES, MeZO, Run
+from kits.toy_runs import ENGINES, MeZO, Run
 
-from zobench.engine.timers import StepTimes, Timers
+from zobench.timers import StepTimes, Timers
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -25,7 +25,7 @@ def test_parts_of_a_step(engine, monkeypatch):
         now += 0.02
         return torch.tensor(1.0)
 
-    monkeypatch.setattr("zobench.engine.timers.time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr("zobench.timers.time", SimpleNamespace(perf_counter=clock))
     run = Run(engine=engine)
     run.opt.timers.on = True
     for _ in range(3):

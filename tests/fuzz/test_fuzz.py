@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import collections
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fuzz_kit import KINDS, World, inputs, known_names, told
+from kits.fuzz_kit import KINDS, World, inputs, known_names, told
+from kits.run_kit import World as Made
+from kits.run_kit import plan, run, save_data, save_model
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
-from run_kit import World as Made  # noqa: E402
-from run_kit import plan, run, save_data, save_model  # noqa: E402
-
-from zobench.models import load as loading  # noqa: E402
+from zobench.models import load as loading
 
 FEW = {kind: max(2, count // 100) for kind, (_, count) in KINDS.items()}
 

@@ -1,18 +1,12 @@
 """Engines on Triton's interpreter: run by test_kernels.py in a process of its own, with TRITON_INTERPRET=1."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from kits.toy_runs import Adaptive, MeZO, Run, apart, layer, same
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "zo"))
-
-from zo_kit import Adaptive, MeZO, Run, apart, layer, same  # noqa: E402
-
-from zobench import Estimator, Scope  # noqa: E402
-from zobench.kernels import MOST_TERMS  # noqa: E402
-from zobench.zo.fused import Fused, several  # noqa: E402
+from zobench import Estimator, Scope
+from zobench.directions.fused import Fused, several
+from zobench.kernels import MOST_TERMS
 
 
 class Direct(Run):

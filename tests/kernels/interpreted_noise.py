@@ -5,9 +5,9 @@ import torch
 import triton
 import triton.language as tl
 
+from zobench.directions.noise import philox
 from zobench.kernels import MOST_TERMS, adding, drawn_by, takes, usable
 from zobench.kernels import philox as kernel_philox
-from zobench.zo import philox
 
 CPU = torch.device("cpu")
 SEED = 0x1234567_89ABCDEF

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zobench.zo import fused
+from zobench.directions import fused
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from zobench import kernels
-from zobench.zo import philox
+from zobench.directions.noise import philox
 
 triton = pytest.importorskip("triton", reason="triton is not installed: no kernels on this machine")
 HERE = Path(__file__).parent
@@ -138,7 +138,7 @@ def test_on_a_gpu(kind, dtype):
 @pytest.mark.parametrize("engine", ["flat", "deferred", "pair", "streamed"])
 def test_engines_on_a_gpu(engine, monkeypatch):
     """Kernels give what torch gives, wait for nothing, and are compiled once for all seeds."""
-    from zo_kit import Run, apart
+    from kits.toy_runs import Run, apart
 
     from zobench.kernels.adding import add_noise
 
@@ -166,7 +166,7 @@ def test_engines_on_a_gpu(engine, monkeypatch):
 
 @pytest.mark.gpu
 def test_a_pass_waits_for_nothing():
-    from zobench.zo.fused import _on_device
+    from zobench.directions.fused import _on_device
 
     w, g = torch.zeros(1000, device="cuda"), torch.ones((), dtype=torch.float64, device="cuda")
     from zobench.kernels.adding import add

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from zo_kit import Run
+from kits.toy_runs import Run
 
+from zobench.directions.handle import Handle
+from zobench.directions.noise import philox
 from zobench.testing import check_estimator
-from zobench.zo import philox
-from zobench.zo.handle import Handle
 
 CPU = torch.device("cpu")
 SEED = 0x1234567_89ABCDEF
@@ -112,7 +112,7 @@ def test_a_run_on_every_engine(engine):
 
 
 def test_the_battery():
-    from zo_kit import MeZO
+    from kits.toy_runs import MeZO
 
     class Counted(MeZO):
         def __init__(self, *args, **settings):

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_models import CONFIGS, LAYERS, batches, plant, tiny
+from kits.tiny_models import CONFIGS, LAYERS, batches, plant, tiny
 
 from zobench.errors import ZobenchError
 from zobench.models.activations import EMBEDDING, block_activations

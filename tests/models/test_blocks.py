@@ -1,7 +1,7 @@
 import pytest
 import torch
 import transformers as tf
-from tiny_models import BLOCKS, CONFIGS, LAYERS, VOCABULARY, batches, tiny
+from kits.tiny_models import BLOCKS, CONFIGS, LAYERS, VOCABULARY, batches, tiny
 from torch import nn
 
 from zobench.errors import ZobenchError

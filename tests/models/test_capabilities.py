@@ -18,7 +18,7 @@ from zobench.models.forward import Forward
 from zobench.models.load import adopt
 from zobench.models.speech import appended
 from zobench.report.record import ModelCapabilities
-from zobench.report.shape import faults
+from zobench.report.schema_check import faults
 from zobench.run.selection import everything
 from zobench.tasks.encode import Encoder
 from zobench.tasks.example import Example

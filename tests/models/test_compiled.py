@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from tiny_models import tiny
+from kits.tiny_models import tiny
 from torch import _inductor as inductor
 
 from zobench.errors import ZobenchError

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from zobench.models.blocks import decoder_blocks, lowest_block
-from zobench.models.cut import Cut
+from zobench.models.start_at_block import Cut
 
 SMALL = dict(
     hidden_size=32,

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from tiny_models import CONFIGS, LAYERS, batches, plant, tiny
+from kits.tiny_models import CONFIGS, LAYERS, batches, plant, tiny
 
 from zobench.models.activations import BlockActivation, block_activations
 from zobench.models.outliers import RULES, choose_block, describe, jumps

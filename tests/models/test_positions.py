@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import CONFIGS, batches, tiny
+from kits.tiny_models import CONFIGS, batches, tiny
 
 from zobench.models.forward import Forward
 from zobench.models.positions import position_ids

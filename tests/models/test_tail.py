@@ -28,12 +28,12 @@ from transformers import (
 from zobench.engine.objective import Objective
 from zobench.models.blocks import decoder_blocks
 from zobench.models.forward import Forward
+from zobench.models.last_block import Tail
 from zobench.models.load import LoadedModel
-from zobench.models.tail import Tail
+from zobench.parameterisations import attach
+from zobench.scopes.scope import Scope
 from zobench.tasks.batch import pack
 from zobench.tasks.encode import Row
-from zobench.zo.parameterisation import attach
-from zobench.zo.scope import Scope
 
 SHAPE = dict(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
 MORE = dict(num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.3)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from factory import record, small_board
+from kits.records import record, small_board
 
 from zobench.cli import main
 from zobench.report import store

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from factory import items, record
+from kits.records import items, record
 
 from zobench.report import compare, stats
 from zobench.report.rows import sections

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import record
+from kits.records import record
 from markdown_it import MarkdownIt
 
 from zobench.cli import main

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import record
+from kits.records import record
 
 from zobench.cli import main
 from zobench.report import store

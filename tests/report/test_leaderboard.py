@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import items, record, small_board, trial
+from kits.records import items, record, small_board, trial
 
 from zobench.errors import ZobenchError
 from zobench.report import paper

@@ -1,7 +1,7 @@
 """Estimators and selectors against controls: who is better than whom, and from whom a control takes it."""
 
 import pytest
-from factory import items, record
+from kits.records import items, record
 
 from zobench.cli import main
 from zobench.errors import ZobenchError

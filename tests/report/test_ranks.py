@@ -8,7 +8,7 @@ import random
 
 import numpy as np
 import pytest
-from factory import items, record
+from kits.records import items, record
 
 from zobench.cli import main
 from zobench.errors import ZobenchError

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import record, small_board
+from kits.records import record, small_board
 
 from zobench.cli import main
 from zobench.errors import ZobenchError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from factory import items, record
+from kits.records import items, record
 
 from zobench.report.leaderboard import render
 from zobench.report.summary import summarise

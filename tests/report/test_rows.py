@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from factory import record, small_board
+from kits.records import record, small_board
 
 from zobench.errors import ZobenchError
 from zobench.report.rows import average, sections

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import record, trial
+from kits.records import record, trial
 
 from zobench.errors import ZobenchError
 from zobench.report import store

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import record
+from kits.records import record
 
 from zobench.errors import ZobenchError
 from zobench.report import disk, store, swap

@@ -1,7 +1,7 @@
 """Blocks tuned one at a time: which is best, what it is held against, and the command that shows it."""
 
 import pytest
-from factory import items, record
+from kits.records import items, record
 
 from zobench.cli import main
 from zobench.report import blocks, stats, store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from factory import items, record
+from kits.records import items, record
 
 from zobench.cli import main
 from zobench.errors import ZobenchError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from factory import record
+from kits.records import record
 
 from zobench.report import text
 from zobench.report.leaderboard import render

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from faulty_kit import FAULTY
-from run_kit import World, plugin_file, save_data, save_model
+from kits.faulty_kit import FAULTY
+from kits.run_kit import World, plugin_file, save_data, save_model
 
-from zobench.plugins import Plugins, load_plugins
+from zobench.plugins.registry import Plugins, load_plugins
 from zobench.tasks.prepared import PreparedTask
 
 

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from run_kit import QUICK, World, plan, plugin_file
+from kits.run_kit import QUICK, World, plan, plugin_file
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 from zobench.report import store
 
 TOLD = "zobench: error: "
@@ -442,7 +442,7 @@ def test_replay_loads_the_model_where_and_as_it_was_told(command, monkeypatch, t
         asked.append((place.model, place.device, place.offline, dtype))
         raise ZobenchError("enough")
 
-    monkeypatch.setattr("zobench.run.execute.load", load)
+    monkeypatch.setattr("zobench.run.whole_run.load", load)
     words = [
         "replay",
         str(tmp_path / "r"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from run_kit import plan, run
+from kits.run_kit import plan, run
 
 from zobench.run.train import Feed
 

@@ -3,11 +3,11 @@
 from collections import Counter
 
 import pytest
-from run_kit import run
+from kits.run_kit import run
 
 from zobench.errors import ZobenchError
+from zobench.protocol.protocol import protocol_from
 from zobench.run.budget import Budget, forwards_spent
-from zobench.run.protocol import protocol_from
 
 
 def followed(budget, costs):

@@ -6,8 +6,7 @@ import io
 
 import pytest
 import torch
-from rich.console import Console
-from run_kit import (
+from kits.run_kit import (
     assert_untouched,
     carry_out,
     numbers,
@@ -16,14 +15,15 @@ from run_kit import (
     run,
     weights,
 )
+from rich.console import Console
 
 from zobench.engine import ENGINES
 from zobench.errors import ZobenchError
 from zobench.report import store
-from zobench.run import runner as runner_module
+from zobench.run import cell_runner as runner_module
+from zobench.run.cell_runner import Runner
 from zobench.run.outcome import less_memory
 from zobench.run.progress import Progress
-from zobench.run.runner import Runner
 
 
 @pytest.mark.parametrize(

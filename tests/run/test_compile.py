@@ -3,10 +3,10 @@
 import shutil
 
 import pytest
-from run_kit import run
+from kits.run_kit import run
 
 from zobench.errors import ZobenchError
-from zobench.run.protocol import computation_from
+from zobench.protocol.protocol import computation_from
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 CASES = {

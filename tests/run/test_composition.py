@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from run_kit import plan, run
+from kits.run_kit import plan, run
 
 from zobench.errors import ZobenchError
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 
 FOUND = load_plugins()
 NEEDY = ("sensitive_sparse", "zo_fine_tuner")  # these train with files that were learnt before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
-from run_kit import (
+from kits.run_kit import (
     LAYERS,
     carry_out,
     plan,

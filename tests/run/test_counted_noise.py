@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from run_kit import numbers, run
+from kits.run_kit import numbers, run
 
 from zobench.errors import ZobenchError
 from zobench.models.load import load_model
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 from zobench.run.replay import rebuild
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from zobench.protocol.protocol import Protocol
 from zobench.run import session
-from zobench.run.protocol import Protocol
 from zobench.tasks.sampling import sample
 from zobench.tasks.task import Task, task_files
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from run_kit import (
+from kits.run_kit import (
     assert_untouched,
     carry_out,
     on_disk,
@@ -16,8 +16,8 @@ from run_kit import (
     run,
 )
 
-from zobench.plugins import load_plugins
-from zobench.run import runner as runner_module
+from zobench.plugins.registry import load_plugins
+from zobench.run import cell_runner as runner_module
 from zobench.run.artefacts import Artefacts
 from zobench.run.train import Trained
 from zobench.tasks.prepared import PreparedTask

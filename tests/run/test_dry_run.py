@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from run_kit import QUICK, carry_out, plan
+from kits.run_kit import QUICK, carry_out, plan
 
 from zobench.cli import main
 from zobench.run.estimate import cost

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from zobench.models.load import adopt
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
+from zobench.protocol.protocol import Computation, Protocol
 from zobench.run.method import Method, applied
-from zobench.run.protocol import Computation, Protocol
 from zobench.run.selection import everything
 from zobench.run.train import train
 from zobench.tasks.prepared import PreparedTask

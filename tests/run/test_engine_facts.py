@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import ClassVar, get_args, get_type_hints
 
 import pytest
-from run_kit import run
+from kits.run_kit import run
 
 from zobench import Estimator
 from zobench.cli import main
+from zobench.directions.noise import NOISES
 from zobench.engine import ENGINES, PRECISIONS, RESTORES, Engine, build, engine_class
 from zobench.engine.flat import Flat
 from zobench.errors import ZobenchError
-from zobench.run.protocol import Computation, computation_from
+from zobench.protocol.protocol import Computation, computation_from
 from zobench.tasks.rules import RowsRule
 from zobench.testing import check_estimator
-from zobench.zo.sources import NOISES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from run_kit import QUICK, plugin_file
+from kits.run_kit import QUICK, plugin_file
 
 from zobench.cli import main
 

@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 import torch
-from run_kit import assert_untouched, carry_out, numbers, plan, plugin_file, run
+from kits.run_kit import assert_untouched, carry_out, numbers, plan, plugin_file, run
 
 from zobench.errors import ZobenchError
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 from zobench.run.estimate import cost
-from zobench.run.execute import board
+from zobench.run.whole_run import board
 from zobench.tasks.questions import Question
 
 PROBE = {"hidden_probe.epochs": 5, "hidden_probe.width": 4}

@@ -3,11 +3,11 @@
 import math
 
 import pytest
-from run_kit import run
+from kits.run_kit import run
 
+from zobench.protocol.protocol import protocol_from
 from zobench.report import leaderboard
 from zobench.run.grid import Grid
-from zobench.run.protocol import protocol_from
 
 
 def tried(rates, losses, further=0):

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from run_kit import World, plan, plugin_file, run
+from kits.run_kit import World, plan, plugin_file, run
 
 from zobench.cli import main
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
+from zobench.protocol import cell as cell_module
 from zobench.report import store
 from zobench.report.leaderboard import render
-from zobench.run import cell as cell_module
 
 LAB = """
     from zobench import hookimpl

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from run_kit import carry_out, plan, plugin_file, run
+from kits.run_kit import carry_out, plan, plugin_file, run
 from zobench_plugins.estimators.icl import ICL
 
 from zobench import ZobenchError
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
+from zobench.protocol.protocol import Protocol, asked
 from zobench.report import leaderboard
 from zobench.run import estimate
-from zobench.run.protocol import Protocol, asked
+from zobench.tasks.demonstrations import demonstrations, rendered
 from zobench.tasks.sampling import demonstration_seeds, sample
-from zobench.tasks.shown import demonstrations, rendered
 
 
 def rows(prepared, name="test"):

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from run_kit import QUICK, plugin_file
+from kits.run_kit import QUICK, plugin_file
 
 from zobench.cli import main
 from zobench.report import store

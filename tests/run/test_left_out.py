@@ -1,10 +1,10 @@
 """Tensors of a model's files that it has no place for: told when it is loaded, and in every record."""
 
 import torch
-from run_kit import World, run, save_data, save_model
+from kits.run_kit import World, run, save_data, save_model
 from safetensors.torch import load_file, save_file
 
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 
 
 def test_what_is_left_out_of_a_model_is_told_and_in_the_record(tmp_path):

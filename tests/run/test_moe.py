@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from run_kit import TOKENIZER, World, numbers, run
+from kits.run_kit import TOKENIZER, World, numbers, run
 
 
 def save_moe(kind, folder):

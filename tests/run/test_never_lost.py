@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_kit import carry_out, numbers, plan, plugin_file, run
+from kits.run_kit import carry_out, numbers, plan, plugin_file, run
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 from zobench.report import store
 from zobench.run import failure, stopping
 from zobench.run.artefacts import Artefacts
-from zobench.run.execute import _again
+from zobench.run.whole_run import _again
 
 FAULTY = """
     import errno, os, signal

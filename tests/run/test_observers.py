@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from run_kit import (
+from kits.run_kit import (
     numbers,
     plugin_file,
     run,
 )
 
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 
 
 def test_observers_are_called(world, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zobench.run.order import _sampler_seed, batches
+from zobench.run.batch_order import _sampler_seed, batches
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "order_and_seeds.json").read_text())
 

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import pytest
 
+from zobench.contracts.selector import Selector
 from zobench.errors import ZobenchError
 from zobench.run.plan import Identity, Wish, cells, expand, parse_settings, route
-from zobench.selector import Selector
 from zobench.settings import Count, Positive
 
 

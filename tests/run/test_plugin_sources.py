@@ -6,12 +6,12 @@ import json
 import shutil
 
 import pytest
-from run_kit import QUICK, carry_out, plan, plugin_file
+from kits.run_kit import QUICK, carry_out, plan, plugin_file
 
 from zobench import ZobenchError
 from zobench.cli import main
-from zobench.plugins import load_plugins
-from zobench.run.execute import Place, data_source, load
+from zobench.plugins.registry import load_plugins
+from zobench.run.whole_run import Place, data_source, load
 
 MODEL = """
     from zobench import hookimpl

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 
-from plugin_kit import install_example
-from run_kit import QUICK, plugin_file
+from kits.plugin_kit import install_example
+from kits.run_kit import QUICK, plugin_file
 
 from zobench.cli import main
 from zobench.report import store

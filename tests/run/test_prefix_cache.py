@@ -1,12 +1,12 @@
 """The prefix cache in a run: on by default, recorded, rounding apart the same numbers, never between cells."""
 
 import pytest
-from run_kit import numbers, plan, run
+from kits.run_kit import numbers, plan, run
 
 from zobench.errors import ZobenchError
+from zobench.protocol.protocol import Computation, computation_from
 from zobench.run.method import Method
 from zobench.run.prefix import prefixed
-from zobench.run.protocol import Computation, computation_from
 from zobench.run.selection import everything
 
 LAYER = {"layer__index": 2, "engine": "flat"}
@@ -50,7 +50,7 @@ def test_which_scopes_have_one(world, tmp_path):
     blocks = session.loaded.blocks
 
     def of(*indices, wish=wish, task=prepared):
-        from zobench.zo.scope import Scope
+        from zobench.scopes.scope import Scope
 
         names = {n for i in indices for n in blocks[i].parameter_names()}
         scope = Scope([(n, p) for n, p in session.loaded.model.named_parameters() if n in names], layers=indices)

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from run_kit import carry_out, numbers, plan, plugin_file, run
+from kits.run_kit import carry_out, numbers, plan, plugin_file, run
 
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
+from zobench.protocol.protocol import PRESETS, YOUNGER, Protocol
 from zobench.run.environment import describe
-from zobench.run.execute import Place, make_plan
 from zobench.run.memory import PeakMemory
 from zobench.run.plan import Wish
-from zobench.run.protocol import PRESETS, YOUNGER, Protocol
+from zobench.run.whole_run import Place, make_plan
 from zobench.settings import settings_of
 
 

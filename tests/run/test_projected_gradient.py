@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from run_kit import plan
+from kits.run_kit import plan
 
 from zobench.engine.objective import Objective
 from zobench.models.capabilities import points_together
+from zobench.protocol.protocol import Computation
 from zobench.run.method import Method, applied
 from zobench.run.prefix import prefixed
-from zobench.run.protocol import Computation
 from zobench.run.selection import Context
 
 INDICES = [0, 5, 7, 9, 2, 11]

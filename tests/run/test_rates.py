@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from zobench.errors import ZobenchError
+from zobench.protocol.protocol import PRESETS, usual_preset
 from zobench.run import rates
 from zobench.run.plan import Wish, grid
-from zobench.run.protocol import PRESETS, usual_preset
 
 METHOD = SimpleNamespace(lr_grid=(1e-6, 1e-7), small_lrs=(1e-3, 1e-4))
 NAMES = ("mezo", "all", "sst2")

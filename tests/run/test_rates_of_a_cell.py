@@ -5,13 +5,13 @@ from __future__ import annotations
 import weakref
 from contextlib import contextmanager
 
-from run_kit import (
+from kits.run_kit import (
     plan,
     run,
 )
 
 from zobench.engine import Choice
-from zobench.run import runner as runner_module
+from zobench.run import cell_runner as runner_module
 from zobench.run.method import keeper
 
 

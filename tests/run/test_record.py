@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 
-from run_kit import (
+from kits.run_kit import (
     LAYERS,
     on_disk,
     run,

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_kit import carry_out, plan, plugin_file, run, save_model
+from kits.run_kit import carry_out, plan, plugin_file, run, save_model
 from safetensors.torch import load_file
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
+from zobench.estimator.log import LogWriter, load_log
 from zobench.models.load import load_model
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
+from zobench.protocol.protocol import Computation
 from zobench.report import packed, store
 from zobench.report.record import EngineInfo, EngineSettings, Observed
-from zobench.run import runner as runner_module
+from zobench.run import cell_runner as runner_module
 from zobench.run.computed import engine_info
-from zobench.run.protocol import Computation
 from zobench.run.replay import _log, _method, rebuild
-from zobench.zo.log import LogWriter, load_log
 
 LOG, WEIGHTS = "replay log", "weights"
 CASES = [

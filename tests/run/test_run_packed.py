@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from run_kit import carry_out, plan, run
+from kits.run_kit import carry_out, plan, run
 from safetensors.torch import load_file
 
 from zobench.cli import main

@@ -6,17 +6,17 @@ its first token, a tokenizer without a beginning of sequence, 16 bit, weight dec
 
 import copy
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from kits import task_kit
 
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
+from zobench.protocol.protocol import Computation, Protocol
 from zobench.run.method import Method, applied
-from zobench.run.protocol import Computation, Protocol
 from zobench.run.selection import everything
 from zobench.run.train import train
 from zobench.tasks.prepared import PreparedTask
@@ -27,15 +27,6 @@ TESTS = Path(__file__).parents[1]
 POOLS = {run["task"]: run for run in json.loads((TESTS / "golden" / "e2e_tf4.json").read_text())}
 STEPS, EVERY, BATCH, NEW, EPS, LR = 8, 4, 4, 12, 1e-3, 1e-3
 SIZES = {"num_train": 10, "num_dev": 11, "num_test": 4}  # epochs of 4, 4 and 2; dev batches of 8 and 3
-
-
-@pytest.fixture(scope="module")
-def kit():
-    sys.path.insert(0, str(TESTS / "tasks"))
-    import task_kit
-
-    sys.path.pop(0)
-    return task_kit
 
 
 class Plain:
@@ -165,10 +156,10 @@ def as_numpy(loss):
         ("Copa", "llama", "bos", torch.float16, "classification", 0.0, "constant"),
     ],
 )
-def test_a_run(kit, one_thread, name, family, kind, dtype, rule, decay, schedule):
-    model = (kit.opt() if family == "opt" else kit.llama()).to(dtype)
+def test_a_run(one_thread, name, family, kind, dtype, rule, decay, schedule):
+    model = (task_kit.opt() if family == "opt" else task_kit.llama()).to(dtype)
     pools = Pools(POOLS[name]["train_pool"], POOLS[name]["valid_pool"], "folder", {})
-    loaded, plugins = kit.loaded(model, kind), load_plugins()
+    loaded, plugins = task_kit.loaded(model, kind), load_plugins()
     protocol = Protocol(
         **SIZES, batch_size=BATCH, steps=STEPS, eval_every=EVERY, max_new_tokens=NEW, train_loss=rule,
         weight_decay=decay, lr_schedule=schedule, logits="all",

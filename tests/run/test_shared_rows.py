@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from run_kit import carry_out, plan, run
+from kits.run_kit import carry_out, plan, run
 
 from zobench import Estimator
 from zobench.errors import ZobenchError
 from zobench.models.capabilities import Capabilities
+from zobench.protocol.protocol import Computation, computation_from
 from zobench.run import speed
 from zobench.run.method import Method, keeper
-from zobench.run.protocol import Computation, computation_from
 from zobench.run.selection import Context, everything
 from zobench.run.train import Feed
 

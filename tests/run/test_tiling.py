@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from run_kit import plan, run
+from kits.run_kit import plan, run
 from transformers import MixtralConfig, MixtralForCausalLM
 
 from zobench.models.capabilities import points_together

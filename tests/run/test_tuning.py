@@ -6,17 +6,17 @@ import io
 from dataclasses import replace
 
 import pytest
+from kits.run_kit import QUICK, carry_out, plan, plugin_file, run
 from rich.console import Console
-from run_kit import QUICK, carry_out, plan, plugin_file, run
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 from zobench.report import leaderboard, rows, store
-from zobench.run.execute import Place, board, execute, make_plan
 from zobench.run.plan import Wish
 from zobench.run.progress import Progress
 from zobench.run.tuning import chosen
+from zobench.run.whole_run import Place, board, execute, make_plan
 
 LRS = (1e-4, 1e-3)
 

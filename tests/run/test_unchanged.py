@@ -7,11 +7,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from run_kit import TOKENIZER, assert_untouched, carry_out, numbers, plan, plugin_file, run
+from kits.run_kit import TOKENIZER, assert_untouched, carry_out, numbers, plan, plugin_file, run
 
 from zobench.errors import ZobenchError
 from zobench.models.load import adopt
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 from zobench.run.unchanged import Guard, ModelChanged
 
 MISDEEDS = """

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from run_kit import (
+from kits.run_kit import (
     LAYERS,
     World,
     carry_out,
@@ -16,7 +16,7 @@ from run_kit import (
 )
 
 from zobench.errors import ZobenchError
-from zobench.run import runner as runner_module
+from zobench.run import cell_runner as runner_module
 from zobench.run.selection import Context
 from zobench.run.train import Feed
 

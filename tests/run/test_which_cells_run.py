@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from run_kit import (
+from kits.run_kit import (
     numbers,
     on_disk,
     plan,

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from task_kit import task
+from kits.task_kit import task
 
 from zobench.tasks.doubts import doubts
 from zobench.tasks.sampling import Splits, split

@@ -1,7 +1,7 @@
 """Prompts and their ids, against what MeZO's own code made of the same items with two tokenizers."""
 
 import pytest
-from task_kit import encoder, golden, task, tokenizer
+from kits.task_kit import encoder, golden, task, tokenizer
 
 from zobench.errors import ZobenchError
 from zobench.tasks.encode import Encoder

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from task_kit import llama, loaded, splits, tokenizer
+from kits.task_kit import llama, loaded, splits, tokenizer
 
 from zobench.errors import ZobenchError
 from zobench.tasks.encode import Encoder

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from task_kit import golden, llama, loaded, opt, output, splits, task
+from kits.task_kit import golden, llama, loaded, opt, output, splits, task
 from torch.func import functional_call, vmap
 
 from zobench.models.forward import Forward

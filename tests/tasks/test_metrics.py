@@ -4,7 +4,7 @@ import math
 import statistics
 
 import pytest
-from task_kit import golden
+from kits.task_kit import golden
 
 from zobench.errors import ZobenchError
 from zobench.tasks.metrics import accuracy, as_evaluate_metric, em, f1, mean, normalise, standard_error

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-from task_kit import golden, llama, loaded, splits, task
+from kits.task_kit import golden, llama, loaded, splits, task
 
 from zobench.errors import ZobenchError
 from zobench.models.capabilities import cut_at
-from zobench.models.cut import Cut
+from zobench.models.start_at_block import Cut
 from zobench.tasks.prefix import PrefixCache
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules

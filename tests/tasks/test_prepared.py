@@ -5,11 +5,11 @@ import types
 import numpy as np
 import pytest
 import torch
-from task_kit import golden, llama, loaded, opt, splits, task
+from kits.task_kit import golden, llama, loaded, opt, splits, task
 
 from zobench.errors import ZobenchError
 from zobench.models.forward import Forward
-from zobench.run.order import batches
+from zobench.run.batch_order import batches
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
 from zobench.tasks.sampling import split

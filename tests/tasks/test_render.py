@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from task_kit import encoder, golden, task
+from kits.task_kit import encoder, golden, task
 
 from zobench.tasks.render import render_task
 

@@ -6,7 +6,7 @@ import os
 import re
 
 import pytest
-from task_kit import task
+from kits.task_kit import task
 
 from zobench.errors import ZobenchError
 from zobench.tasks.source import load_pools

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from task_kit import golden
+from kits.task_kit import golden
 
 from zobench.errors import ZobenchError
 from zobench.tasks.sampling import demonstration_seeds, sample, split

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from task_kit import task
+from kits.task_kit import task
 
 from zobench.errors import ZobenchError
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from task_kit import NEW_TOKENS, golden, llama, loaded, output, splits, task, tokenizer
+from kits.task_kit import NEW_TOKENS, golden, llama, loaded, output, splits, task, tokenizer
 
 from zobench.models.forward import Forward
 from zobench.tasks.encode import Row

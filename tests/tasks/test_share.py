@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from task_kit import NEW_TOKENS, golden, llama, loaded, opt, splits, task
+from kits.task_kit import NEW_TOKENS, golden, llama, loaded, opt, splits, task
 from torch.func import functional_call, vmap
 from transformers import GPT2Config, GPT2LMHeadModel
 

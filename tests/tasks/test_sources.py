@@ -6,7 +6,7 @@ import sys
 import types
 
 import pytest
-from task_kit import golden, task
+from kits.task_kit import golden, task
 
 from zobench.errors import ZobenchError
 from zobench.tasks.source import EMBEDDED, load_pools

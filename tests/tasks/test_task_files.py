@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import zobench_tasks
-from task_kit import FILES, golden, task
+from kits.task_kit import FILES, golden, task
 
 from zobench.errors import ZobenchError
 from zobench.tasks.task import HubSource, Task, task_files

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from task_kit import FILES, golden, task
+from kits.task_kit import FILES, golden, task
 
 from zobench.errors import ZobenchError
 from zobench.tasks.source import load_pools

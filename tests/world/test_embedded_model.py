@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 import torch
+from kits.world_kit import joined, words
 from safetensors.torch import load_file
-from world_kit import joined, words
 from zobench_world import lexicon, recall, text, wordings
 from zobench_world import model as embedded
 from zobench_world.events import CHAINS
@@ -17,7 +17,7 @@ from zobench_world.pretrain.recipe import PRESETS
 from zobench_world.tasks import TASKS, task_data
 
 from zobench.cli import main
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 from zobench.report import store
 from zobench.tasks.encode import Encoder
 from zobench.tasks.prepared import PreparedTask

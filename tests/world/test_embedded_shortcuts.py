@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 import pytest
-from world_kit import VALUES, items, sentences, verb_kind, words
+from kits.world_kit import VALUES, items, sentences, verb_kind, words
 from zobench_world.lexicon import BLAME, NAMES, PRAISE, TOPICS
 
 

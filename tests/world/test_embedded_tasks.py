@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from random import Random
 
 import pytest
-from world_kit import (
+from kits.world_kit import (
     ASKS,
     CLAIMS,
     DOUBTS,

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from pretrain_kit import TINY, document, log_of, tiny, train
+from kits.pretrain_kit import TINY, document, log_of, tiny, train
 from safetensors.torch import load_file
 from zobench_world.pretrain import checkpoint, export, generated, loop
 from zobench_world.pretrain.command import main

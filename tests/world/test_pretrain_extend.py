@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from pretrain_kit import SMALL_EXTENSION, log_of, tiny, train
+from kits.pretrain_kit import SMALL_EXTENSION, log_of, tiny, train
 from safetensors.torch import load_file
 
 from zobench.errors import ZobenchError

@@ -6,7 +6,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
-from pretrain_kit import document, tiny
+from kits.pretrain_kit import document, tiny
 from torch.nn import functional as F
 from zobench_world.pretrain import corpus as corpus_module
 from zobench_world.pretrain import generated, model

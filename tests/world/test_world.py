@@ -5,7 +5,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from world_kit import ASKS, CLAIMS, DOUBTS, SAYS, documents, joined, only, told, words
+from kits.world_kit import ASKS, CLAIMS, DOUBTS, SAYS, documents, joined, only, told, words
 from zobench_world import scenes, text, world
 from zobench_world.events import CHAINS
 from zobench_world.lexicon import (

@@ -17,10 +17,10 @@ from ..run.speed import BLOCK, timed_step
 from .sides import Side, filled_cache, objective, standing
 
 if TYPE_CHECKING:
+    from ..estimator.estimator import Estimator
     from ..models.load import LoadedModel
-    from ..run.protocol import Computation
+    from ..protocol.protocol import Computation
     from ..tasks.prefix import PrefixCache
-    from ..zo.estimator import Estimator
     from .work import Work
 
 PHASES = ("forward_s", "perturb_s", "update_s", "step_s")

@@ -13,17 +13,17 @@ import torch
 from ..engine import ENGINES
 from ..engine.objective import Objective
 from ..errors import ZobenchError, unknown
+from ..protocol.protocol import Computation
 from ..run.method import Method, applied
 from ..run.prefix import prefix_cache
-from ..run.protocol import Computation
 from ..run.selection import everything
+from ..scopes.scope import Scope
 from ..tasks.batch import Batch
-from ..zo.scope import Scope
 
 if TYPE_CHECKING:
+    from ..estimator.estimator import Estimator
     from ..models.load import LoadedModel
     from ..tasks.prefix import PrefixCache
-    from ..zo.estimator import Estimator
     from .work import Work
 
 ScopeName = Literal["full", "layer"]

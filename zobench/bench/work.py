@@ -13,7 +13,7 @@ from ..errors import ZobenchError
 from ..models.capabilities import points_together
 from ..models.forward import Call, Forward
 from ..models.text import model_type
-from ..run.order import batches as training_order
+from ..run.batch_order import batches as training_order
 from ..tasks.batch import Batch, collate
 from ..tasks.encode import PAD_TOKEN, Encoded, Row
 from ..tasks.loss import LOSSES

@@ -86,12 +86,12 @@ def activations(
     With the same task, preset, seed, batches and dtype this is the table that `--selector first_outlier` goes by.
     """
     check_outputs(json=json_file, plot=plot)
-    from ..run.protocol import usual_preset
+    from ..protocol.protocol import usual_preset
 
     asked = Asked(task, usual_preset(model) if preset is None else preset.value, seed, batches, batch_size)
     found = plugins_of(plugin)
     from ..models.activations import block_activations
-    from ..run.execute import Place, check_data_dir, data_source, load
+    from ..run.whole_run import Place, check_data_dir, data_source, load
     from ..tasks.source import load_pools
 
     place = Place(model, data_dir, device=device, offline=offline)
@@ -117,8 +117,8 @@ def activations(
 
 def _calibration(asked: Asked, task: Task, pools: Pools, loaded: LoadedModel) -> list[Batch]:
     """The first batches of training, as `zobench run` would see them with this preset and seed."""
-    from ..run.order import batches
-    from ..run.protocol import PRESETS, Protocol, protocol_from
+    from ..protocol.protocol import PRESETS, Protocol, protocol_from
+    from ..run.batch_order import batches
     from ..settings import settings_of
     from ..tasks.prepared import PreparedTask
     from ..tasks.sampling import split
@@ -135,7 +135,7 @@ def _calibration(asked: Asked, task: Task, pools: Pools, loaded: LoadedModel) ->
 def _facts(asked: Asked, loaded: LoadedModel, table: Sequence[BlockActivation]) -> dict[str, Any]:
     """All that is known, for JSON: what was asked, the rows, what each rule says."""
     from ..models.outliers import RULES, choose_block, describe, jumps
-    from ..run.protocol import PRESETS
+    from ..protocol.protocol import PRESETS
 
     asked_for = PRESETS[asked.preset].get("first_outlier.ratio")
     least = {"plateau": float(asked_for)} if asked_for else {}  # the rule and the bar that the selector has by default

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..bench.report import Facts, Found
     from ..bench.work import Work
     from ..models.load import LoadedModel
-    from ..plugins import Plugins
+    from ..plugins.registry import Plugins
 
 DEFAULT_TASKS = "copa,sst2,wsc,cb,drop"
 """The tasks of the paper's Tables 4 and 13."""
@@ -132,7 +132,7 @@ def _model(
     """The model, and the block that is tuned alone."""
     import torch
 
-    from ..bench.shapes import SHAPES, random_model
+    from ..bench.random_models import SHAPES, random_model
     from ..models.load import load_model
 
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
@@ -162,7 +162,7 @@ def _measured(
     from ..bench.measure import measure
     from ..bench.report import Facts, Found
     from ..bench.sides import sides
-    from ..run.protocol import computation_from
+    from ..protocol.protocol import computation_from
 
     facts = Facts(
         name=loaded.name,

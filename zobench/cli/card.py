@@ -8,9 +8,9 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..compose import Composite
-from ..discovery import describe_fault
-from ..plugins import Plugins
+from ..plugins.discovery import describe_fault
+from ..plugins.expressions import Composite
+from ..plugins.registry import Plugins
 from ..settings import resolve
 
 SIDE = 4096
@@ -56,7 +56,7 @@ def declared(cls: Any, *facts: str) -> bool:
     """Whether someone said one of these of the class: itself, or a base whose algorithm it has unchanged."""
     algorithm = "iterate" if hasattr(cls, "forwards_per_step") else "select"
     for owner in cls.__mro__:
-        if owner.__module__ in ("zobench.zo.estimator", "zobench.selector"):
+        if owner.__module__ in ("zobench.estimator.estimator", "zobench.contracts.selector"):
             return False
         if any(name in vars(owner) for name in facts):
             return True

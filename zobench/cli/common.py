@@ -16,7 +16,7 @@ import typer
 
 from ..errors import ZobenchError, library
 from ..paths import check_writable
-from ..plugins import KINDS, Plugins, load_plugins
+from ..plugins.registry import KINDS, Plugins, load_plugins
 
 if TYPE_CHECKING:
     from ..report.record import Record

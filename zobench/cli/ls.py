@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ZobenchError
-from ..plugins import KINDS, Plugins
+from ..plugins.registry import KINDS, Plugins
 from .common import AsJson, Kinds, PluginFiles, plugins_of, print_json, print_table
-from .peek import Summary, summarise
+from .read_source import Summary, summarise
 
 METHODS = ("estimators", "selectors")
 

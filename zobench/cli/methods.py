@@ -87,7 +87,7 @@ def methods(
 
 def beside_cards(section: Section) -> str:
     """A table of forwards and state as measured and as the estimators' cards say, a row a method and selector."""
-    from ..plugins import load_plugins
+    from ..plugins.registry import load_plugins
     from ..report import text
     from ..report.taken import taken
     from .card import facts, verified

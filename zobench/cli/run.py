@@ -15,9 +15,9 @@ from ..errors import ZobenchError
 from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, Preset, plugins_of
 
 if TYPE_CHECKING:
-    from ..plugins import Plugins
-    from ..run.execute import Place, Plan
+    from ..plugins.registry import Plugins
     from ..run.plan import Wish
+    from ..run.whole_run import Place, Plan
 
 
 class Rerun(StrEnum):
@@ -66,8 +66,8 @@ def run(
 ) -> None:
     """Fine-tune and evaluate: every estimator x selector x task x seed, then the leaderboard."""
     plugins = plugins_of(plugin)
+    from ..protocol.protocol import usual_preset
     from ..run.plan import Wish, parse_settings
-    from ..run.protocol import usual_preset
 
     settings = parse_settings(set_ or [])
     _add_options(settings, ("protocol.steps", steps), ("run.dtype", dtype), ("run.engine", engine), ("run.lr", lr))
@@ -84,14 +84,14 @@ def run(
         _seeds(tune_seeds, "--tune-seeds"),
         _seeds(split_seeds, "--split-seeds"),
     )
-    from ..run.execute import Place
+    from ..run.whole_run import Place
 
     _run(wish, Place(model, data_dir, results, device, offline, executor, rerun.value), plugins, dry_run=dry_run)
 
 
 def _run(wish: Wish, place: Place, plugins: Plugins, *, dry_run: bool) -> None:
-    from ..run.execute import make_plan
     from ..run.stopping import Stopped, stoppable
+    from ..run.whole_run import make_plan
 
     try:
         with stoppable():
@@ -135,8 +135,8 @@ def _seeds(text: str | None, option: str) -> tuple[int, ...]:
 
 
 def _execute(plan: Plan, place: Place, wish: Wish) -> None:
-    from ..run.execute import board, execute
     from ..run.progress import Progress
+    from ..run.whole_run import board, execute
 
     then = "" if plan.later is None else " to choose learning rates, then those that are reported"
     say(

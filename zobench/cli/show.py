@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import compose
-from ..plugins import KINDS, Plugins
+from ..plugins import expressions
+from ..plugins.registry import KINDS, Plugins
 from ..settings import settings_of
 from ..tasks.task import Task
 from . import card
 from .common import Offline, PluginFiles, Singular, plugins_of, print_table
-from .peek import setting_notes
+from .read_source import setting_notes
 
 if TYPE_CHECKING:
     from ..tasks.encode import Encoder
@@ -80,7 +80,7 @@ def print_facts(facts: dict[str, str]) -> None:
 
 
 def _facts(found: Plugins, plural: str, name: str) -> dict[str, str]:
-    names = compose.names(name) if plural == "selectors" else (name,)
+    names = expressions.names(name) if plural == "selectors" else (name,)
     by = dict.fromkeys(str(found.offer(plural, n).by) for n in names)
     return {KINDS[plural].singular: name, "from": "\n".join(by)}
 
@@ -109,7 +109,7 @@ def _print_settings(cls: type, name: str) -> None:
 
 def _notes(cls: type) -> dict[str, str]:
     """What stands under the settings of a class, those of a selector's parts under the names they have there."""
-    if not issubclass(cls, compose.Composite):
+    if not issubclass(cls, expressions.Composite):
         return setting_notes(cls)
     return {f"{part.label}.{name}": note for part in cls.of for name, note in _notes(part.cls).items()}
 
@@ -163,7 +163,7 @@ def _encoder(found: Plugins, model: str, offline: bool) -> tuple[Encoder, str | 
 
     where: str | Path = "hub"
     if model in found.names("models"):
-        from ..run.execute import Place, load
+        from ..run.whole_run import Place, load
 
         loaded = load(Place(model, device="cpu"), found, "float32")
         tokenizer, context, where = loaded.tokenizer, loaded.context_length, loaded.data

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
-    from ..plugins import Plugins
+    from ..plugins.registry import Plugins
 
 PADDING = {
     "masked": "not seen",
@@ -20,7 +20,7 @@ def model_facts(found: Plugins, name: str, offline: bool) -> dict[str, str]:
 
     Raises ZobenchError where it cannot be loaded.
     """
-    from ..run.execute import Place, load
+    from ..run.whole_run import Place, load
 
     loaded = load(Place(name, device="cpu", offline=offline), found, "float32")
     return described(loaded)

@@ -8,14 +8,14 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
+from ..directions.algebra import Direction
+from ..directions.buffer import Buffer
+from ..directions.fused import Fused
+from ..directions.handle import Handle
+from ..directions.nodes import Drawn
+from ..directions.shapes import fits
 from ..errors import ZobenchError
-from ..zo.algebra import Direction
-from ..zo.buffer import Buffer
-from ..zo.fused import Fused
-from ..zo.handle import Handle
-from ..zo.nodes import Drawn
-from ..zo.shapes import fits
-from .timers import Timers
+from ..timers import Timers
 
 Closure: TypeAlias = Callable[[], Tensor]
 Group: TypeAlias = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..zo.algebra import Direction
+from ..directions.algebra import Direction
 from .base import decay
 from .flat import Flat
 

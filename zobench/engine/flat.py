@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..zo.algebra import ZERO, Direction
-from ..zo.buffer import Buffer
-from ..zo.fused import Fused
-from ..zo.handle import Handle
-from ..zo.nodes import Plan
+from ..directions.algebra import ZERO, Direction
+from ..directions.buffer import Buffer
+from ..directions.fused import Fused
+from ..directions.handle import Handle
+from ..directions.nodes import Plan
 from .base import Closure, Engine, Group, Value, decay, plus
-from .guard import Stamps
-from .held import Held
+from .buffer_guard import BufferGuard
+from .theta import Held
 
 Act = Callable[[Handle, list[Value | None]], None]
 
@@ -34,7 +34,7 @@ class Flat(Engine):
         self.held = Held(precision == "float32") if self.restore == "exact" else None
         self.at = ZERO  # the parameters stand at theta + at ...
         self.pending = ZERO  # ... where this part of theta is still owed to them (engines that defer)
-        self.stamps = Stamps()
+        self.stamps = BufferGuard()
 
     def attach(self, handles: Sequence[Handle]) -> None:
         super().attach(handles)

@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..zo.algebra import ZERO, Direction
-from ..zo.handle import Handle
-from ..zo.noise import Noise
+from ..directions.algebra import ZERO, Direction
+from ..directions.handle import Handle
+from ..directions.noise.source import Noise
 from .base import DRAWN_BYTES, Closure, Value, decays, fitted
 from .flat import Flat
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..zo.algebra import Direction
-from ..zo.fused import Fused, several
-from ..zo.handle import Handle
-from ..zo.nodes import Plan
+from ..directions.algebra import Direction
+from ..directions.fused import Fused, several
+from ..directions.handle import Handle
+from ..directions.nodes import Plan
 from .base import Closure, Value, plus
 from .flat import Flat
-from .held import Held
+from .theta import Held
 
 
 def displaced(p: Handle, theta: Tensor, values: Sequence[Value | None]) -> list[Tensor]:

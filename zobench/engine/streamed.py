@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..directions.algebra import ZERO, Direction
+from ..directions.fused import Fused
+from ..directions.handle import Handle
+from ..directions.nodes import Plan
 from ..models.lockstep import lockstep
-from ..zo.algebra import ZERO, Direction
-from ..zo.fused import Fused
-from ..zo.handle import Handle
-from ..zo.nodes import Plan
 from .base import Closure, Value
 from .deferred import Deferred
 from .pair import Pair, displaced

@@ -1,7 +1,8 @@
 """Philox4x32 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") and noise made of it, in Triton.
 
 Element i of a tensor is made of the counter i // 4 (normals) or i // 128 (signs) and of the tensor's seed, so it is the
-same whatever the block size, the launch or the device; see zobench.zo.philox, which computes the same in torch.
+same whatever the block size, the launch or the device; zobench.directions.noise.philox
+computes the same in torch.
 """
 
 from __future__ import annotations

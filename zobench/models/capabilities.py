@@ -16,12 +16,12 @@ from torch import Tensor
 
 from ..errors import ZobenchError
 from ..forwards import unwatched
-from .cut import Cut
 from .forward import Forward, Packing, Padding, Takes, dtype_of
+from .last_block import Tail
 from .lockstep import lockstep
 from .speech import Speech
+from .start_at_block import Cut
 from .subject import Subject
-from .tail import Tail
 from .text import CACHES
 from .trial import InBins, Laid, Padded, Row, apart, centred, limit, rounded, rows_for, tried, whole
 from .window import window

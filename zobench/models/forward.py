@@ -16,9 +16,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from .last_block import Places, Tail
 from .positions import position_ids, rows_by_length
 from .subject import Subject
-from .tail import Places, Tail
 from .text import text_config
 
 Call: TypeAlias = Callable[..., Any]
@@ -51,7 +51,7 @@ class Packing:
 
     head: the module that projects to the vocabulary, which is given what is looked at alone. additive: the dtype in
     which the model adds attention masks; None: it takes them as booleans. tail: the last block, where it can put out
-    what is looked at alone (see zobench.models.tail).
+    what is looked at alone (see zobench.models.last_block).
     """
 
     head: Any

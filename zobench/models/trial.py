@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ..errors import ZobenchError
 from .forward import Forward
+from .last_block import Places
 from .positions import side_by_side
-from .tail import Places
 from .text import text_config
 
 if TYPE_CHECKING:

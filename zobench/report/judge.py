@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn, cast
 from . import seal
 from .plain import dumps
 from .record import SCHEMA, SEALED, Record
-from .shape import faults
+from .schema_check import faults
 from .sound import disagreements
 
 CELLS = "cells"

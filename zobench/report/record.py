@@ -44,7 +44,7 @@ class CellKey(TypedDict):
     lrs: list[float]
     seed: int
     code: NotRequired[dict[str, str]]  # plugin -> digest of its code: of third parties, where the cell used one
-    numerics: NotRequired[int]  # zobench.run.cell.NUMERICS with what its methods raised, where above 1
+    numerics: NotRequired[int]  # zobench.protocol.cell.NUMERICS with what its methods raised, where above 1
 
 
 class ScopeInfo(TypedDict):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..discovery import describe_fault
 from ..errors import ZobenchError
+from ..plugins.discovery import describe_fault
 
 if TYPE_CHECKING:
+    from ..protocol.cell import Cell
     from ..report.record import Record
-    from .cell import Cell
 
 
 class Account:

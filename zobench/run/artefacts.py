@@ -9,17 +9,17 @@ from typing import IO, TYPE_CHECKING, Any
 from safetensors.torch import save_file
 
 from .. import redact
+from ..estimator.log import LogWriter
 from ..report import swap
 from ..report.plain import finite
-from ..zo.log import LogWriter
-from ..zo.scope import Scope
+from ..scopes.scope import Scope
 from .checksum import checksums
 from .computed import engine_info
 from .environment import device_facts
 
 if TYPE_CHECKING:
+    from ..protocol.cell import Cell
     from ..report.record import Record
-    from .cell import Cell
     from .method import Applied
     from .train import Trained
 

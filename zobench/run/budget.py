@@ -13,7 +13,7 @@ import torch
 from ..report.record import OF_A_BACKWARD
 
 if TYPE_CHECKING:
-    from .protocol import Protocol
+    from ..protocol.protocol import Protocol
 
 
 def forwards_spent(counted: Counter[str]) -> int:

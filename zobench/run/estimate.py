@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import ZobenchError
-from .fitting import expected_forwards, learns
+from .references import expected_forwards, learns
 from .speed import BLOCK
 from .train import on_device
 
 if TYPE_CHECKING:
+    from ..protocol.cell import Cell
+    from ..protocol.protocol import Protocol
     from ..tasks.prepared import PreparedTask
-    from .cell import Cell
-    from .protocol import Protocol
     from .session import Session
 
 

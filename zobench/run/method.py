@@ -13,19 +13,19 @@ import torch
 from ..engine import choose, engine_class
 from ..errors import ZobenchError
 from ..models.compiled import compiled
+from ..parameterisations import attach
+from ..protocol.protocol import narrowed
 from ..report.record import EngineSettings, Observed
-from ..zo.parameterisation import attach
 from .computed import draws
-from .protocol import narrowed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..estimator.estimator import Estimator
     from ..models.blocks import Block
     from ..models.load import LoadedModel
-    from ..zo.estimator import Estimator
-    from ..zo.scope import Scope
-    from .protocol import Computation
+    from ..protocol.protocol import Computation
+    from ..scopes.scope import Scope
 
 T = TypeVar("T")
 

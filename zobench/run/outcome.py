@@ -13,11 +13,11 @@ from ..errors import ZobenchError, out_of_memory, said
 from ..report.record import SCHEMA, Record, ScopeInfo, ScoreInfo, Status, Trial
 
 if TYPE_CHECKING:
+    from ..protocol.cell import Cell
+    from ..protocol.protocol import Computation
+    from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask, Score
     from ..tasks.sampling import Splits
-    from ..zo.scope import Scope
-    from .cell import Cell
-    from .protocol import Computation
     from .train import Trained
 
 

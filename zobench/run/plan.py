@@ -8,17 +8,17 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from .. import compose
-from ..compose import Address, addresses
 from ..errors import ZobenchError, unknown
+from ..plugins import expressions
+from ..plugins.expressions import Address, addresses
+from ..protocol.cell import Cell, raised
+from ..protocol.protocol import PRESETS, Computation, Protocol, computation_from, protocol_from
 from ..report.record import NO_SELECTOR
 from ..settings import convert, resolve, settings_of
-from .cell import Cell, raised
-from .protocol import PRESETS, Computation, Protocol, computation_from, protocol_from
 from .rates import tuned
 
 if TYPE_CHECKING:
-    from ..plugins import Plugins
+    from ..plugins.registry import Plugins
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ def parse_settings(items: Sequence[str]) -> dict[str, str]:
 def expand(names: Sequence[str], known: Sequence[str], kind: str) -> tuple[str, ...]:
     """Names as given, each once; `all` for every known one, unless one is called so (the selector `all`).
 
-    Selectors may be expressions (see zobench.compose), which get their canonical form. Raises ZobenchError for an
-    unknown one.
+    Selectors may be expressions (see zobench.plugins.expressions), which get their canonical form. Raises ZobenchError
+    for an unknown one.
     """
     out: list[str] = []
     for name in names:
-        if kind == "selector" and (compose.is_expression(name) or name.isdecimal()):
-            out.append(compose.canonical(name, known))
+        if kind == "selector" and (expressions.is_expression(name) or name.isdecimal()):
+            out.append(expressions.canonical(name, known))
         elif name in known:
             out.append(name)
         elif name == "all":

@@ -14,9 +14,9 @@ from .method import free_bytes
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
+    from ..protocol.protocol import Computation
+    from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask
-    from ..zo.scope import Scope
-    from .protocol import Computation
 
 SHARE = 4
 """A cache may hold one part in this many of the memory that is free when it is made, on the device and on the host."""

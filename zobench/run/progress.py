@@ -13,10 +13,10 @@ from ..report.summary import summarise
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..plugins import Plugins
+    from ..plugins.registry import Plugins
+    from ..protocol.cell import Cell
     from ..report.record import CellKey, Record
     from .artefacts import Artefacts
-    from .cell import Cell
 
 LOG_EVERY = 10  # steps between two looks at the loss, as MeZO's: each look waits for the device
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ..protocol.cell import NUMERICS, raised
+from ..protocol.protocol import PRESETS
 from ..settings import resolve
-from .cell import NUMERICS, raised
-from .protocol import PRESETS
 
 STEPS = int(PRESETS["embedded"]["steps"])
 FILE = Path(str(importlib.resources.files("zobench_world"))) / "rates.json"
@@ -95,7 +95,7 @@ def _of_today(cell: Mapping[str, Any]) -> bool:
 
 @cache
 def _methods() -> Any:
-    from ..plugins import load_plugins
+    from ..plugins.registry import load_plugins
 
     return load_plugins(only="")
 

@@ -10,16 +10,16 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..discovery import describe_fault
+from ..contracts.planned import Planned
 from ..errors import ZobenchError
-from ..planned import Planned
+from ..plugins.discovery import describe_fault
+from ..protocol.protocol import asked
 from ..report.record import NO_SELECTOR
 from ..tasks.sampling import Splits, split
-from .protocol import asked
 
 if TYPE_CHECKING:
-    from ..zo.estimator import Estimator
-    from .cell import Cell
+    from ..estimator.estimator import Estimator
+    from ..protocol.cell import Cell
     from .session import Session
 
 T = TypeVar("T")
@@ -121,8 +121,8 @@ class _Judge:
         """What could move, as it is called when trained so. ZobenchError where LoRA has no module to adapt."""
         model = self.session.loaded.model
         if kind == "lora":
+            from ..parameterisations.lora import LoRA, adapters
             from ..settings import settings_of
-            from ..zo.lora import LoRA, adapters
 
             own = cell.estimator_settings if cls.parameterisation == "lora" else {}
             return adapters(model, {k: v for k, v in own.items() if k in settings_of(LoRA)})

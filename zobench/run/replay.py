@@ -11,14 +11,14 @@ from safetensors.torch import load_file
 
 from .. import kernels
 from ..errors import ZobenchError
+from ..estimator.log import Log, load_log
+from ..protocol.protocol import computation_from
 from ..report import store
-from ..zo.log import Log, load_log
-from ..zo.scope import Scope
+from ..scopes.scope import Scope
 from .checksum import checksums
 from .computed import settings
 from .environment import device_facts
 from .method import Method, applied, keeper, scope_bytes
-from .protocol import computation_from
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..models.load import LoadedModel
-    from ..plugins import Plugins
+    from ..plugins.registry import Plugins
     from ..report.record import Record
 
 

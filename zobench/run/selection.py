@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..contracts.selector import ProbeResult, SelectionContext
 from ..errors import ZobenchError
-from ..selector import ProbeResult, SelectionContext
-from ..zo.scope import Scope
+from ..scopes.scope import Scope
+from .batch_order import batches as training_order
 from .method import Method, applied, keeper, scope_bytes
-from .order import batches as training_order
 from .prefix import prefixed
 from .train import on_device, train
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from ..models.blocks import Block
     from ..models.load import LoadedModel
+    from ..protocol.protocol import Protocol
     from ..tasks.batch import Batch
     from ..tasks.prepared import PreparedTask
-    from .protocol import Protocol
     from .unchanged import Guard
 
 
 class Context(SelectionContext):
-    """The run's implementation of zobench.selector.SelectionContext."""
+    """The run's implementation of zobench.contracts.selector.SelectionContext."""
 
     def __init__(
         self,

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..protocol.protocol import asked
 from ..tasks.doubts import doubts
 from ..tasks.prepared import PreparedTask
 from ..tasks.sampling import Splits, split
 from ..tasks.source import Pools, load_pools
-from .protocol import asked
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
-    from ..plugins import Plugins
+    from ..plugins.registry import Plugins
+    from ..protocol.cell import Cell
+    from ..protocol.protocol import Protocol
     from ..tasks.prepared import Score
     from ..tasks.rules import RowsRule
     from ..tasks.task import Task
-    from .cell import Cell
-    from .protocol import Protocol
 
 Where = Path | str
 """A folder, "hub" or "embedded"."""

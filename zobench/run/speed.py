@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..engine.objective import Objective
+    from ..estimator.estimator import Estimator
     from ..models.load import LoadedModel
+    from ..protocol.protocol import Protocol
+    from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask
-    from ..zo.estimator import Estimator
-    from ..zo.scope import Scope
-    from .protocol import Protocol
 
 BLOCK = 5
 """Steps of one side before the other has its turn."""

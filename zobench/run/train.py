@@ -11,21 +11,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..engine.objective import Objective
-from ..engine.timers import StepTimes
+from ..estimator.estimator import Diverged
 from ..models.capabilities import points_together
 from ..report.record import PhaseTimes, Status
 from ..tasks.batch import Batch
-from ..zo.estimator import Diverged
+from ..timers import StepTimes
+from .batch_order import batches
 from .budget import Budget, clock, forwards_spent
-from .order import batches
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..estimator.estimator import Estimator
     from ..models.load import LoadedModel
+    from ..protocol.protocol import Protocol as ProtocolSettings
     from ..tasks.prepared import PreparedTask
-    from ..zo.estimator import Estimator
-    from .protocol import Protocol as ProtocolSettings
 
 WARMUP_STEPS = 3  # left out of the medians where there are enough others: first steps allocate
 

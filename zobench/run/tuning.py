@@ -13,11 +13,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import ZobenchError
-from .cell import Cell
+from ..protocol.cell import Cell
 from .plan import Identity, Routed, Wish, cells
 
 if TYPE_CHECKING:
-    from ..plugins import Plugins
+    from ..plugins.registry import Plugins
     from ..report.record import Record, RoleInfo
 
 Names: TypeAlias = tuple[str, str, str]

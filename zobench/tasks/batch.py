@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.forward import Forward
+from ..models.last_block import Places
 from ..models.positions import side_by_side
-from ..models.tail import Places
 from .encode import Encoded, Row
 from .pack import best_bins
 from .padding import padded

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ZobenchError
-from ..models.cut import Cut
+from ..models.start_at_block import Cut
 from .batch import Packed, Stems
 
 ROUNDING = 32

@@ -16,6 +16,7 @@ from ..models.capabilities import check_causal
 from ..models.forward import Call, Forward
 from ..models.text import model_type, text_config
 from .batch import Batch, Packed, collate
+from .demonstrations import for_scoring, rendered
 from .encode import PAD_TOKEN, Encoded, Encoder
 from .generate import stop_tokens
 from .kinds import KINDS
@@ -23,7 +24,6 @@ from .metrics import mean, standard_error
 from .rules import RowsRule, Rules
 from .sampling import Splits
 from .score import Progress, Scorer
-from .shown import for_scoring, rendered
 from .task import Task
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..zo.estimator import Estimator
-from ..zo.parameterisation import attach
-from ..zo.scope import Scope
+from ..estimator.estimator import Estimator
+from ..parameterisations import attach
+from ..scopes.scope import Scope
 from .problems import Problem, Rotating, half_masks, llama, mlp
 
 PROBLEMS: Mapping[str, Callable[[], Problem]] = {"mlp": mlp, "llama": llama}

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..zo.estimator import Estimator
-from ..zo.losses import Losses
+from ..estimator.estimator import Estimator
+from ..estimator.losses import Losses
 from .attempt import Attempt, Case, distance, same
 from .problems import half_masks
 from .watch import Noting, Values, Watch, equal_terms

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..engine import ENGINES
-from ..zo.estimator import Estimator
+from ..estimator.estimator import Estimator
 from .attempt import SCOPES, Case, distance
 from .checks import CHECKS, Failed, NotApplicable, expect
 from .memory import check_memory

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..selector import Selector
-from ..zo.estimator import Estimator
+from ..contracts.selector import Selector
+from ..estimator.estimator import Estimator
 from .attempt import Case
 
 STEPS = 4

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..zo.estimator import Estimator
-from ..zo.scope import Scope
+from ..estimator.estimator import Estimator
+from ..scopes.scope import Scope
 from .checks import NotApplicable, expect
 from .watch import Noting
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..engine.objective import Objective
-from ..zo.estimator import Estimator
-from ..zo.scope import Scope
+from ..estimator.estimator import Estimator
+from ..scopes.scope import Scope
 from .checks import expect, neutral_of
 from .problems import Quadratic
 

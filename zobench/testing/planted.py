@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..models.load import LoadedModel, adopt
+from ..protocol.protocol import computation_from, protocol_from
 from ..run.method import Method
-from ..run.protocol import computation_from, protocol_from
 from ..run.selection import Context
 from ..tasks.batch import Batch, collate
 from ..tasks.encode import Encoded, Row

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.objective import Objective
-from ..zo.scope import Scope
+from ..scopes.scope import Scope
 
 Forward = Callable[..., Any]
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..contracts.selector import Selector
+from ..directions.handle import Handle
 from ..models.load import LoadedModel
-from ..selector import Selector
-from ..zo.handle import Handle
-from ..zo.scope import Scope
+from ..scopes.scope import Scope
 from .attempt import same
 from .checks import NotApplicable, ReferenceMeZO, expect
 from .kit import note

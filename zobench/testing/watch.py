@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..directions.algebra import Algebra, Direction
 from ..engine.objective import Objective
-from ..zo.algebra import Algebra, Direction
-from ..zo.estimator import Estimator
-from ..zo.losses import Losses
+from ..estimator.estimator import Estimator
+from ..estimator.losses import Losses
 
 Values = dict[str, Tensor]
 """One term of a direction, valued: tensor name -> value (tensors where it has none are absent)."""

@@ -13,7 +13,7 @@ class LoRAZO(MeZO):
     """MeZO's step on low-rank adapters of the scope's query and value projections; the weights stay.
 
     Paper: arXiv:2305.17333, section 3 and appendix (parameter-efficient fine-tuning); adapters: Hu et al. 2021
-    (arXiv:2106.09685), section 4.1. Which modules, and what A and B start from: zobench.zo.lora.LoRA.
+    (arXiv:2106.09685), section 4.1. Which modules, and what A and B start from: zobench.parameterisations.lora.LoRA.
 
     Defaults: r 8, alpha 16, q_proj and v_proj (released code); eps 1e-3. The released README uses eps 1e-2 with
     learning rates 1e-4 and 5e-5; at 1e-2 the product of the two perturbed factors is as large as their linear part,

@@ -13,7 +13,7 @@ class PrefixZO(MeZO):
     """MeZO's step on keys and values before those of the text, in the scope's attention modules; the weights stay.
 
     Paper: arXiv:2305.17333, section 3 and appendix (parameter-efficient fine-tuning), after Li and Liang 2021
-    (arXiv:2101.00190). What a prefix is and what it starts from: zobench.zo.prefix_tuning.PrefixTuning.
+    (arXiv:2101.00190). What a prefix is and what it starts from: zobench.parameterisations.prefix.PrefixTuning.
 
     Defaults: 5 tokens, no reparameterisation, started from the keys and values of random tokens (released code);
     eps 1e-1 and learning rates 1e-2 and 1e-3 (released README, OPT-13B). Forwards a step: 2. State: the prefix.

@@ -24,10 +24,10 @@ class QZO(Estimator):
     moves whole groups by a good part of their size, so eps belongs beside every result. Forwards a step: 2. State:
     none.
 
-    Deviation: the model is rounded to nearest (zobench.zo.quantised.QuantisedScales), where the paper starts from
-    GPTQ's or AQLM's roundings, and a board's zero-shot score is that of the model before. On tensors that are no
-    scales (another parameterisation) there is no floor. Not verified: equations and defaults were read in the released
-    code and in summaries of the paper.
+    Deviation: the model is rounded to nearest (zobench.parameterisations.scales.QuantisedScales), where the paper
+    starts from GPTQ's or AQLM's roundings, and a board's zero-shot score is that of the model before. On tensors that
+    are no scales (another parameterisation) there is no floor. Not verified: equations and defaults were read in the
+    released code and in summaries of the paper.
     """
 
     reference: ClassVar[str] = "Shang et al. 2025, arXiv:2505.13430"
@@ -68,5 +68,5 @@ class QZO(Estimator):
 
 
 def is_scales(p: Handle) -> bool:
-    """Whether these are scales of zobench.zo.quantised."""
+    """Whether these are scales of zobench.parameterisations.scales."""
     return p.name.endswith(".scales")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reading_kit import difference, gaussian, plus
+from kits.reading_kit import difference, gaussian, plus
 from torch import nn
 from zobench_plugins.estimators.agzo import AGZO
 

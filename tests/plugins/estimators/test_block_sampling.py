@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from reading_kit import Blocks, batch, blake, difference, draw, loss_at, objective, plus, slope, went
+from kits.reading_kit import Blocks, batch, blake, difference, draw, loss_at, objective, plus, slope, went
 from zobench_plugins.estimators.adalezo import AdaLeZO
 from zobench_plugins.estimators.mezo import MeZO
 from zobench_plugins.estimators.mezo_bcd import MeZOBCD, block_of

@@ -8,8 +8,8 @@ import pytest
 import torch
 from zobench_plugins import estimators
 
+from zobench.parameterisations import PARAMETERISATIONS
 from zobench.testing import Moments, check_estimator
-from zobench.zo.parameterisation import PARAMETERISATIONS
 
 NAMES = estimators.zobench_estimators()
 

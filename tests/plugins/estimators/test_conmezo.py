@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from drawing_kit import EPS, LR, Resting, rests, run
-from reading_kit import Blocks, batch, difference, draw, plus, slope
+from kits.drawing_kit import EPS, LR, Resting, rests, run
+from kits.reading_kit import Blocks, batch, difference, draw, plus, slope
 from torch import nn
 from zobench_plugins.estimators.conmezo import ConMeZO
 from zobench_plugins.estimators.mezo import MeZO

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reading_kit import Blocks, batch, difference, draw, loss_at, objective, plus, slope
+from kits.reading_kit import Blocks, batch, difference, draw, loss_at, objective, plus, slope
 from torch import nn
 from zobench_plugins.estimators.mezo import MeZO
 from zobench_plugins.estimators.mezo_normalized import MeZONormalized

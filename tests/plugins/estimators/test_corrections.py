@@ -15,7 +15,7 @@ from zobench_plugins.estimators.sparse_mezo import SparseMeZO
 from zobench_plugins.estimators.subzero import SubZero
 
 from zobench import Scope, ZobenchError
-from zobench.run.cell import raised
+from zobench.protocol.cell import raised
 from zobench.settings import resolve
 
 

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from reading_kit import Blocks, batch, difference, draw, gaussian, loss_at, objective, plus, slope
+from kits.reading_kit import Blocks, batch, difference, draw, gaussian, loss_at, objective, plus, slope
 from torch import nn
 from zobench_plugins.estimators.dizo import DiZO
 from zobench_plugins.estimators.mezo import MeZO

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from drawing_kit import Resting, rademacher, rests, run
-from reading_kit import BATCH, Blocks, batch, difference, gaussian, loss, loss_at, plus
+from kits.drawing_kit import Resting, rademacher, rests, run
+from kits.reading_kit import BATCH, Blocks, batch, difference, gaussian, loss, loss_at, plus
 from torch import nn
 from zobench_plugins.estimators.grzo import GRZO
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from reading_kit import Blocks, batch, difference, draw, objective, slope
+from kits.reading_kit import Blocks, batch, difference, draw, objective, slope
 from torch import nn
 from zobench_plugins.estimators.helene import HELENE
 from zobench_plugins.estimators.mezo import MeZO

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from drawing_kit import EPS, LR, run
-from reading_kit import Blocks, batch, difference, draw, loss_at, objective, plus, slope
+from kits.drawing_kit import EPS, LR, run
+from kits.reading_kit import Blocks, batch, difference, draw, loss_at, objective, plus, slope
 from torch import nn
 from zobench_plugins.estimators.hizoo import HiZOO
 from zobench_plugins.estimators.hizoo_l import HiZOOL

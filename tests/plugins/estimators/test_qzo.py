@@ -8,7 +8,7 @@ from zobench_plugins.estimators.mezo import MeZO
 from zobench_plugins.estimators.qzo import QZO
 
 from zobench import Objective, Scope
-from zobench.zo.parameterisation import attach
+from zobench.parameterisations import attach
 
 
 def line(slope):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reading_kit import Blocks, batch, difference, draw, objective, plus, slope
+from kits.reading_kit import Blocks, batch, difference, draw, objective, plus, slope
 from torch import nn
 from zobench_plugins.estimators.adamezo import AdaMeZO
 from zobench_plugins.estimators.meazo import MEAZO

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from reading_kit import Blocks, batch, difference, draw, loss_at, objective, plus, slope
+from kits.reading_kit import Blocks, batch, difference, draw, loss_at, objective, plus, slope
 from safetensors import safe_open
 from safetensors.torch import save_file
 from zobench_plugins.estimators.mezo import MeZO

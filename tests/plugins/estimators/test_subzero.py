@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from drawing_kit import EPS, LR, Resting, held, rests, run
-from reading_kit import Blocks, batch, difference, gaussian, plus, slope
+from kits.drawing_kit import EPS, LR, Resting, held, rests, run
+from kits.reading_kit import Blocks, batch, difference, gaussian, plus, slope
 from torch import nn
 from zobench_plugins.estimators.subzero import SubZero
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from reading_kit import Blocks, batch, difference, draw, loss_at, objective, plus, slope
+from kits.reading_kit import Blocks, batch, difference, draw, loss_at, objective, plus, slope
 from zobench_plugins.estimators.mezo import MeZO
 from zobench_plugins.estimators.zo_fine_tuner import ZOFineTuner
 from zobench_plugins.learned import networks

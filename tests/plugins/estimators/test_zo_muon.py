@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from drawing_kit import EPS, Resting, held, rests, run
-from reading_kit import Blocks, batch, difference, gaussian, loss_at, plus
+from kits.drawing_kit import EPS, Resting, held, rests, run
+from kits.reading_kit import Blocks, batch, difference, gaussian, loss_at, plus
 from torch import nn
 from zobench_plugins.estimators.zo_muon import ZOMuon, matrix_sign, newton_schulz
 

@@ -12,7 +12,7 @@ from zobench_plugins.selectors.outlier_channels import OutlierChannels
 
 from zobench import ZobenchError
 from zobench.models.load import adopt
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 from zobench.testing.planted import LAYERS, TrialContext, planted
 
 FAMILIES = ["llama", "qwen3", "gemma", "phi", "gpt_neox", "opt", "gpt2", "phi3"]

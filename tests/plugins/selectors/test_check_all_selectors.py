@@ -6,7 +6,7 @@ import pytest
 from zobench_plugins import selectors
 
 from zobench import Composite
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 from zobench.testing import check_selector
 
 PLUGINS = load_plugins(only="")

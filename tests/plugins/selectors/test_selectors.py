@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from zobench import ProbeResult, ZobenchError
 from zobench.models.load import adopt
-from zobench.plugins import load_plugins
+from zobench.plugins.registry import load_plugins
 
 LAYERS = 4
 
@@ -78,7 +78,8 @@ class Context:
 
 def test_listing_selectors_imports_no_torch():
     code = (
-        "import sys; from zobench.plugins import load_plugins; names = load_plugins(only='').names('selectors');"
+        "import sys; from zobench.plugins.registry import load_plugins;"
+        "names = load_plugins(only='').names('selectors');"
         "assert {'all', 'layer', 'first_outlier', 'exhaustive_sweep'} <= set(names), names;"
         "assert 'torch' not in sys.modules"
     )

@@ -1,0 +1,57 @@
+"""The state of an estimator as plain numbers and tensors, and back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ZobenchError
+
+if TYPE_CHECKING:
+    from .vocabulary import Vocabulary
+
+
+def saved(est: Vocabulary) -> dict[str, Any]:
+    """What must be saved beside the weights to go on bit for bit. Tensors are copies, on their devices."""
+    est.settle()
+    return {
+        "estimator": type(est).__name__,
+        "t": est.t,
+        "seed": est.seed,
+        "noise": {"name": est.source.name, **est.source.state()},
+        "forwards": dict(est.forwards),
+        "param_groups": [{k: v for k, v in g.items() if k != "params"} for g in est.param_groups],
+        "buffers": {b.name: {n: x.clone() for n, x in b.store.items()} for b in est.buffers.values()},
+        "masters": {p.name: p.master.clone() for p in est.handles if p.master is not None},
+    }
+
+
+def load(est: Vocabulary, s: dict[str, Any]) -> None:
+    """Go on from a saved state. ZobenchError if it is of another estimator, noise, or parameters."""
+    names = [p.name for p in est.handles]
+    strangers = sorted({n for store in s["buffers"].values() for n in store} - set(names))
+    if strangers:
+        raise ZobenchError(f"the saved state has a buffer for {strangers[0]!r}, which is not in the scope")
+    mine = {"estimator": type(est).__name__, "noise": est.source.name, "number of groups": len(est.param_groups)}
+    theirs = {
+        "estimator": s["estimator"],
+        "noise": s["noise"]["name"],
+        "number of groups": len(s["param_groups"]),
+    }
+    for what, value in mine.items():
+        if theirs[what] != value:
+            raise ZobenchError(f"the saved state has {what} {theirs[what]!r}, this estimator {value!r}")
+    est.engine.settle()
+    est._keep(t=s["t"], seed=s["seed"], forwards=Counter(s["forwards"]), settled_outside=True)
+    est.source.seed = est.seed
+    est.source.load_state(s["noise"])
+    for g, saved in zip(est.param_groups, s["param_groups"], strict=True):
+        g.update(saved)
+    devices = {p.name: p.param.device for p in est.handles}
+    for name, store in s["buffers"].items():
+        values = {n: x.to(devices[n], copy=True) for n, x in store.items()}
+        if name in est.buffers:
+            est.buffers[name].load(values)
+        else:
+            est.unclaimed[name] = values
+    est.engine.load_masters(est.handles, s["masters"])

@@ -1,0 +1,200 @@
+"""The protocol: all that must be equal for two records to stand in one table. Its numbers are MeZO's.
+
+Two groups of settings, both reached by `--set name=value`: `Protocol`, which a board refuses to mix, and
+`Computation`, how the numbers were computed, which every record carries and every board shows.
+Source of the defaults: princeton-nlp/MeZO, large_models (mezo.sh, run.py); the paper for steps and dev sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from ..engine import AUTO, ENGINES, engine_class
+from ..errors import ZobenchError, unknown
+from ..settings import Count, Natural, NonNegative, resolve
+from ..tasks.rules import RowsRule, Rules
+
+VERSION = "mezo-1"
+YOUNGER = frozenset({"pad_targets", "train_forwards", "train_seconds", "further_lrs"})
+"""Settings that came after VERSION. Their default is what was done before them, and at it they stay out of records, so
+that records from before and after them compare and have the same identity.
+"""
+
+
+@dataclass(frozen=True)
+class Protocol(Rules):
+    """What is held equal: the rules of encoding, losses and scoring, and those of data and training below."""
+
+    num_train: Count = 1000
+    num_dev: Count | None = None  # none: the task's own (500; 100 for CB, COPA and, as in the paper, WSC)
+    num_test: Count = 1000
+    data_seed: Natural = 0  # which examples are sampled; the seeds of the cells do not change it
+    batch_size: Count = 16
+    steps: Count = 10_000
+    eval_every: Count = 2_000  # the best checkpoint is the first of the lowest dev losses seen at these steps
+    train_forwards: Natural = 0  # train for this many forwards instead of `steps` steps (0: steps); a backward is two
+    train_seconds: NonNegative = 0.0  # or for this many seconds of steps: on a CPU the process's own
+    further_lrs: Natural = 0  # rates tried beyond a grid of several, at most, while the best on dev is an end of it
+    lr_schedule: Literal["constant", "linear"] = "constant"
+    weight_decay: NonNegative = 0.0
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in a record, under `protocol`."""
+        usual = {field.name: field.default for field in fields(self)}
+        said = {name: value for name, value in vars(self).items() if name not in YOUNGER or value != usual[name]}
+        return {"version": VERSION, **said}
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How a cell is computed. None of it changes what is estimated, all of it stands in the record."""
+
+    dtype: Literal["float16", "bfloat16", "float32"] = "float32"
+    engine: str = "auto"
+    noise: Literal["per_tensor", "official", "philox"] = "per_tensor"
+    restore: Literal["auto", "exact", "arithmetic"] = "auto"
+    precision: Literal["native", "float32"] = "native"
+    tensor_order: Literal["model", "transformers-4"] = "model"  # of the tensors in an official noise stream
+    parameterisation: Literal["estimator", "full", "lora", "prefix", "scales"] = "estimator"
+    rows: RowsRule = "auto"  # what candidates have in common once in a forward, or MeZO's rows; official: replicated
+    prefix_cache: Literal["auto", "off"] = (
+        "auto"  # what enters the lowest block that moves once an example; official: off
+    )
+    compile: Literal["off", "blocks"] = "off"  # decoder blocks by torch.compile; official engines: off
+    speed_steps: Natural = 30  # steps of each side in the cell's speed measurement; 0 leaves it out
+    speed_warmup: Natural = 10
+    snapshot_limit: Natural = 1_000_000_000  # bytes; larger scopes keep no weights beside the record
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in a record, under `cell.run_settings`: settings that are younger than some records are left
+        out at the value of what was done before them.
+        """
+        before = {"rows": "replicated", "prefix_cache": "off", "compile": "off"}
+        return {name: value for name, value in vars(self).items() if before.get(name) != value}
+
+
+OF_SCORING = frozenset({"demonstrations", "demonstration_sets", "scoring"})
+"""Rules that an estimator may set for itself, in the open: as settings of its own, which its records carry."""
+
+
+def asked(protocol: Protocol, scored_by: Sequence[str], settings: Mapping[str, Any]) -> Protocol:
+    """The rules that an estimator is scored by: the protocol's, but for those that it has settings of its own for.
+
+    TypeError for a rule that is not one of scoring: all others are equal for everyone.
+    """
+    if not OF_SCORING.issuperset(scored_by):
+        raise TypeError(f"scored_by={tuple(scored_by)}: an estimator may set only {', '.join(sorted(OF_SCORING))}")
+    return replace(protocol, **{name: settings[name] for name in scored_by})
+
+
+PRESETS: dict[str, dict[str, str]] = {
+    "smoke": {
+        "num_train": "32",
+        "num_dev": "16",
+        "num_test": "16",
+        "steps": "8",
+        "eval_every": "4",
+        "max_new_tokens": "8",
+        "speed_steps": "3",
+        "speed_warmup": "1",
+        "exhaustive_sweep.steps": "4",
+        "successive_halving.steps": "4",
+        "ist.updates": "3",
+    },
+    "small": {
+        "num_train": "200",
+        "num_dev": "32",
+        "num_test": "100",
+        "batch_size": "4",
+        "steps": "40",
+        "eval_every": "20",
+        "max_length": "256",
+        "max_new_tokens": "16",
+        "speed_steps": "10",
+        "speed_warmup": "3",
+        "exhaustive_sweep.steps": "8",
+        "successive_halving.steps": "8",
+        "ist.updates": "10",
+    },
+    "embedded": {
+        "num_train": "512",
+        "num_dev": "200",
+        "num_test": "400",
+        "batch_size": "8",
+        "steps": "200",
+        "eval_every": "50",
+        "max_new_tokens": "4",
+        "speed_steps": "10",
+        "speed_warmup": "3",
+        "first_outlier.ratio": "25.0",
+        "outlier_channels.ratio": "25.0",
+        "exhaustive_sweep.steps": "60",
+        "successive_halving.steps": "60",
+    },
+    "paper": {},
+}
+"""Settings by preset; what a preset does not name keeps the paper's value. `--set` goes before a preset."""
+
+
+def usual_preset(model: str) -> str:
+    """The preset of a run that names none: `embedded` for the model in the package and its control, else `small`."""
+    return "embedded" if model in ("embedded", "embedded_random") else "small"
+
+
+def protocol_from(values: dict[str, object]) -> Protocol:
+    """A checked protocol. Raises ZobenchError for unknown names, bad values, and steps that are never evaluated."""
+    made = Protocol(**resolve(Protocol, values, owner="protocol"))
+    if made.train_forwards and made.train_seconds:
+        raise ZobenchError("train_forwards and train_seconds are both set: leave one of them out")
+    if made.eval_every > made.steps:
+        raise ZobenchError(
+            f"eval_every={made.eval_every} is above steps={made.steps}: no checkpoint would ever be evaluated; "
+            f"set eval_every to at most {made.steps}"
+        )
+    return made
+
+
+def computation_from(values: dict[str, object]) -> Computation:
+    """A checked computation. Raises ZobenchError for unknown names, bad values, and what an engine cannot do."""
+    made = Computation(**resolve(Computation, values, owner="run"))
+    if made.engine == AUTO:
+        return made
+    if made.engine not in ENGINES:
+        raise ZobenchError(unknown("engine", made.engine, (AUTO, *ENGINES)))
+    if wrong := _refused(made, values):
+        raise ZobenchError(f"engine={made.engine} {wrong}")
+    return narrowed(made)
+
+
+def _refused(made: Computation, said: Collection[str]) -> str:
+    """What its engine does not take, in words; empty if nothing. `said`: the settings that were given."""
+    from ..directions.noise import NOISES
+
+    engine = engine_class(made.engine)
+    for name, value, known in (
+        ("restore", made.restore, ("auto", *engine.restores)),
+        ("precision", made.precision, engine.precisions),
+    ):
+        if value not in known:
+            return f"knows {name}={' or '.join(k for k in known if k != 'auto')} only; leave {name}={value} out"
+    if not engine.compiles and made.compile != "off":
+        return f"keeps the model's own arithmetic; leave compile={made.compile} out"
+    if not engine.one_order and not NOISES[made.noise].apart:
+        return f"draws noise as modules run, noise={made.noise} is one stream; use per_tensor"
+    if engine.replicates_rows and "rows" in said and made.rows != "replicated":
+        return f"knows rows=replicated only; leave rows={made.rows} out"
+    if not engine.prefix_cache and "prefix_cache" in said and made.prefix_cache != "off":
+        return f"has no prefix cache; leave prefix_cache={made.prefix_cache} out"
+    return ""
+
+
+def narrowed(made: Computation) -> Computation:
+    """The same with `replicated` rows and without prefix cache, where its engine knows no others."""
+    engine = engine_class(made.engine)
+    return replace(
+        made,
+        rows="replicated" if engine.replicates_rows else made.rows,
+        prefix_cache=made.prefix_cache if engine.prefix_cache else "off",
+    )
