@@ -40,7 +40,7 @@ MADE = [lengths.Lengths(9, (1, 1), 0), lengths.Lengths(14, (3, 2), 1), lengths.L
 
 @pytest.fixture(autouse=True)
 def tiny_shape(monkeypatch):
-    monkeypatch.setattr(shapes, "SHAPES", {"ci": ("llama", TINY, 1), "qwen3-8b": ("qwen3", TINY, 2)})
+    monkeypatch.setattr(random_models, "SHAPES", {"ci": ("llama", TINY, 1), "qwen3-8b": ("qwen3", TINY, 2)})
 
 
 @pytest.fixture
@@ -72,7 +72,10 @@ def test_random_weights_are_a_function_of_the_seed(loaded):
 def test_the_real_shapes_have_the_sizes_of_their_models():
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    real = {"llama2-7b": ("llama", random_models.LLAMA2_7B, 6.738e9), "qwen3-8b": ("qwen3", random_models.QWEN3_8B, 8.191e9)}
+    real = {
+        "llama2-7b": ("llama", random_models.LLAMA2_7B, 6.738e9),
+        "qwen3-8b": ("qwen3", random_models.QWEN3_8B, 8.191e9),
+    }
     for kind, settings, size in real.values():
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings, tie_word_embeddings=False))
@@ -351,6 +354,6 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_timed_is_said_in_a_line(arguments, message, capsys, monkeypatch):
-    monkeypatch.setattr(shapes, "SHAPES", {"ci": ("llama", TINY, 1), "llama2-7b": ("llama", TINY, 1)})
+    monkeypatch.setattr(random_models, "SHAPES", {"ci": ("llama", TINY, 1), "llama2-7b": ("llama", TINY, 1)})
     assert main(["bench", *arguments]) == 2
     assert message in capsys.readouterr().err

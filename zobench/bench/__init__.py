@@ -1,6 +1,6 @@
 """How fast a step is: engines and scopes against MeZO's own order of operations, in one process.
 
-`shapes`: models of random weights in the shapes of real ones. `lengths`: how long the rows of the tasks are.
+`random_models`: models of random weights in the shapes of real ones. `lengths`: how long the rows of the tasks are.
 `work`: batches of those lengths. `sides`: what is compared. `measure`: interleaved steps. `ceilings`: what the machine
 can do at most. `costmodel`: the paper's cost model, fitted. `report`: tables and JSON.
 """

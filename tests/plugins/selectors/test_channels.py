@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from models.tiny_models import batches as tiny_batches
-from models.tiny_models import tiny
+from kits.tiny_models import batches as tiny_batches
+from kits.tiny_models import tiny
 from transformers import Phi3Config, Phi3ForCausalLM
 from zobench_plugins.selectors.inside import linear_layers, mlp_of
 from zobench_plugins.selectors.outlier_channels import OutlierChannels
