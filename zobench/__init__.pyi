@@ -3,7 +3,12 @@
 A line `from .home import Name as Name` makes `zobench.Name`. docs/library.md says what each is for.
 """
 
-from .contracts.executor import Executor as Executor
+from .contracts.executor import (
+    Executor as Executor,
+)
+from .contracts.executor import (
+    RunCell as RunCell,
+)
 from .contracts.planned import Planned as Planned
 from .contracts.selector import (
     ProbeResult as ProbeResult,

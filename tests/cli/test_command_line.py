@@ -261,3 +261,9 @@ def test_plugins_as_json_and_as_a_table(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["NAME", "DISTRIBUTION", "VERSION", "HOOKS", "ERROR"]
     assert [line.split()[0] for line in lines[1:]] == list(found)
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2"])
+def test_a_shard_is_one_of_several(shard, capsys):
+    assert main(["run", "-e", "mezo", "--shard", shard]) == 2
+    assert "--shard" in capsys.readouterr().err

@@ -442,7 +442,7 @@ def test_replay_loads_the_model_where_and_as_it_was_told(command, monkeypatch, t
         asked.append((place.model, place.device, place.offline, dtype))
         raise ZobenchError("enough")
 
-    monkeypatch.setattr("zobench.run.whole_run.load", load)
+    monkeypatch.setattr("zobench.run.place.load", load)
     words = [
         "replay",
         str(tmp_path / "r"),

@@ -11,7 +11,7 @@ from kits.run_kit import QUICK, carry_out, plan, plugin_file
 from zobench import ZobenchError
 from zobench.cli import main
 from zobench.plugins.registry import load_plugins
-from zobench.run.whole_run import Place, data_source, load
+from zobench.run.place import Place, data_source, load
 
 MODEL = """
     from zobench import hookimpl

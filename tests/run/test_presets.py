@@ -13,8 +13,9 @@ from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import PRESETS, YOUNGER, Protocol
 from zobench.run.environment import describe
 from zobench.run.memory import PeakMemory
+from zobench.run.place import Place
 from zobench.run.plan import Wish
-from zobench.run.whole_run import Place, make_plan
+from zobench.run.whole_run import make_plan
 from zobench.settings import settings_of
 
 

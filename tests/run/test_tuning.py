@@ -13,18 +13,30 @@ from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.plugins.registry import load_plugins
 from zobench.report import leaderboard, rows, store
+from zobench.run.place import Place
 from zobench.run.plan import Wish
 from zobench.run.progress import Progress
 from zobench.run.tuning import chosen
-from zobench.run.whole_run import Place, board, execute, make_plan
+from zobench.run.whole_run import board, execute, make_plan
 
 LRS = (1e-4, 1e-3)
 
 
-def tuned(world, results, *, estimators=("mezo",), tasks=("sst2",), lrs=LRS, plugins=None, preset="small", **wish):
+def tuned(
+    world,
+    results,
+    *,
+    estimators=("mezo",),
+    tasks=("sst2",),
+    lrs=LRS,
+    plugins=None,
+    preset="small",
+    shard=(1, 1),
+    **wish,
+):
     """A plan with tuning seeds, and its place."""
     made = Wish(tuple(estimators), ("all",), tuple(tasks), (0, 1, 2), preset, lrs, dict(QUICK))
-    place = Place(str(world.model), world.data, results, "cpu", True)
+    place = Place(str(world.model), world.data, results, "cpu", True, shard=shard)
     return make_plan(replace(made, **{"tune_seeds": (10, 11), **wish}), place, plugins or load_plugins()), place
 
 
@@ -190,3 +202,19 @@ def test_the_command_says_what_it_will_do(world, tmp_path, capsys):
     assert main([*told, "--split-seeds", "0,1", "--set", "data_seed=3"]) == 2
     assert "data_seed is given twice: by --split-seeds" in capsys.readouterr().err
     assert main([*told[:-2], "--tune-seeds", "x"]) == 2
+
+
+def test_shards_share_the_cells_and_wait_for_the_rates_of_each_other(world, tmp_path):
+    """Three shards of cells with two tuning seeds: none is run twice, none is left, and rates are those of one run."""
+
+    def shard(i):
+        made, place = tuned(world, tmp_path / "r", shard=(i, 2))
+        return made, carry_out(made, place)
+
+    first, one = shard(1)
+    assert [r["cell"]["seed"] for r in one] == [10] and "1 cells that choose" in first.faults[0]
+    second, two = shard(2)
+    assert [r["cell"]["seed"] for r in two] == [11, 1] and not second.faults
+    third, three = shard(1)
+    assert [r["cell"]["seed"] for r in three] == [0, 2] and not third.faults
+    assert {r["cell"]["lrs"][0] for r in [*two[1:], *three]} == {three[0]["cell"]["lrs"][0]}

@@ -91,7 +91,7 @@ def activations(
     asked = Asked(task, usual_preset(model) if preset is None else preset.value, seed, batches, batch_size)
     found = plugins_of(plugin)
     from ..models.activations import block_activations
-    from ..run.whole_run import Place, check_data_dir, data_source, load
+    from ..run.place import Place, check_data_dir, data_source, load
     from ..tasks.source import load_pools
 
     place = Place(model, data_dir, device=device, offline=offline)

@@ -45,8 +45,8 @@ def replay(
             )
     from safetensors.torch import save_file
 
+    from ..run.place import Place, load
     from ..run.replay import rebuild
-    from ..run.whole_run import Place, load
 
     loaded = load(Place(model, device=device, offline=offline), plugins, record["cell"]["run_settings"]["dtype"])
     weights = rebuild(record, results, loaded, plugins)

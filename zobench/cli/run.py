@@ -16,8 +16,9 @@ from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, Pre
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
+    from ..run.place import Place
     from ..run.plan import Wish
-    from ..run.whole_run import Place, Plan
+    from ..run.whole_run import Plan
 
 
 class Rerun(StrEnum):
@@ -58,7 +59,13 @@ def run(
     device: Device = "auto",
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights; float32 if nothing is said.")] = None,
     engine: Annotated[str | None, typer.Option(help=f"{', '.join((AUTO, *ENGINES))}.")] = None,
+    jobs: Annotated[
+        str | None, typer.Option(help="Cells at once: a number, or `auto`: one a GPU, or a core.", metavar="N|auto")
+    ] = None,
     executor: Annotated[str, typer.Option(help="How cells are spread (zobench ls executors).")] = "local",
+    shard: Annotated[
+        str | None, typer.Option(help="Run the I-th of N shares of the cells, one a machine.", metavar="I/N")
+    ] = None,
     rerun: Annotated[Rerun, typer.Option(help="Which cells that have a record run again.")] = Rerun.missing,
     offline: Offline = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, their forwards and an estimate.")] = False,
@@ -73,6 +80,8 @@ def run(
     _add_options(settings, ("protocol.steps", steps), ("run.dtype", dtype), ("run.engine", engine), ("run.lr", lr))
     if steps is not None and not {"eval_every", "protocol.eval_every"} & set(settings):
         settings["eval_every"] = str(max(1, steps // 5))
+    if jobs is not None:
+        _add_options(settings, (f"{executor}.jobs", _jobs(jobs)))
     wish = Wish(
         _names(estimator, "--estimator", "mezo,adamw"),
         _names(selector, "--selector", "all,layer"),
@@ -84,9 +93,10 @@ def run(
         _seeds(tune_seeds, "--tune-seeds"),
         _seeds(split_seeds, "--split-seeds"),
     )
-    from ..run.whole_run import Place
+    from ..run.place import Place
 
-    _run(wish, Place(model, data_dir, results, device, offline, executor, rerun.value), plugins, dry_run=dry_run)
+    place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=_shard(shard))
+    _run(wish, place, plugins, dry_run=dry_run)
 
 
 def _run(wish: Wish, place: Place, plugins: Plugins, *, dry_run: bool) -> None:
@@ -109,7 +119,7 @@ def _add_options(settings: dict[str, str], *options: tuple[str, object]) -> None
     """Put options that stand for a setting among those of `--set`. Raises ZobenchError for one that is there too."""
     for owned, value in options:
         key = owned.rpartition(".")[2]
-        for said in (key, owned) if value is not None else ():
+        for said in ((owned,) if key == "jobs" else (key, owned)) if value is not None else ():
             if said in settings:
                 raise ZobenchError(f"{key} is given twice: by --{key} and by --set {said}={settings[said]}")
         if value is not None:
@@ -134,10 +144,28 @@ def _seeds(text: str | None, option: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(seeds))
 
 
+def _jobs(text: str) -> int:
+    """Cells at once, 0 for `auto`."""
+    if text != "auto" and not (text.isdecimal() and int(text)):
+        raise ZobenchError(f"--jobs {text}: write a number of at least 1, or auto")
+    return 0 if text == "auto" else int(text)
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    """(i, n) of `i/n`."""
+    if text is None:
+        return 1, 1
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise ZobenchError(f"--shard {text}: write which of how many, from 1, for example --shard 2/4")
+    return int(i), int(n)
+
+
 def _execute(plan: Plan, place: Place, wish: Wish) -> None:
     from ..run.progress import Progress
-    from ..run.whole_run import board, execute
+    from ..run.whole_run import board, execute, prepare
 
+    prepare(plan, place)
     then = "" if plan.later is None else " to choose learning rates, then those that are reported"
     say(
         f"{len(plan.todo)} cells to run{then}, {len(plan.done)} done before; preset {wish.preset}; "

@@ -163,7 +163,7 @@ def _encoder(found: Plugins, model: str, offline: bool) -> tuple[Encoder, str | 
 
     where: str | Path = "hub"
     if model in found.names("models"):
-        from ..run.whole_run import Place, load
+        from ..run.place import Place, load
 
         loaded = load(Place(model, device="cpu"), found, "float32")
         tokenizer, context, where = loaded.tokenizer, loaded.context_length, loaded.data

@@ -20,7 +20,7 @@ def model_facts(found: Plugins, name: str, offline: bool) -> dict[str, str]:
 
     Raises ZobenchError where it cannot be loaded.
     """
-    from ..run.whole_run import Place, load
+    from ..run.place import Place, load
 
     loaded = load(Place(name, device="cpu", offline=offline), found, "float32")
     return described(loaded)

@@ -16,6 +16,7 @@ from . import gguf
 from .blocks import Block, decoder_blocks
 from .contents import check_finite, check_plain, check_tied, check_whole
 from .folder import ModelFolder, find, told
+from .reading import read_config, read_tokenizer, reading
 from .speech import check_ids
 from .text import model_type, text_config
 
@@ -123,16 +124,15 @@ def load_model(
 
     Raises ZobenchError, one line, for everything the user can mend.
     """
-    if dtype not in DTYPES:
-        raise ZobenchError(unknown("dtype", dtype, DTYPES))
+    check_dtype(dtype)
     check_device(device)
     folder = find(spec, revision=revision, offline=offline)
     free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())] if device != "cpu" else []
     stored = folder.stored
     numel = sum(tensor.numel for tensor in stored.values()) if folder.facts is None else folder.facts.numel
     place = placement(spec, device, numel * DTYPES[dtype].itemsize, free)
-    tokenizer = _read_tokenizer(folder, spec)
-    config = _read_config(folder, spec)
+    tokenizer = read_tokenizer(folder, spec)
+    config = read_config(folder, spec)
     architectures = [name for name in _list(config.architectures) if isinstance(name, str)]
     if folder.file is None:
         with told(spec):
@@ -155,7 +155,7 @@ def load_tokenizer(spec: str, *, revision: str | None = None, offline: bool = Fa
     Arguments and errors as those of `load_model`.
     """
     folder = find(spec, revision=revision, offline=offline)
-    tokenizer, config = _read_tokenizer(folder, spec), _read_config(folder, spec)
+    tokenizer, config = read_tokenizer(folder, spec), read_config(folder, spec)
     return tokenizer, _context_length(config, tokenizer, folder.name), model_type(config)
 
 
@@ -185,6 +185,12 @@ def adopt(model: Any, tokenizer: Any, *, name: str, revision: str | None = None)
         context_length=_context_length(model.config, tokenizer, name),
         pad_id=pad,
     )
+
+
+def check_dtype(dtype: str) -> None:
+    """ZobenchError unless it is one that weights may be held in."""
+    if dtype not in DTYPES:
+        raise ZobenchError(unknown("dtype", dtype, DTYPES))
 
 
 def check_device(device: str) -> None:
@@ -218,30 +224,6 @@ def placement(spec: str, device: str, need: int, free: list[int]) -> str:
     )
 
 
-def _read_tokenizer(folder: ModelFolder, spec: str) -> Any:
-    from transformers import AutoTokenizer
-
-    with _reading(f"--model {spec}: cannot read the tokenizer in {folder.path}"):
-        made = AutoTokenizer.from_pretrained(
-            str(folder.path),
-            gguf_file=folder.file,
-            local_files_only=True,
-            trust_remote_code=False,
-            padding_side="left",
-        )
-        made("")  # some of its settings are first looked at when it is used
-        return made
-
-
-def _read_config(folder: ModelFolder, spec: str) -> Any:
-    from transformers import AutoConfig
-
-    with _reading(f"--model {spec}: cannot load {folder.path}"):
-        return AutoConfig.from_pretrained(
-            str(folder.path), gguf_file=folder.file, local_files_only=True, trust_remote_code=False
-        )
-
-
 def _read_model(
     folder: ModelFolder, spec: str, config: Any, dtype: str, place: str, free: list[int]
 ) -> tuple[Any, dict[str, Any]]:
@@ -255,7 +237,7 @@ def _read_model(
         where = {"device_map": {"": place}}
     if folder.file is not None:
         where |= {"gguf_file": folder.file, **gguf.reading(folder.file)}
-    with _reading(f"--model {spec}: cannot load {folder.path}"), _quiet_loading():
+    with reading(f"--model {spec}: cannot load {folder.path}"), _quiet_loading():
         model, found = AutoModelForCausalLM.from_pretrained(
             str(folder.path),
             config=config,
@@ -273,26 +255,6 @@ def _read_model(
     if stray:
         raise ZobenchError(f"--model {spec}: the GPUs here cannot hold all of its blocks; use --dtype float16")
     return model, found
-
-
-@contextmanager
-def _reading(said: str) -> Iterator[None]:
-    """Whatever transformers cannot make of a folder's files is said in one line: it checks few of them itself, so that
-    an odd value shows as any kind of error.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # that of a library in Rust
-            raise
-        short = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
-        if "trust_remote_code" in str(error):
-            why = "it needs code of its own, which is never run; architectures that transformers has can be loaded"
-        elif short:
-            why = f"there is too little memory for it ({_first_line(error)}); use --dtype float16, or free some"
-        else:
-            why = _first_line(error)
-        raise ZobenchError(f"{said}: {why}") from error
 
 
 @contextmanager
@@ -334,15 +296,5 @@ def _context_length(config: Any, tokenizer: Any, name: str) -> int:
     raise ZobenchError(f"model {name}: neither its config nor its tokenizer tells a context length")
 
 
-def _first_line(error: BaseException) -> str:
-    """The first line of what it says, with its kind where that alone would not be a sentence."""
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return said if " " in said and isinstance(error, OSError | ValueError | ImportError) else _of_kind(error, said)
-
-
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _of_kind(error: BaseException, said: str) -> str:
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..protocol.cell import Cell
     from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask, Score
-    from .progress import Progress
+    from .progress import Reports
     from .session import Session
 
 SPEED_BASELINE = "mezo"
@@ -43,7 +43,7 @@ UNTOUCHED_NAN = "the untouched model gives scores that are no numbers; try anoth
 class Runner:
     """Runs cells of one session and writes their records under `results`."""
 
-    def __init__(self, session: Session, results: Path, progress: Progress) -> None:
+    def __init__(self, session: Session, results: Path, progress: Reports) -> None:
         self.session, self.results, self.progress = session, results, progress
         self.environment = describe(session.loaded.device)  # now: a checkout may move on while cells run
         self.guard = Guard(session.loaded, session.reload, session.plugins.warn)

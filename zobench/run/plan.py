@@ -133,6 +133,20 @@ def route(wish: Wish, plugins: Plugins) -> Routed:
     )
 
 
+def executor_settings(wish: Wish, plugins: Plugins, name: str) -> tuple[Wish, dict[str, Any]]:
+    """The wish without what is said of the executor (`name.key`), and that, checked: all settings that it declares.
+
+    Raises ZobenchError for an unknown executor, and for settings that it does not have.
+    """
+    cls = plugins.executor(name)
+    mine = {key: value for key, value in wish.settings.items() if key.rpartition(".")[0] == name}
+    if not mine or name in wish.estimators or name in wish.selectors:
+        return wish, resolve(cls, {}, owner=name)
+    others = {key: value for key, value in wish.settings.items() if key not in mine}
+    given = {key.rpartition(".")[2]: value for key, value in mine.items()}
+    return replace(wish, settings=others), resolve(cls, given, owner=name)
+
+
 GROUPS: Mapping[str, type] = {"protocol": Protocol, "run": Computation}
 RATES = ("run", "lr")
 """The learning rates, among what the run has."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -19,6 +19,32 @@ if TYPE_CHECKING:
     from .artefacts import Artefacts
 
 LOG_EVERY = 10  # steps between two looks at the loss, as MeZO's: each look waits for the device
+
+
+class Reports(Protocol):
+    """What is told of cells as they run: of Progress, and of what stands for it in other processes."""
+
+    @property
+    def plugins(self) -> Any:
+        """Has `fire_step` and `fire_eval`."""
+
+    def cell_start(self, cell: Cell) -> None:
+        """A cell begins."""
+
+    def cell_end(self, record: Record) -> None:
+        """A cell is over."""
+
+    def phase(self, text: str) -> None:
+        """What is being done, where it is no training."""
+
+    def items(self, done: int, total: int) -> None:
+        """Examples evaluated so far."""
+
+    def watch(self, cell: Cell, artefacts: Artefacts) -> TrainingWatch:
+        """A watcher of one training run of this cell."""
+
+    def training(self, step: int, total: int, lr: float, dev: float | None) -> None:
+        """A step is done."""
 
 
 class Progress:
@@ -39,6 +65,7 @@ class Progress:
         )
         self._cells: TaskID = self.bars.add_task("cells", total=total, note="")
         self._inner: TaskID = self.bars.add_task("", total=1, note="", visible=False)
+        self._elsewhere: dict[str, TaskID] = {}
 
     def more(self, cells: int) -> None:
         """So many cells more than were known of at the start."""
@@ -58,11 +85,25 @@ class Progress:
 
     def cell_end(self, record: Record) -> None:
         """A cell is over: one line that stays."""
+        self.bars.update(self._inner, visible=False)
+        self._ended(summarise(record))
+
+    def _ended(self, line: str) -> None:
         self.done += 1
         self.bars.update(self._cells, completed=self.done)
-        self.bars.update(self._inner, visible=False)
-        line = f"[{self.done}/{self.total}] {summarise(record)}"
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(f"[{self.done}/{self.total}] {line}", highlight=False, markup=False, soft_wrap=True)
+
+    def elsewhere(self, who: str, cell: str, note: str, done: int, total: int | None) -> None:
+        """How far another process is with its cell: a bar of its own."""
+        if who not in self._elsewhere:
+            self._elsewhere[who] = self.bars.add_task("", total=None, note="")
+        self.bars.update(self._elsewhere[who], description=cell, completed=done, total=total, note=note, visible=True)
+
+    def ended_elsewhere(self, who: str, line: str) -> None:
+        """Another process is done with a cell: its line, which stays."""
+        if who in self._elsewhere:
+            self.bars.update(self._elsewhere[who], visible=False)
+        self._ended(line)
 
     def phase(self, text: str) -> None:
         """What is being done, where it is no training."""
@@ -86,7 +127,7 @@ class Progress:
 class TrainingWatch:
     """Passes what the loop reports on to the bar, the step log and the observers (zobench.run.train.Watcher)."""
 
-    def __init__(self, progress: Progress, key: CellKey, artefacts: Artefacts) -> None:
+    def __init__(self, progress: Reports, key: CellKey, artefacts: Artefacts) -> None:
         self.progress, self.key, self.artefacts = progress, dict(key), artefacts
         self.last_dev: float | None = None
 

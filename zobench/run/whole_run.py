@@ -1,60 +1,45 @@
-"""A whole run: load the model, plan the cells, leave out the done ones, run the rest, write the board."""
+"""A whole run: plan the cells without loading a model, leave out the done ones, run the rest, write the board."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
-from ..paths import check_becomes_folder, is_folder
-from ..plugins.discovery import describe_fault
+from ..models.outline import Outline
+from ..paths import check_becomes_folder
 from ..report import leaderboard, packed, store
 from ..report.disk import sweep
 from ..report.judge import settled
 from ..report.plain import canonical
 from ..report.swap import refusal
+from . import events
 from .account import Account
-from .cell_runner import Runner
-from .plan import Identity, Wish, expand, route
+from .place import Place, Rerun, check_data_dir, data_source, outlined
+from .plan import Identity, Wish, executor_settings, expand, route
 from .progress import Progress
 from .refusals import runnable
-from .session import Session, Where
+from .session import Session
 from .tuning import Later, check_roles, first
+from .work import Order, RunCell
 
 if TYPE_CHECKING:
-    from ..models.load import LoadedModel
     from ..plugins.registry import Plugins
     from ..protocol.cell import Cell
     from ..report.record import Record
     from ..tasks.source import Pools
-
-Rerun = Literal["missing", "failed", "always"]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run finds things and leaves them."""
-
-    model: str = "embedded"
-    data_dir: Path | None = None
-    results: Path = Path("runs")
-    device: str = "auto"
-    offline: bool = False
-    executor: str = "local"
-    rerun: Rerun = "missing"
 
 
 @dataclass
 class Plan:
     """The cells of a run: those to do, and the records of those that are done."""
 
-    session: Session
+    run_cell: RunCell
     todo: list[Cell]
     done: dict[str, Record] = field(default_factory=dict)
     later: Later | None = None
@@ -62,10 +47,25 @@ class Plan:
     faults: list[str] = field(default_factory=list)
     """What the executor did with cells that it may not (lost, repeated or invented one); methods without a rate."""
     retried: dict[str, str] = field(default_factory=dict)  # of those to do, what of the machine failed them before
+    outline: Session | None = None
+    """The model without its weights and the data, which the cells were planned with."""
+
+    @property
+    def plugins(self) -> Plugins:
+        """What is loaded."""
+        return self.run_cell.plugins
+
+    @property
+    def session(self) -> Session:
+        """The model and its tasks in this process: loaded now if need be."""
+        return self.run_cell.session
 
 
 def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
-    """Check every name and setting before anything heavy is loaded, then load the model and the data's revisions."""
+    """Check every name and setting before anything heavy is loaded; then the cells, by the model's outline and data.
+
+    No weights are loaded, but those of a model that a plugin makes.
+    """
     spare = _of_all(wish, plugins)
     wish = replace(
         wish,
@@ -73,14 +73,12 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         selectors=expand(wish.selectors, plugins.names("selectors"), "selector"),
         tasks=expand(wish.tasks, plugins.names("tasks"), "task"),
     )
-    plugins.executor(place.executor)
     check_becomes_folder(place.results, "--results")
     check_data_dir(place)
+    wish, spread = executor_settings(wish, plugins, place.executor)
     routed = route(wish, plugins)
-    loaded = load(place, plugins, routed.computation.dtype)
-    _check_model(loaded)
-    reload = partial(load, replace(place, device="cpu"), plugins, routed.computation.dtype)
-    session = Session(loaded, plugins, data_source(place, loaded), place.offline, reload)
+    loaded = outlined(place, plugins, routed.computation.dtype)
+    session = Session(loaded, plugins, data_source(place, loaded), place.offline)
     pools = {task: session.data(task) for task in wish.tasks}
     identity = Identity(
         model=loaded.name,
@@ -96,14 +94,24 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
     can = {id(cell) for cell in runnable([*planned, *further], session, spare=spare)}
     if later is not None:
         later = later.only([cell for cell in further if id(cell) in can])
-    plan = Plan(session, [], later=later)
-    plan.todo = _add(plan, [cell for cell in planned if id(cell) in can], place)
+    named = replace(place.anywhere(plugins.names("models")), spread=spread)
+    files = tuple(os.path.abspath(os.path.expanduser(file)) for file in plugins.files)
+    run_cell = RunCell(Order(named, loaded.dtype, files, plugins.only, loaded.weights_bytes), plugins)
+    run_cell.knows(None if isinstance(loaded, Outline) else loaded, session.pools)
+    plan = Plan(run_cell, [], later=later, outline=session)
+    plan.todo = _add(plan, share([cell for cell in planned if id(cell) in can], place.shard), place)
     return plan
+
+
+def share(planned: Sequence[Cell], shard: tuple[int, int]) -> list[Cell]:
+    """Of n shares of the cells, alike in tasks and methods, the i-th: one in n. The same whatever is done by now."""
+    i, n = shard
+    return [cell for at, cell in enumerate(planned) if at % n == i - 1]
 
 
 def _add(plan: Plan, planned: Sequence[Cell], place: Place) -> list[Cell]:
     """Of these cells those that are to do; the plan hears of the records of the others, and of what failed before."""
-    plugins = plan.session.plugins
+    plugins = plan.plugins
     known = _known(place.results, {cell.id for cell in planned}, plugins)
     check_roles(planned, known)
     _check_kin(planned, known.values(), place.results)
@@ -130,63 +138,6 @@ def _of_all(wish: Wish, plugins: Plugins) -> Callable[[Cell], bool]:
         return any(named is not None and name not in named for named, name in zip(every, mine, strict=True))
 
     return spare
-
-
-def check_data_dir(place: Place) -> None:
-    """ZobenchError where the user names a folder of data that is none."""
-    if place.data_dir is not None and not is_folder(place.data_dir, "--data-dir"):
-        raise ZobenchError(f"--data-dir {place.data_dir}: no such folder")
-
-
-def data_source(place: Place, loaded: LoadedModel) -> Where:
-    """The source of the data: the folder that the user names, else what the model declares."""
-    check_data_dir(place)
-    return loaded.data if place.data_dir is None else place.data_dir
-
-
-def _check_model(loaded: LoadedModel) -> None:
-    """ZobenchError for a model that no cell could use. Where memory runs out that is for the cells to say."""
-    import torch
-
-    from ..models.capabilities import check_causal
-
-    with contextlib.suppress(torch.OutOfMemoryError, MemoryError):
-        check_causal(loaded)
-
-
-def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
-    """The model by a plugin's name, which is its name in records; else from its folder or the hub.
-
-    Raises ZobenchError for a function of a plugin that raises, or does not return a LoadedModel.
-    """
-    if place.model in plugins.names("models"):
-        return _of_plugin(place, plugins, dtype)
-    from ..models.load import load_model
-
-    loaded = load_model(place.model, dtype=dtype, device=place.device, offline=place.offline)
-    if loaded.left_out:
-        plugins.warn(f"model {loaded.name}: {loaded.left_out}")
-    return loaded
-
-
-def _of_plugin(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
-    from ..models.load import LoadedModel
-
-    made, where = plugins.model(place.model), f"model {place.model!r} of {plugins.offer('models', place.model).by}"
-    try:
-        loaded: object = made(dtype=dtype, device=place.device)
-    except (ZobenchError, MemoryError):
-        raise
-    except (Exception, SystemExit) as e:
-        raise ZobenchError(f"{where} could not be loaded: {describe_fault(e)}") from e
-    if not isinstance(loaded, LoadedModel):
-        raise ZobenchError(f"{where}: its function returned {type(loaded).__name__}, not a zobench.LoadedModel")
-    if not (isinstance(loaded.data, Path) or loaded.data in ("hub", "embedded")):
-        raise ZobenchError(f"{where}: its data are {loaded.data!r}; write hub, embedded, or the Path of a folder")
-    if isinstance(loaded.data, Path) and not is_folder(loaded.data, f"{where}: its data"):
-        raise ZobenchError(f"{where}: its data {loaded.data}: no such folder")
-    loaded.name = place.model
-    return loaded
 
 
 def _data_revision(pools: Pools) -> str:
@@ -254,11 +205,23 @@ def _again(record: Record, rerun: Rerun) -> bool:
     return rerun == "always" or not settled(record) or (rerun == "failed" and record["status"] != "ok")
 
 
+def prepare(plan: Plan, place: Place) -> None:
+    """Let the executor do what may fail before anything is said or written: load the model, where cells run here.
+
+    Raises ZobenchError for what no cell could run for.
+    """
+    if plan.todo or plan.later is not None:
+        spread = _executor(plan.plugins, place.executor, plan.run_cell.order.place.spread)
+        if hasattr(spread, "prepare"):
+            spread.prepare(plan.todo, plan.run_cell)
+
+
 def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
     """Run the cells that are to do, and return their records; their files lie in `results`."""
-    plugins = plan.session.plugins
+    plugins = plan.plugins
     try:
-        (place.results / store.CELLS).mkdir(parents=True, exist_ok=True)
+        for folder in (place.results / store.CELLS, plan.run_cell.order.live):
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise ZobenchError(f"--results {place.results}: cannot be made a folder of records: {e.strerror}") from e
     for folder in (place.results, place.results / store.CELLS):
@@ -267,23 +230,34 @@ def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
     _carry_out(plan.todo, plan, place, progress, records)
     if plan.later is not None:
         by_id = {**plan.done, **{record["id"]: record for record in records}}
+        if place.shard != (1, 1):
+            by_id = {**_known(place.results, set(), plugins), **by_id}
+            if waiting := sum(cell.id not in by_id for cell in plan.later.tuning):
+                plan.faults.append(
+                    f"{waiting} cells that choose learning rates are of other shards and not done: the same command "
+                    "runs the cells that are reported when they are"
+                )
+                return records
         planned, lost = plan.later.cells(by_id, plugins)
         plan.faults += lost
-        todo = _add(plan, planned, place)
+        todo = _add(plan, share(planned, place.shard), place)
         progress.more(len(todo))
         _carry_out(todo, plan, place, progress, records)
     return records
 
 
 def _carry_out(todo: Sequence[Cell], plan: Plan, place: Place, progress: Progress, records: list[Record]) -> None:
-    plugins, runner = plan.session.plugins, Runner(plan.session, place.results, progress)
+    plugins, run_cell = plan.plugins, plan.run_cell
+    run_cell.reports = progress
     account = Account(place.executor, todo, lambda id_: store.find(place.results, id_) is not None)
     made: list[Record] = []
     plugins.fire_run_start(cells=[dict(cell.key()) for cell in todo])
     try:
-        with progress:
-            spread = plugins.executor(place.executor)
-            for record in account.follow(lambda: spread().run(list(todo), runner)):
+        with progress, events.Listener(run_cell.order.live, progress):
+            settings = run_cell.order.place.spread
+            for record in account.follow(
+                lambda: _executor(plugins, place.executor, settings).run(list(todo), run_cell)
+            ):
                 made.append(record)
                 records.append(record)
     finally:
@@ -291,10 +265,18 @@ def _carry_out(todo: Sequence[Cell], plan: Plan, place: Place, progress: Progres
         plugins.fire_run_end(records=made)
 
 
+def _executor(plugins: Plugins, name: str, settings: Mapping[str, Any]) -> Any:
+    """The executor (zobench.Executor) with its settings."""
+    made = plugins.executor(name)()
+    for key, value in settings.items():
+        setattr(made, key, value)
+    return made
+
+
 def board(plan: Plan, place: Place) -> str:
     """The leaderboard of everything in the results folder, written beside the records."""
     every, problems = store.read(place.results)
-    columns = plan.session.plugins.leaderboard_columns()
+    columns = plan.plugins.leaderboard_columns()
     text = leaderboard.render(every, columns=columns, split_protocols=True, problems=problems)
     store.write_text(place.results / store.BOARD, text)
     return text

@@ -7,5 +7,9 @@ from zobench import hookimpl
 
 @hookimpl
 def zobench_executors() -> Mapping[str, str]:
-    """`local`: one cell after the other, in this process."""
-    return {"local": "zobench_plugins.executors.local:Local"}
+    """`local`: this machine. `ray`: a Ray cluster. `submitit`: jobs of Slurm."""
+    return {
+        "local": "zobench_plugins.executors.local:Local",
+        "ray": "zobench_plugins.executors.cluster:OnRay",
+        "submitit": "zobench_plugins.executors.slurm:Submitit",
+    }

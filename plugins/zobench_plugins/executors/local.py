@@ -1,18 +1,69 @@
-"""One cell after the other, in this process: the model is loaded once."""
+"""On this machine: one cell after the other in this process, or several at once in processes of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from zobench import Natural
+
 if TYPE_CHECKING:
-    from zobench import Cell, Record
+    from zobench import Cell, Record, RunCell
+
+ROOM = 2**30
+"""Bytes that a process takes beside its model, about."""
 
 
 class Local:
-    """The cells in their order."""
+    """The cells in their order. `jobs`: processes at once, 0: one for each GPU, or for each core of a CPU (`auto`).
 
-    def run(self, cells: Sequence[Cell], run_cell: Callable[[Cell], Record]) -> Iterator[Record]:
+    With one they run in this process. With several each has its own copy of the model, its own GPU in turn, and its
+    share of the cores; one that crashes, or that the system ends, takes nothing with it but its cell.
+    """
+
+    jobs: Natural = 1
+
+    def prepare(self, cells: Sequence[Cell], run_cell: RunCell) -> None:
+        """Load the model before anything is written, where cells run in this process."""
+        if self._at_once(len(cells), run_cell) <= 1:
+            run_cell.load()
+
+    def run(self, cells: Sequence[Cell], run_cell: RunCell) -> Iterator[Record]:
         """Yield each cell's record as it is done."""
-        for cell in cells:
-            yield run_cell(cell)
+        jobs, gpus = self._at_once(len(cells), run_cell), _gpus(run_cell.device)
+        if jobs <= 1:
+            for cell in cells:
+                yield run_cell(cell)
+            return
+        from .processes import Processes
+
+        threads = max(1, cores() // jobs)
+        yield from Processes(run_cell, [gpus[i % len(gpus)] if gpus else None for i in range(jobs)], threads).run(cells)
+
+    def _at_once(self, cells: int, run_cell: RunCell) -> int:
+        return min(self.jobs or len(_gpus(run_cell.device)) or fitting(run_cell.weights_bytes), cells)
+
+
+def cores() -> int:
+    """Cores of the CPU that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fitting(weights_bytes: int) -> int:
+    """Processes for which there are cores, and memory for the weights, two copies of them and what a process takes."""
+    import psutil
+
+    return max(1, min(cores(), int(psutil.virtual_memory().available // (3 * weights_bytes + ROOM))))
+
+
+def _gpus(device: str) -> list[str]:
+    """The names, as CUDA_VISIBLE_DEVICES has them, of the GPUs that `device` may mean; none: cells run on the CPU."""
+    if device != "auto" and not device.startswith("cuda"):
+        return []
+    import torch
+
+    seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    names = seen or [str(i) for i in range(torch.cuda.device_count())]
+    names = names[: torch.cuda.device_count()]
+    return names if device in ("auto", "cuda") else [names[int(device.partition(":")[2])]]

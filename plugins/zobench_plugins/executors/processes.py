@@ -1,0 +1,185 @@
+"""Processes of this machine that run cells, each kept for many cells and given one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from zobench import ZobenchError
+
+if TYPE_CHECKING:
+    from zobench import Cell, Record, RunCell
+
+PATIENCE_S = 60.0
+"""For a process that was told to stop to write its record."""
+HEAVY = ("torch", "zobench.run.cell_runner", "transformers.models.auto.modeling_auto")
+"""What each process would import: where processes can be forked from one that has it, it is imported once."""
+
+
+class Processes:
+    """So many processes at once; one that dies is started anew for what is left.
+
+    gpus: for each process the name of its GPU, as CUDA_VISIBLE_DEVICES has it. threads: of the CPU, for each.
+    """
+
+    def __init__(self, run_cell: RunCell, gpus: Sequence[str | None], threads: int) -> None:
+        self.run_cell, self.payload, self.threads = run_cell, pickle.dumps(run_cell), threads
+        self.gpus, self.context = gpus, _context()
+        self.at_work: dict[Any, _Process] = {}
+
+    def run(self, cells: Sequence[Cell]) -> Iterator[Record]:
+        """The records as they come. An interrupt is passed on, and their records are waited for."""
+        todo = list(cells)
+        free = [self._start(gpu) for gpu in self.gpus]
+        told: int = signal.SIGINT
+        try:
+            while todo or self.at_work:
+                while free and todo:
+                    self._give(free.pop(0), todo)
+                for process in self._ready():
+                    yield self._taken(process)
+                    if todo:
+                        free.append(process if process.alive() else self._start(process.gpu))
+                    else:
+                        process.end()
+        except BaseException as e:
+            told = getattr(e, "signum", signal.SIGINT)  # as the signal that this process was sent
+            raise
+        finally:
+            _stop([*self.at_work.values(), *free], told)
+
+    def stop(self, signum: int) -> None:
+        """Tell the cells at work to stop, as this signal does, and wait for it."""
+        _stop(list(self.at_work.values()), signum)
+
+    def _start(self, gpu: str | None) -> _Process:
+        return _Process(self.context, gpu, self.threads, self.payload)
+
+    def _give(self, process: _Process, todo: list[Cell]) -> None:
+        """The next cell of the task it has at hand; else of one that no other has at hand; else the next."""
+        theirs = {p.cell.task for p in self.at_work.values() if p.cell is not None}
+        mine = next((c for c in todo if c.task == process.task), None)
+        cell = mine or next((c for c in todo if c.task not in theirs), todo[0])
+        todo.remove(cell)
+        process.begin(cell)
+        self.at_work[process.pipe] = process
+
+    def _ready(self) -> list[_Process]:
+        """Those that said something, or died."""
+        by = {**self.at_work, **{p.handle.sentinel: p for p in self.at_work.values()}}
+        return list(dict.fromkeys(by[one] for one in wait(list(by))))
+
+    def _taken(self, process: _Process) -> Record:
+        """The record that a process gave, or that its death leaves. Raises what no cell could run for."""
+        del self.at_work[process.pipe]
+        cell = process.cell
+        assert cell is not None
+        try:
+            kind, value = process.pipe.recv()
+        except (EOFError, OSError):
+            process.end()
+            return self.run_cell.lost(cell, *_death(process.handle.exitcode))
+        if kind == "fault":
+            raise value
+        process.cell = None
+        return value  # type: ignore[no-any-return]
+
+
+class _Process:
+    """One process: what it is doing, and the pipe to it."""
+
+    def __init__(self, context: Any, gpu: str | None, threads: int, payload: bytes) -> None:
+        self.gpu, self.cell, self.task = gpu, None, ""  # type: tuple[str | None, Cell | None, str]
+        self.pipe, theirs = context.Pipe()
+        arguments = (theirs, os.getpid(), gpu, threads, payload)
+        self.handle = context.Process(target=_main, args=arguments, name="zobench cells", daemon=True)
+        self.handle.start()
+        theirs.close()
+
+    def begin(self, cell: Cell) -> None:
+        self.cell, self.task = cell, cell.task
+        with contextlib.suppress(OSError):  # it died: the sentinel tells
+            self.pipe.send(cell)
+
+    def alive(self) -> bool:
+        return bool(self.handle.is_alive())
+
+    def end(self) -> None:
+        """It has nothing to do any more."""
+        self.pipe.close()
+        self.handle.join(PATIENCE_S)
+
+
+def _stop(processes: Sequence[_Process], signum: int) -> None:
+    """End all; those that are in a cell are told so by a signal, and waited for: they write what they know."""
+    for process in processes:
+        if process.cell is not None and process.alive():
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(process.handle.pid, signum)
+        process.pipe.close()
+    until = time.monotonic() + PATIENCE_S
+    for process in processes:
+        process.handle.join(max(0.0, until - time.monotonic()))
+        if process.alive():
+            process.handle.kill()
+            process.handle.join()
+
+
+def _death(code: int | None) -> tuple[str]:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        why = ", as the system does where memory is full: fewer --jobs take less" if name == "SIGKILL" else ""
+        return (f"its process was ended by {name}{why}",)
+    return (f"its process ended with status {code}",)
+
+
+def _context() -> Any:
+    """Processes are forked from one that has imported what all need, where that is safe; else started afresh."""
+    if not sys.platform.startswith("linux"):
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    kinds = ("modeling_", "tokenization_", "configuration_")
+    models = [name for name in sys.modules if name.rpartition(".")[2].startswith(kinds) and name.startswith("trans")]
+    context.set_forkserver_preload([*HEAVY, *models])
+    return context
+
+
+def _main(pipe: Connection, parent: int, gpu: str | None, threads: int, payload: bytes) -> None:
+    """What a process does: cells from the pipe, records to it, until it is closed at the other end."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # Ctrl-C goes to the process that was started, which passes it on once
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    import torch
+
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    try:
+        run_cell: RunCell = pickle.loads(payload)
+        while True:
+            pipe.send(("record", run_cell(pipe.recv())))
+    except (EOFError, KeyboardInterrupt, BrokenPipeError):
+        return
+    except Exception as e:
+        fault = e if type(e) is ZobenchError else ZobenchError(f"{type(e).__name__}: {e}")
+        with contextlib.suppress(OSError):
+            pipe.send(("fault", fault))
+
+
+def _end_with(parent: int) -> None:
+    """Stop as SIGTERM does when the process that started this one is gone: nobody would take the records."""
+    import psutil
+
+    while psutil.pid_exists(parent):
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,163 @@
+"""Cells in several processes: the records of one, whatever one of them does or is done to it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
+from kits.run_kit import QUICK, World, numbers, plugin_file, save_data, save_model  # noqa: E402
+
+from zobench.cli import main  # noqa: E402
+from zobench.report import store  # noqa: E402
+from zobench.run.events import Listener, Teller  # noqa: E402
+from zobench.run.progress import Progress  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    return World(save_model(folder / "model"), save_data(folder / "data"))
+
+
+ODD = """
+    import os, signal, time
+    from pathlib import Path
+    from zobench import hookimpl
+    from zobench_plugins.estimators.mezo import MeZO
+
+    class Odd(MeZO):
+        def iterate(self, losses):
+            here = Path({folder!r})
+            if not (here / "once").exists():
+                (here / "once").touch()
+                {does}
+            return super().iterate(losses)
+
+    @hookimpl
+    def zobench_estimators():
+        return {{"odd": Odd}}
+
+    @hookimpl
+    def zobench_step(cell, step, loss):
+        with open(Path({folder!r}) / f"steps-{{os.getpid()}}", "a") as file:
+            file.write(f"{{cell['seed']}} {{step}}\\n")
+"""
+
+
+def words(world, results, *more, tasks="sst2,copa", **settings):
+    line = ["run", "--model", str(world.model), "--data-dir", str(world.data), "--offline", "--tasks", tasks]
+    line += ["--results", str(results), "--device", "cpu", "--lr", "1e-3,1e-4"]
+    return [*line, *(x for k, v in {**QUICK, **settings}.items() for x in ("--set", f"{k}={v}")), *more]
+
+
+def odd(tmp_path, does):
+    return ["--plugin", str(plugin_file(tmp_path, ODD.format(folder=str(tmp_path), does=does))), "-e", "odd"]
+
+
+def read(results):
+    records, problems = store.read(results)
+    assert not problems
+    return {r["id"]: r for r in records}
+
+
+def test_several_processes_leave_the_records_of_one(world, tmp_path, capsys):
+    plugin = odd(tmp_path, "pass")
+    many = words(world, tmp_path / "many", *plugin, "--seeds", "0,1", "--jobs", "2")
+    assert main(many) == 0
+    err = capsys.readouterr().err
+    assert [f"[{i}/4]" for i in range(1, 5)] == [line.split()[0] for line in err.splitlines() if line.startswith("[")]
+    observed = list(tmp_path.glob("steps-*"))
+    assert [p.name for p in observed] == [f"steps-{os.getpid()}"], "observers are called where the run was started"
+    assert len(observed[0].read_text().splitlines()) == 8, "the first step of each of 2 rates of 4 cells"
+    assert main(words(world, tmp_path / "one", *plugin, "--seeds", "0,1")) == 0
+    there, here = read(tmp_path / "many"), read(tmp_path / "one")
+    assert {i: numbers(r) for i, r in there.items()} == {i: numbers(r) for i, r in here.items()} and len(there) == 4
+    assert len({r["environment"]["run"] for r in there.values()}) == 1
+    assert not (tmp_path / "many" / ".live").exists()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "many" / "cells").iterdir()}
+    assert main(many) == 0
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "many" / "cells").iterdir()}
+
+
+@pytest.mark.parametrize(("does", "says"), [("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"), ("os._exit(3)", "3")])
+def test_a_process_that_dies_takes_its_cell_alone_and_the_same_command_runs_that_again(
+    world, tmp_path, capsys, does, says
+):
+    line = words(world, tmp_path / "r", *odd(tmp_path, does), "--seeds", "0,1", "--jobs", "2", tasks="sst2")
+    assert main(line) == 1
+    records = read(tmp_path / "r").values()
+    lost = [r for r in records if r["status"] == "error"]
+    assert len(records) == 2 and len(lost) == 1 and says in lost[0]["error"] and says in lost[0]["retry"]
+    assert main(line) == 0
+    assert {r["status"] for r in read(tmp_path / "r").values()} == {"ok"}
+
+
+def test_what_no_cell_can_run_for_is_one_line(world, tmp_path, capsys):
+    broken = tmp_path / "model"
+    save_model(broken)
+    weights = broken / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-4:] = b"\xff\xff\xff\x7f"
+    weights.write_bytes(data)
+    line = words(world, tmp_path / "r", "-e", "mezo", "--seeds", "0,1", "--jobs", "2", tasks="sst2")
+    line[line.index("--model") + 1] = str(broken)
+    assert main(line) == 2
+    errors = [one for one in capsys.readouterr().err.splitlines() if one.startswith("zobench: error")]
+    assert len(errors) == 1 and str(broken) in errors[0] and not list((tmp_path / "r" / "cells").glob("*.json"))
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_reaches_the_cells_and_is_told_in_their_records(world, tmp_path, signum, status):
+    line = words(world, tmp_path / "r", *odd(tmp_path, "time.sleep(60)"), "--seeds", "0,1", "--jobs", "2", tasks="sst2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zobench", *line],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    until = time.monotonic() + 120
+    while not (tmp_path / "once").exists():
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    stopped = [r for r in read(tmp_path / "r").values() if r["status"] == "interrupted"]
+    assert stopped and all(("the user" if status == 130 else "SIGTERM") in r["error"] for r in stopped)
+
+
+def test_what_is_told_is_shown_once_and_half_a_line_waits(tmp_path):
+    shown = io.StringIO()
+    progress = Progress(None, 2, Console(file=shown, width=200))
+    live = tmp_path / "live" / "run"
+    live.mkdir(parents=True)
+    teller, listener = Teller(live), Listener(live, progress)
+    teller._cell = "c"
+    teller._tell("end", line="first")
+    file = next(live.glob("*.jsonl"))
+    whole = json.dumps({"kind": "end", "cell": "c", "line": "second"}) + "\n"
+    with file.open("a") as half:
+        half.write(whole[:9])
+    listener._look()
+    with file.open("a") as rest:
+        rest.write(whole[9:])
+    with listener:
+        pass
+    assert shown.getvalue().splitlines() == ["[1/2] first", "[2/2] second"]
+    assert not live.parent.exists()
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", "1.5"])
+def test_jobs_are_a_number_or_auto(world, tmp_path, capsys, jobs):
+    assert main(words(world, tmp_path / "r", "-e", "mezo", "--jobs", jobs)) == 2
+    assert "--jobs" in capsys.readouterr().err and not (tmp_path / "r").exists()

@@ -1,0 +1,81 @@
+"""A model as its config and tokenizer say it is, without its weights: all that planning asks for."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from .capabilities import Capabilities
+from .folder import ModelFolder, find, told
+from .load import DTYPES, LoadedModel, adopt, check_device, check_dtype
+from .reading import read_config, read_tokenizer, reading
+from .speech import Speech
+from .text import CACHES
+from .window import window
+
+
+class Outline(LoadedModel):
+    """A LoadedModel whose tensors lie on the meta device: they have names, shapes and dtypes, and no values.
+
+    What can only be measured is taken to be as it is of most decoders (`capabilities`).
+    """
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """As those of most decoders; windows and the tokenizer's habits are this model's own."""
+        speech = Speech.of(self.tokenizer, self.vocabulary)
+        return Capabilities(
+            causal=True,
+            padding="masked",
+            window=window(self),
+            packs=True,
+            last_block=True,
+            cuts=True,
+            points=True,
+            cache=CACHES[1],
+            ends=speech.ends,
+            beyond=speech.beyond,
+            newline=speech.newline,
+            unreached=[],
+            noise=0.0,
+        )
+
+    @cached_property
+    def unreached(self) -> list[str]:
+        """None are known: that takes a forward."""
+        return []
+
+
+def outline(spec: str, *, dtype: str = "float32", device: str = "auto", offline: bool = False) -> Outline:
+    """The outline of a model in a folder or of the hub: arguments and errors as those of `load_model`.
+
+    Its files are looked for and their headers checked, tensors are not read.
+    """
+    check_dtype(dtype)
+    check_device(device)
+    folder = find(spec, offline=offline)
+    tokenizer, config = read_tokenizer(folder, spec), read_config(folder, spec)
+    with told(spec):
+        return of_config(config, tokenizer, folder, spec, dtype=dtype, device=device)
+
+
+def of_config(config: Any, tokenizer: Any, folder: ModelFolder, spec: str, *, dtype: str, device: str) -> Outline:
+    """The outline of what this config describes."""
+    from transformers import AutoModelForCausalLM
+
+    with reading(f"--model {spec}: cannot load {folder.path}"), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], trust_remote_code=False)
+    made = adopt(model, tokenizer, name=folder.name, revision=folder.revision)
+    out = Outline(**{f.name: getattr(made, f.name) for f in fields(made)})
+    out.device = planned_device(device)
+    return out
+
+
+def planned_device(device: str) -> torch.device:
+    """Where `device` would put inputs; nothing is opened there."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device("cuda:0" if device == "cuda" else device)

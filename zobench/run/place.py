@@ -1,0 +1,113 @@
+"""Where a run finds its model and its data, and where it leaves its records."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import ZobenchError
+from ..paths import is_folder
+from ..plugins.discovery import describe_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..models.load import LoadedModel
+    from ..plugins.registry import Plugins
+    from .session import Where
+
+Rerun = Literal["missing", "failed", "always"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run finds things and leaves them."""
+
+    model: str = "embedded"
+    data_dir: Path | None = None
+    results: Path = Path("runs")
+    device: str = "auto"
+    offline: bool = False
+    executor: str = "local"
+    rerun: Rerun = "missing"
+    spread: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the executor."""
+    shard: tuple[int, int] = (1, 1)
+    """(i, n): of the cells the i-th of n shares, from 1."""
+
+    def anywhere(self, models: list[str]) -> Place:
+        """The same for processes in other folders; `models`: the names that plugins offer."""
+        model, path = self.model, Path(os.path.expanduser(self.model))
+        if model not in models and path.exists():
+            model = str(path.absolute())
+        data = None if self.data_dir is None else self.data_dir.expanduser().absolute()
+        return replace(self, model=model, data_dir=data, results=self.results.absolute())
+
+
+def check_data_dir(place: Place) -> None:
+    """ZobenchError where the user names a folder of data that is none."""
+    if place.data_dir is not None and not is_folder(place.data_dir, "--data-dir"):
+        raise ZobenchError(f"--data-dir {place.data_dir}: no such folder")
+
+
+def data_source(place: Place, loaded: LoadedModel) -> Where:
+    """The source of the data: the folder that the user names, else what the model declares."""
+    check_data_dir(place)
+    return loaded.data if place.data_dir is None else place.data_dir
+
+
+def check_model(loaded: LoadedModel) -> None:
+    """ZobenchError for a model that no cell could use. Where memory runs out that is for the cells to say."""
+    import torch
+
+    from ..models.capabilities import check_causal
+
+    with contextlib.suppress(torch.OutOfMemoryError, MemoryError):
+        check_causal(loaded)
+
+
+def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
+    """The model by a plugin's name, which is its name in records; else from its folder or the hub.
+
+    Raises ZobenchError for a function of a plugin that raises, or does not return a LoadedModel.
+    """
+    if place.model in plugins.names("models"):
+        return _of_plugin(place, plugins, dtype)
+    from ..models.load import load_model
+
+    loaded = load_model(place.model, dtype=dtype, device=place.device, offline=place.offline)
+    if loaded.left_out:
+        plugins.warn(f"model {loaded.name}: {loaded.left_out}")
+    return loaded
+
+
+def outlined(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
+    """What is known of the model without its weights; of one that a plugin makes: the model itself."""
+    if place.model in plugins.names("models"):
+        return _of_plugin(place, plugins, dtype)
+    from ..models.outline import outline
+
+    return outline(place.model, dtype=dtype, device=place.device, offline=place.offline)
+
+
+def _of_plugin(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
+    from ..models.load import LoadedModel
+
+    made, where = plugins.model(place.model), f"model {place.model!r} of {plugins.offer('models', place.model).by}"
+    try:
+        loaded: object = made(dtype=dtype, device=place.device)
+    except (ZobenchError, MemoryError):
+        raise
+    except (Exception, SystemExit) as e:
+        raise ZobenchError(f"{where} could not be loaded: {describe_fault(e)}") from e
+    if not isinstance(loaded, LoadedModel):
+        raise ZobenchError(f"{where}: its function returned {type(loaded).__name__}, not a zobench.LoadedModel")
+    if not (isinstance(loaded.data, Path) or loaded.data in ("hub", "embedded")):
+        raise ZobenchError(f"{where}: its data are {loaded.data!r}; write hub, embedded, or the Path of a folder")
+    if isinstance(loaded.data, Path) and not is_folder(loaded.data, f"{where}: its data"):
+        raise ZobenchError(f"{where}: its data {loaded.data}: no such folder")
+    loaded.name = place.model
+    return loaded
