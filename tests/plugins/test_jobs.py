@@ -11,15 +11,13 @@ import sys
 import time
 
 import pytest
+from kits.run_kit import QUICK, World, numbers, plugin_file, save_data, save_model
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
-from kits.run_kit import QUICK, World, numbers, plugin_file, save_data, save_model  # noqa: E402
-
-from zobench.cli import main  # noqa: E402
-from zobench.report import store  # noqa: E402
-from zobench.run.events import Listener, Teller  # noqa: E402
-from zobench.run.progress import Progress  # noqa: E402
+from zobench.cli import main
+from zobench.report import store
+from zobench.run.events import Listener, Teller
+from zobench.run.progress import Progress
 
 
 @pytest.fixture(scope="module")
