@@ -21,10 +21,10 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_it_prints_what_it_writes(results: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["leaderboard", str(results)]) == 0
+    assert main(["leaderboard", str(results), "--full"]) == 0
     out = capsys.readouterr().out
     assert out == (results / "leaderboard.md").read_text(encoding="utf-8")
-    assert out.startswith("# zobench leaderboard\n") and str(results) not in out
+    assert out.startswith("# 8 methods · tiny · 2 tasks · 3 seeds\n") and str(results) not in out
 
 
 def test_twice_is_the_same_and_checks(results: Path, capsys: pytest.CaptureFixture[str]):
@@ -53,7 +53,7 @@ def test_another_file(results: Path, tmp_path: Path):
 
 def test_an_unreadable_record_is_one_line_and_on_the_board(results: Path, capsys: pytest.CaptureFixture[str]):
     (results / "cells" / "half.json").write_text('{"schema": 1, "id"')
-    assert main(["leaderboard", str(results)]) == 2
+    assert main(["leaderboard", str(results), "--full"]) == 2
     said = capsys.readouterr()
     (line,) = said.err.splitlines()
     assert line.startswith("zobench: error: cells/half.json: not JSON, or only a part of it")
@@ -93,7 +93,7 @@ def test_columns_of_a_plugin(results: Path, tmp_path: Path, capsys: pytest.Captu
         "import zobench\n\n@zobench.hookimpl\ndef zobench_leaderboard_columns():\n"
         "    return {'hours': lambda records: f\"{sum(r['time']['total_s'] for r in records) / 3600:.4f}\"}\n"
     )
-    assert main(["leaderboard", str(results), "--plugin", str(plugin)]) == 0
+    assert main(["leaderboard", str(results), "--full", "--plugin", str(plugin)]) == 0
     out = capsys.readouterr().out
     assert "hours" in out and "0.0017" in out
 

@@ -148,7 +148,7 @@ def test_hostile_records_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[s
     one["id"] = cell_id(one["cell"], one["protocol"])
     store.write(tmp_path, one)
     (tmp_path / "cells" / "a\n## b <i>.json").write_text("{")
-    assert main(["leaderboard", str(tmp_path)]) == 2
+    assert main(["leaderboard", str(tmp_path), "--full"]) == 2
     said = capsys.readouterr()
     assert "2 records, 2 ok" in said.out and "lo ## zo" in said.out
     assert not re.search(r"^## (b|zo)", said.out, re.MULTILINE) and "<i>" not in said.out

@@ -101,7 +101,7 @@ def test_a_record_of_this_schema_needs_them(tmp_path: Path, missing: str):
 def test_a_record_without_a_checksum_is_read_and_counted_on_the_board(tmp_path: Path, capsys: Any):
     store.write(tmp_path, record())
     put(tmp_path, unsealed(record("lozo")))
-    assert main(["leaderboard", str(tmp_path)]) == 0
+    assert main(["leaderboard", str(tmp_path), "--full"]) == 0
     assert (
         "2 records, 2 ok, 0 failed; schema 1, 2 (1 record of schema 1, without a checksum);" in capsys.readouterr().out
     )
@@ -170,7 +170,7 @@ def test_renamed_models_leave_no_row(tmp_path: Path, capsys: Any):
         edit(path, lambda one: set_at(one, "cell.model", "Llama-2-7b-hf"))
     capsys.readouterr()
     assert main(["leaderboard", str(tmp_path), "--check"]) == 2
-    assert main(["leaderboard", str(tmp_path)]) == 2
+    assert main(["leaderboard", str(tmp_path), "--full"]) == 2
     said = capsys.readouterr()
     assert "1 record, 1 ok" in said.out and "Llama-2-7b-hf," not in said.out
     assert all(f"cells/{path.name}" in said.err for path in paths)
@@ -259,7 +259,7 @@ def test_one_bad_input_never_costs_the_board(tmp_path: Path, capsys: Any):
     if hasattr(os, "mkfifo"):
         os.mkfifo(cells / "pipe.json")
         names.append("pipe")
-    program = [sys.executable, "-m", "zobench", "leaderboard", str(tmp_path)]
+    program = [sys.executable, "-m", "zobench", "leaderboard", str(tmp_path), "--full"]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2 and "1 record, 1 ok" in done.stdout
     assert len(done.stderr.splitlines()) == len(names)
@@ -276,7 +276,7 @@ def test_a_folder_that_cannot_be_written_to_still_shows_its_board(tmp_path: Path
     monkeypatch.setattr(store, "write_text", refuse)
     assert main(["leaderboard", str(tmp_path)]) == 0
     said = capsys.readouterr()
-    assert said.out.startswith("# zobench leaderboard") and "Read-only file system" in said.err
+    assert said.out.startswith("mezo / all · tiny · sst2 · 1 seed\n") and "Read-only file system" in said.err
     assert main(["leaderboard", str(tmp_path), "--out", str(tmp_path / "b.md")]) == 2
 
 

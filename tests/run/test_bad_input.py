@@ -67,7 +67,7 @@ def test_the_words_that_are_changed_below_do_run(command, tmp_path, capsys):
     (record,), _ = store.read(tmp_path / "r")
     assert record["status"] == "ok"
     board = capsys.readouterr().out
-    assert "| mezo" in board and "Traceback" not in board
+    assert "\nmezo / layer" in board and "Traceback" not in board
     assert main(["leaderboard", str(tmp_path / "r"), "--check"]) == 0
 
 
@@ -263,7 +263,7 @@ def test_an_unreadable_record_is_named_and_the_rest_goes_on(command, capsys, tmp
     assert main(command()) == 0
     out, err = capsys.readouterr()
     assert "cells/odd.json: not JSON" in err and "Traceback" not in err
-    assert "could not be read" in out and "odd.json" in out and "| mezo" in out
+    assert "could not be read" in out and "odd.json" in out and "\nmezo / layer" in out
     assert (cells / "odd.json").read_text() == "{"
     assert main(["leaderboard", str(tmp_path / "r"), "--check"]) == 2
 
@@ -397,7 +397,8 @@ def test_a_cell_that_cannot_run_is_a_record_and_exit_1(command, capsys, tmp_path
     assert "Traceback" not in out + err
     (told,) = [line for line in err.splitlines() if line.startswith("failed: ")]
     assert record["id"] in told and message in told
-    assert (tmp_path / "r" / "leaderboard.md").read_text() in out
+    written = (tmp_path / "r" / "leaderboard.md").read_text()
+    assert "has no average: 1 error. 0/1 ok, 1 failed." in out and record["status"] in written.split("### Failed")[1]
     assert main(["leaderboard", str(tmp_path / "r"), "--check"]) == 0
 
 

@@ -67,8 +67,8 @@ def test_a_probe_stands_once_and_leaves_the_model_as_it_is(world, tmp_path):
         assert r["forwards"]["calibration"] == -(-12 * rows // 8) + -(-6 * rows // 8)
         assert r["forwards"].get("train", 0) == 0 and r["time"]["train_s"] > 0
     assert_untouched(made.session.loaded, world)
-    row = next(line for line in board(made, place).splitlines() if "hidden_probe" in line)
-    assert [cell.strip() for cell in row.split("|")[1:3]] == ["*hidden_probe*", "-"], "a reference of the board"
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in board(made, place).markdown.splitlines()]
+    assert ["*hidden_probe*", "-"] in rows, "a reference of the board"
     (again,) = run(world, tmp_path / "s", ["hidden_probe"], seeds=(7,), **PROBE)
     assert numbers(again)["metrics"] == numbers(probe)["metrics"], "the same at every seed"
 

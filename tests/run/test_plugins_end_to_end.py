@@ -77,8 +77,8 @@ def quick(world, results, *words):
 
 
 def rows(board):
-    """First cells of the board's rows."""
-    return [line.split("|")[1].strip() for line in board.splitlines() if line.startswith("| ")]
+    """The methods of the lines that a terminal is shown."""
+    return [line.split()[1] for line in board.splitlines() if len(line.split()) > 3 and line.split()[2] == "/"]
 
 
 def test_an_installed_package(world, tmp_path):

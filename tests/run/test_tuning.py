@@ -60,7 +60,7 @@ def test_tuning_seeds_choose_and_the_others_run_what_they_chose(world, tmp_path)
             "rate_from": [found[10]["id"], found[11]["id"]],
         }
     assert found[10]["role"] == found[11]["role"] == {"seed": "tune"}
-    text = board(made, place)
+    text = board(made, place).markdown
     assert "Seeds: 0, 1, 2. Learning rates were chosen on seeds 10, 11, which are not reported." in text
     assert "only one learning rate was tried" not in text and "flatters" not in text
     again, _ = tuned(world, tmp_path, estimators=("zero_shot", "mezo"))

@@ -117,6 +117,17 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def print_markdown(made: str) -> None:
+    """Print a page: as it is, or laid out for a terminal where stdout is one."""
+    if not sys.stdout.isatty():
+        print(made, end="")
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(made))
+
+
 def figure_class(path: Path) -> Any:
     """The Figure of matplotlib. Raises ZobenchError for a file that it cannot draw, and where it is not installed."""
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):

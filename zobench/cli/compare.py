@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import MARGIN_POINTS, MarginOption, check_outputs, records_of, write_file
+from .common import MARGIN_POINTS, MarginOption, check_outputs, print_markdown, records_of, write_file
 
 
 def compare(
@@ -35,6 +35,6 @@ def compare(
     if a is None:
         raise ZobenchError(f"{first} is what a method is held against: write it second")
     made = versus.markdown(section, a, b, margin / 100)
-    print(made, end="")
+    print_markdown(made)
     if out is not None:
         write_file(out, made.encode())

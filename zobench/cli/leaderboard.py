@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import ZobenchError
 from ..paths import check_becomes_folder, check_writable, is_file, is_folder, read
 from .common import FamilyName, FamilyOption, PluginFiles, note_twice, plugins_of, some
+
+if TYPE_CHECKING:
+    from ..report.leaderboard import Board
 
 
 def leaderboard(
@@ -26,10 +29,11 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if the file is not what the records give.")
     ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print all of it, as Markdown.")] = False,
     family: FamilyOption = FamilyName.board,
     plugin: PluginFiles = None,
 ) -> int:
-    """Make the leaderboard of a results folder from its records: print it, and write DIR/leaderboard.md.
+    """Make the leaderboard of a results folder from its records: print its first screen, and write DIR/leaderboard.md.
 
     The same records give the same bytes. Every record and every file beside one must be as it was written, by its
     checksum; --check reads weights for that too. Exit status: 0; 1 if --check finds another board; 2 for bad input, and
@@ -41,7 +45,7 @@ def leaderboard(
         if is_folder(out.parent, "--out"):
             check_writable(out, "--out")
     from ..report import store, text
-    from ..report.leaderboard import render
+    from ..report.leaderboard import board as make
 
     found = store.survey(results)
     records, problems = found.records, found.problems
@@ -51,7 +55,7 @@ def leaderboard(
         read = "no record in" if not problems else "no readable record in"
         raise ZobenchError(f"{read} {results / store.CELLS}: make some with `zobench run --results {results}`")
     columns = plugins_of(plugin).leaderboard_columns()
-    board = render(
+    board = make(
         records,
         paper=paper,
         columns=columns,
@@ -61,10 +65,10 @@ def leaderboard(
     )
     path = results / store.BOARD if out is None else out
     if check:
-        status = _check(path, board)
+        status = _check(path, board.markdown)
     else:
-        print(board, end="")
-        status = _put(path, board, asked=out is not None)
+        _print(board, full=full)
+        status = _put(path, board.markdown, asked=out is not None)
     altered, missing = store.beside(results, records, whole=check)
     for problem in [*problems, *altered]:
         print(f"zobench: error: {text.printable(str(problem))}", file=sys.stderr)
@@ -76,6 +80,15 @@ def leaderboard(
         if names:
             print(f"zobench: note: {text.printable(some(names))}: {why}", file=sys.stderr)
     return 2 if problems or altered else status
+
+
+def _print(board: Board, *, full: bool) -> None:
+    from .screen import show
+
+    if full:
+        print(board.markdown, end="")
+    else:
+        show(board)
 
 
 def _put(path: Path, board: str, *, asked: bool) -> int:

@@ -164,6 +164,7 @@ def _shard(text: str | None) -> tuple[int, int]:
 def _execute(plan: Plan, place: Place, wish: Wish) -> None:
     from ..run.progress import Progress
     from ..run.whole_run import board, execute, prepare
+    from .screen import show
 
     prepare(plan, place)
     then = "" if plan.later is None else " to choose learning rates, then those that are reported"
@@ -182,7 +183,7 @@ def _execute(plan: Plan, place: Place, wish: Wish) -> None:
         raise
     for fault in plan.faults:
         say(f"zobench: error: {fault}")
-    print(board(plan, place))
+    show(board(plan, place))
     failed = [r for r in [*records, *plan.done.values()] if r["status"] != "ok"]
     for record in failed:
         again = f" (of the machine: {record['retry']}; the same command runs it again)" if "retry" in record else ""

@@ -84,11 +84,16 @@ def _resolved(row: Row) -> str:
 
 
 def failure_table(section: Section) -> str:
-    """The cells that did not end well, each with its one-line error."""
-    rows = [
-        [*heads(row), r["cell"]["task"], str(r["cell"]["seed"]), r["status"], text.sentence(r["error"] or text.NONE)]
-        for row in section.rows
-        for r in row.records
-        if r["status"] != "ok"
-    ]
-    return text.table(["method", "selector", "task", "seed", "status", "what happened"], rows, left=6)
+    """The cells that did not end well: those of a method that failed alike in one line, with their one-line error."""
+    rows = []
+    for row in section.rows:
+        alike: dict[tuple[str, str], list[Record]] = {}
+        for record in row.records:
+            if record["status"] != "ok":
+                said = text.sentence(record["error"] or text.NONE)
+                alike.setdefault((record["status"], said), []).append(record)
+        for (status, said), some in alike.items():
+            tasks = ", ".join(sorted({r["cell"]["task"] for r in some}))
+            seeds = ", ".join(map(str, sorted({r["cell"]["seed"] for r in some})))
+            rows.append([*heads(row), str(len(some)), tasks, seeds, status, said])
+    return text.table(["method", "selector", "cells", "tasks", "seeds", "status", "what happened"], rows, left=7)

@@ -8,10 +8,13 @@ from typing import TypeAlias
 
 from . import stats
 from .rows import Row, Section, average
-from .stats import BETTER, UNTESTED, Effect, Family, Verdict
+from .stats import BETTER, UNTESTED, WORSE, Effect, Family, Verdict
 
 AVERAGE = "average"
 """The name of the column of averages."""
+
+CONTROL = "control"
+"""The claim that a method is better or worse than full-scope MeZO, on the average."""
 
 Claim: TypeAlias = tuple[str, str, Hashable]
 """What a comparison is for: (claim, column, row)."""
@@ -44,13 +47,21 @@ class Verdicts:
     """By task and the row's place in the section: whether it is better than the untouched model."""
     tests: int
     """How many comparisons the widest family has."""
+    control: Row | None
+    """Full-scope MeZO, which every average is held against; None where the section has none that is whole."""
+    found: Mapping[Claim, Effect | None]
+    """Every comparison that is marked."""
+    p: Mapping[Claim, float]
+    """Holm's p of those that could be marked."""
+    told: Mapping[Claim, Verdict]
+    """And what each says."""
 
 
 def judge(section: Section, family: Family = "board") -> Verdicts:
     """The verdicts of a section's board.
 
     `family` says over what Holm's correction goes: all comparisons of the board; those of one claim (who is best; who
-    gains over zero-shot); or those of a column.
+    gains over zero-shot; who differs from full MeZO); or those of a column.
     """
     columns = {column: _column(section, column) for column in (*section.tasks, AVERAGE)}
     found: dict[Claim, Effect | None] = {}
@@ -59,9 +70,16 @@ def judge(section: Section, family: Family = "board") -> Verdicts:
     for at, row in enumerate(section.rows):
         if not row.untouched:
             found |= {("gain", task, at): row.entry(task).gain for task in section.tasks if row.entry(task).whole}
+    control = _control(section)
+    held = _held(section, control)
+    twins = _twins(section, columns[AVERAGE], control)  # comparisons that are made once, whatever they are for
+    found |= {key: one for key, one in held.items() if key not in twins}
     families = _families(found, family)
     p = {key: value for one in families for key, value in stats.corrected(one).items()}
     told = {key: value for one in families for key, value in stats.verdicts(one).items()}
+    for key, (twin, verdicts) in twins.items():
+        found[key], told[key] = held[key], verdicts.get(told[twin], told[twin])
+        p |= {key: p[twin]} if twin in p else {}
     return Verdicts(
         best={
             c: None if best is None else _standing(c, best, others, p, told, found)
@@ -69,7 +87,42 @@ def judge(section: Section, family: Family = "board") -> Verdicts:
         },
         gains={(c, at): v for (claim, c, at), v in told.items() if claim == "gain" and isinstance(at, int)},
         tests=max((len(stats.corrected(one)) for one in families), default=0),
+        control=control,
+        found=found,
+        p=p,
+        told=told,
     )
+
+
+def _held(section: Section, control: Row | None) -> dict[Claim, Effect | None]:
+    """Every method's average against full MeZO's."""
+    if control is None:
+        return {}
+    rows = [(at, row) for at, row in enumerate(section.rows) if row is not control and not row.untouched]
+    return {(CONTROL, AVERAGE, at): row.minus(control, section.scored) for at, row in rows}
+
+
+_TURNED: Mapping[Verdict, Verdict] = {BETTER: WORSE, WORSE: BETTER}
+
+
+def _twins(
+    section: Section, average_of: tuple[Row | None, list[Row]], control: Row | None
+) -> dict[Claim, tuple[Claim, Mapping[Verdict, Verdict]]]:
+    """Of the comparisons with full MeZO those that are among the best's, and how their verdicts are read there."""
+    best, others = average_of
+    places = {id(row): at for at, row in enumerate(section.rows)}
+    if control is None or best is None:
+        return {}
+    if best is control:
+        return {(CONTROL, AVERAGE, places[id(row)]): (("best", AVERAGE, id(row)), _TURNED) for row in others}
+    return {(CONTROL, AVERAGE, places[id(best)]): (("best", AVERAGE, id(control)), {})}
+
+
+def _control(section: Section) -> Row | None:
+    """Full-scope MeZO; of several (other settings) the one with the highest average, the hardest to beat."""
+    able = [row for row in section.rivals if (row.estimator, row.selector) == ("mezo", "all")]
+    whole = [row for row in able if average(row, section.scored) is not None]
+    return min(whole, key=lambda row: (-(average(row, section.scored) or 0.0), row.name), default=None)
 
 
 def _families(found: Mapping[Claim, Effect | None], family: Family) -> list[dict[Claim, Effect | None]]:

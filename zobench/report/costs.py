@@ -22,7 +22,7 @@ def cost_table(section: Section, further: Mapping[str, Callable[[Row], str]]) ->
         done = [r for task in section.tasks for r in row.entry(task).done.values()]
         tasks = sum(1 for task in section.tasks if row.entry(task).done)
         scopes = [scope for r in done if (scope := r["scope"]) is not None]
-        times = [_mean_time(row, section.tasks, key) for key in ("step_s", *PHASES)]
+        times = [mean_time(row, section.tasks, key) for key in ("step_s", *PHASES)]
         rows.append(
             [
                 *heads(row),
@@ -81,24 +81,25 @@ def speed_table(section: Section) -> str:
         speedup = text.ratio(stats.geometric_mean([s["ratio"] for s in measured]))
         return f"{speedup}: {text.milliseconds(base)} to {text.milliseconds(own['step_s'])} ({phases})"
 
-    return by_task(section, show, [row for row in section.rows if _ratios(row, section.tasks)])
+    return by_task(section, show, [row for row in section.rows if ratios(row, section.tasks)])
 
 
-def _ratios(row: Row, tasks: Sequence[str]) -> list[float]:
+def ratios(row: Row, tasks: Sequence[str]) -> list[float]:
     """A row's speed-up by task (the geometric mean over seeds)."""
     found = [[r["speed"]["ratio"] for r in row.entry(t).done.values() if "speed" in r] for t in tasks]
     return [stats.geometric_mean(ratios) for ratios in found if ratios]
 
 
 def _speedup(row: Row, tasks: Sequence[str]) -> str:
-    ratios = _ratios(row, tasks)
-    if not ratios:
+    found = ratios(row, tasks)
+    if not found:
         return text.NONE
-    shown = text.ratio(stats.geometric_mean(ratios))
-    return shown if len(ratios) == len(tasks) else f"{shown} ({len(ratios)} of {len(tasks)} tasks)"
+    shown = text.ratio(stats.geometric_mean(found))
+    return shown if len(found) == len(tasks) else f"{shown} ({len(found)} of {len(tasks)} tasks)"
 
 
-def _mean_time(row: Row, tasks: Sequence[str], key: str) -> float | None:
+def mean_time(row: Row, tasks: Sequence[str], key: str) -> float | None:
+    """Seconds of a phase (or `step_s`) in training: the mean over seeds, then over tasks; None where never timed."""
     by_task = [[r["time"][key] for r in row.entry(t).done.values() if r["time"].get(key) is not None] for t in tasks]
     means = [stats.mean(times) for times in by_task if times]
     return stats.mean(means) if means else None

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from ..errors import ZobenchError
 from . import choices, compare, costs, notes, stats, tables, text, units
 from . import paper as published
+from .first import page
 from .record import SEALED, Record
 from .rows import Section, sections
 from .stats import Family
 
 HOW_TO_READ = (
     "How to read: test scores in percent (accuracy; F1 where a task has it), higher is better; learning rate and "
-    "checkpoint were chosen on dev, test was read once. References are in italics, above the methods, which are sorted "
-    "by average. ± is half the width of the 95 % interval, over seeds and test items together. **Bold** is only what "
-    f"is better than every other method in its column beyond chance. `{text.NONE}` is not run, or nothing to show; a "
-    "failed cell says how it failed."
+    "checkpoint were chosen on dev, test was read once. References are in italics, above the methods, which are "
+    "sorted by average. ± is half the width of the 95 % interval, over seeds and test items together. In tables "
+    "**bold** is only what is better than every other method in its column beyond chance. "
+    f"`{text.NONE}` is not run, or nothing to show; a failed cell says how it failed."
 )
 RULES: Mapping[Family, str] = {
     "board": "all {} comparisons of this section",
@@ -51,7 +54,22 @@ RATES = (
 )
 
 
-def render(
+@dataclass(frozen=True)
+class Board:
+    """A board: its Markdown, ending in a newline, and the first screen of each section, which a terminal prints."""
+
+    markdown: str
+    screens: tuple[page.Screen, ...]
+    problems: tuple[str, ...]
+    """Records that could not be read, a line each."""
+
+
+def render(records: Iterable[Record], **options: Any) -> str:
+    """The board as Markdown: see `board`, whose options it takes."""
+    return board(records, **options).markdown
+
+
+def board(
     records: Iterable[Record],
     *,
     paper: bool = False,
@@ -59,8 +77,8 @@ def render(
     split_protocols: bool = False,
     problems: Sequence[object] = (),
     family: Family = "board",
-) -> str:
-    """The board as Markdown, ending in a newline.
+) -> Board:
+    """The board of some records.
 
     `columns` are plugins' (heading -> function of a row's records to its text), `problems` records that could not be
     read, which the board must not pass over in silence. With `paper` the published numbers stand beside ours. `family`:
@@ -73,41 +91,70 @@ def render(
         raise ZobenchError(
             "no records to make a leaderboard of (those of tuning seeds are not reported): make some with `zobench run`"
         )
-    parts = ["# zobench leaderboard", HOW_TO_READ]
-    if problems:
-        parts += ["**Records that could not be read, and are not in this board:**"]
-        parts += [text.bullets(sorted(text.foreign(str(problem)) for problem in problems))]
+    alone = len(every) == 1
+    parts = [] if alone else ["# zobench leaderboard"]
+    screens = []
     for section in every:
-        parts += _section(section, columns or {}, family)
+        found, blocks = _section(section, columns or {}, family, level=1 if alone else 2)
+        screens.append(found)
+        parts += blocks
         parts += [block] if paper and (block := published.beside(section)) else []
     if paper and (block := published.apart(every)):
         parts += ["## The paper: other models", block]
-    return "\n\n".join([*parts, "---", _foot(every)]) + "\n"
+    unread = sorted(text.foreign(str(problem)) for problem in problems)
+    if unread:
+        parts[1:1] = ["**Records that could not be read, and are not in this board:**", text.bullets(unread)]
+    made = "\n\n".join([*parts, "---", *_folded("How to read", [HOW_TO_READ]), _foot(every)]) + "\n"
+    return Board(made, tuple(screens), tuple(unread))
 
 
-def _section(section: Section, columns: Mapping[str, Callable[[list[Record]], str]], family: Family) -> list[str]:
+def _section(
+    section: Section, columns: Mapping[str, Callable[[list[Record]], str]], family: Family, level: int
+) -> tuple[page.Screen, list[str]]:
     verdicts = compare.judge(section, family)
     further, faults = notes.plugin_columns(columns)
     shared, settings = choices.settings_table(section)
     rule = RULE.format(RULES[family].format(verdicts.tests), stats.ALPHA, stats.MARK_SEEDS)
     # Before the warnings: `faults` fills as the plugins' columns are called.
     cost = costs.cost_table(section, further)
-    return [
-        *_head(section),
+    warned = [*notes.warnings(section, verdicts), *faults]
+    found = page.screen(section, verdicts, warned)
+    scores = [
         _score_caption(section),
         tables.score_table(section, verdicts),
         *_listed("Best by column", notes.standings(section, verdicts), rule),
-        *_listed("Warnings", [*notes.warnings(section, verdicts), *faults]),
-        *_part("### Failed cells", choices.failure_table(section)),
         *_part(GAIN, tables.gain_table(section, verdicts)),
         *_part(SPREAD, tables.spread_table(section)),
+    ]
+    costly = [
         *_part(_cost_caption(section), cost),
         *_part(SPEED, costs.speed_table(section)),
         *_part(LAYERS, costs.layer_table(section)),
         *_part(FORWARDS, costs.forwards_table(section)),
-        *_part(RATES, choices.rate_table(section)),
-        *_part(f"### Settings\n\nOf all rows: {shared}.", settings),
     ]
+    chosen = [*_part(RATES, choices.rate_table(section)), *_part(f"### Settings\n\nOf all rows: {shared}.", settings)]
+    failed = choices.failure_table(section)
+    return found, [
+        *page.markdown(found, level),
+        *_folded(f"All scores: {RULED}", scores),
+        *_folded("Costs: time, memory, layers, forward passes", costly),
+        *_folded("Learning rates and settings", chosen),
+        *_folded("Data, protocol and departures from it", _head(section)),
+        *_folded(text.plural(len(warned), "warning"), _listed("Warnings", warned)),
+        *_folded(_failed(section), _part("### Failed cells", failed)),
+    ]
+
+
+RULED = "by column, gains, spread, what is told apart"
+
+
+def _failed(section: Section) -> str:
+    return text.plural(sum(r["status"] != "ok" for r in section.records), "failed cell")
+
+
+def _folded(title: str, blocks: Sequence[str]) -> list[str]:
+    """Blocks that open on a click; none where there are none."""
+    return [f"<details><summary>{title}</summary>", *blocks, "</details>"] if blocks else []
 
 
 def _part(caption: str, table: str) -> list[str]:
@@ -121,7 +168,7 @@ def _head(section: Section) -> list[str]:
     revision = f" Revision `{section.revision}`." if section.revision else ""
     departures = [*published.protocol_differences(section.protocol), *notes.departures(section)]
     lines = [
-        f"## {section.model}, {section.data} data, protocol {version}{told}",
+        f"### {section.model}, {section.data} data, protocol {version}{told}",
         f"{notes.data_line(section)}{revision} Seeds: {notes.seeds_of(section)}.{notes.tuning_of(section)}",
         f"Protocol: {text.settings(text.flat(section.protocol))}.",
     ]

@@ -151,12 +151,16 @@ def escape(text: str) -> str:
     return _PIPES.sub("&#92;", printable(text)).replace("|", "\\|").replace("<", "&lt;")
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
-    """A Markdown table, the first `left` columns aligned left, the others right; empty where there are no rows."""
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int | Sequence[bool] = 2) -> str:
+    """A Markdown table; empty where there are no rows.
+
+    The first `left` columns are aligned left (or those of which it says so), the others right.
+    """
     if not rows:
         return ""
     cells = [[escape(cell) for cell in row] for row in rows]
-    aligned = ["left" if i < left else "right" for i in range(len(headers))]
+    of_left = [i < left for i in range(len(headers))] if isinstance(left, int) else left
+    aligned = ["left" if one else "right" for one in of_left]
     return tabulate(cells, [escape(h) for h in headers], tablefmt="pipe", disable_numparse=True, colalign=aligned)
 
 

@@ -273,10 +273,10 @@ def _executor(plugins: Plugins, name: str, settings: Mapping[str, Any]) -> Any:
     return made
 
 
-def board(plan: Plan, place: Place) -> str:
+def board(plan: Plan, place: Place) -> leaderboard.Board:
     """The leaderboard of everything in the results folder, written beside the records."""
     every, problems = store.read(place.results)
     columns = plan.plugins.leaderboard_columns()
-    text = leaderboard.render(every, columns=columns, split_protocols=True, problems=problems)
-    store.write_text(place.results / store.BOARD, text)
-    return text
+    made = leaderboard.board(every, columns=columns, split_protocols=True, problems=problems)
+    store.write_text(place.results / store.BOARD, made.markdown)
+    return made

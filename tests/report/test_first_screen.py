@@ -1,0 +1,176 @@
+"""The first screen: one answer, a line a method, what the marks rest on; the same in the file and in a terminal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+import pytest
+from factory import items, record, small_board
+
+from zobench.cli import screen as terminal
+from zobench.report import compare, notes
+from zobench.report.first import page
+from zobench.report.first.lines import Counts
+from zobench.report.leaderboard import board, render
+from zobench.report.rows import sections
+
+
+def seen(records: Any, **options: Any) -> page.Screen:
+    (section,) = sections(records)
+    verdicts = compare.judge(section)
+    return page.screen(section, verdicts, notes.warnings(section, verdicts), **options)
+
+
+def runs(estimator: str, *right: int, selector: str = "all", zero_shot: int = 50, **more: Any) -> list[Any]:
+    return [
+        record(estimator, selector, seed=seed, test=items(n), zero_shot=items(zero_shot), **more)
+        for seed, n in enumerate(right)
+    ]
+
+
+def column(found: page.Screen, heading: str) -> dict[str, str]:
+    named = {one.heading: one.cells for one in found.summary}
+    return dict(zip(named["method / scope"], named[heading], strict=True))
+
+
+def folded_away(made: str) -> str:
+    return made.split("<details>", 1)[0]
+
+
+def test_the_answer_is_the_first_paragraph_and_the_rest_is_folded():
+    made = folded_away(render(small_board()))
+    title, answer, *_ = made.split("\n\n")
+    assert title == "# 8 methods · tiny · 2 tasks · 3 seeds"
+    assert answer.startswith("**mezo / layer is best, 83.5 ± ") and "28/32 ok, 4 failed." in answer
+    assert "### " not in made, "every further table is folded"
+    assert render(small_board()).count("<details>") == render(small_board()).count("</details>") == 7
+
+
+def test_one_method_says_what_it_gains_and_where():
+    made = [r for task, n in (("a", 90), ("b", 52)) for r in runs("mezo", n, n, n, task=task, selector="layer")]
+    found = seen(made)
+    assert found.words.title == "mezo / layer · tiny · 2 tasks · 3 seeds"
+    assert found.words.answer == "**71.0 on average, +21.0 over zero-shot; a step 2.0x as fast as full MeZO.** 6/6 ok."
+    assert found.words.more == ("Better than zero-shot on 1 of 2 tasks; not told apart on b.",)
+    assert found.words.following == ("`--selector all,layer`",)
+    assert column(found, "▲=▼") == {"*zero-shot*": "-", "mezo / layer 20%": "1/1/0"}
+    assert found.summary[0].cells == ("*zero-shot*", "mezo / layer 20%"), "what it is above stands there too"
+
+
+def test_one_seed_claims_nothing():
+    made = [*runs("mezo", 60), *runs("lozo", 95)]
+    found = seen(made)
+    assert "not compared with 1" in found.words.answer and "best" not in found.words.answer
+    assert found.words.more[-1] == "One seed: nothing is told apart from luck, so do not quote."
+    assert column(found, "#") == {"*zero-shot*": "-", "lozo / all 80%": "(1)", "mezo / all 80%": "(2)"}
+    assert "`--seeds 0,1,2`" in found.words.following and not any("▲" in c for one in found.tasks for c in one.cells)
+
+
+def test_ties_share_the_first_rank_and_the_beaten_have_their_place():
+    made = [*runs("mezo", 90, 90, 90), *runs("lozo", 89, 91, 89), *runs("fzoo", 50, 50, 50), *runs("es", 49, 51, 49)]
+    found = seen(made)
+    ranks = column(found, "#")
+    assert ranks["mezo / all 80%"] == ranks["lozo / all 80%"] == "1"
+    assert (ranks["fzoo / all 80%"], ranks["es / all 80%"]) == ("3", "4")
+    assert "not told apart from lozo / all, better than 2" in found.words.answer
+
+
+def test_differences_to_full_mezo_are_paired_corrected_and_marked():
+    made = [*runs("mezo", 60, 60, 60), *runs("lozo", 90, 90, 90), *runs("fzoo", 30, 30, 30)]
+    (section,) = sections(made)
+    verdicts = compare.judge(section)
+    assert verdicts.control is not None and verdicts.control.estimator == "mezo"
+    against = column(seen(made), "vs mezo/all")
+    assert against["lozo / all 80%"] == "+30.0 ▲ p<.001" and against["fzoo / all 80%"] == "-30.0 ▼ p<.001"
+    assert against["mezo / all 80%"] == "=" and against["*zero-shot*"] == "-"
+    at = next(at for at, row in enumerate(section.rows) if row.estimator == "lozo")
+    key = (compare.CONTROL, "average", at)
+    assert verdicts.p[key] == verdicts.p["best", "average", id(verdicts.control)], "asked once, said twice"
+    assert verdicts.tests == 3 + 2 + 2 + 1, "gains, bests of the task and of the average, and fzoo against mezo"
+
+
+def test_as_good_is_a_verdict_of_its_own():
+    n = 2000
+    same = [record(seed=s, test=items(1000, n)) for s in range(3)]
+    twin = [record("lozo", seed=s, test=items(1001, n)) for s in range(3)]
+    assert column(seen([*same, *twin]), "vs mezo/all")["lozo / all 80%"].startswith("+0.1 ≈ p")
+
+
+def test_the_baseline_is_the_best_of_several_full_mezos():
+    made = [*runs("mezo", 60, 60, 60), *runs("mezo", 70, 70, 70, settings={"eps": 0.01}), *runs("lozo", 65, 65, 65)]
+    (section,) = sections(made)
+    control = compare.judge(section).control
+    assert control is not None and "0.01" in control.name
+
+
+def test_tasks_are_counted_against_full_mezo_where_it_is_there():
+    made = []
+    for task, ours in (("a", 95), ("b", 60), ("c", 20)):
+        made += runs("mezo", 60, 60, 60, task=task) + runs("lozo", ours, ours, ours, task=task)
+    by_name = {line.row.name: line.counts for line in seen(made).lines}
+    assert by_name == {"mezo / all": None, "lozo / all": Counts(1, 1, 1)}
+
+
+def test_a_lost_seed_has_no_average_and_no_rank():
+    made = [*runs("mezo", 60, 60, 60), *runs("lozo", 90, 90), record("lozo", seed=2, status="oom", error="x")]
+    found = seen(made)
+    assert "#" not in [one.heading for one in found.summary], "one method alone has an average"
+    assert next(one.cells for one in found.summary if one.heading == "sst2")[-1] == "oom"
+    assert "5/6 ok, 1 failed." in found.words.answer and "`--rerun failed`" in found.words.following
+
+
+def test_warnings_are_counted_and_stand_in_full_below():
+    made = [r for k in range(12) for r in runs(f"m{k}", 60, 60, 60, lrs=(1e-3,))]
+    first, rest = render(made).split("<details>", 1)
+    assert "one rate tried 12" in first and first.count("only one learning rate") == 0
+    assert rest.count("only one learning rate was tried") == 12
+
+
+def test_failures_alike_are_one_line():
+    made = [*runs("mezo", 60, 60, 60)]
+    made += [record("lozo", task=t, seed=s, status="oom", error="no room") for t in ("a", "b") for s in range(3)]
+    lines = [line for line in render(made).splitlines() if "no room" in line]
+    assert [[c.strip() for c in line.strip("|").split("|")] for line in lines] == [
+        ["lozo", "all", "6", "a, b", "0, 1, 2", "oom", "no room"]
+    ]
+
+
+def test_many_methods_are_cut_and_said_so():
+    made = [r for k in range(25) for r in runs(f"m{k:02}", 60, 60, 60)]
+    found = seen(made)
+    assert len(found.summary[0].cells) == page.MOST + 1 and found.hidden == 5
+    assert "5 more methods below" in folded_away(render(made))
+    assert seen(made, most=None).hidden == 0
+
+
+def test_several_sections_have_a_screen_each():
+    made = board([*runs("mezo", 60), *runs("lozo", 60, protocol={"steps": 7})], split_protocols=True)
+    assert made.markdown.startswith("# zobench leaderboard\n\n## mezo / all · tiny") and len(made.screens) == 2
+
+
+# ---- in a terminal
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_terminal_shows_what_fits_and_ends_with_the_answer(width: int):
+    made = [r for task in ("boolq", "copa", "multirc", "record", "rte", "squad", "wsc") for r in small(task)]
+    lines = terminal.lines(seen(made), width)
+    assert max(map(len, lines)) <= width and lines[0].startswith("2 methods · tiny · 7 tasks")
+    text = "\n".join(lines)
+    assert "**" not in text and "<sub>" not in text
+    assert "lozo / all is best" in "\n".join(lines[-4:]), "the answer is last, where the cursor is"
+    assert text.count("mezo / all") >= 3 and all(task in text for task in ("boolq", "wsc"))
+    assert ("(wider: " in text) == (width < 110)
+
+
+def small(task: str) -> list[Any]:
+    return runs("mezo", 60, 60, 60, task=task) + runs("lozo", 90, 90, 90, task=task)
+
+
+def test_a_terminal_is_told_of_unreadable_records(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda fallback: os.terminal_size(fallback))
+    terminal.show(board(runs("mezo", 60), problems=["cells/x.json: an empty file \x1b[2J"]))
+    out = capsys.readouterr().out
+    assert "is not in this board: cells/x.json: an empty file \\x1b[2J" in out
