@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 import pytest
-from factory import items, record, small_board
+from kits.records import items, record, small_board
 
 from zobench.cli import screen as terminal
 from zobench.report import compare, notes
