@@ -15,6 +15,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from weakref import WeakKeyDictionary
 
 from .errors import ZobenchError, unknown
 
@@ -78,13 +79,23 @@ def settings_of(cls: type) -> dict[str, Setting]:
         own = base.__dict__.get("__annotations__", {})
         if base.__module__.partition(".")[0] in ("builtins", "torch", "typing"):
             continue
-        hints = get_type_hints(base, include_extras=True) if own else {}
+        hints = _hints(base) if own else {}
         for name in own:
             if name.startswith("_") or get_origin(hints[name]) is ClassVar or hints[name] is ClassVar:
                 continue
             if hasattr(base, name):
                 found[name] = Setting(name, hints[name], getattr(cls, name))
     return found
+
+
+_HINTS: WeakKeyDictionary[type, dict[str, Any]] = WeakKeyDictionary()
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Annotations of a class and its bases as types, made once: their text is compiled, a millisecond a class."""
+    if cls not in _HINTS:
+        _HINTS[cls] = get_type_hints(cls, include_extras=True)
+    return _HINTS[cls]
 
 
 def faulty(setting: Setting) -> str:
