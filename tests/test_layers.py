@@ -29,29 +29,30 @@ BELOW = {
     "errors": "",
     "forwards": "",
     "timers": "",
+    "devices": "errors",
     "redact": "",
     "paths": "errors",
     "settings": "errors",
     "reserved": "settings errors",
     "kernels": "",
-    "directions": "kernels errors",
+    "directions": "devices kernels errors",
     "scopes": "directions errors",
-    "parameterisations": "scopes directions settings errors",
-    "models": "forwards paths errors",
-    "engine": "directions models timers errors",
-    "tasks": "models settings paths errors",
-    "estimator": "engine scopes directions timers reserved settings errors",
+    "parameterisations": "devices scopes directions settings errors",
+    "models": "devices forwards paths errors",
+    "engine": "devices directions models timers errors",
+    "tasks": "devices models settings paths errors",
+    "estimator": "devices engine scopes directions timers reserved settings errors",
     "report": "redact paths errors reserved",
     "protocol": "report engine directions tasks redact settings errors",
     "contracts": "reserved settings errors",
     "plugins": "contracts scopes tasks reserved redact settings paths errors",
-    "run": "plugins contracts protocol report estimator engine parameterisations scopes models tasks kernels timers "
+    "run": "devices plugins contracts protocol report estimator engine parameterisations scopes models tasks kernels timers "
     "redact settings paths errors",
-    "bench": "run protocol report engine scopes models tasks settings errors",
-    "testing": "run protocol contracts estimator engine parameterisations scopes directions models tasks settings "
+    "bench": "devices run protocol report engine scopes models tasks settings errors",
+    "testing": "devices run protocol contracts estimator engine parameterisations scopes directions models tasks settings "
     "errors",
-    "cli": "testing bench run protocol report plugins engine models tasks kernels redact settings paths errors "
-    "__version__",
+    "cli": "devices testing bench run protocol report plugins engine models tasks kernels redact settings paths "
+    "errors __version__",
     "__main__": "cli",
 }
 """Each room of the core, and the rooms it may import."""

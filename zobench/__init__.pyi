@@ -35,6 +35,7 @@ from .directions.handle import (
 from .directions.handle import (
     vectors as vectors,
 )
+from .devices import wide as wide
 from .engine.objective import Objective as Objective
 from .errors import (
     ZobenchError as ZobenchError,

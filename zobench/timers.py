@@ -1,6 +1,7 @@
 """Where the seconds of a step go: forward, perturb, update. Off unless asked; no wait for the device in the step.
 
-Parts may nest: the time of an inner part is its own. On an accelerator the marks are CUDA events, read on demand.
+Parts may nest: the time of an inner part is its own. On a GPU the marks are events of its own stream, whatever device
+is the current one; they are read when they are done, and used again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
+
+from ..devices import GPUS, mark, record
 
 Part: TypeAlias = Literal["forward", "perturb", "update"]
 
@@ -35,11 +38,14 @@ class Timers:
     def __init__(self, device: torch.device) -> None:
         self.on = False
         self.clock: Callable[[], float] = time.perf_counter
-        self._cuda = device.type == "cuda"
+        self.device = device
+        self._events = device.type in GPUS
         self._open: list[Part] = []
         self._marks: list[tuple[Part | None, Any]] = []
-        self._steps: list[list[tuple[Part | None, Any]]] = []
-        self._last: list[tuple[Part | None, Any]] = []
+        self._waiting: list[list[tuple[Part | None, Any]]] = []  # steps whose events may not be done
+        self._spare: list[Any] = []  # events that were read
+        self._steps: list[StepTimes] = []
+        self._last = StepTimes(0.0, 0.0, 0.0, 0.0)
 
     def start_step(self) -> None:
         """A step begins."""
@@ -50,8 +56,8 @@ class Timers:
         """A step is over."""
         if self.on and self._marks:
             self._mark(None)
-            self._last = self._marks
-            self._steps.append(self._marks)
+            self._waiting.append(self._marks)
+            self._read()
         self._marks = []
 
     @contextmanager
@@ -70,19 +76,15 @@ class Timers:
 
     def take(self) -> list[StepTimes]:
         """The times of all steps since the last call (waits for the device)."""
+        self._read(wait=True)
         steps, self._steps = self._steps, []
-        if steps and self._cuda:
-            steps[-1][-1][1].synchronize()
-        return [self._times(marks) for marks in steps]
+        return steps
 
     @property
     def last(self) -> StepTimes:
         """The times of the last step (waits for the device); zeros if none was timed."""
-        if not self._last:
-            return StepTimes(0.0, 0.0, 0.0, 0.0)
-        if self._cuda:
-            self._last[-1][1].synchronize()
-        return self._times(self._last)
+        self._read(wait=True)
+        return self._last
 
     @property
     def forward_s(self) -> float:
@@ -102,15 +104,26 @@ class Timers:
     def _mark(self, name: Part | None) -> None:
         if not self.on:
             return
-        if not self._cuda:
+        if not self._events:
             self._marks.append((name, self.clock()))
             return
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
+        event = self._spare.pop() if self._spare else mark(self.device)
+        record(event, self.device)
         self._marks.append((name, event))
 
+    def _read(self, *, wait: bool = False) -> None:
+        """The times of the steps that are done; of all where it may wait for the device."""
+        if wait and self._waiting and self._events:
+            self._waiting[-1][-1][1].synchronize()
+        while self._waiting and (not self._events or wait or self._waiting[0][-1][1].query()):
+            marks = self._waiting.pop(0)
+            self._last = self._times(marks)
+            self._steps.append(self._last)
+            if self._events:
+                self._spare += [event for _, event in marks]
+
     def _between(self, a: Any, b: Any) -> float:
-        return float(a.elapsed_time(b)) / 1e3 if self._cuda else float(b - a)
+        return float(a.elapsed_time(b)) / 1e3 if self._events else float(b - a)
 
     def _times(self, marks: list[tuple[Part | None, Any]]) -> StepTimes:
         parts = {"forward": 0.0, "perturb": 0.0, "update": 0.0}

@@ -9,9 +9,11 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from zobench_world.model import load as load_embedded
 
+from zobench import devices
 from zobench.errors import ZobenchError
 from zobench.models import folder as folder_module
-from zobench.models.load import adopt, check_device, load_model, load_tokenizer, placement
+from zobench.models.load import adopt, load_model, load_tokenizer
+from zobench.models.placement import placement
 
 WORDS = ["<pad>", "<s>", "</s>", *"abcdefgh"]
 GIB = 2**30
@@ -220,37 +222,62 @@ def test_a_package_without_the_embedded_weights(monkeypatch, tmp_path):
 # ---- where weights go
 
 
-def test_a_gpu_that_is_not_there_is_told(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(ZobenchError, match="no GPU here"):
-        check_device("cuda")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    check_device("cuda:1")
-    with pytest.raises(ZobenchError, match="cuda:0 to cuda:1"):
-        check_device("cuda:2")
+def gpus(monkeypatch, free, kind="cuda"):
+    """A machine with GPUs of one kind, of which so many bytes are free; which of them were asked for that."""
+    asked = []
+
+    def left(device):
+        asked.append(device.index)
+        return free[device.index]
+
+    monkeypatch.setattr(devices, "count", lambda name: 1 if name == "cpu" else len(free) if name == kind else 0)
+    monkeypatch.setattr(devices, "free", left)
+    return asked
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_a_gpu_that_is_not_there_is_told(monkeypatch, kind):
+    gpus(monkeypatch, [], kind)
+    with pytest.raises(ZobenchError, match="no .*GPU here; use --device cpu"):
+        devices.check(kind)
+    gpus(monkeypatch, [1, 1], kind)
+    devices.check(f"{kind}:1")
+    with pytest.raises(ZobenchError, match=f"{kind}:0 to {kind}:1"):
+        devices.check(f"{kind}:2")
+
+
+@pytest.mark.parametrize("device", ["tpu", "mps:0", "cpu:1", "cuda:x", "rocm", "hip:0"])
+def test_a_device_of_no_kind_is_told(device):
+    with pytest.raises(ZobenchError, match="unknown device") as told:
+        devices.check(device)
+    assert ("ROCm" in str(told.value)) == device.startswith(("rocm", "hip"))
 
 
 @pytest.mark.parametrize(
-    ("device", "need", "free", "place"),
+    ("device", "need", "free", "place", "looked"),
     [
-        ("cpu", 99, [], "cpu"),
-        ("auto", 99, [], "cpu"),
-        ("auto", 5, [10, 10], "cuda:0"),
-        ("cuda", 8, [7, 10], "cuda:1"),
-        ("cuda:1", 5, [10, 10], "cuda:1"),
-        ("auto", 15, [10, 10], "spread"),
+        ("cpu", 99, [5], "cpu", []),
+        ("auto", 99, [], "cpu", []),
+        ("auto", 5, [10, 10], "cuda:0", [0]),
+        ("cuda", 8, [7, 10, 10], "cuda:1", [0, 1]),
+        ("cuda:1", 5, [10, 10], "cuda:1", [1]),
+        ("auto", 15, [10, 10], "spread", [0, 1]),
     ],
 )
-def test_placement(device, need, free, place):
-    assert placement("m", device, need * GIB, [f * GIB for f in free]) == place
+def test_placement(monkeypatch, device, need, free, place, looked):
+    asked = gpus(monkeypatch, [f * GIB for f in free])
+    found = placement("m", device, need * GIB)
+    assert ("spread" if found.room else found.device) == place
+    assert asked == looked  # to ask a GPU what is free opens a context on it
 
 
 @pytest.mark.parametrize(
     ("device", "need", "free"), [("auto", 95, [100]), ("cuda", 19, [10, 10]), ("cuda:0", 15, [10, 10])]
 )
-def test_too_little_gpu_memory_is_told(device, need, free):
+def test_too_little_gpu_memory_is_told(monkeypatch, device, need, free):
+    gpus(monkeypatch, [f * GIB for f in free])
     with pytest.raises(ZobenchError, match=rf"needs {need}.0 GiB .* free .*--device cpu"):
-        placement("m", device, need * GIB, [f * GIB for f in free])
+        placement("m", device, need * GIB)
 
 
 def test_the_size_of_weights_is_read_from_headers(model_folder):

@@ -20,7 +20,7 @@ def test_it_is_imported_and_measures_where_there_is_no_resource(monkeypatch, tmp
     monkeypatch.setattr(module, "_CLEAR", tmp_path / "none" / "none")
     told = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=12345))
     monkeypatch.setattr(module.psutil, "Process", lambda: told)
-    peak = module.PeakMemory(torch.device("cpu"))
+    peak = module.PeakMemory([torch.device("cpu")])
     assert peak.kind.endswith("since its start") and peak.peak() == 12345
 
 
@@ -30,4 +30,4 @@ def test_without_proc_it_is_in_the_units_of_the_system(monkeypatch, tmp_path, sy
     monkeypatch.setitem(sys.modules, "resource", resource)
     monkeypatch.setattr(memory, "_STATUS", tmp_path / "none")
     monkeypatch.setattr(memory.sys, "platform", system)
-    assert memory.PeakMemory(torch.device("cpu")).peak() == 777 * unit
+    assert memory.PeakMemory([torch.device("cpu")]).peak() == 777 * unit

@@ -90,18 +90,18 @@ def test_an_executor_of_a_plugin_spreads_the_cells(world, tmp_path):
 
 
 def test_peak_memory_grows_with_what_is_taken():
-    memory = PeakMemory(torch.device("cpu"))
+    memory = PeakMemory([torch.device("cpu")])
     before = memory.peak()
     taken = torch.ones(40_000_000)  # 160 MB
     after = memory.peak()
     assert after - before > 100_000_000 and taken.numel()
     if memory.kind == "resident size of the process":
         del taken
-        assert PeakMemory(torch.device("cpu")).peak() < after
+        assert PeakMemory([torch.device("cpu")]).peak() < after
 
 
 def test_the_environment_says_what_was_run_where():
-    facts = describe(torch.device("cpu"))
+    facts = describe([torch.device("cpu")])
     assert facts["packages"]["torch"] == importlib.metadata.version("torch")
     assert facts["device"] == "cpu" and facts["threads"] == torch.get_num_threads()
     assert facts["command"] and facts["python"].count(".") == 2

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .. import devices
+
 
 @dataclass(frozen=True)
 class Ceilings:
@@ -22,8 +24,8 @@ class Ceilings:
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """Medians of five, after one that is not counted."""
-    cuda = device.type == "cuda"
-    size, side = (2**30, 8192) if cuda else (2**27, 1024)  # bytes of the copy; rows and columns of the product
+    beside = devices.beside(device)
+    size, side = (2**30, 8192) if beside else (2**27, 1024)  # bytes of the copy; rows and columns of the product
     source = torch.zeros(size // dtype.itemsize, dtype=dtype, device=device)
     target = torch.empty_like(source)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -33,14 +35,12 @@ def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    clock = time.perf_counter if devices.beside(device) else time.process_time
     taken = []
     for _ in range(6):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        devices.synchronize([device])
         start = clock()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        devices.synchronize([device])
         taken.append(clock() - start)
     return statistics.median(taken[1:])

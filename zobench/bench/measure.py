@@ -109,7 +109,7 @@ def _turn(
     counts: bool,
 ) -> None:
     batches = [work.batches[i % len(work.batches)] for i in range(first, first + steps)]
-    memory = PeakMemory(loaded.device)
+    memory = PeakMemory(loaded.devices)
     with standing(one.side, estimator, loaded, layer, wish) as (method, one.engine):
         timed_step(method, objective(one.side, work, loaded, batches[0], one.cache))
         before, looked = method.engine.sweeps, method.forwards.total()

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import torch
 
+from .. import devices
 from ..errors import ZobenchError, unknown
-from ..models.load import DTYPES, LoadedModel, check_device
+from ..models.load import DTYPES, LoadedModel
 
 LLAMA2_7B = dict(
     hidden_size=4096,
@@ -55,14 +56,14 @@ def random_model(shape: str, *, dtype: str, device: str, seed: int = 0) -> Loade
         raise ZobenchError(unknown("shape of --random-weights", shape, SHAPES))
     if dtype not in DTYPES:
         raise ZobenchError(unknown("dtype", dtype, DTYPES))
-    check_device(device)
+    devices.check(device)
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind, settings, _ = SHAPES[shape]
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = torch.device(devices.best() if device == "auto" else device)
     config = AutoConfig.for_model(kind, **settings, tie_word_embeddings=False, attn_implementation="sdpa")
     try:
-        with torch.random.fork_rng([place] if place.type == "cuda" else []), torch.device(place):
+        with devices.streams_kept(), torch.device(place):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
     except torch.OutOfMemoryError as error:

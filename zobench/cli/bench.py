@@ -102,7 +102,7 @@ def bench(
     print(report.markdown(found, facts, machine, first))
     if json_file is not None:
         settings = {**chosen, "data": "shipped lengths" if data_dir is None else str(data_dir)}
-        made = report.as_json(found, facts, machine, first, settings, describe(loaded.device))
+        made = report.as_json(found, facts, machine, first, settings, describe(loaded.devices))
         write_file(json_file, (json.dumps(made, indent=1) + "\n").encode())
     if plot is not None:
         write_file(plot, drawn(plot, found))
@@ -130,12 +130,11 @@ def _model(
     offline: bool,
 ) -> tuple[LoadedModel, int]:
     """The model, and the block that is tuned alone."""
-    import torch
-
     from ..bench.random_models import SHAPES, random_model
+    from ..devices import best
     from ..models.load import load_model
 
-    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    on_gpu = (best() if device == "auto" else device) != "cpu"
     wanted = (dtype.value if dtype else None) or ("float16" if on_gpu else "float32")
     if model is None:
         shape = shape or ("ci" if preset is BenchPreset.ci else None)

@@ -162,7 +162,7 @@ class Direction(Algebra, Lazy):
 
     def __init__(self, terms: dict[Node, Scalar], shapes: Shapes | None) -> None:
         self.terms, self.shapes = terms, shapes
-        self._cast: dict[tuple[Node, torch.dtype], Tensor] = {}
+        self._cast: dict[tuple[Node, torch.dtype, torch.device], Tensor] = {}
 
     def lin(self) -> Direction:
         return self
@@ -199,7 +199,7 @@ class Direction(Algebra, Lazy):
             if v is None:
                 continue
             one = not isinstance(c, Tensor) and c == 1
-            term = v if one else v * self._coefficient(n, c, v.dtype)
+            term = v if one else v * self._coefficient(n, c, v)
             if out is None:
                 out, own = term, not one
             elif own and out.shape == term.shape:
@@ -208,13 +208,17 @@ class Direction(Algebra, Lazy):
                 out, own = out + term, True
         return out
 
-    def _coefficient(self, n: Node, c: Scalar, dtype: torch.dtype) -> Scalar:
-        """`c` in the dtype of what it multiplies: cast once, not once a tensor."""
-        if not isinstance(c, Tensor) or c.dtype == dtype:
+    def _coefficient(self, n: Node, c: Scalar, like: Tensor) -> Scalar:
+        """`c` in the dtype of what it multiplies, and where that lies: made once, not once a tensor."""
+        if not isinstance(c, Tensor):
             return c
-        if (n, dtype) not in self._cast:
-            self._cast[n, dtype] = c.to(dtype)
-        return self._cast[n, dtype]
+        device = c.device if c.device.type == "cpu" else like.device  # a number of the host may stand beside any tensor
+        if (c.dtype, c.device) == (like.dtype, device):
+            return c
+        key = n, like.dtype, device
+        if key not in self._cast:
+            self._cast[key] = c.to(device, like.dtype)
+        return self._cast[key]
 
     def __eq__(self, other: object) -> bool:
         raise TypeError("directions cannot be compared: nothing is computed yet. Compare losses, or loop over each().")

@@ -9,6 +9,8 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
+from ..devices import wide
+
 Scalar: TypeAlias = float | Tensor
 """A coefficient: a number, or a 0-dim tensor (stays on its device, as float64: nothing waits for it)."""
 
@@ -24,7 +26,7 @@ def scalar(x: Any, verb: str, d: object) -> Scalar:
     if isinstance(x, Tensor):
         if x.ndim:
             refuse(verb, d, x)
-        return x.detach().to(torch.float32 if x.device.type == "mps" else torch.float64)
+        return wide(x.detach())
     if isinstance(x, bool) or getattr(x, "shape", ()) != () or not hasattr(x, "__float__"):
         refuse(verb, d, x)
     return float(x)
@@ -71,8 +73,10 @@ def name_of(fn: Callable[..., Any]) -> str:
 
 def clamped(x: Tensor, low: Any, high: Any) -> Tensor:
     """torch.clamp with bounds that are numbers, tensors or None, in any mixture."""
+    if not isinstance(low, Tensor) and not isinstance(high, Tensor):
+        return torch.clamp(x, min=low, max=high)
     low, high = (
-        b if b is None or isinstance(b, Tensor) else torch.as_tensor(b, dtype=x.dtype, device=x.device)
+        b if b is None or isinstance(b, Tensor) else torch.full((), b, dtype=x.dtype, device=x.device)
         for b in (low, high)
     )
     return torch.clamp(x, min=low, max=high)

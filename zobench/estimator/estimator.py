@@ -254,8 +254,8 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self.timers.start_step()
         try:
             shown = to_show(self, self.iterate(Losses(self, closure, logged, tape)))
-            if isinstance(shown, Tensor) and tape is None:
-                self.unchecked.append(shown.to(device))
+            if isinstance(shown, Tensor) and tape is None and not any(shown is seen for seen in logged.seen):
+                self.unchecked.append(shown.to(device))  # those that were seen are, or will be, looked at as such
             self._check_finite()
             self.engine.end_step()
         except BaseException:

@@ -187,7 +187,7 @@ class Vocabulary:
         if len(rates) == 1:
             return grad * -rates.pop()
         values = {
-            p.name: torch.tensor(-float(p.group["lr"]), dtype=p.dtype, device=p.param.device) for p in self.active
+            p.name: torch.full((), -float(p.group["lr"]), dtype=p.dtype, device=p.param.device) for p in self.active
         }
         return grad * Buffer("-lr", self, values=values)
 

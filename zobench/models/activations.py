@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..devices import widest
 from ..errors import ZobenchError
 from .forward import Forward
 
@@ -131,7 +132,7 @@ class _Running:
             return
         highest = size.argmax()
         value = float(size.flatten()[highest])
-        total = float(size.sum(dtype=torch.float64))
+        total = float(size.sum(dtype=widest(size.device)))
         if not total < float("inf"):  # inf and NaN alike: every entry is in the sum
             raise ZobenchError(
                 f"activations after {self.place} are not finite in {str(stream.dtype).removeprefix('torch.')}; "

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..devices import sent
 from ..forwards import replaced
 from .blocks import Block
 from .text import goes_on
@@ -41,7 +42,7 @@ class Places:
 
     def to(self, device: torch.device | str) -> Places:
         """The same with its tensors on `device`."""
-        return Places(self.at.to(device), self.slot.to(device), self.slots, self.tokens)
+        return Places(sent(self.at, device), sent(self.slot, device), self.slots, self.tokens)
 
     def of(self, x: Tensor) -> Tensor:
         """From (rows of all copies, length, ...) what is at the places: (copies, n, ...)."""

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .. import devices
 from ..errors import ZobenchError, unknown
 from . import gguf
 from .blocks import Block, decoder_blocks
 from .contents import check_finite, check_plain, check_tied, check_whole
 from .folder import ModelFolder, find, told
+from .placement import Placement, placement
 from .reading import read_config, read_tokenizer, reading
 from .speech import check_ids
 from .text import model_type, text_config
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from .capabilities import Capabilities
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-_USABLE = 0.9  # of a GPU's free memory for weights; the rest is for activations and the allocator
-_SPREAD = "spread"
 _LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_target_positions")
 
 
@@ -98,6 +98,11 @@ class LoadedModel:
         """The number of parameters that a forward over text reaches; tied weights count once."""
         return sum(p.numel() for _, p in self.named_parameters())
 
+    @property
+    def devices(self) -> list[torch.device]:
+        """The devices that its weights lie on."""
+        return devices.of_model(self.model)
+
     @cached_property
     def weights_bytes(self) -> int:
         """The bytes the parameters take; tied weights count once."""
@@ -118,26 +123,25 @@ def load_model(
         Code from the model's side is never run and pickled weights are never read.
     revision: commit, tag or branch of the hub; None takes the pinned commit of a known model, else the newest.
     dtype: float16 | bfloat16 | float32, of the weights.
-    device: auto (a GPU if there is one) | cpu | cuda | cuda:N. With auto and cuda, a model too large for one GPU is
-        spread over all of them.
+    device: auto (a GPU if there is one) | cpu | cuda | cuda:N | xpu | xpu:N | mps. With auto, cuda and xpu, a model too
+        large for one GPU is spread over all of them. GPUs of ROCm are cuda, as in torch.
     offline: look at the local cache only.
 
     Raises ZobenchError, one line, for everything the user can mend.
     """
     check_dtype(dtype)
-    check_device(device)
+    devices.check(device)
     folder = find(spec, revision=revision, offline=offline)
-    free = [torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())] if device != "cpu" else []
     stored = folder.stored
     numel = sum(tensor.numel for tensor in stored.values()) if folder.facts is None else folder.facts.numel
-    place = placement(spec, device, numel * DTYPES[dtype].itemsize, free)
+    place = placement(spec, device, numel * DTYPES[dtype].itemsize)
     tokenizer = read_tokenizer(folder, spec)
     config = read_config(folder, spec)
     architectures = [name for name in _list(config.architectures) if isinstance(name, str)]
     if folder.file is None:
         with told(spec):
             check_plain(config, stored)
-    model, found = _read_model(folder, spec, config, dtype, place, free)
+    model, found = _read_model(folder, spec, config, dtype, place)
     with told(spec):
         unused = check_whole(model, found, stored, folder.path, architectures)
         check_tied(model, stored)
@@ -193,48 +197,19 @@ def check_dtype(dtype: str) -> None:
         raise ZobenchError(unknown("dtype", dtype, DTYPES))
 
 
-def check_device(device: str) -> None:
-    """ZobenchError unless `device` is auto, cpu, cuda or cuda:N and this machine has it."""
-    kind, _, number = device.partition(":")
-    if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdecimal()):
-        raise ZobenchError(unknown("device", device, ("auto", "cpu", "cuda", "cuda:1")))
-    if kind == "cuda":
-        count = torch.cuda.device_count()
-        if not count:
-            raise ZobenchError(f"--device {device}: torch sees no GPU here; use --device cpu")
-        if number and int(number) >= count:
-            raise ZobenchError(f"--device {device}: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
-
-
-def placement(spec: str, device: str, need: int, free: list[int]) -> str:
-    """Where weights of `need` bytes go: "cpu", "cuda:N", or "spread" over all GPUs; `free`: bytes free on each GPU."""
-    if device == "cpu" or (device == "auto" and not free):
-        return "cpu"
-    asked = range(len(free)) if device in ("auto", "cuda") else [int(device.partition(":")[2])]
-    for i in asked:
-        if need <= _USABLE * free[i]:
-            return f"cuda:{i}"
-    room = sum(free[i] for i in asked)
-    if len(asked) > 1 and need <= _USABLE * room:
-        return _SPREAD
-    raise ZobenchError(
-        f"--model {spec}: needs {need / 2**30:.1f} GiB for its weights, and {room / 2**30:.1f} GiB are free on "
-        f"{'the GPUs' if len(asked) > 1 else f'cuda:{asked[0]}'} (of which {_USABLE:.0%} can be used); "
-        "use --dtype float16, free the memory, or --device cpu"
-    )
 
 
 def _read_model(
-    folder: ModelFolder, spec: str, config: Any, dtype: str, place: str, free: list[int]
+    folder: ModelFolder, spec: str, config: Any, dtype: str, place: Placement
 ) -> tuple[Any, dict[str, Any]]:
     """The model, and what transformers says of the tensors it found."""
     from transformers import AutoModelForCausalLM
 
     where: dict[str, Any] = {}
-    if place == _SPREAD:
-        where = {"device_map": "auto", "max_memory": {i: int(_USABLE * f) for i, f in enumerate(free)}}
-    elif place != "cpu":
-        where = {"device_map": {"": place}}
+    if place.room:
+        where = {"device_map": "auto", "max_memory": dict(place.room)}
+    elif place.device != "cpu":
+        where = {"device_map": {"": place.device}}
     if folder.file is not None:
         where |= {"gguf_file": folder.file, **gguf.reading(folder.file)}
     with reading(f"--model {spec}: cannot load {folder.path}"), _quiet_loading():
@@ -251,7 +226,7 @@ def _read_model(
         )
     if folder.file is not None:
         gguf.plain(model)
-    stray = {p.device.type for p in model.parameters()} - {"cuda"} if place == _SPREAD else set()
+    stray = {p.device.type for p in model.parameters()} - {place.kind} if place.room else set()
     if stray:
         raise ZobenchError(f"--model {spec}: the GPUs here cannot hold all of its blocks; use --dtype float16")
     return model, found

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..devices import streams_kept
 from ..directions.noise.source import mix
 from ..errors import ZobenchError, library
 from ..scopes.scope import Scope
@@ -90,7 +91,7 @@ class LoRA:
             fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in self._wrapped.values()),
         )
         try:
-            with torch.random.fork_rng(devices=_cuda_devices(model)):  # peft initialises from the global stream
+            with streams_kept():  # peft initialises from the global stream
                 peft.inject_adapter_in_model(config, holder, adapter_name=ADAPTER)
         except ValueError as e:  # a module that peft has no adapter for
             raise ZobenchError(f"lora: peft refuses these modules ({str(e).splitlines()[0]}); set other targets") from e
@@ -172,7 +173,3 @@ def _no_such(linear: Mapping[str, nn.Module], targets: Sequence[str], model: str
             f"{fused[0]}; to adapt that one, set targets={fused[0]} (this also adapts the keys)"
         )
     return f"lora: {model} has no linear module called {wanted}; set targets to some of: {', '.join(names)}"
-
-
-def _cuda_devices(model: nn.Module) -> list[torch.device]:
-    return list({p.device for p in model.parameters() if p.device.type == "cuda"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..devices import beside, synchronize
 from ..report.record import OF_A_BACKWARD
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ def clock(device: torch.device, *, exact: bool) -> float:
 
     exact: wait for what a GPU still has to do.
     """
-    if device.type != "cuda":
+    if not beside(device):
         return time.process_time()
     if exact:
-        torch.cuda.synchronize(device)
+        synchronize([device])
     return time.perf_counter()
 
 

@@ -45,7 +45,7 @@ class Runner:
 
     def __init__(self, session: Session, results: Path, progress: Reports) -> None:
         self.session, self.results, self.progress = session, results, progress
-        self.environment = describe(session.loaded.device)  # now: a checkout may move on while cells run
+        self.environment = describe(session.loaded.devices)  # now: a checkout may move on while cells run
         self.guard = Guard(session.loaded, session.reload, session.plugins.warn)
 
     def __call__(self, cell: Cell) -> Record:
@@ -58,7 +58,7 @@ class Runner:
         out, artefacts = Outcome(), Artefacts(self.results, cell.id)
         interrupt: BaseException | None = None
         self.progress.cell_start(cell)
-        memory = PeakMemory(self.session.loaded.device)
+        memory = PeakMemory(self.session.loaded.devices)
         try:
             with seeded(cell.seed):
                 self._run(cell, out, artefacts)

@@ -7,13 +7,14 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .. import redact
+from .. import devices, redact
 
 PACKAGES = (
     *("zobench", "torch", "transformers", "tokenizers", "accelerate", "huggingface_hub", "peft", "datasets"),
@@ -21,8 +22,8 @@ PACKAGES = (
 )
 
 
-def describe(device: torch.device) -> dict[str, Any]:
-    """Versions, platform, device, threads, the git commit of the code if it is a checkout, and the command line."""
+def describe(placed: Sequence[torch.device]) -> dict[str, Any]:
+    """Versions, platform, devices, threads, the git commit of the code if it is a checkout, and the command line."""
     return {
         "packages": {name: v for name in PACKAGES if (v := _version(name)) is not None},
         "python": platform.python_version(),
@@ -30,7 +31,8 @@ def describe(device: torch.device) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        **device_facts(device),
+        **device_facts(placed[0]),
+        **card_facts(placed),
         "git_commit": _git_commit(),
         "command": " ".join([Path(sys.argv[0]).name, *redact.arguments(sys.argv[1:])]),
     }
@@ -38,10 +40,15 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 def device_facts(device: torch.device) -> dict[str, str]:
     """The device and its name: what decides, beside the software, which bits a computation gives."""
-    return {
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-    }
+    return {"device": str(device), "device_name": devices.name(device)}
+
+
+def card_facts(placed: Sequence[torch.device]) -> dict[str, Any]:
+    """Of GPUs: how many multiprocessors they have, over which torch spreads a generator's draws, and their driver."""
+    if placed[0].type not in devices.GPUS:
+        return {}
+    facts: dict[str, Any] = {"multiprocessors": devices.processors(placed[0]), "driver": devices.driver()}
+    return facts if len(placed) == 1 else {**facts, "devices": [str(device) for device in placed]}
 
 
 @cache

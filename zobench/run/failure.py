@@ -65,11 +65,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def held_by_others(device: torch.device) -> int | None:
     """Bytes of the device's memory (of the host's for a CPU) that other processes hold; None for a small share."""
-    import torch
+    from ..devices import GPUS, of_kind
 
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        others = total - free - torch.cuda.memory_reserved(device)
+    if device.type in GPUS:
+        module = of_kind(device.type)
+        free, total = module.mem_get_info(device)
+        others = total - free - module.memory_reserved(device)
     else:
         known = _host_memory()
         if known is None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import torch
 
+from ..devices import GPUS, peak, reset_peak
+
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 class PeakMemory:
-    """Peak bytes since this object was made. `kind` says what was measured."""
+    """Peak bytes since this object was made, of all devices together. `kind` says what was measured."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.kind = "allocated by torch on the device" if device.type == "cuda" else "resident size of the process"
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self.devices = [device for device in devices if device.type in GPUS]
+        self.kind = "resident size of the process"
+        if self.devices:
+            self.kind = f"allocated by torch on {'each of the devices' if len(self.devices) > 1 else 'the device'}"
+            for device in self.devices:
+                reset_peak(device)
         else:
             self._reset()
 
@@ -31,8 +36,8 @@ class PeakMemory:
 
     def peak(self) -> int:
         """Bytes."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
+        if self.devices:
+            return sum(map(peak, self.devices))
         if _STATUS.is_file():
             for line in _STATUS.read_text().splitlines():
                 if line.startswith("VmHWM:"):

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import psutil
 import torch
 
+from ..devices import free
 from ..engine import choose, engine_class
 from ..errors import ZobenchError
 from ..models.compiled import compiled
@@ -201,11 +201,7 @@ def scope_bytes(scope: Scope) -> int:
 
 def free_bytes(device: torch.device) -> int:
     """Memory that could still be taken on this device: of the GPU, or of the machine."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(free + cached)
-    return int(psutil.virtual_memory().available)
+    return free(device)
 
 
 def keeper(loaded: LoadedModel, size: int) -> Callable[[Tensor], Tensor]:

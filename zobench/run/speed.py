@@ -13,8 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
+from .. import devices
 from ..report.record import PhaseTimes, SpeedInfo
 from .method import Applied, Method, applied
 from .train import Feed, median_phases, phase_times
@@ -75,7 +74,7 @@ def measure(
         turn += 1
     baseline, own = (median_phases(taken[side][warmup:]) for side in ("baseline", "own"))
     assert baseline is not None and own is not None  # steps is at least 1 where this is called
-    clock = "wall" if loaded.device.type == "cuda" else "process"
+    clock = "wall" if devices.beside(loaded.device) else "process"
     info = SpeedInfo(
         steps=steps, warmup=warmup, clock=clock, baseline=baseline, own=own, ratio=baseline["step_s"] / own["step_s"]
     )
@@ -90,15 +89,12 @@ def _block(on: Applied, feed: Feed, steps: int) -> list[PhaseTimes]:
 
 def timed_step(estimator: Estimator, objective: Objective) -> PhaseTimes:
     """One step with its phases; `step_s` is process time on a CPU, wall time between synchronisations on a GPU."""
-    device = estimator.handles[0].param.device
-    cuda = device.type == "cuda"
-    clock = time.perf_counter if cuda else time.process_time
-    if cuda:
-        torch.cuda.synchronize(device)
+    there = devices.of_model(objective.model)
+    clock = time.perf_counter if devices.beside(there[0]) else time.process_time
+    devices.synchronize(there)
     start = clock()
     estimator.step(objective)
-    if cuda:
-        torch.cuda.synchronize(device)
+    devices.synchronize(there)
     taken = clock() - start
     times = phase_times(estimator.timers.last)
     times["step_s"] = taken

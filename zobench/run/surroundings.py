@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..devices import streams
+
 FLAGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "default device": (
@@ -80,7 +82,7 @@ def seeded(seed: int) -> Iterator[None]:
     Nothing of zobench draws from them. What does, in a plugin or a library, so draws the same whatever ran before.
     """
     ours, theirs, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    put_back = streams()
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -90,5 +92,4 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(ours)
         np.random.set_state(theirs)
         torch.set_rng_state(tensors)
-        if gpus:
-            torch.cuda.set_rng_state_all(gpus)
+        put_back()

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..devices import sent
 from ..models.forward import Forward
 from ..models.last_block import Places
 from ..models.positions import side_by_side
@@ -271,5 +272,5 @@ def _options(rows: Sequence[Row], width: int) -> dict[str, Any]:
 def _moved(of: T, device: torch.device | str) -> T:
     """The same with its tensors on `device`."""
     tensors: dict[str, Any] = {name: value for name, value in vars(of).items() if isinstance(value, Tensor)}
-    moved = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
+    moved = {name: sent(value, device) for name, value in tensors.items()}
     return replace(of, **moved)  # type: ignore[type-var]

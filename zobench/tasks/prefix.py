@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import wide
 from ..errors import ZobenchError
 from ..models.start_at_block import Cut
 from .batch import Packed, Stems
@@ -94,13 +95,15 @@ class PrefixCache:
     def _check(self, shared: Stems | Packed, hidden: Tensor, known: Sequence[Tensor]) -> None:
         most = ROUNDING * torch.finfo(hidden.dtype).eps
         flat = hidden.flatten(0, 1)
+        same: list[Tensor] = []
         for stem, begin, kept in zip(shared.stems, shared.begins, known, strict=True):
-            fresh = flat[begin : begin + len(stem.ids)].double()
-            if not (fresh - kept.to(fresh)).norm() <= most * fresh.norm():
-                raise ZobenchError(
-                    f"what enters block {self.at} is not what it was for the same tokens: something below the scope "
-                    "changes, or the model looks beyond an example; set prefix_cache=off"
-                )
+            fresh = wide(flat[begin : begin + len(stem.ids)])
+            same.append((fresh - kept.to(fresh)).norm() <= most * fresh.norm())
+        if not bool(torch.stack(same).all()):  # one wait for the device
+            raise ZobenchError(
+                f"what enters block {self.at} is not what it was for the same tokens: something below the scope "
+                "changes, or the model looks beyond an example; set prefix_cache=off"
+            )
         self._checked = True
 
     def above(self, loss: Callable[[Callable[..., Any], Any], Tensor]) -> Callable[[Callable[..., Any], Any], Tensor]:

@@ -68,7 +68,8 @@ class AdaLeZO(Estimator):
     def weights(self) -> dict[str, float]:
         """Block -> w_b of the blocks that are drawn in this step."""
         q = {block_of(p.name): self.q[p] for p in self.active}  # equal on all tensors of a block
-        scores = torch.stack([v.to("cpu", torch.float64) for v in q.values()])
+        first = next(iter(q.values())).device
+        scores = torch.stack([v.to(first) for v in q.values()]).cpu().double()  # one wait, not one a block
         scores = scores / scores.max() if scores.max() > 0 else scores
         p = (1 - self.gamma) * torch.softmax(scores / self.tau, 0) + self.gamma / len(q)
         k = max(1, int(self.ratio * len(q)))
@@ -80,7 +81,7 @@ class AdaLeZO(Estimator):
         weights = self.weights()
         drawn = [p for p in self.active if block_of(p.name) in weights]
         w = self.compute(
-            lambda p: torch.tensor(weights[block_of(p.name)], dtype=p.dtype, device=p.param.device),
+            lambda p: torch.full((), weights[block_of(p.name)], dtype=p.dtype, device=p.param.device),
             on=lambda p: block_of(p.name) in weights,
             name="w",
         )

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from zobench import Count, Direction, Estimator, Handle, Losses, Positive, matrices
+from zobench import Count, Direction, Estimator, Handle, Losses, Positive, matrices, wide
 
 from .subzero import orthonormal
 
@@ -75,9 +75,9 @@ class AGZO(Estimator):
         d = r @ a.T + self.noise(on=lambda p: p not in a)
         if self.looks == "two_sided":
             lp, lm = losses(+self.eps * d, -self.eps * d)
-            c = (lp.double() - lm.double()) / (2 * self.eps)
+            c = (wide(lp) - wide(lm)) / (2 * self.eps)
         else:
             (lp,) = losses(+self.eps * d)
-            c = (lp.double() - l0.double()) / self.eps  # in float16 the quotient could overflow
+            c = (wide(lp) - wide(l0)) / self.eps  # in float16 the quotient could overflow
         self.descend(c * d)
         return l0

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from zobench import Estimator, Losses, Natural, Positive, Range
+from zobench import Estimator, Losses, Natural, Positive, Range, wide
 
 from .norms import reciprocal, rms
 
@@ -66,10 +66,10 @@ class ConMeZO(Estimator):
 
     def iterate(self, losses: Losses) -> Tensor:
         u = self.noise()
-        length = rms(self, +self.m).double()  # |m| / sqrt(d)
+        length = wide(rms(self, +self.m))  # |m| / sqrt(d)
         sin = math.sin(self.angle)
         cos = math.sqrt(1 - sin**2)  # exactly 0 at pi / 2, which math.cos is not
-        z = cos * reciprocal(length) * self.m + (1 - (1 - sin) * (length > 0).double()) * u
+        z = cos * reciprocal(length) * self.m + (1 - (1 - sin) * (length > 0).to(length)) * u
         lp, lm = losses(+self.eps * z, -self.eps * z)
         c = (lp - lm) / (2 * self.eps)
         self.descend(c * z)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from zobench import Direction, Estimator, Handle, Losses, Planned, Positive, ZobenchError, matrices, vectors
+from zobench import Direction, Estimator, Handle, Losses, Planned, Positive, ZobenchError, matrices, vectors, wide
 
 ALONE = (
     "grzo compares the examples of a batch, and one has a single example: choose a batch size that leaves none alone, "
@@ -87,7 +87,7 @@ class GRZO(Estimator):
         signs = [self.signs() for _ in examples]
         zs = [u * s + v for s, v in signs]
         looks = [one(+self.eps * z, -self.eps * z) for one, z in zip(examples, zs, strict=True)]
-        delta = torch.stack([lp.double() - lm.double() for lp, lm in looks]) / 2
+        delta = torch.stack([wide(lp) - wide(lm) for lp, lm in looks]) / 2
         a = delta / (delta.std() + self.floor) if self.relative else 2 * delta
         weights = (a / (2 * self.eps * len(examples))).unbind()
         of_u, alone = zip(*((w * s, w * v) for w, (s, v) in zip(weights, signs, strict=True)), strict=True)

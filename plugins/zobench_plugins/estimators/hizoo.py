@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from zobench import Estimator, Losses, NonNegative, Positive
+from zobench import Estimator, Losses, NonNegative, Positive, wide
 
 
 class HiZOO(Estimator):
@@ -52,7 +52,7 @@ class HiZOO(Estimator):
         d = z / self.h.sqrt()
         l0, lp, lm = losses(0, +self.eps * d, -self.eps * d)
         c = (lp - lm) / (2 * self.eps)
-        second = lp.double() + lm.double() - 2 * l0.double()  # in float16 it would round, and 1 / eps^2 overflow
+        second = wide(lp) + wide(lm) - 2 * wide(l0)  # in float16 it would round, and 1 / eps^2 overflow
         curvature = second.abs() / (2 * self.eps**2)
         self.h.assign((1 - self.alpha) * self.h + self.alpha * curvature * (self.h * z.square()))
         self.descend(c * (z / self.h.sqrt()))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from zobench import Losses, matrices, vectors
+from zobench import Losses, matrices, vectors, wide
 
 from ..stacks import refuse_stacks
 from .hizoo import HiZOO
@@ -64,7 +64,7 @@ class HiZOOL(HiZOO):
         scaled = z / (product + self.h).sqrt()  # of H as it is when this is computed: the move has the new one
         l0, lp, lm = losses(0, +self.eps * scaled, -self.eps * scaled)
         c = (lp - lm) / (2 * self.eps)
-        second = lp.double() + lm.double() - 2 * l0.double()  # in float16 it would round, and 1 / eps^2 overflow
+        second = wide(lp) + wide(lm) - 2 * wide(l0)  # in float16 it would round, and 1 / eps^2 overflow
         curvature = second.abs() / (2 * self.eps**2)
         self.h.assign((1 - self.alpha) * self.h + self.alpha * curvature * (self.h * z.square()))
         h = curvature * (product * z.square())

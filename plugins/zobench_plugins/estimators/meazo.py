@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from zobench import Count, Estimator, Losses, Positive, Range
+from zobench import Count, Estimator, Losses, Positive, Range, wide
 
 
 class MEAZO(Estimator):
@@ -52,7 +52,7 @@ class MEAZO(Estimator):
         us = [self.noise() for _ in range(self.q)]
         ls = losses(*(sign * self.eps * u for u in us for sign in (1, -1)))
         cs = [(lp - lm) / (2 * self.eps) for lp, lm in zip(ls[::2], ls[1::2], strict=True)]
-        c = torch.stack(cs).double().mean()  # in float16 its square would overflow
+        c = wide(torch.stack(cs)).mean()  # in float16 its square would overflow
         v = self.beta * self.v[self.first].to(c) + (1 - self.beta) * c.square()
         root = (v / (1 - self.beta ** (self.t + 1))).sqrt()
         first, *rest = (ci / (self.q * (root + self.delta)) * u for ci, u in zip(cs, us, strict=True))

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from zobench import Count, Direction, Estimator, Losses, NonNegative, Positive, matrices, vectors
+from zobench import Count, Direction, Estimator, Losses, NonNegative, Positive, matrices, vectors, wide
 
 from ..stacks import refuse_stacks
 from .subzero import orthonormal
@@ -121,7 +121,7 @@ class ZOMuon(Estimator):
         if self.refresh == "as_released" and self.t % self.interval == 0:
             ps = [self.gaussian().map(orthonormal) for _ in ps[1:]] + [held]
         l0, *ls = losses(0, *(self.eps * (p @ u + z) for p, u, z in zip(ps, us, zs, strict=True)))
-        cs = [(one.double() - l0.double()) / (self.eps * self.queries) for one in ls]
+        cs = [(wide(one) - wide(l0)) / (self.eps * self.queries) for one in ls]
         self.move(-self.vector_lr * _sum(cs, zs))
         self.descend(held @ _sum(cs, us).map(CORES[self.update]))
         return l0

@@ -48,8 +48,9 @@ class ZOSGDConservative(Estimator):
         g = (lp - lm) / (2 * self.eps) * z
         ahead = self.descent(g)
         l_ahead, l_back = losses(ahead, -ahead)
-        candidates = [(l0, 0.0), (l_ahead, 1.0), (l_back, -1.0)]  # argmin takes the first of equals
-        seen, signs = zip(*(candidates if self.ties == "stay" else candidates[::-1]), strict=True)
-        best = torch.stack(seen).argmin()
-        self.descend(torch.tensor(signs, device=best.device)[best] * g)  # on the device: no host sync
+        stay = self.ties == "stay"  # argmin takes the first of equals
+        best = torch.stack((l0, l_ahead, l_back) if stay else (l_back, l_ahead, l0)).argmin()
+        ahead_at, back_at = (1, 2) if stay else (1, 0)
+        sign = (best == ahead_at).float() - (best == back_at).float()  # computed where losses are: no host sync
+        self.descend(sign * g)
         return l0

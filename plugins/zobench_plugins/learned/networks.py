@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from zobench import ZobenchError
+from zobench import ZobenchError, wide
 
 from .files import read, write
 
@@ -63,9 +63,10 @@ def scale_of(network: Network, x: Tensor) -> Tensor:
 
 
 def to_norm_of_mezo(scales: Sequence[Tensor], sizes: Iterable[Tensor | float]) -> Tensor:
-    """The kappa (float64, 0-dim) with kappa^2 sum n s^2 = sum n: the direction is expected to be as long as MeZO's."""
-    s = torch.stack([x.double() for x in scales])
-    n = torch.stack([torch.as_tensor(x, dtype=torch.float64, device=s.device) for x in sizes])
+    """The kappa (0-dim, `wide`) with kappa^2 sum n s^2 = sum n: the direction is expected to be as long as MeZO's."""
+    first = scales[0].device
+    s = wide(torch.stack([x.to(first) for x in scales]))
+    n = torch.stack([wide(x.to(first)) if isinstance(x, Tensor) else torch.full_like(s[0], x) for x in sizes])
     return (n.sum() / (n * s.square()).sum()).sqrt()
 
 

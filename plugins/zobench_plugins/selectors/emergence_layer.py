@@ -87,7 +87,7 @@ def emergence(context: SelectionContext, batches: int, batch_size: int) -> list[
     def keep(place: int, stream: Any) -> None:
         stream = stream[0] if isinstance(stream, tuple | list) else stream
         first = current[0].to(stream.device)
-        states[place].append(stream[torch.arange(len(first), device=stream.device), first].double().cpu())
+        states[place].append(stream[torch.arange(len(first), device=stream.device), first].cpu().double())
 
     with ExitStack() as hooks:
         for place, block in enumerate(blocks):

@@ -16,6 +16,7 @@ from zobench import (
     Selector,
     ZobenchError,
     body_forward,
+    wide,
 )
 
 from .inside import Linear, inputs_seen, linear_layers
@@ -105,7 +106,7 @@ def outlier_shares(context: SelectionContext, batches: int, batch_size: int, thr
     squares: dict[str, Tensor] = {}
 
     def see(name: str, x: Tensor) -> None:
-        total = x.double().square().sum(0)
+        total = wide(x).square().sum(0)
         squares[name] = squares[name] + total if name in squares else total
 
     with inputs_seen([one for linears in by_block.values() for one in linears], see) as through:
@@ -121,7 +122,7 @@ def _share(block: Block, linears: list[Linear], squares: dict[str, Tensor], thre
         raise ZobenchError(f"owlore: {block.name} has no linear layers to score; take selector lisa")
     total, count = 0.0, 0
     for one in linears:
-        total += float(_scores(one, squares).sum(dtype=torch.float64))
+        total += float(wide(_scores(one, squares)).sum())
         count += one.module.weight.numel()
     limit = threshold * total / count
     return sum(int((_scores(one, squares) > limit).sum()) for one in linears) / count

@@ -1,0 +1,24 @@
+"""Every estimator that trains takes steps on a GPU: the losses of a CPU, and no wait of the host that is not known."""
+
+from __future__ import annotations
+
+import pytest
+from pretend_kit import plugins, session, steps
+
+WAITS = {"adalezo": 2, "agzo": 3, "grzo": 2}
+"""Of the host, a step; else 1. adalezo draws blocks by what it has learnt of them, agzo looks at activations of padded
+rows, grzo checks its losses once more as what it shows is their mean.
+"""
+UNSEEN = {"forward_grad": "torch.func's wrapped tensors hide their memory from the pretend device"}
+TRAINED = [name for name in plugins().names("estimators") if plugins().estimator(name).trains]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_an_estimator_takes_steps(name):
+    if name in UNSEEN:
+        pytest.skip(UNSEEN[name])
+    there, here = (steps(session(device), name, engine="flat") for device in ("cuda", "cpu"))
+    assert there.losses == pytest.approx(here.losses, abs=1e-4)
+    assert there.total == pytest.approx(here.total, rel=1e-5)
+    assert there.waits.total() == WAITS.get(name, 1), there.waits
+    assert there.copies == 0

@@ -1,0 +1,42 @@
+"""The tests of `on_device`, each file in a process of its own in which torch believes in two GPUs (kits.pretend_cuda).
+
+They run on what torch computes on a CPU, under the rules of a GPU: what they cannot see is in that kit's description.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kits import pretend_cuda
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+LONG = {"on_all_estimators.py"}
+FILES = sorted(path.name for path in (HERE / "on_device").glob("on_*.py"))
+
+
+def marked(name: str):
+    return pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
+
+
+def test_every_long_file_is_there():
+    assert set(FILES) >= LONG
+
+
+@pytest.mark.parametrize("name", map(marked, FILES))
+def test_on_pretend_devices(name):
+    if (why := pretend_cuda.available()) is not None:
+        pytest.skip(why)
+    paths = [ROOT, ROOT / "plugins", ROOT / "tasks", ROOT / "tests", ROOT / "tests" / "run", HERE / "on_device"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "kits.pretend_cuda.plugin", "-p", "no:cacheprovider"]
+    command += ["-o", "python_files=on_*.py", "--rootdir", str(ROOT), str(HERE / "on_device" / name)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "CUDA_VISIBLE_DEVICES": "0,1"}
+    for inherited in ("PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST", "PYTEST_ADDOPTS"):
+        environment.pop(inherited, None)
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=1200)
+    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-3000:]
+    assert " passed" in ran.stdout
