@@ -31,7 +31,7 @@ def test_every_long_file_is_there():
 def test_on_pretend_devices(name):
     if (why := pretend_cuda.available()) is not None:
         pytest.skip(why)
-    paths = [ROOT, ROOT / "plugins", ROOT / "tasks", ROOT / "tests", ROOT / "tests" / "run", HERE / "on_device"]
+    paths = [ROOT, ROOT / "tests", ROOT / "tests" / "run", HERE / "on_device", *filter(None, sys.path)]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "kits.pretend_cuda.plugin", "-p", "no:cacheprovider"]
     command += ["-o", "python_files=on_*.py", "--rootdir", str(ROOT), str(HERE / "on_device" / name)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "CUDA_VISIBLE_DEVICES": "0,1"}

@@ -12,10 +12,9 @@ from typing import Literal
 
 import torch
 
-MOST_TERMS = 8
-"""Noises that one pass may add: a restore and an update are of one, the next perturbation is of another; a step along
-q directions has q. As many as a thread has registers for."""
+from .terms import MOST_TERMS
 
+__all__ = ["LEAST", "MOST_TERMS", "drawn_by", "takes", "usable", "why_not"]
 
 LEAST = (3, 3)
 """The first version of Triton in which kernels may make tuples."""

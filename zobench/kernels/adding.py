@@ -10,8 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import MOST_TERMS
 from .philox import noise
+from .terms import MOST_TERMS
 
 BLOCK = 2048
 WARPS = 4
