@@ -19,6 +19,7 @@ from .contracts.selector import (
 from .contracts.selector import (
     Selector as Selector,
 )
+from .devices import wide as wide
 from .directions.algebra import (
     Algebra as Algebra,
 )
@@ -35,7 +36,6 @@ from .directions.handle import (
 from .directions.handle import (
     vectors as vectors,
 )
-from .devices import wide as wide
 from .engine.objective import Objective as Objective
 from .errors import (
     ZobenchError as ZobenchError,

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from ..devices import GPUS, mark, record
+from .devices import GPUS, mark, record
 
 Part: TypeAlias = Literal["forward", "perturb", "update"]
 

@@ -8,7 +8,7 @@ from kits import pretend_cuda
 from pretend_kit import session, steps
 
 from zobench.engine import ENGINES
-from zobench.engine.timers import Timers
+from zobench.timers import Timers
 
 WAITS = {"official": 6, "official_fused": 2}
 """Of the host, a step; else 1, to see that losses are finite. `official` reads its coefficient as MeZO does, and pads

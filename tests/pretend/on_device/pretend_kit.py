@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from kits import pretend_cuda
-from run_kit import World, save_data, save_model
+from kits.run_kit import World, save_data, save_model
 
 from zobench.models.load import load_model
-from zobench.plugins import Plugins, load_plugins
+from zobench.plugins.registry import Plugins, load_plugins
+from zobench.protocol.protocol import computation_from, protocol_from
 from zobench.run.method import Method, applied, keeper, scope_bytes
 from zobench.run.prefix import prefixed
-from zobench.run.protocol import computation_from, protocol_from
 from zobench.run.selection import everything
 from zobench.run.session import Session
 from zobench.run.train import Feed
-from zobench.zo.scope import Scope
+from zobench.scopes.scope import Scope
 
 ROOT = Path(__file__).parents[3]
 SIZES = {"num_train": 8, "num_dev": 4, "num_test": 4, "batch_size": 4, "steps": 4, "eval_every": 4, "max_new_tokens": 3}
