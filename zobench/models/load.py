@@ -197,8 +197,6 @@ def check_dtype(dtype: str) -> None:
         raise ZobenchError(unknown("dtype", dtype, DTYPES))
 
 
-
-
 def _read_model(
     folder: ModelFolder, spec: str, config: Any, dtype: str, place: Placement
 ) -> tuple[Any, dict[str, Any]]:

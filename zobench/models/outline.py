@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from .. import devices
 from .capabilities import Capabilities
 from .folder import ModelFolder, find, told
-from .load import DTYPES, LoadedModel, adopt, check_device, check_dtype
+from .load import DTYPES, LoadedModel, adopt, check_dtype
 from .reading import read_config, read_tokenizer, reading
 from .speech import Speech
 from .text import CACHES
@@ -55,7 +56,7 @@ def outline(spec: str, *, dtype: str = "float32", device: str = "auto", offline:
     Its files are looked for and their headers checked, tensors are not read.
     """
     check_dtype(dtype)
-    check_device(device)
+    devices.check(device)
     folder = find(spec, offline=offline)
     tokenizer, config = read_tokenizer(folder, spec), read_config(folder, spec)
     with told(spec):
@@ -76,6 +77,5 @@ def of_config(config: Any, tokenizer: Any, folder: ModelFolder, spec: str, *, dt
 
 def planned_device(device: str) -> torch.device:
     """Where `device` would put inputs; nothing is opened there."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device("cuda:0" if device == "cuda" else device)
+    kind, _, number = (devices.best() if device == "auto" else device).partition(":")
+    return torch.device(kind, int(number or 0)) if kind in devices.GPUS else torch.device(kind)

@@ -129,7 +129,7 @@ class RunCell:
 
         out = Outcome(status="error", error=why, fields={"retry": why} if again else {})
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        facts = {**describe(torch.device("cpu")), "run": self.order.run, "started": started, "memory": "not measured"}
+        facts = {**describe([torch.device("cpu")]), "run": self.order.run, "started": started, "memory": "not measured"}
         record = as_record(cell, out, {**facts, "device": self.device})
         Artefacts(self.results, cell.id).put(record, None)
         if self.reports is not None:
