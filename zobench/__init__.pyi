@@ -44,6 +44,12 @@ from .errors import (
     unknown as unknown,
 )
 from .estimator.estimator import Estimator as Estimator
+from .estimator.families import (
+    Directions as Directions,
+)
+from .estimator.families import (
+    Draws as Draws,
+)
 from .estimator.log import (
     LogWriter as LogWriter,
 )

@@ -25,6 +25,7 @@ HEADINGS = (
 
 WORDS: Mapping[str, frozenset[str]] = {
     "estimators": frozenset({"all", "none", "auto", "lr", "protocol", "run"}),
+    "directions": frozenset({"all", "none", "auto", "lr", "protocol", "run"}),
     "selectors": frozenset({"none", "auto", "lr", "protocol", "run"}),
     "tasks": frozenset({"all", "none"}),
     "executors": frozenset({"all", "none"}),
@@ -34,6 +35,7 @@ WORDS: Mapping[str, frozenset[str]] = {
 
 OURS: Mapping[str, frozenset[str]] = {
     "estimators": frozenset({"check", "setup", "iterate", "state_of", "fit"}),
+    "directions": frozenset({"check", "draw", "state_of"}),
     "selectors": frozenset({"check", "select", "expected_forwards"}),
 }
 """Methods that a class of the kind writes itself."""
@@ -121,6 +123,7 @@ _UNLIKELY = ("_", "register_", "profile_", "Optimizer")  # the core's, torch's h
 
 _UNDECLARED: Mapping[str, frozenset[str]] = {
     "estimators": frozenset({"defaults", "state"}),  # torch.optim.Optimizer makes them, without saying so
+    "directions": frozenset(),
     "selectors": frozenset({"of", "parts", "chosen"}),  # of selectors made of selectors
 }
 

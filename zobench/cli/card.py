@@ -26,6 +26,10 @@ Forwards are those of a step at the default settings; "+" are those on further b
 kept between steps beside the weights, in bytes a parameter of the scope, in float32 (where a method keeps it on some
 tensors only: on those); where it depends on the shape: of a {side} x {side} matrix, and of a vector. Moves: whole
 weights or adapters. A method that is not verified has a detail that is a guess; its card says which.""",
+    "directions": """\
+What estimators may look along in the place of their own noise: `--set directions=lozo`, or `mezo:lozo`
+([how parts compose](compose.md)). Forwards are what drawing takes beside the
+estimator's own, a step; state as above.""",
     "selectors": """\
 Forwards are those of selecting at the default settings, in a model of {blocks} decoder blocks, with steps of {step}
 forwards and dev evaluations of {dev}. The argument is the setting that a value after a colon is for: `layer:30` is
@@ -49,14 +53,26 @@ def facts(cls: Any) -> dict[str, str]:
         "public code": textwrap.fill(code, 96) or UNDECLARED,
         "verified": _SURE[_verdict(cls)],
     }
+    if hasattr(cls, "draw"):
+        return found | _of_directions(cls)
     return found | (_of_estimator(cls) if hasattr(cls, "forwards_per_step") else _of_selector(cls))
+
+
+def _of_directions(cls: Any) -> dict[str, str]:
+    return {
+        "forwards": f"{cls.forwards_per_step} a step beside the estimator's own",
+        "state": f"{_bytes(cls)} bytes a parameter of the scope, in float32, beside the estimator's",
+    }
+
+
+_HOMES = ("zobench.estimator.estimator", "zobench.estimator.families", "zobench.contracts.selector")
 
 
 def declared(cls: Any, *facts: str) -> bool:
     """Whether someone said one of these of the class: itself, or a base whose algorithm it has unchanged."""
-    algorithm = "iterate" if hasattr(cls, "forwards_per_step") else "select"
+    algorithm = "draw" if hasattr(cls, "draw") else "iterate" if hasattr(cls, "forwards_per_step") else "select"
     for owner in cls.__mro__:
-        if owner.__module__ in ("zobench.estimator.estimator", "zobench.contracts.selector"):
+        if owner.__module__ in _HOMES:
             return False
         if any(name in vars(owner) for name in facts):
             return True
@@ -156,7 +172,7 @@ def _bytes(cls: Any) -> str:
 
 
 def page(found: Plugins, kinds: Sequence[str]) -> str:
-    """The tables of these kinds, `estimators` and `selectors`, as Markdown; a page with a heading if there are both."""
+    """The tables of these kinds of methods as Markdown; a page with a heading if there are several."""
     parts = []
     if len(kinds) > 1:
         parts.append(f"# Methods\n\nMade by `{COMMAND}`. `zobench show estimator NAME` has the card of each.")
@@ -214,6 +230,14 @@ COLUMNS: dict[str, dict[str, Callable[[Any], str]]] = {
         "forwards": _trained(_said(_with_extra, "forwards_per_step")),
         "state": _trained(_said(_bytes, "state_per_parameter", "state_of")),
         "moves": _moves,
+        "verified": verified,
+        "public code": _said(lambda cls: cls.public_code, "public_code"),
+    },
+    "directions": {
+        "idea": _idea,
+        "reference": _said(lambda cls: cls.reference, "reference"),
+        "forwards": lambda cls: f"+ {cls.forwards_per_step}" if cls.forwards_per_step else "",
+        "state": _bytes,
         "verified": verified,
         "public code": _said(lambda cls: cls.public_code, "public_code"),
     },

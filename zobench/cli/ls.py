@@ -14,7 +14,7 @@ from ..plugins.registry import KINDS, Plugins
 from .common import AsJson, Kinds, PluginFiles, plugins_of, print_json, print_table
 from .read_source import Summary, summarise
 
-METHODS = ("estimators", "selectors")
+METHODS = ("estimators", "directions", "selectors")
 
 
 def ls(
@@ -22,17 +22,18 @@ def ls(
     plugin: PluginFiles = None,
     json: AsJson = False,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Tables of estimators and selectors for a page: docs/methods.md.")
+        bool, typer.Option("--markdown", help="Tables of methods for a page: docs/methods.md.")
     ] = False,
 ) -> None:
-    """List estimators, selectors, tasks, models and executors: name, description, distribution, number of settings.
+    """List what there is of each kind, estimators and directions to executors: name, description, distribution,
+    number of settings.
 
     `zobench show` tells more about one of them.
     """
     found = plugins_of(plugin)
     if markdown:
         if json or (kind is not None and kind.value not in METHODS):
-            raise typer.BadParameter("--markdown is for estimators and selectors, and goes without --json")
+            raise typer.BadParameter("--markdown is for estimators, directions and selectors, and goes without --json")
         from .card import page  # imports what it describes
 
         return print(page(found, METHODS if kind is None else [kind.value]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..plugins import expressions
+from ..plugins import along, expressions
 from ..plugins.registry import KINDS, Plugins
 from ..settings import settings_of
 from ..tasks.task import Task
@@ -80,8 +80,8 @@ def print_facts(facts: dict[str, str]) -> None:
 
 
 def _facts(found: Plugins, plural: str, name: str) -> dict[str, str]:
-    names = expressions.names(name) if plural == "selectors" else (name,)
-    by = dict.fromkeys(str(found.offer(plural, n).by) for n in names)
+    parts = [(plural, one) for one in (expressions.names(name) if plural == "selectors" else (name,))]
+    by = dict.fromkeys(str(found.offer(kind, n).by) for kind, n in along.apart(parts))
     return {KINDS[plural].singular: name, "from": "\n".join(by)}
 
 

@@ -23,6 +23,7 @@ from ..scopes.scope import Scope
 from ..settings import resolve
 from ..timers import Timers
 from . import state
+from .families import Directions, family_of, never_asked
 from .log import StepLog
 from .losses import Losses, to_show
 from .vocabulary import Diverged, Vocabulary
@@ -98,6 +99,8 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     differentiates: ClassVar[bool] = False  # True: it takes gradients or derivatives of the loss
     numerics: ClassVar[int] = 1  # raised by one when a built-in method's numbers change: its cells then are others
     numerics_where: ClassVar[Mapping[str, Any]] = {}  # settings without which that changed no number
+    own_directions: ClassVar[str] = ""  # why directions of a family cannot take the place of its own; empty: they can
+    family: ClassVar[type[Directions] | None] = None  # of an estimator that was given one (zobench.plugins.along)
 
     @classmethod
     def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
@@ -128,6 +131,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
             raise ZobenchError(wrong)
         for name, value in resolve(type(self), settings).items():
             setattr(self, name, value)
+        self._family = family_of(self)
         if lr < 0 or weight_decay < 0:
             raise ZobenchError(f"lr={lr}, weight_decay={weight_decay}: neither may be negative")
         given = params if isinstance(params, Scope) else None
@@ -148,6 +152,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self._spaces = {}
         self._in_step = self.settled_outside = False
         self._step_seed, self._drawn, self._held_labels = 0, 0, set[str]()
+        self._asked_family, self._once, self._losses = False, dict[str, Any](), None
         self.active: list[Handle] = []
         self._activate()
         self._built = True
@@ -245,6 +250,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
             raise ZobenchError(f"step {self.t} of the log has seed {taped.seed}, this estimator {seed}: not its log")
         self._keep(_step_seed=seed, _drawn=0)
         self._held_labels.clear()
+        self._once.clear()
         self.unchecked.clear()
         rates = tuple(float(g["lr"]) for g in self.param_groups)
         logged = StepLog(self.t, seed, rates, settled=self.settled_outside)
@@ -253,7 +259,11 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self._keep(_in_step=True, settled_outside=False)
         self.timers.start_step()
         try:
-            shown = to_show(self, self.iterate(Losses(self, closure, logged, tape)))
+            losses = Losses(self, closure, logged, tape)
+            self._keep(_losses=losses)
+            shown = to_show(self, self.iterate(losses))
+            if self._family is not None and not self._asked_family:
+                raise ZobenchError(never_asked(type(self)))
             if isinstance(shown, Tensor) and tape is None and not any(shown is seen for seen in logged.seen):
                 self.unchecked.append(shown.to(device))  # those that were seen are, or will be, looked at as such
             self._check_finite()
@@ -262,7 +272,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
             self.engine.abandon()
             raise
         finally:
-            self._keep(_in_step=False)
+            self._keep(_in_step=False, _losses=None)
             self.timers.end_step()
         if shown is None and not logged.seen:
             raise TypeError(f"{type(self).__name__}.iterate looked at no loss and returned none")

@@ -14,11 +14,13 @@ from ..directions.buffer import Buffer
 from ..directions.handle import Handle
 from ..directions.nodes import Plan
 from ..directions.noise.source import KINDS, RECALLED, Noise, NoiseSource, mix
-from ..directions.shapes import Space
+from ..directions.shapes import Shapes, Space
 from ..engine.base import Engine
 from ..errors import ZobenchError, unknown
 from ..scopes.scope import Scope
 from ..timers import Timers
+from .families import Directions, Draws
+from .losses import Losses
 
 Where = Callable[[Handle], bool]
 ShapeOf = Callable[[Handle], tuple[int, ...]]
@@ -71,6 +73,10 @@ class Vocabulary:
     _step_seed: int
     _drawn: int
     _held_labels: set[str]
+    _family: Directions | None
+    _asked_family: bool
+    _once: dict[str, Any]
+    _losses: Losses | None
 
     def noise(
         self,
@@ -80,9 +86,12 @@ class Vocabulary:
         on: Where | None = None,
         every: int = 0,
         ago: int = 0,
-        label: str = "z",
+        label: str = "",
     ) -> Direction:
         """A new seeded direction: gaussian N(0, 1) or rademacher +-1 entries.
+
+        Plain, without shape, every and label, it is what the method looks along: a direction of the family that the
+        user chose, if one was (zobench.Directions). Noise for anything else, such as a mask, is given a label.
 
         shape: its shape on each tensor, if not the tensor's. on: the tensors where it has a value. every=k: the same
         draw for k steps, held under `label` (once a step for each label: TypeError otherwise). ago=k: the first draw
@@ -90,6 +99,9 @@ class Vocabulary:
         """
         if kind not in KINDS:
             raise ValueError(unknown("noise kind", kind, KINDS))
+        if self._family is not None and shape is None and not every and not label:
+            return self._along(on, ago)
+        label = label or "z"
         if every:
             if label in self._held_labels:
                 raise TypeError(f"two draws are held under the label {label!r} in one step: give each its own label=")
@@ -101,13 +113,64 @@ class Vocabulary:
             if any(p.name not in then for p in self.active):
                 there, on = on, lambda p: p.name in then and (there is None or there(p))
         else:
-            self._keep(_drawn=self._drawn + 1)
-            seed = self._step_seed if self._drawn == 1 else mix(self._step_seed, self._drawn)
-        shapes = self.space.whole
-        if shape is not None or on is not None:
-            chosen = (p for p in self.active if on is None or on(p))
-            shapes = self.space.make({p.name: tuple(shape(p) if shape else p.shape) for p in chosen})
+            seed = self.next_seed()
+        shapes = self.shapes_on(shape, on)
         return Direction({Noise(seed, kind, self.source, shapes, label): 1.0}, shapes)
+
+    def _along(self, on: Where | None, ago: int) -> Direction:
+        """A direction of the family that was chosen; ago=k: the first one of the step k before, again."""
+        family = self._family
+        assert family is not None
+        if ago and not family.recalled:
+            raise ZobenchError(
+                f"{type(self).__name__} needs the directions of earlier steps, which {type(family).__name__} "
+                "cannot draw again; choose other directions"
+            )
+        if ago:
+            then = self._moved(ago)
+            there, on = on, lambda p: p.name in then and (there is None or there(p))
+        self._keep(_asked_family=True)
+        return family.draw(Draws(self, on, ago))
+
+    # ---- for families
+
+    def next_seed(self) -> int:
+        """The seed of the step's next new draw."""
+        self._keep(_drawn=self._drawn + 1)
+        return self._step_seed if self._drawn == 1 else mix(self._step_seed, self._drawn)
+
+    def shapes_on(self, shape: ShapeOf | None, on: Where | None) -> Shapes:
+        """The shapes of a draw on the step's tensors."""
+        if shape is None and on is None:
+            return self.space.whole
+        chosen = (p for p in self.active if on is None or on(p))
+        return self.space.make({p.name: tuple(shape(p) if shape else p.shape) for p in chosen})
+
+    def claim(self, label: str) -> None:
+        """A family holds a draw under this label; TypeError where the method itself does in the same step."""
+        mark = f"directions.{label}"
+        if mark not in self._held_labels and label in self._held_labels:
+            raise TypeError(
+                f"the directions hold a draw under {label!r}, and so does {type(self).__name__}: rename its"
+            )
+        self._held_labels.update((mark, label))
+
+    def shared(self, key: tuple[Any, ...], shapes: Shapes, make: Callable[[], Noise]) -> Direction:
+        """One node for equal draws of a step."""
+        node = self.once(f"{key}/{id(shapes)}", make)
+        return Direction({node: 1.0}, shapes)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives the first time in a step."""
+        if name not in self._once:
+            self._once[name] = make()
+        return self._once[name]
+
+    def losses_of_step(self) -> Losses:
+        """The losses of the batch of the step under way."""
+        if self._losses is None:
+            raise ZobenchError(f"{type(self).__name__}: there are losses within a step only")
+        return self._losses
 
     def _moved(self, ago: int) -> set[str]:
         """Names of the tensors that moved in the step so long before; errors where its draws cannot be had again."""

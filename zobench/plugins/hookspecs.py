@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..contracts.executor import Executor
     from ..contracts.selector import Selector
     from ..estimator.estimator import Estimator
+    from ..estimator.families import Directions
     from ..models.load import LoadedModel
     from ..report.record import Record
     from ..tasks.task import Task
@@ -34,6 +35,11 @@ Lazy: TypeAlias = str
 @hookspec
 def zobench_estimators() -> Mapping[str, type[Estimator] | Lazy]:  # type: ignore[empty-body]
     """Estimators by the name a user types: `{"my_zo": "my_package.my_zo:MyZO"}`."""
+
+
+@hookspec
+def zobench_directions() -> Mapping[str, type[Directions] | Lazy]:  # type: ignore[empty-body]
+    """Direction families by the name a user types: `{"signs": Signs}`, for `--set directions=signs`."""
 
 
 @hookspec

@@ -39,6 +39,9 @@ KINDS: Mapping[str, Kind] = {
     "selectors": Kind(
         "selector", ("zobench.contracts.selector", "Selector"), "a subclass of zobench.Selector", settings=True
     ),
+    "directions": Kind(
+        "directions", ("zobench.estimator.families", "Directions"), "a subclass of zobench.Directions", settings=True
+    ),
     "tasks": Kind("task", ("zobench.tasks.task", "Task"), "a pathlib.Path of a TOML file or a zobench.Task"),
     "models": Kind("model", None, "a function that loads a model", "_-."),
     "executors": Kind("executor", None, "a class with a method `run`"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .. import redact
 from ..errors import ZobenchError, shown, unknown
-from . import code_digest, expressions
+from . import along, code_digest, expressions
 from .discovery import (
     BUILT_IN,
     ONLY_VARIABLE,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ..contracts.executor import Executor
     from ..contracts.selector import Selector
     from ..estimator.estimator import Estimator
+    from ..estimator.families import Directions
     from ..models.load import LoadedModel
     from ..report.record import Record
     from ..tasks.task import Task
@@ -148,8 +149,15 @@ class Plugins:
     # ---- objects
 
     def estimator(self, name: str) -> type[Estimator]:
-        """The estimator of that name, imported now if need be. ZobenchError if unknown, clashing or not importable."""
+        """The estimator of that name, or along directions (`mezo:lozo`, see zobench.plugins.along), imported now if need be.
+
+        ZobenchError if unknown, clashing or not importable, or if it takes no directions.
+        """
         return cast("type[Estimator]", self.get("estimators", name))
+
+    def directions(self, name: str) -> type[Directions]:
+        """The direction family of that name. Errors as `estimator`."""
+        return cast("type[Directions]", self.get("directions", name))
 
     def selector(self, name: str) -> type[Selector]:
         """The selector of that name, or of an expression of names (`expressions.py`). Errors as `estimator`."""
@@ -185,6 +193,9 @@ class Plugins:
             self._values[kind, name] = expressions.build(
                 name, lambda n: cast("type[Selector]", self.get("selectors", n))
             )
+        if (kind, name) not in self._values and kind == "estimators" and along.is_along(name):
+            estimator, family = along.split(name)
+            self._values[kind, name] = along.build(name, self.estimator(estimator), self.directions(family))
         if (kind, name) not in self._values:
             offer = self.offer(kind, name)
             self._values[kind, name] = import_offer(offer) if isinstance(offer.value, str) else offer.value
@@ -195,10 +206,11 @@ class Plugins:
     def code(self, used: Iterable[tuple[str, str]]) -> dict[str, str]:
         """The digests of the third-party code behind these (kind, name), by plugin, and by task of a task's file.
 
-        A selector may be an expression: its terms are looked at. Empty where all are built in.
+        A selector may be an expression, and an estimator along directions: their parts are looked at. Empty where all
+        are built in.
         """
         out: dict[str, str] = {}
-        for kind, name in used:
+        for kind, name in along.apart(used):
             for one in self._terms(name) if kind == "selectors" else (name,):
                 offer = self.offer(kind, one)
                 if offer.by.dist == BUILT_IN:

@@ -76,6 +76,10 @@ class Cell:
 
 def raised(cls: Any, settings: Mapping[str, Any]) -> int:
     """By how much a class has raised its own numerics, as far as that concerns a cell of these settings."""
+    family = getattr(cls, "family", None)  # of an estimator along directions of a family
+    if family is not None:
+        own = {name.removeprefix("directions."): value for name, value in settings.items()}
+        return raised(cls.__base__, settings) + raised(family, own)
     where: Mapping[str, Any] = getattr(cls, "numerics_where", {})
     return (
         int(getattr(cls, "numerics", 1)) - 1 if all(settings.get(name) == value for name, value in where.items()) else 0

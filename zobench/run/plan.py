@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError, unknown
-from ..plugins import expressions
+from ..plugins import along, expressions
 from ..plugins.expressions import Address, addresses
 from ..protocol.cell import Cell, raised
 from ..protocol.protocol import PRESETS, Computation, Protocol, computation_from, protocol_from
@@ -77,15 +77,17 @@ def parse_settings(items: Sequence[str]) -> dict[str, str]:
     return out
 
 
-def expand(names: Sequence[str], known: Sequence[str], kind: str) -> tuple[str, ...]:
+def expand(names: Sequence[str], known: Sequence[str], kind: str, families: Sequence[str] = ()) -> tuple[str, ...]:
     """Names as given, each once; `all` for every known one, unless one is called so (the selector `all`).
 
-    Selectors may be expressions (see zobench.plugins.expressions), which get their canonical form. Raises ZobenchError
-    for an unknown one.
+    Selectors may be expressions (see zobench.plugins.expressions), estimators along directions of `families` (see
+    zobench.plugins.along): they get their canonical form. Raises ZobenchError for an unknown one.
     """
     out: list[str] = []
     for name in names:
-        if kind == "selector" and (expressions.is_expression(name) or name.isdecimal()):
+        if kind == "estimator" and along.is_along(name):
+            out.append(along.canonical(name, known, families))
+        elif kind == "selector" and (expressions.is_expression(name) or name.isdecimal()):
             out.append(expressions.canonical(name, known))
         elif name in known:
             out.append(name)
@@ -108,8 +110,7 @@ def route(wish: Wish, plugins: Plugins) -> Routed:
     estimators = {name: plugins.estimator(name) for name in wish.estimators}
     selectors = {name: plugins.selector(name) for name in wish.selectors}
     owners: dict[str, list[Address]] = {
-        name: [Address(frozenset({name}), key, key, False) for key in settings_of(cls)]
-        for name, cls in estimators.items()
+        name: [_address(name, key) for key in settings_of(cls)] for name, cls in estimators.items()
     }
     owners |= {name: list(addresses(cls, name)) for name, cls in selectors.items()}
     given: dict[str, dict[str, object]] = {name: {} for name in owners}
@@ -145,6 +146,13 @@ def executor_settings(wish: Wish, plugins: Plugins, name: str) -> tuple[Wish, di
     others = {key: value for key, value in wish.settings.items() if key not in mine}
     given = {key.rpartition(".")[2]: value for key, value in mine.items()}
     return replace(wish, settings=others), resolve(cls, given, owner=name)
+
+
+def _address(estimator: str, key: str) -> Address:
+    """A setting of an estimator, which may be one of its directions (`directions.rank`)."""
+    group, _, name = key.rpartition(".")
+    prefixes = {estimator, estimator.partition(along.MARK)[0]} | ({group} if group else set())
+    return Address(frozenset(prefixes), name, key, False)
 
 
 GROUPS: Mapping[str, type] = {"protocol": Protocol, "run": Computation}

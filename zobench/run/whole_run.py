@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ZobenchError
 from ..models.outline import Outline
 from ..paths import check_becomes_folder
+from ..plugins import along
 from ..report import leaderboard, packed, store
 from ..report.disk import sweep
 from ..report.judge import settled
@@ -66,13 +67,14 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
 
     No weights are loaded, but those of a model that a plugin makes.
     """
-    spare = _of_all(wish, plugins)
+    spare, asked = _of_all(wish, plugins), wish.estimators
     wish = replace(
         wish,
-        estimators=expand(wish.estimators, plugins.names("estimators"), "estimator"),
+        estimators=expand(wish.estimators, plugins.names("estimators"), "estimator", plugins.names("directions")),
         selectors=expand(wish.selectors, plugins.names("selectors"), "selector"),
         tasks=expand(wish.tasks, plugins.names("tasks"), "task"),
     )
+    wish = along.of_settings(wish, lambda name: along.refusal(plugins.estimator(name)), plugins.warn, asked)
     check_becomes_folder(place.results, "--results")
     check_data_dir(place)
     wish, spread = executor_settings(wish, plugins, place.executor)

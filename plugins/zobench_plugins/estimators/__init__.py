@@ -6,7 +6,15 @@ from collections.abc import Mapping
 
 from zobench import hookimpl
 
+from ..directions import FAMILIES
+
 HERE = __name__
+
+
+@hookimpl
+def zobench_directions() -> Mapping[str, str]:
+    """What estimators may look along, names and homes."""
+    return FAMILIES
 
 
 @hookimpl

@@ -24,6 +24,7 @@ class AdamW(Adam):
     """
 
     differentiates: ClassVar[bool] = True
+    own_directions: ClassVar[str] = "it takes the gradient by backpropagation, and looks along none"
     reference: ClassVar[str] = "Loshchilov and Hutter 2019, arXiv:1711.05101, Algorithm 2 (backpropagation)"
     public_code: ClassVar[str] = "torch.optim.AdamW (BSD-3-Clause)"
     verified: ClassVar[bool | None] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -37,9 +38,12 @@ class AGZO(Estimator):
 
     Public code (that earlier state of it; off by default):
       looks="two_sided"   c is a central difference, and the forward that finds A is an extra one: 3 forwards;
-                          it has 5 iterations.
+                          it has 5 iterations. It is `mezo` with directions=agzo.
     """
 
+    own_directions: ClassVar[str] = (
+        "they are its own; mezo with directions=agzo looks along them both ways, and other estimators take them too"
+    )
     reference: ClassVar[str] = "Lin et al. 2026, arXiv:2601.17261"
     public_code: ClassVar[str] = (
         "Yining-Jiang/ActivationGuidedZO-NPU is named, not obtainable; of an earlier state: looks on both sides, "
@@ -50,6 +54,8 @@ class AGZO(Estimator):
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 5e-6, 1e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
     verified: ClassVar[bool | None] = False
+    numerics: ClassVar[int] = 2  # the slope was divided in float64, where mezo's is in the losses' dtype
+    numerics_where: ClassVar[Mapping[str, object]] = {"looks": "two_sided"}
 
     eps: Positive = 1e-4
     """How far to look."""
@@ -75,7 +81,7 @@ class AGZO(Estimator):
         d = r @ a.T + self.noise(on=lambda p: p not in a)
         if self.looks == "two_sided":
             lp, lm = losses(+self.eps * d, -self.eps * d)
-            c = (wide(lp) - wide(lm)) / (2 * self.eps)
+            c = (lp - lm) / (2 * self.eps)
         else:
             (lp,) = losses(+self.eps * d)
             c = (wide(lp) - wide(l0)) / self.eps  # in float16 the quotient could overflow

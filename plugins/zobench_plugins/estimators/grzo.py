@@ -38,6 +38,7 @@ class GRZO(Estimator):
     method's; forwards and the mathematics are. A batch of one example has no group: ZobenchError.
     """
 
+    own_directions: ClassVar[str] = "each example has signs of its own on one matrix of noise"
     reference: ClassVar[str] = "Tan et al. 2026, arXiv:2606.02857"
     public_code: ClassVar[str] = (
         "LiyanTan111/GRZO-public (MIT): its signs are the last bits of linear hashes of the indices, so that those of "

@@ -35,6 +35,9 @@ class LOZO(Estimator):
                               goes in an unrelated direction.
     """
 
+    own_directions: ClassVar[str] = (
+        "they are its own; mezo with directions=lozo is this method, and other estimators take them too"
+    )
     reference: ClassVar[str] = "Chen et al. 2024, arXiv:2410.07698, Algorithm 1"
     public_code: ClassVar[str] = (
         "optsuite/LOZO (no licence seen): no 1/r in the step; 1 step in nu moves along another direction than it looked"

@@ -33,6 +33,9 @@ class LOZOM(LOZO):
       start="as_released"   the first step takes c U whole, as if beta were 0; the recursion alone starts from N = 0.
     """
 
+    own_directions: ClassVar[str] = (
+        "its momentum lives in the coordinates of its own; zo_sgd_momentum takes directions=lozo"
+    )
     reference: ClassVar[str] = "Chen et al. 2024, arXiv:2410.07698, LOZO-M"
     public_code: ClassVar[str] = (
         "optsuite/LOZO (no licence seen), for RoBERTa only: the faults of lozo; the first step takes c U whole"

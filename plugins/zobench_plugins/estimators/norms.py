@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zobench import Algebra, Buffer, Estimator
+from zobench import Algebra, Buffer, Draws, Estimator
 
 
-def rms(method: Estimator, d: Algebra) -> Tensor:
+def rms(method: Estimator | Draws, d: Algebra) -> Tensor:
     """Root mean square of the entries of `d` that may move in this step: 0-dim, float32 or wider.
 
     It draws and computes `d` once more, tensor by tensor.
@@ -28,7 +28,7 @@ def reciprocal(x: Tensor) -> Tensor:
     return torch.where(x > 0, 1 / x, 0.0)
 
 
-def _squares(method: Estimator, d: Algebra) -> tuple[dict[str, Tensor], dict[str, Tensor | int]]:
+def _squares(method: Estimator | Draws, d: Algebra) -> tuple[dict[str, Tensor], dict[str, Tensor | int]]:
     """Sums of squares (0-dim) and numbers of entries that may move, by the tensors' names."""
     squares: dict[str, Tensor] = {}
     counts: dict[str, Tensor | int] = {}

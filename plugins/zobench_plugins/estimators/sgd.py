@@ -21,6 +21,7 @@ class SGD(Estimator):
     """
 
     differentiates: ClassVar[bool] = True
+    own_directions: ClassVar[str] = "it takes the gradient by backpropagation, and looks along none"
     reference: ClassVar[str] = "Robbins and Monro 1951 (backpropagation)"
     public_code: ClassVar[str] = "torch.optim.SGD (BSD-3-Clause)"
     verified: ClassVar[bool | None] = True

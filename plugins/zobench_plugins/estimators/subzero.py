@@ -52,6 +52,9 @@ class SubZero(Estimator):
     U and V are rounded to the dtype of the model; a run that is resumed has lost them.
     """
 
+    own_directions: ClassVar[str] = (
+        "they are its own; mezo with directions=subzero is this method, and other estimators take them too"
+    )
     reference: ClassVar[str] = "Yu et al. 2024, arXiv:2410.08989, SubZero with SGD"
     public_code: ClassVar[str] = (
         "zimingyy/SubZero (no licence seen): a factor sqrt(m n) / r that the paper leaves out; a resumed run has "

@@ -56,7 +56,7 @@ class ZOAdaMM(Moments):
     v_init: Positive = 1e-7
     """What v and vhat begin with: the root of vhat is divided by."""
     direction: Literal["sphere", "gaussian"] = "sphere"
-    """What directions are drawn from (see above)."""
+    """What directions are drawn from (see above), where none are chosen for it."""
     denominator: Literal["max", "v"] = "max"
     """Whose root the step is divided by (see above)."""
 
@@ -67,7 +67,7 @@ class ZOAdaMM(Moments):
     def drawn(self) -> Direction:
         """One direction w, the mean square of whose entries is 1."""
         z = self.noise()
-        return z / rms(self, z) if self.direction == "sphere" else z
+        return z / rms(self, z) if self.direction == "sphere" and self.family is None else z
 
     def iterate(self, losses: Losses) -> Tensor:
         ws = [self.drawn() for _ in range(self.q)]

@@ -73,6 +73,7 @@ class ZOMuon(Estimator):
       refresh="as_released"   at a step that draws a new P every look has a P of its own, and the move has the last.
     """
 
+    own_directions: ClassVar[str] = "what it orthogonalises lies in the coordinates of its own subspace"
     reference: ClassVar[str] = "Lang et al. 2026, arXiv:2602.17155"
     public_code: ClassVar[str] = (
         "OPTML-Group/ZO-Muon (MIT): at a refresh looks have other P than the move; in float16 large slopes give no step"

@@ -1,0 +1,18 @@
+"""The built-in direction families: one a file, imported on first use."""
+
+from __future__ import annotations
+
+HERE = __name__
+
+FAMILIES = {
+    "agzo": f"{HERE}.agzo:AGZO",
+    "eggroll": f"{HERE}.eggroll:EGGROLL",
+    "gaussian": f"{HERE}.plain:Gaussian",
+    "lozo": f"{HERE}.lozo:LOZO",
+    "rademacher": f"{HERE}.plain:Rademacher",
+    "sparse": f"{HERE}.sparse:Sparse",
+    "sphere": f"{HERE}.plain:Sphere",
+    "subzero": f"{HERE}.subzero:SubZero",
+    "tezo": f"{HERE}.tezo:TeZO",
+}
+"""Names and homes."""
