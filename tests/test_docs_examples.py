@@ -15,8 +15,10 @@ from zobench import Composite, Estimator, Selector, ZobenchError
 from zobench.cli import COMMANDS, _click_command, main
 from zobench.cli.new import write_plugin
 from zobench.plugins import expressions
+from zobench.plugins.along import takes_none
 from zobench.plugins.registry import load_plugins
 from zobench.reserved import HEADINGS, WORDS, shown
+from zobench.run.along import of_settings
 from zobench.run.plan import Wish, parse_settings, route
 from zobench.testing import check_estimator, check_selector
 
@@ -152,7 +154,8 @@ def check_names(given: dict[str, object]) -> None:
         return tuple(str(given[key]).split(","))
 
     settings = parse_settings(given["set_"] or [])  # type: ignore[arg-type]
-    route(Wish(names("estimator"), names("selector"), names("tasks"), settings=settings), BUILT_IN)
+    wish = Wish(names("estimator"), names("selector"), names("tasks"), settings=settings)
+    route(of_settings(wish, lambda name: takes_none(BUILT_IN.estimator(name)), print, wish.estimators), BUILT_IN)
     for task in names("tasks"):
         assert task == "all" or task in BUILT_IN.names("tasks")
 

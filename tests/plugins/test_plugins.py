@@ -12,6 +12,7 @@ from kits.plugin_kit import Install, installer
 
 from zobench.errors import ZobenchError
 from zobench.plugins.registry import Plugins, load_plugins
+from zobench.settings import settings_of
 
 SELECTORS = """
 from zobench import hookimpl
@@ -68,6 +69,26 @@ def test_hook_zobench_estimators(local):
     assert {"mine", "other"} <= set(plugins.names("estimators"))
     assert issubclass(plugins.estimator("mine"), Estimator) and plugins.estimator("mine").__name__ == "Mine"
     assert plugins.estimator("other").__name__ == "MeZO"
+
+
+def test_hook_zobench_directions(local):
+    plugins = local("""
+        import zobench
+        class Signs(zobench.Directions):
+            "Signs."
+            length: zobench.Positive = 2.0
+            def draw(self, of):
+                return self.length * of.noise("rademacher")
+        @zobench.hookimpl
+        def zobench_directions():
+            return {"signs": Signs, "other": "zobench_plugins.directions.lozo:LOZO"}
+    """)
+    assert {"signs", "other"} <= set(plugins.names("directions"))
+    along = plugins.estimator("mezo:signs")
+    assert settings_of(along)["directions.length"].default == 2.0 and along.__name__ == "MeZO:Signs"
+    assert list(plugins.code([("estimators", "mezo:signs")])) == list(plugins.code([("directions", "signs")])) != []
+    assert plugins.code([("estimators", "mezo:other")]).keys() == plugins.code([("directions", "signs")]).keys()
+    assert plugins.code([("estimators", "mezo:lozo")]) == {}, "both are built in"
 
 
 def test_hook_zobench_selectors(local):

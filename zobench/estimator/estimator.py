@@ -152,7 +152,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self._spaces = {}
         self._in_step = self.settled_outside = False
         self._step_seed, self._drawn, self._held_labels = 0, 0, set[str]()
-        self._asked_family, self._once, self._losses = False, dict[str, Any](), None
+        self._asked_family, self._made, self._losses = False, dict[str, Any](), None
         self.active: list[Handle] = []
         self._activate()
         self._built = True
@@ -250,7 +250,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
             raise ZobenchError(f"step {self.t} of the log has seed {taped.seed}, this estimator {seed}: not its log")
         self._keep(_step_seed=seed, _drawn=0)
         self._held_labels.clear()
-        self._once.clear()
+        self._made.clear()
         self.unchecked.clear()
         rates = tuple(float(g["lr"]) for g in self.param_groups)
         logged = StepLog(self.t, seed, rates, settled=self.settled_outside)

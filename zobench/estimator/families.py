@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor
 
 from ..directions.algebra import Algebra, Direction
 from ..directions.buffer import Buffer
 from ..directions.handle import Handle
-from ..directions.noise.source import Noise, mix
+from ..directions.noise.source import Noise, NoiseSource, mix
+from ..directions.shapes import Shapes
 from ..errors import ZobenchError
 from ..reserved import class_fault
 from ..settings import resolve, settings_of
-from .losses import Losses
 
 if TYPE_CHECKING:
     from ..contracts.planned import Planned
-    from .estimator import Estimator
-    from .vocabulary import ShapeOf, Vocabulary, Where
+
+Where = Callable[[Handle], bool]
+ShapeOf = Callable[[Handle], tuple[int, ...]]
 
 SETTINGS = "directions."
 """What the settings of a family begin with among those of an estimator that was given one."""
@@ -69,6 +70,46 @@ class Directions:
         return 0.0
 
 
+class Owner(Protocol):
+    """What directions are drawn for: an estimator (see its vocabulary for what each does)."""
+
+    t: int
+    seed: int
+    active: list[Handle]
+    source: NoiseSource
+
+    def _next_seed(self) -> int:
+        """The seed of the next new draw of the step."""
+
+    def _shapes_on(self, shape: ShapeOf | None, on: Where | None) -> Shapes:
+        """The shapes of a draw."""
+
+    def _claim(self, label: str) -> None:
+        """A draw is held under this label."""
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives the first time in a step."""
+
+    def _losses_of_step(self) -> Any:
+        """The losses of the step's batch."""
+
+    def each(self, *ds: Algebra) -> Iterator[tuple[Any, ...]]:
+        """Tensor by tensor."""
+
+    def compute(self, fn: Callable[[Handle], Tensor], on: Where | None = None, name: str = "t") -> Buffer:
+        """`fn` of every tensor, at theta."""
+
+    def buffer(
+        self,
+        name: str,
+        init: float | Callable[[Handle], Tensor] = 0.0,
+        *,
+        shape: ShapeOf | None = None,
+        on: Where | None = None,
+    ) -> Buffer:
+        """State, the same one each time."""
+
+
 class Draws:
     """What a family draws with: the noise, the buffers and the weights of the estimator that it draws for.
 
@@ -76,7 +117,7 @@ class Draws:
         t: the step that the direction is of: the estimator's, or an earlier one that is drawn again.
     """
 
-    def __init__(self, estimator: Vocabulary, on: Where | None, ago: int) -> None:
+    def __init__(self, estimator: Owner, on: Where | None, ago: int) -> None:
         self._estimator, self._on, self._ago, self._count = estimator, on, ago, 0
         self.t = estimator.t - ago
 
@@ -86,9 +127,9 @@ class Draws:
         return [p for p in self._estimator.active if self._on is None or self._on(p)]
 
     @property
-    def losses(self) -> Losses:
-        """The losses of the step's batch: for families that look before they draw, at the price of forwards."""
-        return self._estimator.losses_of_step()
+    def losses(self) -> Any:
+        """The losses of the step's batch (zobench.Losses): for families that look before they draw."""
+        return self._estimator._losses_of_step()
 
     def noise(
         self,
@@ -102,17 +143,18 @@ class Draws:
         """As an estimator's `noise`. Draws of one step that are held under one label are one draw."""
         est, where = self._estimator, self._both(on)
         if every:
-            est.claim(label)
+            est._claim(label)
             seed = mix(est.seed, "held", label, self.t // every)
-            shapes = est.shapes_on(shape, where)
-            return est.shared((seed, kind, label), shapes, lambda: Noise(seed, kind, est.source, shapes, label))
+            shapes = est._shapes_on(shape, where)
+            node = est._once(f"{seed} {kind} {id(shapes)}", lambda: Noise(seed, kind, est.source, shapes, label))
+            return Direction({node: 1.0}, shapes)
         if self._ago:
             self._count += 1
             seed = est.source.step_seed(self.t)
             seed = seed if self._count == 1 else mix(seed, self._count)
         else:
-            seed = est.next_seed()
-        shapes = est.shapes_on(shape, where)
+            seed = est._next_seed()
+        shapes = est._shapes_on(shape, where)
         return Direction({Noise(seed, kind, est.source, shapes, label): 1.0}, shapes)
 
     def buffer(
@@ -140,7 +182,7 @@ class Draws:
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """What `make` gives in the first draw of a step, again in its others."""
-        return self._estimator.once(name, make)
+        return self._estimator._once(name, make)
 
     def _both(self, on: Where | None) -> Where | None:
         mine = self._on
@@ -149,13 +191,13 @@ class Draws:
         return lambda p: mine(p) and on(p)
 
 
-def family_of(estimator: Estimator) -> Directions | None:
+def family_of(estimator: Any) -> Directions | None:
     """A family with the settings of the estimator that was given it; None: none was."""
-    cls = type(estimator).family
+    cls: type[Directions] | None = type(estimator).family
     return None if cls is None else cls(**{key: getattr(estimator, f"{SETTINGS}{key}") for key in settings_of(cls)})
 
 
-def never_asked(cls: type[Estimator]) -> str:
+def never_asked(cls: type) -> str:
     """What to say of an estimator that was given a family and asks for no plain noise."""
     return (
         f"{cls.__name__} asked for no plain noise in a step, so that its directions change nothing: of a method that "

@@ -20,7 +20,6 @@ from ..errors import ZobenchError, unknown
 from ..scopes.scope import Scope
 from ..timers import Timers
 from .families import Directions, Draws
-from .losses import Losses
 
 Where = Callable[[Handle], bool]
 ShapeOf = Callable[[Handle], tuple[int, ...]]
@@ -75,8 +74,8 @@ class Vocabulary:
     _held_labels: set[str]
     _family: Directions | None
     _asked_family: bool
-    _once: dict[str, Any]
-    _losses: Losses | None
+    _made: dict[str, Any]
+    _losses: Any
 
     def noise(
         self,
@@ -113,8 +112,8 @@ class Vocabulary:
             if any(p.name not in then for p in self.active):
                 there, on = on, lambda p: p.name in then and (there is None or there(p))
         else:
-            seed = self.next_seed()
-        shapes = self.shapes_on(shape, on)
+            seed = self._next_seed()
+        shapes = self._shapes_on(shape, on)
         return Direction({Noise(seed, kind, self.source, shapes, label): 1.0}, shapes)
 
     def _along(self, on: Where | None, ago: int) -> Direction:
@@ -134,19 +133,19 @@ class Vocabulary:
 
     # ---- for families
 
-    def next_seed(self) -> int:
+    def _next_seed(self) -> int:
         """The seed of the step's next new draw."""
         self._keep(_drawn=self._drawn + 1)
         return self._step_seed if self._drawn == 1 else mix(self._step_seed, self._drawn)
 
-    def shapes_on(self, shape: ShapeOf | None, on: Where | None) -> Shapes:
+    def _shapes_on(self, shape: ShapeOf | None, on: Where | None) -> Shapes:
         """The shapes of a draw on the step's tensors."""
         if shape is None and on is None:
             return self.space.whole
         chosen = (p for p in self.active if on is None or on(p))
         return self.space.make({p.name: tuple(shape(p) if shape else p.shape) for p in chosen})
 
-    def claim(self, label: str) -> None:
+    def _claim(self, label: str) -> None:
         """A family holds a draw under this label; TypeError where the method itself does in the same step."""
         mark = f"directions.{label}"
         if mark not in self._held_labels and label in self._held_labels:
@@ -155,18 +154,13 @@ class Vocabulary:
             )
         self._held_labels.update((mark, label))
 
-    def shared(self, key: tuple[Any, ...], shapes: Shapes, make: Callable[[], Noise]) -> Direction:
-        """One node for equal draws of a step."""
-        node = self.once(f"{key}/{id(shapes)}", make)
-        return Direction({node: 1.0}, shapes)
-
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
         """What `make` gives the first time in a step."""
-        if name not in self._once:
-            self._once[name] = make()
-        return self._once[name]
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
-    def losses_of_step(self) -> Losses:
+    def _losses_of_step(self) -> Any:
         """The losses of the batch of the step under way."""
         if self._losses is None:
             raise ZobenchError(f"{type(self).__name__}: there are losses within a step only")

@@ -9,7 +9,6 @@ estimator's and those of the family as `directions.rank`, so that records hold a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError, unknown
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from ..contracts.planned import Planned
     from ..estimator.estimator import Estimator
     from ..estimator.families import Directions
-    from ..run.plan import Wish
 
 MARK = ":"
 SETTING = "directions"
@@ -64,10 +62,8 @@ def apart(named: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 def build(text: str, cls: type[Estimator], family: type[Directions]) -> type[Estimator]:
     """The class that an expression means. ZobenchError for an estimator that takes no directions."""
     estimator, _ = split(text)
-    if why := refusal(cls):
+    if why := takes_none(cls):
         raise ZobenchError(f"estimator {estimator} takes no directions: {why}")
-    from ..estimator.families import family_of  # it is imported: `family` is a class of its
-
     declared = {f"{_PREFIX}{key}": setting for key, setting in settings_of(family).items()}
     space: dict[str, Any] = {"__module__": cls.__module__, "__composed__": True, "family": family}
     first = (family.__doc__ or family.__name__).strip().splitlines()[0]
@@ -78,7 +74,7 @@ def build(text: str, cls: type[Estimator], family: type[Directions]) -> type[Est
     if cls.forwards_per_step is not None:
         space["forwards_per_step"] = cls.forwards_per_step + family.forwards_per_step
     space["exercise"] = {**cls.exercise, **{f"{_PREFIX}{key}": value for key, value in family.exercise.items()}}
-    space["state_of"] = lambda self, shape: cls.state_of(self, shape) + family_of(self).state_of(shape)  # type: ignore[union-attr]
+    space["state_of"] = _state_of(cls, family, tuple(declared))
     space["check"] = classmethod(_check)
     space["__annotations__"] = {key: setting.type for key, setting in declared.items()}
     space.update((key, setting.default) for key, setting in declared.items())
@@ -86,7 +82,7 @@ def build(text: str, cls: type[Estimator], family: type[Directions]) -> type[Est
     return made
 
 
-def refusal(cls: type[Estimator]) -> str:
+def takes_none(cls: type[Estimator]) -> str:
     """Why directions of a family cannot take the place of its own; empty where they can."""
     return cls.own_directions or ("" if cls.trains else "it trains nothing")
 
@@ -98,32 +94,13 @@ def _check(cls: Any, settings: Mapping[str, Any], planned: Planned) -> None:
     cls.family.check(own, planned)
 
 
-def of_settings(wish: Wish, refuses: Callable[[str], str], tell: Callable[[str], None], named: Iterable[str]) -> Wish:
-    """The wish with `--set directions=lozo` written into its estimators, `--set mezo.directions=lozo` into that one.
+def _state_of(
+    cls: type[Estimator], family: type[Directions], declared: tuple[str, ...]
+) -> Callable[[Any, tuple[int, ...]], float]:
+    """What both keep for a tensor of a shape."""
 
-    refuses: why an estimator takes none. One that refuses and was not `named` is left out, and told of. ZobenchError
-    for one that refuses, for two families at once, and for the directions of an estimator that is not there.
-    """
-    settings = dict(wish.settings)
-    every = settings.pop(SETTING, None)
-    own = {key.removesuffix(f".{SETTING}"): key for key in settings if key.endswith(f".{SETTING}")}
-    chosen = {name: settings.pop(key) for name, key in own.items()}
-    bare = {split(name)[0] if is_along(name) else name for name in wish.estimators}
-    if strange := next((name for name in chosen if name not in bare), None):
-        raise ZobenchError(f"--set {own[strange]}: " + unknown("estimator of this run", strange, bare))
-    asked, out = set(named), []
-    for name in wish.estimators:
-        family = chosen.get(name, every)
-        if family is None:
-            out.append(name)
-        elif is_along(name):
-            raise ZobenchError(
-                f"--set {SETTING}={family}: estimator {name} has its directions in its name; leave one out"
-            )
-        elif why := refuses(name):
-            if name in asked or name in chosen:
-                raise ZobenchError(f"estimator {name} takes no directions: {why}")
-            tell(f"left out of `all`: estimator {name} takes no directions: {why}")
-        else:
-            out.append(f"{name}{MARK}{family}")
-    return replace(wish, estimators=tuple(out), settings=settings)
+    def state_of(self: Any, shape: tuple[int, ...]) -> float:
+        own = family(**{key.removeprefix(_PREFIX): getattr(self, key) for key in declared})
+        return cls.state_of(self, shape) + own.state_of(shape)
+
+    return state_of

@@ -149,7 +149,8 @@ class Plugins:
     # ---- objects
 
     def estimator(self, name: str) -> type[Estimator]:
-        """The estimator of that name, or along directions (`mezo:lozo`, see zobench.plugins.along), imported now if need be.
+        """The estimator of that name, or along directions (`mezo:lozo`, see zobench.plugins.along), imported now if
+        need be.
 
         ZobenchError if unknown, clashing or not importable, or if it takes no directions.
         """

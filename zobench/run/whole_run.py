@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ZobenchError
 from ..models.outline import Outline
 from ..paths import check_becomes_folder
-from ..plugins import along
+from ..plugins.along import takes_none
 from ..report import leaderboard, packed, store
 from ..report.disk import sweep
 from ..report.judge import settled
@@ -21,6 +21,7 @@ from ..report.plain import canonical
 from ..report.swap import refusal
 from . import events
 from .account import Account
+from .along import of_settings
 from .place import Place, Rerun, check_data_dir, data_source, outlined
 from .plan import Identity, Wish, executor_settings, expand, route
 from .progress import Progress
@@ -74,7 +75,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         selectors=expand(wish.selectors, plugins.names("selectors"), "selector"),
         tasks=expand(wish.tasks, plugins.names("tasks"), "task"),
     )
-    wish = along.of_settings(wish, lambda name: along.refusal(plugins.estimator(name)), plugins.warn, asked)
+    wish = of_settings(wish, lambda name: takes_none(plugins.estimator(name)), plugins.warn, asked)
     check_becomes_folder(place.results, "--results")
     check_data_dir(place)
     wish, spread = executor_settings(wish, plugins, place.executor)

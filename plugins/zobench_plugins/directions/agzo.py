@@ -47,7 +47,9 @@ class AGZO(Directions):
     def found(self, of: Draws) -> Buffer:
         """A of every linear layer that moves."""
         start = of.noise(shape=lambda p: (p.shape[1], min(self.rank, p.shape[1])), on=matrices, label="start")
-        return of.losses.with_inputs(partial(self.leading, start))[1]
+        _, found = of.losses.with_inputs(partial(self.leading, start))
+        a: Buffer = found
+        return a
 
     def draw(self, of: Draws) -> Direction:
         a: Buffer = of.once("agzo", lambda: self.found(of.everywhere()))

@@ -11,8 +11,9 @@ from kits.reading_kit import Blocks, difference, objective
 from torch import nn
 
 from zobench import Directions, Draws, Estimator, Scope, ZobenchError
-from zobench.plugins.along import build, canonical, of_settings, split
+from zobench.plugins.along import build, canonical, split
 from zobench.plugins.registry import load_plugins
+from zobench.run.along import of_settings
 from zobench.run.plan import Wish
 from zobench.testing.attempt import Case, same
 
