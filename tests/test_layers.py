@@ -366,3 +366,9 @@ def test_the_pages_name_every_room_and_every_public_name():
     rows = [row.split("|")[2] for row in text.splitlines() if row.startswith("|")][2:]
     named = [name for row in rows for name in re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", row))]
     assert sorted(named) == sorted(zobench.__all__)
+
+
+def test_no_two_classes_have_one_name():
+    """A name of the traceback, the docs or a talk means one thing."""
+    twice = {name: len(found) for name, found in CLASSES.items() if len(found) > 1}
+    assert twice == {}

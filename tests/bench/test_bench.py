@@ -133,7 +133,7 @@ def test_the_official_loss_asks_for_logits_at_all_positions_and_ours_does_not(lo
 
 def test_a_ratio_is_how_many_times_as_long_the_baseline_takes(loaded):
     fast, slow = timed(Side("flat", "layer", True), [0.5], 10), timed(OFFICIAL_FULL, [4.0], 100)
-    one = report.Found(a_task(loaded), [fast, slow])
+    one = report.TaskMeasurement(a_task(loaded), [fast, slow])
     assert one.ratio(fast, OFFICIAL_FULL) == 8 and one.ratio(slow, OFFICIAL_FULL) == 1
     assert one.ratio(fast, OFFICIAL_LAYER) is None
 
@@ -267,7 +267,7 @@ FACTS = report.Facts("random ci", "float32", 4, 1000, 800, 4, 1)
 def found(loaded):
     engine = Side("auto", "layer", True), Side("auto", "full", True)
     out = [timed(OFFICIAL_FULL, [8.0], 1000), timed(OFFICIAL_LAYER, [4.0], 100), timed(BASELINES[2], [2.0], 100)]
-    return report.Found(a_task(loaded), [*out, timed(engine[0], [1.0], 100), timed(engine[1], [4.0], 1000)])
+    return report.TaskMeasurement(a_task(loaded), [*out, timed(engine[0], [1.0], 100), timed(engine[1], [4.0], 1000)])
 
 
 def test_ratios_are_of_medians_and_means_of_tasks_geometric(loaded):
@@ -281,7 +281,9 @@ def test_ratios_are_of_medians_and_means_of_tasks_geometric(loaded):
             "official_layer_vs_official_full": 2,
         }
     )
-    slow = report.Found(one.work, [t if t.side.engine == "official" else timed(t.side, [4.0], 100) for t in one.timed])
+    slow = report.TaskMeasurement(
+        one.work, [t if t.side.engine == "official" else timed(t.side, [4.0], 100) for t in one.timed]
+    )
     both = report.ratios([one, slow], "auto")
     assert both["layer_engine_vs_official_full"] == pytest.approx(math.sqrt(8 * 2))
     assert "layer_engine_vs_official_full" not in report.ratios([one], "flat")
@@ -303,7 +305,9 @@ def test_the_cache_is_filled_before_the_first_step(loaded, mezo):
     assert one.first_block == 1 and one.fill_s > 0 and one.cache.nbytes() == made_bytes(made)
     assert one.cache.misses == 2, "the first batch, whose examples all others have again, and the check"
     assert one.cache.hits == len(made.batches) - 1 + 2 * (1 + 3 + 2), "two looks a step, and the first of each turn"
-    said = report.markdown([report.Found(made, [*found(loaded).timed[:3], one])], FACTS, Ceilings(10.0, 0.05), "auto")
+    said = report.markdown(
+        [report.TaskMeasurement(made, [*found(loaded).timed[:3], one])], FACTS, Ceilings(10.0, 0.05), "auto"
+    )
     assert "begin at block 1" in said and "filled once before the timed steps" in said
 
 

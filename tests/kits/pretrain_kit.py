@@ -4,7 +4,7 @@ import json
 import signal
 
 from zobench_world.pretrain.job import Job, pretrain
-from zobench_world.pretrain.loop import Pace
+from zobench_world.pretrain.loop import KeepingPace
 from zobench_world.pretrain.recipe import recipe_from
 
 NAMES = "Anna Ben Clara David Emma Frank".split()
@@ -60,7 +60,7 @@ class Watcher:
 
 def train(out, recipe=None, *, stop=None, text=document, save_every=100, eval_every=2, extend=None):
     watcher, said = Watcher(stop), []
-    pace = Pace(save_every=save_every, eval_every=eval_every)
+    pace = KeepingPace(save_every=save_every, eval_every=eval_every)
     job = Job(out=out, recipe=recipe or tiny(), text=text, device="cpu", pace=pace, extend=extend)
     pretrain(job, watcher, said.append)
     return watcher, said

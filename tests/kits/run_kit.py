@@ -21,7 +21,7 @@ from zobench.report.record import Record
 from zobench.run.place import Place
 from zobench.run.plan import Wish
 from zobench.run.progress import Progress
-from zobench.run.whole_run import Plan, execute, make_plan
+from zobench.run.whole_run import RunPlan, execute, make_plan
 from zobench.settings import settings_of
 
 TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer_bos.json"
@@ -119,7 +119,7 @@ def plan(
     lrs: tuple[float, ...] | None = (1e-3,),
     rerun: Any = "missing",
     **settings: object,
-) -> tuple[Plan, Place]:
+) -> tuple[RunPlan, Place]:
     """The plan of a quick run."""
     said = {key.replace("__", "."): str(value) for key, value in settings.items()}
     given = {f"protocol.{key}" if key in PROTOCOL else key: value for key, value in {**QUICK, **said}.items()}
@@ -134,7 +134,7 @@ def run(*args: Any, **options: Any) -> list[Record]:
     return carry_out(made, place)
 
 
-def carry_out(made: Plan, place: Place) -> list[Record]:
+def carry_out(made: RunPlan, place: Place) -> list[Record]:
     """Run a plan in silence."""
     return execute(made, place, Progress(made.session.plugins, len(made.todo), Console(file=io.StringIO())))
 

@@ -19,7 +19,7 @@ def judged(records: Any, family: Any = "board") -> compare.Verdicts:
     return compare.judge(section, family)
 
 
-def standing(records: Any, column: str = "sst2", family: Any = "board") -> compare.Standing:
+def standing(records: Any, column: str = "sst2", family: Any = "board") -> compare.ColumnStanding:
     found = judged(records, family).best[column]
     assert found is not None
     return found

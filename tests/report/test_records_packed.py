@@ -239,7 +239,7 @@ def test_a_file_that_is_no_record_hides_the_packed_one_and_is_never_packed(resul
     bad.write_text("{")
     records, (problem,) = store.read(results)
     assert len(records) == 33 and problem.file == f"cells/{name}.json" and problem.cell == name
-    assert isinstance(store.find(results, name), store.Problem)
+    assert isinstance(store.find(results, name), store.RecordProblem)
     assert main(["pack", str(results), "--remove"]) == 2
     assert f"error: cells/{name}.json: not JSON" in capsys.readouterr().err and bad.read_text() == "{"
     bad.unlink()
@@ -379,7 +379,7 @@ def test_of_a_pack_that_is_cut_short_the_lines_before_are_read(tmp_path: Path, c
     records, (problem,) = store.read(tmp_path)
     assert "cut short: its end is missing" in str(problem)
     assert 0 < len(records) <= 40 and (cut > 1 or len(records) == 40)
-    assert isinstance(packed.find(tmp_path, "not-there"), store.Problem), "it may have had it"
+    assert isinstance(packed.find(tmp_path, "not-there"), store.RecordProblem), "it may have had it"
 
 
 def test_a_byte_that_changed_on_the_way_is_named(results: Path):

@@ -18,19 +18,19 @@ BOARDS = 400
 
 
 @pytest.fixture(scope="module")
-def null() -> simulate.Found:
+def null() -> simulate.ShownByBoards:
     return simulate.run(WORLD, Design(5, 3, 3), BOARDS)
 
 
-def test_false_marks_are_as_rare_as_is_said(null: simulate.Found):
+def test_false_marks_are_as_rare_as_is_said(null: simulate.ShownByBoards):
     assert null.false_marks <= 0.06
 
 
-def test_counts_have_the_share_of_false_ones_that_is_said(null: simulate.Found):
+def test_counts_have_the_share_of_false_ones_that_is_said(null: simulate.ShownByBoards):
     assert null.false_counts <= 0.06
 
 
-def test_intervals_cover_what_they_say(null: simulate.Found):
+def test_intervals_cover_what_they_say(null: simulate.ShownByBoards):
     assert 0.93 <= null.coverage <= 0.99
 
 

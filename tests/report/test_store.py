@@ -190,7 +190,7 @@ def test_keys_that_are_not_known_are_let_be(tmp_path: Path):
 
 def test_an_unreadable_file_is_found_as_a_problem(tmp_path: Path):
     put(tmp_path, "x.json", "{")
-    assert isinstance(store.find(tmp_path, "x"), store.Problem)
+    assert isinstance(store.find(tmp_path, "x"), store.RecordProblem)
 
 
 @pytest.mark.parametrize(

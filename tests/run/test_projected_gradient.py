@@ -11,7 +11,7 @@ from zobench.models.capabilities import points_together
 from zobench.protocol.protocol import Computation
 from zobench.run.method import Method, applied
 from zobench.run.prefix import prefixed
-from zobench.run.selection import Context
+from zobench.run.selection import RunSelectionContext
 
 INDICES = [0, 5, 7, 9, 2, 11]
 SEEDS = range(6)
@@ -62,7 +62,7 @@ def test_it_is_the_official_one(world, tmp_path, dtype, task):
 
     for layers in SCOPES:
         scope, reference = (
-            Context(of.loaded, None, None, cell.protocol, lr=1.0, seed=0, progress=print).layers(*layers)
+            RunSelectionContext(of.loaded, None, None, cell.protocol, lr=1.0, seed=0, progress=print).layers(*layers)
             for of in (session, wide)
         )
         looked = losses(session, of_rows["replicated"], scope, official(dtype))

@@ -10,7 +10,7 @@ from kits.run_kit import (
     run,
 )
 
-from zobench.engine import Choice
+from zobench.engine import EngineChoice
 from zobench.run import cell_runner as runner_module
 from zobench.run.method import keeper
 
@@ -19,7 +19,10 @@ def test_the_engine_is_chosen_once_a_cell_and_is_that_of_every_rate_of_the_readi
     world, tmp_path, monkeypatch
 ):
     """Memory comes and goes between learning rates; `auto` may not."""
-    choices, used = iter([Choice("flat", "arithmetic"), Choice("pair", "exact"), Choice("flat", "exact")] * 5), []
+    choices, used = (
+        iter([EngineChoice("flat", "arithmetic"), EngineChoice("pair", "exact"), EngineChoice("flat", "exact")] * 5),
+        [],
+    )
     original = runner_module.applied
 
     @contextmanager

@@ -12,7 +12,7 @@ from zobench.models.capabilities import Capabilities
 from zobench.protocol.protocol import Computation, computation_from
 from zobench.run import speed
 from zobench.run.method import Method, keeper
-from zobench.run.selection import Context, everything
+from zobench.run.selection import RunSelectionContext, everything
 from zobench.run.train import Feed
 
 
@@ -123,7 +123,7 @@ def test_layers_and_selectors_see_every_row(world, tmp_path):
         assert loss.item() == pytest.approx(objective().item(), abs=1e-5)
     assert torch.equal(*seen) and seen[0].shape[0] == objective.batch.input_ids.numel()
     method = Method(session.plugins.estimator("mezo"), {}, cell.computation)
-    context = Context(session.loaded, prepared, method, cell.protocol, lr=1e-3, seed=0, progress=print)
+    context = RunSelectionContext(session.loaded, prepared, method, cell.protocol, lr=1e-3, seed=0, progress=print)
     (batch,) = context.calibration(1, 3)
     assert batch.rows == 6
 

@@ -17,7 +17,7 @@ from kits.run_kit import (
 
 from zobench.errors import ZobenchError
 from zobench.run import cell_runner as runner_module
-from zobench.run.selection import Context
+from zobench.run.selection import RunSelectionContext
 from zobench.run.train import Feed
 
 
@@ -56,7 +56,7 @@ def test_a_selector_sees_training_items_and_no_test_item(world, tmp_path, events
     run(world, tmp_path, ["mezo"], ["exhaustive_sweep"], exhaustive_sweep__steps=2, exhaustive_sweep__by="dev_metric")
     selecting = ["batch", "batch", "dev loss", "dev"] * LAYERS
     assert events[: len(selecting)] == selecting
-    public = {name for name in dir(Context) if not name.startswith("_")}
+    public = {name for name in dir(RunSelectionContext) if not name.startswith("_")}
     assert public == {"blocks", "calibration", "count", "everything", "layers", "loss", "note", "probe"}
 
 
@@ -65,7 +65,7 @@ def test_calibration_is_the_training_order(world, tmp_path):
     cell = made.todo[0]
     prepared, _ = made.session.prepared("sst2", cell.protocol)
     loaded = made.session.loaded
-    context = Context(loaded, prepared, None, cell.protocol, lr=1e-3, seed=0, progress=str)
+    context = RunSelectionContext(loaded, prepared, None, cell.protocol, lr=1e-3, seed=0, progress=str)
     whole = [b.input_ids for b in context.calibration(4, 3)]
     text = [loaded.tokenizer.decode(row, skip_special_tokens=True) for ids in whole for row in ids]
     assert len(set(text)) == 24  # 12 training items, two candidates each: one epoch

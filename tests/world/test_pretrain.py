@@ -13,10 +13,10 @@ from kits.pretrain_kit import TINY, document, log_of, tiny, train
 from safetensors.torch import load_file
 from zobench_world.pretrain import checkpoint, export, generated, loop
 from zobench_world.pretrain.command import main
-from zobench_world.pretrain.feed import Feed
+from zobench_world.pretrain.feed import StepFeed
 from zobench_world.pretrain.model import build
 from zobench_world.pretrain.packing import split
-from zobench_world.pretrain.progress import Progress
+from zobench_world.pretrain.progress import TrainingProgress
 from zobench_world.pretrain.recipe import PRESETS, recipe_from
 
 from zobench.errors import ZobenchError
@@ -273,12 +273,12 @@ def test_batches_come_in_order_and_faults_come_with_them():
             raise RuntimeError("no batch 12")
         return step * step
 
-    with Feed(make, 3, 20) as feed:
+    with StepFeed(make, 3, 20) as feed:
         assert [feed.next() for _ in range(9)] == [step * step for step in range(3, 12)]
         with pytest.raises(RuntimeError, match="no batch 12"):
             feed.next()
     assert not feed.thread.is_alive()
-    with Feed(lambda step: step, 0, 10**9) as feed:
+    with StepFeed(lambda step: step, 0, 10**9) as feed:
         assert feed.next() == 0
     assert not feed.thread.is_alive()
 
@@ -301,7 +301,7 @@ def test_the_embedded_preset_from_the_command_line(tmp_path, capsys):
 def test_ctrl_c_at_the_command_line(tmp_path, capsys, monkeypatch):
     arguments = ["--out", str(tmp_path), "--device", "cpu", *SMALL]
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "step", lambda self, counts, loss: signal.raise_signal(signal.SIGINT))
+        patch.setattr(TrainingProgress, "step", lambda self, counts, loss: signal.raise_signal(signal.SIGINT))
         assert main(arguments) == 130
     told = capsys.readouterr().err
     assert told.splitlines()[-1] == "pretrain: interrupted; the same command goes on"

@@ -18,8 +18,8 @@ from zobench_world.pretrain.tokenizer import (
     BOS_ID,
     EOS_ID,
     PAD_ID,
-    Encoder,
-    Tokens,
+    DocumentTokens,
+    TextEncoder,
     load_tokenizer,
     save_tokenizer,
     train_tokenizer,
@@ -98,7 +98,7 @@ def test_a_vocabulary_has_room_for_the_bytes():
 
 
 def test_a_token_has_the_weight_of_the_piece_that_it_ends_in(tokenizer):
-    encoder = Encoder(tokenizer)
+    encoder = TextEncoder(tokenizer)
     pieces = [("Anna has a", 0.1), (" book: ", 0.2), ("", 0.9), ("apple", 1.0), (". é", 0.5)]
     [tokens] = encoder.weighted([pieces])
     assert tokens.ids == [*tokenizer("Anna has a book: apple. é", add_special_tokens=False).input_ids, EOS_ID]
@@ -114,7 +114,7 @@ def test_a_token_has_the_weight_of_the_piece_that_it_ends_in(tokenizer):
 
 
 def test_what_looks_like_a_special_token_in_a_text_is_text(tokenizer):
-    [ids] = Encoder(tokenizer).plain(["a <s> b <pad></s>"])
+    [ids] = TextEncoder(tokenizer).plain(["a <s> b <pad></s>"])
     assert ids[-1] == EOS_ID and not {BOS_ID, EOS_ID, PAD_ID} & set(ids[:-1])
     assert tokenizer.decode(ids[:-1]) == " a <s> b <pad></s>"
 
@@ -125,7 +125,7 @@ def test_what_looks_like_a_special_token_in_a_text_is_text(tokenizer):
 def drawn(seed, sizes):
     """Documents of these numbers of tokens, no two of them alike; all end in EOS."""
     rng = Random(seed)
-    return [Tokens([*(rng.randrange(3, 10**6) for _ in range(n - 1)), EOS_ID], [0.5] * n) for n in sizes]
+    return [DocumentTokens([*(rng.randrange(3, 10**6) for _ in range(n - 1)), EOS_ID], [0.5] * n) for n in sizes]
 
 
 def inside(row):
@@ -330,7 +330,7 @@ def test_the_rows_of_a_corpus(tmp_path):
     file, chosen = written(tmp_path, TEXT), tiny(length=16)
     tokenizer = file.tokenizer(chosen)
     source = Corpus(file, tokenizer, chosen, tmp_path)
-    whole = np.array([i for d in Encoder(tokenizer).plain(TEXT.split("\n\n")) for i in d])
+    whole = np.array([i for d in TextEncoder(tokenizer).plain(TEXT.split("\n\n")) for i in d])
     assert np.array_equal(source.tokens, whole)
     total = len(whole) // 15
     assert source.held_out == max(1, total // 100) and source.count == total - source.held_out

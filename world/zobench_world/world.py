@@ -117,7 +117,7 @@ def wrong(rng: Random, of: list[Fact], *, near: float) -> Fact:
 # ---- numbers
 
 
-class Counts(NamedTuple):
+class Tally(NamedTuple):
     """Who has how many of what. `deal`: its verb and its question."""
 
     things: str
@@ -149,7 +149,7 @@ class Counts(NamedTuple):
         return f"How many more {self.things} {asked} than {self.people[j]}?", more
 
 
-def counts(rng: Random, of: Share, people: int | None = None) -> Counts:
+def counts(rng: Random, of: Share, people: int | None = None) -> Tally:
     """Two or three people (or as many as are asked for) and their numbers, all different; who may have how many of what
     depends on the share.
     """
@@ -163,13 +163,13 @@ def counts(rng: Random, of: Share, people: int | None = None) -> Counts:
         who, number = drawn(rng, of, make, lambda made: f"counts {made[0]} {made[1]} {things}")
         if who not in found and number not in found.values():
             found[who] = number
-    return Counts(things, deal, tuple(found), tuple(found.values()))
+    return Tally(things, deal, tuple(found), tuple(found.values()))
 
 
 # ---- what people know, hope and deny
 
 
-class Report(NamedTuple):
+class Statement(NamedTuple):
     """`speaker` `verb` that `fact`. holds: True, False, or None where the verb leaves it open."""
 
     speaker: str
@@ -181,25 +181,25 @@ class Report(NamedTuple):
 VERBS: dict[bool | None, tuple[str, ...]] = {True: KNOWN, False: DENIED, None: OPEN}
 
 
-def reports(rng: Random, of: Share, holds: tuple[bool | None, bool | None]) -> tuple[Report, Report]:
+def reports(rng: Random, of: Share, holds: tuple[bool | None, bool | None]) -> tuple[Statement, Statement]:
     """Two reports on two facts of two persons, by two further speakers; `holds`: of each."""
 
-    def make(rng: Random) -> tuple[Report, Report]:
+    def make(rng: Random) -> tuple[Statement, Statement]:
         first, second, *who = rng.sample(NAMES, 4)
         out = []
         for speaker, person, truth in zip((first, second), who, holds, strict=True):
             kind = rng.choice(list(RELATIONS))
             fact = Fact(person, kind, rng.choice(RELATIONS[kind].values))
-            out.append(Report(speaker, rng.choice(VERBS[truth]), fact, truth))
+            out.append(Statement(speaker, rng.choice(VERBS[truth]), fact, truth))
         return out[0], out[1]
 
-    def key(made: tuple[Report, Report]) -> str:
+    def key(made: tuple[Statement, Statement]) -> str:
         return "reports " + " ".join("/".join(r.fact) + r.verb for r in made)
 
     return drawn(rng, of, make, key)
 
 
-def reported(rng: Random, of: tuple[Report, Report]) -> tuple[str, tuple[str, str]]:
+def reported(rng: Random, of: tuple[Statement, Statement]) -> tuple[str, tuple[str, str]]:
     """The passage that says both, and the clause of each."""
     clauses = (of[0].fact.claim(rng), of[1].fact.claim(rng))
     said = " ".join(f"{r.speaker} {r.verb} that {c}." for r, c in zip(of, clauses, strict=True))

@@ -34,7 +34,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Found:
+class TaskMeasurement:
     """One task's measurement."""
 
     work: Work
@@ -63,7 +63,7 @@ class Found:
         return 2 * one.forwards * weights * tokens / one.median("forward_s") / 1e12
 
 
-def ratios(found: Sequence[Found], engine: str) -> dict[str, float]:
+def ratios(found: Sequence[TaskMeasurement], engine: str) -> dict[str, float]:
     """The ratios of the engine's steps, geometric means over tasks; those that were not measured are left out."""
     pairs = {
         "layer_engine_vs_official_full": (Side(engine, "layer", True), OFFICIAL_FULL),
@@ -80,7 +80,7 @@ def ratios(found: Sequence[Found], engine: str) -> dict[str, float]:
     return out
 
 
-def cost_model(found: Sequence[Found], facts: Facts) -> Fit | None:
+def cost_model(found: Sequence[TaskMeasurement], facts: Facts) -> Fit | None:
     """The paper's model on steps in the official order; None where only one scope was timed."""
     seconds = {
         f.work.task: {one.numel: one.median("step_s") for one in f.timed if one.side in (OFFICIAL_FULL, OFFICIAL_LAYER)}
@@ -90,7 +90,12 @@ def cost_model(found: Sequence[Found], facts: Facts) -> Fit | None:
 
 
 def as_json(
-    found: Sequence[Found], facts: Facts, machine: Ceilings, engine: str, settings: Mapping[str, Any], where: Any
+    found: Sequence[TaskMeasurement],
+    facts: Facts,
+    machine: Ceilings,
+    engine: str,
+    settings: Mapping[str, Any],
+    where: Any,
 ) -> dict[str, Any]:
     """All of it, for programs."""
     model = cost_model(found, facts)
@@ -106,7 +111,7 @@ def as_json(
     }
 
 
-def _task(found: Found, facts: Facts, engine: str) -> dict[str, Any]:
+def _task(found: TaskMeasurement, facts: Facts, engine: str) -> dict[str, Any]:
     return {
         "loss": found.work.loss_name,
         "rows": found.work.rows,
@@ -137,7 +142,7 @@ def _task(found: Found, facts: Facts, engine: str) -> dict[str, Any]:
     }
 
 
-def markdown(found: Sequence[Found], facts: Facts, machine: Ceilings, engine: str) -> str:
+def markdown(found: Sequence[TaskMeasurement], facts: Facts, machine: Ceilings, engine: str) -> str:
     """A table a task in the layout of the paper's Tables 4 and 13, the ratios, and the cost model beside them."""
     parts = [
         f"{facts.name}, {facts.dtype}, {facts.parameters / 1e6:,.1f} M parameters, layer {facts.layer} (0-based). "
@@ -165,7 +170,7 @@ def markdown(found: Sequence[Found], facts: Facts, machine: Ceilings, engine: st
     return "\n\n".join(parts)
 
 
-def _table(found: Found, facts: Facts, machine: Ceilings) -> str:
+def _table(found: TaskMeasurement, facts: Facts, machine: Ceilings) -> str:
     work = found.work
     rows = []
     for one in found.timed:
@@ -196,7 +201,7 @@ def _times(ratio: float | None) -> str:
     return "-" if ratio is None else f"{ratio:.2f}x"
 
 
-def _model(found: Sequence[Found], model: Fit) -> str:
+def _model(found: Sequence[TaskMeasurement], model: Fit) -> str:
     rows = []
     for f in found:
         sizes = {one.side: one.numel for one in f.timed}

@@ -15,7 +15,7 @@ from .common import DataDir, Device, Dtype, Offline, PluginFiles, check_outputs,
 
 if TYPE_CHECKING:
     from ..bench.ceilings import Ceilings
-    from ..bench.report import Facts, Found
+    from ..bench.report import Facts, TaskMeasurement
     from ..bench.work import Work
     from ..models.load import LoadedModel
     from ..plugins.registry import Plugins
@@ -152,14 +152,14 @@ def _model(
 
 def _measured(
     works: Sequence[Work], loaded: LoadedModel, layer: int, cls: Any, chosen: dict[str, Any]
-) -> tuple[list[Found], Facts, Ceilings]:
+) -> tuple[list[TaskMeasurement], Facts, Ceilings]:
     """Time all sides on every task, with a line that says where it is."""
     from rich.console import Console
 
     from .. import kernels
     from ..bench.ceilings import ceilings
     from ..bench.measure import measure
-    from ..bench.report import Facts, Found
+    from ..bench.report import Facts, TaskMeasurement
     from ..bench.sides import sides
     from ..protocol.protocol import computation_from
 
@@ -181,7 +181,7 @@ def _measured(
     with console.status("", spinner="line") as status:
         machine = ceilings(loaded.device, next(loaded.model.parameters()).dtype)
         for work in works:
-            found.append(Found(work, measure(compared, work, loaded, cls, **sizes, progress=status.update)))
+            found.append(TaskMeasurement(work, measure(compared, work, loaded, cls, **sizes, progress=status.update)))
             if not console.is_terminal:
                 console.print(f"{work.task}: done", highlight=False)
     return found, facts, machine

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from .common import figure_class
 
 if TYPE_CHECKING:
-    from ..bench.report import Found
+    from ..bench.report import TaskMeasurement
 
 PHASES = (("forward", "tab:blue"), ("perturb", "tab:orange"), ("update", "tab:green"))
 
 
-def drawn(path: Path, found: Sequence[Found]) -> bytes:
+def drawn(path: Path, found: Sequence[TaskMeasurement]) -> bytes:
     """The picture in the format of the file's name. Beside each bar: how many times as fast as official full."""
     from ..bench.sides import OFFICIAL_FULL
 

@@ -23,11 +23,11 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..report.methods import Field, Standing
+    from ..report.methods import Field, MethodStanding
     from ..report.rows import Section
 
 
-class Kind(enum.StrEnum):
+class Comparison(enum.StrEnum):
     """What is compared."""
 
     estimator = "estimator"
@@ -45,8 +45,8 @@ def methods(
         typer.Option(help="Controls, comma separated: all others are held against them. [mezo; all for selectors]"),
     ] = None,
     by: Annotated[
-        Kind, typer.Option(help="Compare estimators that share a selector, or selectors that share an estimator.")
-    ] = Kind.estimator,
+        Comparison, typer.Option(help="Compare estimators that share a selector, or selectors that share an estimator.")
+    ] = Comparison.estimator,
     cards: Annotated[
         bool,
         typer.Option(
@@ -73,11 +73,11 @@ def methods(
         raise ZobenchError(
             f"{results} has {len(sections)} sections, one for each model and source of data: give a folder with one"
         )
-    usual = "mezo" if by is Kind.estimator else "all"
+    usual = "mezo" if by is Comparison.estimator else "all"
     controls = [name.strip() for name in (against or usual).split(",")]
     made = report.markdown(sections[0], controls, by.value, family.value, margin / 100)
     if cards:
-        made += "\n" + (beside_cards(sections[0]) if by is Kind.estimator else choices(sections[0]))
+        made += "\n" + (beside_cards(sections[0]) if by is Comparison.estimator else choices(sections[0]))
     print(made, end="")
     if out is not None:
         write_file(out, made.encode())
@@ -197,5 +197,5 @@ def drawn(path: Path, found: Sequence[Field]) -> bytes:
     return made.getvalue()
 
 
-def _label(standing: Standing) -> str:
+def _label(standing: MethodStanding) -> str:
     return f"{standing.name} (reference)" if standing.row.reference else standing.name

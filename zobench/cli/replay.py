@@ -31,7 +31,7 @@ def replay(
     if record is None:
         known = [r["id"] for r in store.read(results)[0]]
         raise ZobenchError(unknown("cell", cell, known))
-    if isinstance(record, store.Problem):
+    if isinstance(record, store.RecordProblem):
         raise ZobenchError(str(record))
     for problem in store.beside(results, [record], whole=True)[0]:
         raise ZobenchError(str(problem))

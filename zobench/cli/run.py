@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..run.place import Place
     from ..run.plan import Wish
-    from ..run.whole_run import Plan
+    from ..run.whole_run import RunPlan
 
 
 class Rerun(StrEnum):
@@ -161,7 +161,7 @@ def _shard(text: str | None) -> tuple[int, int]:
     return int(i), int(n)
 
 
-def _execute(plan: Plan, place: Place, wish: Wish) -> None:
+def _execute(plan: RunPlan, place: Place, wish: Wish) -> None:
     from ..run.progress import Progress
     from ..run.whole_run import board, execute, prepare
     from .screen import show
@@ -193,7 +193,7 @@ def _execute(plan: Plan, place: Place, wish: Wish) -> None:
         raise typer.Exit(1)
 
 
-def _show(plan: Plan) -> None:
+def _show(plan: RunPlan) -> None:
     from tabulate import tabulate
 
     from ..run.estimate import cost

@@ -52,7 +52,7 @@ def build(name: str, restore: str = "exact", precision: str = "native") -> Engin
     return cls(restore, precision)
 
 
-class Choice(NamedTuple):
+class EngineChoice(NamedTuple):
     """What `auto` stands for, as it goes into the record."""
 
     engine: str
@@ -68,7 +68,7 @@ def choose(
     itemsize: int = 2,
     points: int = 2,
     master: bool = False,
-) -> Choice:
+) -> EngineChoice:
     """The engine and restore for `auto`.
 
     pair, if the scope is at most about one decoder block (1.5 times `layer_numel`; when that is not known, a sixteenth
@@ -83,9 +83,9 @@ def choose(
     masters = 4 * scope_numel if master else 0
     about_a_layer = scope_numel <= 1.5 * (layer_numel or model_numel / 16)
     if about_a_layer and masters + points * scope_numel * itemsize <= free_bytes / 2:
-        return Choice("pair", "exact")
+        return EngineChoice("pair", "exact")
     held = masters or scope_numel * itemsize
-    return Choice("flat", "exact" if held <= free_bytes / 2 else "arithmetic")
+    return EngineChoice("flat", "exact" if held <= free_bytes / 2 else "arithmetic")
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..directions.algebra import Direction
 from ..directions.buffer import Buffer
 from ..directions.handle import Handle
 from ..directions.noise import build_source
@@ -147,6 +148,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self.forwards = Counter()
         self.log = []
         self.unchecked: list[Tensor] = []
+        self.looked: Callable[[Direction], None] | None = None
         self.buffers: dict[str, Buffer] = {}
         self.unclaimed: dict[str, dict[str, Tensor]] = {}  # loaded state of buffers not declared yet
         self._spaces = {}

@@ -48,6 +48,8 @@ class Losses:
                 raise TypeError(f"losses() takes displacements such as eps * z, or 0; got {type(x).__name__}")
             d = x.lin() if isinstance(x, Algebra) else ZERO
             check_displaces(d, est.active, "look along")
+            if est.looked is not None:
+                est.looked(d)
             looks.append(est.ready(d))
         values = est.engine.losses(self._objective, looks)
         return tuple(self._seen(values, len(looks)))

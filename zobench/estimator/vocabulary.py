@@ -68,6 +68,8 @@ class Vocabulary:
     buffers: dict[str, Buffer]
     unclaimed: dict[str, dict[str, Tensor]]
     unchecked: list[Tensor]
+    looked: Callable[[Direction], None] | None
+    """Told of every point that a loss is asked at, before it is computed: for checks, which watch from outside."""
     _in_step: bool
     _step_seed: int
     _drawn: int

@@ -98,7 +98,7 @@ def measure(loaded: Known) -> Capabilities:
 
 
 def _measured(loaded: Known) -> Capabilities:
-    trial, speech = Trial(loaded), Speech.of(loaded.tokenizer, loaded.vocabulary)
+    trial, speech = LayoutTrial(loaded), Speech.of(loaded.tokenizer, loaded.vocabulary)
     packing = trial.packing()
     return Capabilities(
         causal=trial.causal,
@@ -117,7 +117,7 @@ def _measured(loaded: Known) -> Capabilities:
     )
 
 
-class Trial:
+class LayoutTrial:
     """Short rows, what the model says of each alone, and whether it says the same in other ways."""
 
     def __init__(self, loaded: Known) -> None:

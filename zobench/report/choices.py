@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import text
 from .entry import Entry
 from .record import Record
-from .rows import Row, Section
+from .rows import MethodRow, Section
 from .tables import distinct, heads, trained
 
 
@@ -22,7 +22,7 @@ def edge(record: Record) -> str:
     return "upper" if chosen >= grid[-1] else "lower" if chosen <= grid[0] else ""
 
 
-def tried(row: Row) -> list[float]:
+def tried(row: MethodRow) -> list[float]:
     """The learning rates of all of a row's cells."""
     return sorted({lr for record in row.records for lr in rates(record)})
 
@@ -70,7 +70,7 @@ def settings_table(section: Section) -> tuple[str, str]:
     return text.settings({k: flats[0][k] for k in shared}), text.table(headers, body, left=len(headers))
 
 
-def _resolved(row: Row) -> str:
+def _resolved(row: MethodRow) -> str:
     """What the records say was really used, where it is not what was asked for: what `auto` became."""
     found = []
     for record in row.records:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from . import stats
-from .rows import Row, Section, average
+from .rows import MethodRow, Section, average
 from .stats import BETTER, UNTESTED, WORSE, Effect, Family, Verdict
 
 AVERAGE = "average"
@@ -21,13 +21,13 @@ Claim: TypeAlias = tuple[str, str, Hashable]
 
 
 @dataclass(frozen=True)
-class Standing:
+class ColumnStanding:
     """The best row of a column (a task, or the average) and what the others are to it."""
 
-    best: Row
-    beaten: tuple[Row, ...]
-    close: tuple[Row, ...]  # not told apart from the best
-    untested: tuple[Row, ...]  # nothing to pair (a seed is missing or failed, items not kept), or too few seeds
+    best: MethodRow
+    beaten: tuple[MethodRow, ...]
+    close: tuple[MethodRow, ...]  # not told apart from the best
+    untested: tuple[MethodRow, ...]  # nothing to pair (a seed is missing or failed, items not kept), or too few seeds
     worst_p: float | None  # the largest p after correction; None where nothing was tested
     few: bool  # too few seeds for any verdict
 
@@ -41,13 +41,13 @@ class Standing:
 class Verdicts:
     """All that a section's board marks, corrected together."""
 
-    best: Mapping[str, Standing | None]
+    best: Mapping[str, ColumnStanding | None]
     """By column: the tasks', then the average's."""
     gains: Mapping[tuple[str, int], Verdict]
     """By task and the row's place in the section: whether it is better than the untouched model."""
     tests: int
     """How many comparisons the widest family has."""
-    control: Row | None
+    control: MethodRow | None
     """Full-scope MeZO, which every average is held against; None where the section has none that is whole."""
     found: Mapping[Claim, Effect | None]
     """Every comparison that is marked."""
@@ -94,7 +94,7 @@ def judge(section: Section, family: Family = "board") -> Verdicts:
     )
 
 
-def _held(section: Section, control: Row | None) -> dict[Claim, Effect | None]:
+def _held(section: Section, control: MethodRow | None) -> dict[Claim, Effect | None]:
     """Every method's average against full MeZO's."""
     if control is None:
         return {}
@@ -106,7 +106,7 @@ _TURNED: Mapping[Verdict, Verdict] = {BETTER: WORSE, WORSE: BETTER}
 
 
 def _twins(
-    section: Section, average_of: tuple[Row | None, list[Row]], control: Row | None
+    section: Section, average_of: tuple[MethodRow | None, list[MethodRow]], control: MethodRow | None
 ) -> dict[Claim, tuple[Claim, Mapping[Verdict, Verdict]]]:
     """Of the comparisons with full MeZO those that are among the best's, and how their verdicts are read there."""
     best, others = average_of
@@ -118,7 +118,7 @@ def _twins(
     return {(CONTROL, AVERAGE, places[id(best)]): (("best", AVERAGE, id(control)), {})}
 
 
-def _control(section: Section) -> Row | None:
+def _control(section: Section) -> MethodRow | None:
     """Full-scope MeZO; of several (other settings) the one with the highest average, the hardest to beat."""
     able = [row for row in section.rivals if (row.estimator, row.selector) == ("mezo", "all")]
     whole = [row for row in able if average(row, section.scored) is not None]
@@ -133,7 +133,7 @@ def _families(found: Mapping[Claim, Effect | None], family: Family) -> list[dict
     return list(grouped.values())
 
 
-def _column(section: Section, column: str) -> tuple[Row | None, list[Row]]:
+def _column(section: Section, column: str) -> tuple[MethodRow | None, list[MethodRow]]:
     """The best row of a column, and the others that have a score there.
 
     A method of which a seed failed, or is missing, cannot be best: the mean of its other seeds is a chosen one.
@@ -151,7 +151,7 @@ def _column(section: Section, column: str) -> tuple[Row | None, list[Row]]:
     return best, [row for row in scored if row is not best]
 
 
-def _minus(best: Row, row: Row, column: str, section: Section) -> Effect | None:
+def _minus(best: MethodRow, row: MethodRow, column: str, section: Section) -> Effect | None:
     if column == AVERAGE:
         return best.minus(row, section.scored)
     return best.entry(column).minus(row.entry(column))
@@ -159,16 +159,16 @@ def _minus(best: Row, row: Row, column: str, section: Section) -> Effect | None:
 
 def _standing(
     column: str,
-    best: Row,
-    others: Sequence[Row],
+    best: MethodRow,
+    others: Sequence[MethodRow],
     p: Mapping[Claim, float],
     told: Mapping[Claim, Verdict],
     found: Mapping[Claim, Effect | None],
-) -> Standing:
+) -> ColumnStanding:
     keys: dict[int, Claim] = {id(row): ("best", column, id(row)) for row in others}
     is_of = {id(row): told[keys[id(row)]] for row in others}
     paired = [one for row in others if (one := found[keys[id(row)]]) is not None]
-    return Standing(
+    return ColumnStanding(
         best=best,
         beaten=tuple(row for row in others if is_of[id(row)] == BETTER),
         close=tuple(row for row in others if is_of[id(row)] not in (BETTER, UNTESTED)),

@@ -8,14 +8,14 @@ from ..reserved import HEADINGS
 from . import stats, text
 from .entry import Entry
 from .record import Record
-from .rows import Row, Section
+from .rows import MethodRow, Section
 from .tables import by_task, distinct, heads, trained
 
 FORWARDS = ("train", "extra", "backward", "eval", "calibration", "probe", "speed")
 PHASES = ("forward_s", "perturb_s", "update_s")
 
 
-def cost_table(section: Section, further: Mapping[str, Callable[[Row], str]]) -> str:
+def cost_table(section: Section, further: Mapping[str, Callable[[MethodRow], str]]) -> str:
     """What a method moves and what it takes: means over the tasks it finished; `further` are plugins' columns."""
     rows = []
     for row in section.rows:
@@ -45,7 +45,7 @@ def layer_table(section: Section) -> str:
     def moved(entry: Entry) -> str:
         return distinct([text.layers(s["layers"]) for r in entry.done.values() if (s := r["scope"]) is not None])
 
-    def differs(row: Row) -> bool:
+    def differs(row: MethodRow) -> bool:
         shown = {moved(row.entry(task)) for task in section.tasks if row.entry(task).done}
         return len(shown) > 1 or any(" or " in one for one in shown)
 
@@ -84,13 +84,13 @@ def speed_table(section: Section) -> str:
     return by_task(section, show, [row for row in section.rows if ratios(row, section.tasks)])
 
 
-def ratios(row: Row, tasks: Sequence[str]) -> list[float]:
+def ratios(row: MethodRow, tasks: Sequence[str]) -> list[float]:
     """A row's speed-up by task (the geometric mean over seeds)."""
     found = [[r["speed"]["ratio"] for r in row.entry(t).done.values() if "speed" in r] for t in tasks]
     return [stats.geometric_mean(ratios) for ratios in found if ratios]
 
 
-def _speedup(row: Row, tasks: Sequence[str]) -> str:
+def _speedup(row: MethodRow, tasks: Sequence[str]) -> str:
     found = ratios(row, tasks)
     if not found:
         return text.NONE
@@ -98,7 +98,7 @@ def _speedup(row: Row, tasks: Sequence[str]) -> str:
     return shown if len(found) == len(tasks) else f"{shown} ({len(found)} of {len(tasks)} tasks)"
 
 
-def mean_time(row: Row, tasks: Sequence[str], key: str) -> float | None:
+def mean_time(row: MethodRow, tasks: Sequence[str], key: str) -> float | None:
     """Seconds of a phase (or `step_s`) in training: the mean over seeds, then over tasks; None where never timed."""
     by_task = [[r["time"][key] for r in row.entry(t).done.values() if r["time"].get(key) is not None] for t in tasks]
     means = [stats.mean(times) for times in by_task if times]

@@ -23,7 +23,7 @@ SEEDS = "seeds"
 
 
 @dataclass(frozen=True)
-class Source:
+class VarianceSource:
     """A line of the table: a factor, or several together. `f` and `p` are against the same with tasks."""
 
     name: str
@@ -68,7 +68,7 @@ def _subsets(names: Sequence[str], most: int = 12) -> list[tuple[str, ...]]:
 
 def analyse(
     scores: Mapping[tuple[str, str, str], Sequence[float]], levels: Mapping[str, Sequence[str]]
-) -> list[Source]:
+) -> list[VarianceSource]:
     """The sources of variation of a balanced grid, their sums of squares in points squared."""
     seeds = len(next(iter(scores.values())))
     values = {key: [100 * x for x in of] for key, of in scores.items()}
@@ -92,7 +92,7 @@ def analyse(
     rest = math.fsum((x - stats.mean(of)) ** 2 for of in values.values() for x in of)
     whole = math.fsum((x - grand) ** 2 for of in values.values() for x in of)
     out = [_source(which, squares, df, whole, rest, len(values) * (seeds - 1)) for which in squares if df[which]]
-    return [*out, Source(SEEDS, rest, len(values) * (seeds - 1), rest / whole if whole else 0.0)]
+    return [*out, VarianceSource(SEEDS, rest, len(values) * (seeds - 1), rest / whole if whole else 0.0)]
 
 
 def _means(
@@ -115,16 +115,16 @@ def _source(
     whole: float,
     rest: float,
     rest_df: int,
-) -> Source:
+) -> VarianceSource:
     task = NAMES.index(DRAWN)
     against = (*which, task) if task not in which else None
     below, below_df = (squares[against], df[against]) if against is not None else (rest, rest_df)
     name = " x ".join(NAMES[i] for i in which)
     share = squares[which] / whole if whole else 0.0
     if below_df == 0 or below <= 1e-12:
-        return Source(name, squares[which], df[which], share)
+        return VarianceSource(name, squares[which], df[which], share)
     f = (squares[which] / df[which]) / (below / below_df)
-    return Source(name, squares[which], df[which], share, f, f_tail(f, df[which], below_df))
+    return VarianceSource(name, squares[which], df[which], share, f, f_tail(f, df[which], below_df))
 
 
 def markdown(section: Section) -> str:

@@ -28,7 +28,7 @@ Kind = Literal["newer", "unread", "broken", "edited", "beside"]
 
 
 @dataclass(frozen=True)
-class Problem:
+class RecordProblem:
     """A record that cannot be used, and what to do about it. `file` is relative to the results folder.
 
     `kind`: of a newer schema; a file that the system does not let be read; no record at all, or part of one; a record
@@ -70,61 +70,63 @@ class _Floats(dict[str, float]):
 _FLOATS = _Floats()
 
 
-def load(path: Path) -> Record | Problem:
+def load(path: Path) -> Record | RecordProblem:
     """The record in a file, without its own checksum, which was verified; or why it is none."""
     name = f"{CELLS}/{path.name}"
     data = _bytes(name, path)
-    found = data if isinstance(data, Problem) else judge(name, path.stem, data)
-    return replace(found, cell=path.stem) if isinstance(found, Problem) else found
+    found = data if isinstance(data, RecordProblem) else judge(name, path.stem, data)
+    return replace(found, cell=path.stem) if isinstance(found, RecordProblem) else found
 
 
-def judge(name: str, stem: str, data: bytes) -> Record | Problem:
+def judge(name: str, stem: str, data: bytes) -> Record | RecordProblem:
     """As `load`, of what was read: `stem` is the id that it must have, `name` what a problem calls it."""
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        return Problem(name, "not text in UTF-8", _MEND)
+        return RecordProblem(name, "not text in UTF-8", _MEND)
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_FLOATS.__getitem__)
         if _HUGE.search(text):
             dumps(value)
     except ValueError as e:
         why = "an empty file" if not text.strip() else f"not JSON, or only a part of it ({e})"
-        return Problem(name, why, _MEND)
+        return RecordProblem(name, why, _MEND)
     except RecursionError:
-        return Problem(name, "not a record: its JSON is nested too deep", _MEND)
+        return RecordProblem(name, "not a record: its JSON is nested too deep", _MEND)
     return _judge(name, stem, data, value)
 
 
-def _bytes(name: str, path: Path) -> bytes | Problem:
+def _bytes(name: str, path: Path) -> bytes | RecordProblem:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # to open a pipe would wait for ever
-            return Problem(name, "not a file", "move it out of the folder")
+            return RecordProblem(name, "not a file", "move it out of the folder")
         if found.st_size > LARGEST:
-            return Problem(name, f"{found.st_size} bytes are too many for a record", "move it out of the folder")
+            return RecordProblem(name, f"{found.st_size} bytes are too many for a record", "move it out of the folder")
         return path.read_bytes()
     except OSError as e:
-        return Problem(name, f"cannot be read ({e.strerror})", "check its permissions", "unread")
+        return RecordProblem(name, f"cannot be read ({e.strerror})", "check its permissions", "unread")
 
 
-def _judge(name: str, stem: str, data: bytes, value: Any) -> Record | Problem:
+def _judge(name: str, stem: str, data: bytes, value: Any) -> Record | RecordProblem:
     if not isinstance(value, dict) or "schema" not in value:
-        return Problem(name, "not a record (it has no `schema`)", "move it out of the folder")
+        return RecordProblem(name, "not a record (it has no `schema`)", "move it out of the folder")
     schema = value["schema"]
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-        return Problem(name, f"schema {schema!r:.40} is not a version", _MEND)
+        return RecordProblem(name, f"schema {schema!r:.40} is not a version", _MEND)
     if schema > SCHEMA:
-        return Problem(name, f"schema {schema} is newer than this zobench reads ({SCHEMA})", "upgrade zobench", "newer")
+        return RecordProblem(
+            name, f"schema {schema} is newer than this zobench reads ({SCHEMA})", "upgrade zobench", "newer"
+        )
     if isinstance(value.get("id"), str) and value["id"] != stem:
         said = f"its id is {value['id']!r:.80}, not the file's name"
-        return Problem(name, said, "rename it to its id, or delete it", "edited")
+        return RecordProblem(name, said, "rename it to its id, or delete it", "edited")
     wrong = check(value)
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return Problem(name, "; ".join(wrong[:3]) + more, _MEND, "edited")
+        return RecordProblem(name, "; ".join(wrong[:3]) + more, _MEND, "edited")
     if schema >= SEALED and (why := _unsealed(data, value)):
-        return Problem(name, why, "put the record of before back, or " + _MEND, "edited")
+        return RecordProblem(name, why, "put the record of before back, or " + _MEND, "edited")
     value.pop(seal.KEY, None)
     return cast(Record, value)
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from ..errors import ZobenchError, unknown
 from . import stats, text
-from .rows import Row, Section, average
+from .rows import MethodRow, Section, average
 from .stats import BETTER, EQUAL, MARGIN, SAME, UNTESTED, WORSE, Effect, Family, Verdict
 from .tables import points, without_one
 
@@ -24,7 +24,7 @@ Kind: TypeAlias = Literal["estimator", "selector"]
 class Against:
     """A method and one control, on the average over tasks."""
 
-    control: Row
+    control: MethodRow
     compared: Effect | None
     """Positive: in favour of the method. None where they cannot be paired."""
     verdict: Verdict
@@ -34,10 +34,10 @@ class Against:
 
 
 @dataclass(frozen=True)
-class Standing:
+class MethodStanding:
     """One method in its table: its average, and what it is to each control."""
 
-    row: Row
+    row: MethodRow
     name: str
     average: float
     against: tuple[Against, ...]
@@ -49,7 +49,7 @@ class Field:
 
     kind: Kind
     shared: str
-    standings: tuple[Standing, ...]
+    standings: tuple[MethodStanding, ...]
     partial: tuple[str, ...]
 
 
@@ -57,7 +57,7 @@ Key: TypeAlias = tuple[str, str, str]
 """A comparison of a page: control, what the field shares, the row's name in it."""
 
 
-def named(row: Row, kind: Kind) -> str:
+def named(row: MethodRow, kind: Kind) -> str:
     """The row's name in a field."""
     return row.method if kind == "estimator" else row.where
 
@@ -79,11 +79,11 @@ def fields(
     for name in controls:
         if name not in (known := sorted({named(row, kind) for row in trained})):
             raise ZobenchError(unknown(f"{kind} of these records", name, known))
-    by_other: dict[str, list[Row]] = {}
+    by_other: dict[str, list[MethodRow]] = {}
     for row in trained:
         by_other.setdefault(named(row, "selector" if kind == "estimator" else "estimator"), []).append(row)
     shared = {other: rows for other, rows in sorted(by_other.items()) if len(rows) > 1}
-    found: dict[Key, tuple[Row, Effect | None]] = {}
+    found: dict[Key, tuple[MethodRow, Effect | None]] = {}
     for other, rows in shared.items():
         whole = [row for row in rows if average(row, section.scored) is not None]
         for name in controls:
@@ -112,14 +112,14 @@ def _judged(
 def _field(
     kind: Kind,
     shared: str,
-    rows: Sequence[Row],
+    rows: Sequence[MethodRow],
     section: Section,
     against: Mapping[Key, Against],
     controls: Sequence[str],
 ) -> Field:
     means = {id(row): m for row in rows if (m := average(row, section.scored)) is not None}
     standings = [
-        Standing(
+        MethodStanding(
             row,
             named(row, kind),
             means[id(row)],

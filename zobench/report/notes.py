@@ -12,7 +12,7 @@ from .choices import edge, rates, tried
 from .compare import Verdicts
 from .entry import draw_of
 from .record import Record
-from .rows import Row, Section
+from .rows import MethodRow, Section
 
 DATA = {
     "embedded": "The data are **synthetic**: small tasks made for the embedded model, with no bearing on the data sets "
@@ -75,13 +75,13 @@ MOST_NAMES = 4
 """Methods that are named in a line; of more the number is given."""
 
 
-def _some(rows: Sequence[Row]) -> str:
+def _some(rows: Sequence[MethodRow]) -> str:
     if len(rows) <= MOST_NAMES:
         return ", ".join(row.name for row in rows)
     return f"{', '.join(row.name for row in rows[: MOST_NAMES - 1])} and {len(rows) - MOST_NAMES + 1} others"
 
 
-def _of_rates(row: Row, section: Section) -> Iterable[str]:
+def _of_rates(row: MethodRow, section: Section) -> Iterable[str]:
     for side in ("upper", "lower"):
         tasks = [task for task in section.tasks if any(edge(r) == side for r in row.entry(task).done.values())]
         if tasks:
@@ -92,7 +92,7 @@ def _of_rates(row: Row, section: Section) -> Iterable[str]:
         yield f"{row.name}: only one learning rate was tried{' in each cell' if ', ' in every else ''}, {every}."
 
 
-def _of_gains(row: Row, at: int, section: Section, verdicts: Verdicts) -> Iterable[str]:
+def _of_gains(row: MethodRow, at: int, section: Section, verdicts: Verdicts) -> Iterable[str]:
     def gain(task: str) -> float | None:
         entry = row.entry(task)
         after, before = entry.mean(), entry.mean("zero_shot")
@@ -209,12 +209,12 @@ def device(record: Record) -> str:
 
 def plugin_columns(
     columns: Mapping[str, Callable[[list[Record]], str]],
-) -> tuple[dict[str, Callable[[Row], str]], list[str]]:
+) -> tuple[dict[str, Callable[[MethodRow], str]], list[str]]:
     """Plugins' columns made safe: (heading -> the text of a row, what went wrong, filled when the columns are used)."""
     faults: list[str] = []
 
-    def safe(heading: str, column: Callable[[list[Record]], str]) -> Callable[[Row], str]:
-        def show(row: Row) -> str:
+    def safe(heading: str, column: Callable[[list[Record]], str]) -> Callable[[MethodRow], str]:
+        def show(row: MethodRow) -> str:
             try:
                 found: object = column(copy.deepcopy(list(row.records)))  # what it does to them stays with it
                 if not isinstance(found, str | int | float):

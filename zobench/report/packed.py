@@ -5,7 +5,7 @@ that is undone without a loss, and a record's checksum holds as it stands); sort
 files: `{"name": ..., "text": ...}`, or `base64` for what is no text; sorted by name.
 
 Nothing that lies in such a file makes a reader wait, or take more memory than records do: text, lines and the memory
-of the decoder are bounded, and what is wrong is a Problem, beside which the other lines are read.
+of the decoder are bounded, and what is wrong is a RecordProblem, beside which the other lines are read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from .judge import LARGEST, Kind, Problem, judge
+from .judge import LARGEST, Kind, RecordProblem, judge
 from .record import Record
 
 RECORDS = "records.jsonl.xz"
@@ -48,9 +48,9 @@ class Fault(Exception):
         super().__init__(why)
         self.why, self.mend, self.kind = why, mend, kind
 
-    def problem(self, file: str) -> Problem:
+    def problem(self, file: str) -> RecordProblem:
         """It as a problem of a file."""
-        return Problem(file, self.why, self.mend, self.kind)
+        return RecordProblem(file, self.why, self.mend, self.kind)
 
 
 def to_line(text: bytes) -> bytes:
@@ -145,15 +145,15 @@ class Pack:
     """The lines of a pack by their ids, as they stand, and what is wrong with it."""
 
     lines: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # id -> number of the line, the line
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[RecordProblem] = field(default_factory=list)
     unnamed: int = 0
 
-    def record(self, cell_id: str) -> Record | Problem:
+    def record(self, cell_id: str) -> Record | RecordProblem:
         """The record of a line, judged as a record's file is; KeyError for an id that no line has."""
         number, line = self.lines[cell_id]
         return _judged(number, line, cell_id)
 
-    def fault(self, problem: Problem) -> None:
+    def fault(self, problem: RecordProblem) -> None:
         """Keep a problem of a line: among the first by itself, later ones as a number."""
         if len(self.problems) < NAMED:
             self.problems.append(problem)
@@ -161,9 +161,9 @@ class Pack:
             self.unnamed += 1
 
 
-def _judged(number: int, line: bytes, cell_id: str) -> Record | Problem:
+def _judged(number: int, line: bytes, cell_id: str) -> Record | RecordProblem:
     found = judge(f"{RECORDS} line {number}", cell_id, to_text(line))
-    if isinstance(found, Problem):
+    if isinstance(found, RecordProblem):
         mend = found.mend if found.kind == "newer" else f"{_BACK}, or run its cell again"
         return replace(found, mend=mend, cell=cell_id)
     return found
@@ -177,24 +177,24 @@ def open_pack(results: Path) -> Pack:
             cell_id = None if line is None else id_of(line)
             where = f"{RECORDS} line {number}"
             if line is None:
-                pack.fault(Problem(where, f"over {LARGEST} bytes are too many for a record", _BACK))
+                pack.fault(RecordProblem(where, f"over {LARGEST} bytes are too many for a record", _BACK))
             elif cell_id is None:
                 found = _judged(number, line, "")
-                pack.fault(found if isinstance(found, Problem) else Problem(where, "not a record", _BACK))
+                pack.fault(found if isinstance(found, RecordProblem) else RecordProblem(where, "not a record", _BACK))
             elif cell_id in pack.lines:
                 first, same = pack.lines[cell_id][0], pack.lines[cell_id][1] == line
                 why = f"{cell_id} is in line {first} too" + ("" if same else ", and otherwise") + "; that one counts"
-                pack.fault(Problem(where, why, _BACK, "edited", cell_id))
+                pack.fault(RecordProblem(where, why, _BACK, "edited", cell_id))
             else:
                 pack.lines[cell_id] = number, line
     except Fault as e:
         pack.problems.append(e.problem(RECORDS))
     if pack.unnamed:
-        pack.problems.append(Problem(RECORDS, f"{pack.unnamed} further lines are no records", _BACK))
+        pack.problems.append(RecordProblem(RECORDS, f"{pack.unnamed} further lines are no records", _BACK))
     return pack
 
 
-def find(results: Path, cell_id: str) -> Record | Problem | None:
+def find(results: Path, cell_id: str) -> Record | RecordProblem | None:
     """The record of a cell in the pack; None where it has none; the pack's own fault where it may have had one."""
     try:
         for number, line in _there(Path(results) / RECORDS):
@@ -205,7 +205,7 @@ def find(results: Path, cell_id: str) -> Record | Problem | None:
     return None
 
 
-def sides(results: Path) -> Iterator[tuple[str, bytes | Problem]]:
+def sides(results: Path) -> Iterator[tuple[str, bytes | RecordProblem]]:
     """The side files of a pack, by name, and what is wrong with lines that hold none."""
     try:
         for number, line in _there(Path(results) / SIDES):
@@ -218,7 +218,7 @@ def sides(results: Path) -> Iterator[tuple[str, bytes | Problem]]:
                 if not isinstance(value["name"], str):
                     raise TypeError("its name is no text")
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error) as e:
-                yield where, Problem(where, f"holds no file ({type(e).__name__}: {str(e):.80})", _BACK, "beside")
+                yield where, RecordProblem(where, f"holds no file ({type(e).__name__}: {str(e):.80})", _BACK, "beside")
                 continue
             yield value["name"], data
     except Fault as e:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import ZobenchError
 from . import disk, packed, seal, store
-from .judge import CELLS, LARGEST, Problem, load, settled
+from .judge import CELLS, LARGEST, RecordProblem, load, settled
 from .plain import dumps
 from .record import SEALED, Record
 
@@ -34,7 +34,7 @@ class Done:
     sizes: dict[str, int] = field(default_factory=dict)  # of the files of the pack
     removed: int = 0
     left: list[str] = field(default_factory=list)  # asked to be removed, and changed since it was packed
-    problems: list[Problem] = field(default_factory=list)  # in cells/: not packed, not removed
+    problems: list[RecordProblem] = field(default_factory=list)  # in cells/: not packed, not removed
 
 
 def pack(results: Path, *, kinds: Collection[str] = (), remove: bool = False, replace: bool = False) -> Done:
@@ -121,7 +121,7 @@ def _judged(found: packed.Pack) -> dict[str, Record]:
     records = {}
     for cell_id in found.lines:
         record = found.record(cell_id)
-        if isinstance(record, Problem):
+        if isinstance(record, RecordProblem):
             raise ZobenchError(f"{record}; nothing was removed")
         records[cell_id] = record
     return records
@@ -133,7 +133,7 @@ def _check_twice(results: Path, old: packed.Pack, new: Mapping[str, bytes], *, r
     for cell_id, line in new.items():
         if cell_id in old.lines and old.lines[cell_id][1] != line:
             before = old.record(cell_id)
-            if isinstance(before, Problem):
+            if isinstance(before, RecordProblem):
                 raise ZobenchError(f"{results}: {before}")
             if settled(before) and packed.to_line(_text(before)) != line:
                 differ.append(cell_id)
@@ -184,7 +184,7 @@ def _pack_sides(results: Path, records: Mapping[str, Record], kinds: Collection[
         said = record.get("files", {}).get(kind)
         why = None if said is None else seal.file_fault(results / CELLS, said)
         if why is not None:
-            done.problems.append(Problem(f"{CELLS}/{name}", why, "put the file of before back", "beside"))
+            done.problems.append(RecordProblem(f"{CELLS}/{name}", why, "put the file of before back", "beside"))
             continue
         held[name] = (results / CELLS / name).read_bytes()
     done.sides = len(held)
@@ -201,7 +201,7 @@ def _sides(results: Path) -> dict[str, bytes]:
     """All side files of the pack. ZobenchError where a line holds none."""
     out: dict[str, bytes] = {}
     for name, data in packed.sides(results):
-        if isinstance(data, Problem):
+        if isinstance(data, RecordProblem):
             raise ZobenchError(f"{results}: {data}; or move it out of the folder")
         out[name] = data
     return out

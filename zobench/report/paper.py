@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import text
-from .rows import Row, Section, average
+from .rows import MethodRow, Section, average
 
 SCORE_TABLES = ("1", "2", "3")
 AVERAGE = "average"
@@ -106,13 +106,13 @@ def _scores(printed: Sequence[Mapping[str, Any]], section: Section | None) -> st
     return text.table(["method", *tasks, AVERAGE], body, left=1)
 
 
-def _ours(paper: Mapping[str, Any], section: Section | None) -> list[Row]:
+def _ours(paper: Mapping[str, Any], section: Section | None) -> list[MethodRow]:
     if section is None or paper["estimator"] is None:
         return []
     return [r for r in section.rows if (r.estimator, r.selector) == (paper["estimator"], paper["selector"])]
 
 
-def _comparison(row: Row, paper: Mapping[str, float], tasks: Sequence[str]) -> list[list[str]]:
+def _comparison(row: MethodRow, paper: Mapping[str, float], tasks: Sequence[str]) -> list[list[str]]:
     """Our row, and ours minus the paper's. The average is over the table's tasks, where we have them all."""
     ours: dict[str, float | None] = {task: row.entry(task).mean() for task in tasks}
     ours[AVERAGE] = average(row, tasks)

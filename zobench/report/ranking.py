@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from ..errors import ZobenchError
 from . import stats, text
-from .rows import Row, Section
+from .rows import MethodRow, Section
 from .stats import Friedman
 
 Cost: TypeAlias = Literal["error", "forwards", "seconds"]
@@ -21,7 +21,7 @@ TAUS = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)
 class Ranked:
     """A method's rank by its average over tasks, and the 95 % interval of that rank."""
 
-    row: Row
+    row: MethodRow
     rank: float
     low: float
     high: float
@@ -36,7 +36,7 @@ def ranked(section: Section, draws: int = 2000) -> list[Ranked]:
     return sorted(made, key=lambda one: (one.rank, one.row.name))
 
 
-def _whole(section: Section) -> list[Row]:
+def _whole(section: Section) -> list[MethodRow]:
     rows = [row for row in section.rivals if row.trains and _able(row, section)]
     if len(rows) < 2:
         raise ZobenchError(
@@ -45,13 +45,13 @@ def _whole(section: Section) -> list[Row]:
     return rows
 
 
-def _able(row: Row, section: Section) -> bool:
+def _able(row: MethodRow, section: Section) -> bool:
     effect = row.effect(section.scored)
     kept = all(len(row.entry(task).items()) == len(row.entry(task).done) for task in section.scored)
     return effect is not None and effect.markable and kept
 
 
-def test_of_ranks(section: Section) -> tuple[list[Row], Friedman] | None:
+def test_of_ranks(section: Section) -> tuple[list[MethodRow], Friedman] | None:
     """Friedman's test over tasks; None for fewer than FRIEDMAN_TASKS of them."""
     if len(section.scored) < stats.FRIEDMAN_TASKS:
         return None
@@ -69,7 +69,7 @@ def profiles(section: Section, cost: Cost = "error", taus: Sequence[float] = TAU
     return stats.profile([of_task for of_task in costs if of_task], taus)
 
 
-def _cost(row: Row, task: str, cost: Cost) -> float | None:
+def _cost(row: MethodRow, task: str, cost: Cost) -> float | None:
     entry = row.entry(task)
     if not entry.whole:
         return None

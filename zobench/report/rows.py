@@ -23,7 +23,7 @@ REFERENCES = frozenset({UNTOUCHED, "icl", "hidden_probe", "adamw", "sgd"})
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method: an estimator with a selector and all their settings, over tasks and seeds."""
 
     records: tuple[Record, ...]
@@ -69,7 +69,7 @@ class Row:
         known = [one for one in found if one is not None]
         return stats.combine(known) if known and len(known) == len(found) else None
 
-    def minus(self, other: Row, tasks: Sequence[str]) -> Effect | None:
+    def minus(self, other: MethodRow, tasks: Sequence[str]) -> Effect | None:
         """The difference from another method on the average over the tasks; None where some task cannot be paired."""
         found = [self.entry(task).minus(other.entry(task)) for task in tasks]
         known = [one for one in found if one is not None]
@@ -85,7 +85,7 @@ class Section:
     data: str
     protocol: Mapping[str, Any]
     tasks: tuple[str, ...]
-    rows: tuple[Row, ...]  # references first, then by average
+    rows: tuple[MethodRow, ...]  # references first, then by average
     distinct: Mapping[str, Any] = field(default_factory=dict)  # what tells it from its neighbours
     tuning: tuple[Record, ...] = ()  # of seeds that chose learning rates, and are not reported
     metric: str | None = None  # of all its tasks, where it is no fraction
@@ -101,12 +101,12 @@ class Section:
         return tuple(t for t in self.tasks if any(row.entry(t).done for row in self.rows))
 
     @property
-    def rivals(self) -> tuple[Row, ...]:
+    def rivals(self) -> tuple[MethodRow, ...]:
         """The rows that are no references."""
         return tuple(row for row in self.rows if not row.reference)
 
 
-def average(row: Row, tasks: Sequence[str]) -> float | None:
+def average(row: MethodRow, tasks: Sequence[str]) -> float | None:
     """The mean over tasks of the mean over seeds; None unless the row is whole on all of them."""
     if not tasks or not row.whole(tasks):
         return None
@@ -192,7 +192,7 @@ def _splits(records: Sequence[Record]) -> list[int]:
     return sorted(found) if len(found) > 1 else []
 
 
-def _rank(row: Row, tasks: Sequence[str]) -> tuple[Any, ...]:
+def _rank(row: MethodRow, tasks: Sequence[str]) -> tuple[Any, ...]:
     m = average(row, tasks)
     by_value = (m is None, -round(m, 9) if m is not None else 0.0)
     if row.reference:  # what trains nothing above what trains
@@ -200,13 +200,13 @@ def _rank(row: Row, tasks: Sequence[str]) -> tuple[Any, ...]:
     return (1, *by_value, row.method, row.where)
 
 
-def _rows(records: Sequence[Record]) -> list[Row]:
+def _rows(records: Sequence[Record]) -> list[MethodRow]:
     keys = ("estimator", "selector", "estimator_settings", "selector_settings", "run_settings")
     alike = [apart for group in _grouped(records, keys) for apart in apart_by_code(group)]
     groups = [apart for group in alike for apart in _apart_by_rates(group)]
     firsts = [group[0] for group in groups]
     return [
-        Row(
+        MethodRow(
             records=tuple(group),
             estimator=group[0]["cell"]["estimator"],
             selector=group[0]["cell"]["selector"],
@@ -245,7 +245,7 @@ def _entries(records: Sequence[Record]) -> dict[str, Entry]:
     return {task: Entry(of_draw) for task, of_draw in by_task.items()}
 
 
-def _expecting(rows: Sequence[Row]) -> list[Row]:
+def _expecting(rows: Sequence[MethodRow]) -> list[MethodRow]:
     """The rows, each knowing the draws that it should have: of each task those that any method has.
 
     Those of references count where no method was run.

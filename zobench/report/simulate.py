@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Found:
+class ShownByBoards:
     """What a number of boards of one design showed, as fractions."""
 
     false_marks: float
@@ -74,7 +74,7 @@ def against_control(answers: Array) -> list[dict[str, Effect]]:
     ]
 
 
-def run(world: World, design: Design, boards: int, seed: int = 0) -> Found:
+def run(world: World, design: Design, boards: int, seed: int = 0) -> ShownByBoards:
     """Boards of a design, judged: marks against the control over the whole page, counts, and intervals."""
     false_marks = power = 0
     covered, counts = list[bool](), list[float]()
@@ -93,7 +93,7 @@ def run(world: World, design: Design, boards: int, seed: int = 0) -> Found:
             for m, (_, one) in enumerate(sorted(found.items())):
                 truth = float((true[b, m + 1] - true[b, 0]).mean())
                 covered.append(abs(one.mean - truth) <= one.half())
-    return Found(false_marks / boards, stats.mean(counts), stats.mean([*map(float, covered)]), power / boards)
+    return ShownByBoards(false_marks / boards, stats.mean(counts), stats.mean([*map(float, covered)]), power / boards)
 
 
 def any_false_mark(records: Sequence[Record]) -> tuple[bool, bool]:

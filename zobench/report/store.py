@@ -17,11 +17,23 @@ from .. import redact
 from ..errors import ZobenchError
 from . import packed, seal
 from .disk import write_text
-from .judge import CELLS, Problem, check, load, settled
+from .judge import CELLS, RecordProblem, check, load, settled
 from .plain import dumps, finite
 from .record import FileInfo, Record
 
-__all__ = ["BOARD", "CELLS", "Files", "Problem", "check", "dumps", "find", "finite", "read", "write", "write_text"]
+__all__ = [
+    "BOARD",
+    "CELLS",
+    "Files",
+    "RecordProblem",
+    "check",
+    "dumps",
+    "find",
+    "finite",
+    "read",
+    "write",
+    "write_text",
+]
 
 BOARD = "leaderboard.md"
 
@@ -90,7 +102,7 @@ class Reading:
 
     records: list[Record]
     """In the order of the names of their files."""
-    problems: list[Problem]
+    problems: list[RecordProblem]
     """Files in cells/ that are no records, then lines of the pack that are none."""
     twice: list[str]
     """Cells of which cells/ and the pack have finished records that differ; those of cells/ are in `records`."""
@@ -107,7 +119,7 @@ def survey(results: Path) -> Reading:
         if cell_id in loose and _same_bytes(files(results, cell_id).record, line):
             continue
         found = pack.record(cell_id)
-        if isinstance(found, Problem):
+        if isinstance(found, RecordProblem):
             problems.append(found)
         elif cell_id in loose:
             if settled(found) and dumps(found) != dumps(loose[cell_id]):
@@ -117,13 +129,13 @@ def survey(results: Path) -> Reading:
     return Reading(sorted(records, key=lambda record: f"{record['id']}.json"), problems, twice)
 
 
-def loose_records(folder: Path) -> tuple[dict[str, Record], list[Problem]]:
+def loose_records(folder: Path) -> tuple[dict[str, Record], list[RecordProblem]]:
     """The records in cells/ by id, and the files there that are none."""
     records: dict[str, Record] = {}
-    problems: list[Problem] = []
+    problems: list[RecordProblem] = []
     for path in sorted(path for path in folder.glob("*.json") if not path.name.startswith(".")):
         found = load(path)
-        if isinstance(found, Problem):
+        if isinstance(found, RecordProblem):
             problems.append(found)
         else:
             records[found["id"]] = found
@@ -137,7 +149,7 @@ def _same_bytes(path: Path, line: bytes) -> bool:
         return False
 
 
-def read(results: Path) -> tuple[list[Record], list[Problem]]:
+def read(results: Path) -> tuple[list[Record], list[RecordProblem]]:
     """The records of a results folder, and what lies there as one and is none: see `survey`."""
     found = survey(results)
     return found.records, found.problems
@@ -151,20 +163,20 @@ def readable(results: Path) -> list[Record]:
     return records
 
 
-def find(results: Path, cell_id: str) -> Record | Problem | None:
-    """The record of a cell; None where there is none, a Problem where there is a file, or a line, that is no record."""
+def find(results: Path, cell_id: str) -> Record | RecordProblem | None:
+    """The record of a cell; None where there is none, a RecordProblem where a file, or a line, is no record."""
     path = files(results, cell_id).record
     return load(path) if os.path.lexists(path) else packed.find(results, cell_id)
 
 
-def beside(results: Path, records: Iterable[Record], *, whole: bool = False) -> tuple[list[Problem], list[str]]:
+def beside(results: Path, records: Iterable[Record], *, whole: bool = False) -> tuple[list[RecordProblem], list[str]]:
     """The side files that are not what their records say, and those (relative to `results`) that are not there.
 
     What is not in cells/ may be in the pack. Weights are judged by their size, unless `whole`: to read them takes as
     long as they are large.
     """
     folder = Path(results) / CELLS
-    problems: list[Problem] = []
+    problems: list[RecordProblem] = []
     absent: dict[str, tuple[Record, FileInfo]] = {}
     for record in records:
         for kind, said in sorted(record.get("files", {}).items()):
@@ -176,7 +188,7 @@ def beside(results: Path, records: Iterable[Record], *, whole: bool = False) -> 
             if why is not None:
                 problems.append(_other_file(f"{CELLS}/{said['name']}", why, record))
     for name, data in packed.sides(results) if absent else ():
-        if isinstance(data, Problem):
+        if isinstance(data, RecordProblem):
             problems.append(data)
         elif name in absent:
             record, said = absent.pop(name)
@@ -185,9 +197,9 @@ def beside(results: Path, records: Iterable[Record], *, whole: bool = False) -> 
     return problems, [f"{CELLS}/{name}" for name in absent]
 
 
-def _other_file(name: str, why: str, record: Record) -> Problem:
+def _other_file(name: str, why: str, record: Record) -> RecordProblem:
     mend = f"put the file of before back, or run the cell of {record['id']} again with --rerun always"
-    return Problem(name, why, mend, "beside")
+    return RecordProblem(name, why, mend, "beside")
 
 
 def side(results: Path, path: Path) -> bytes | None:
@@ -198,7 +210,7 @@ def side(results: Path, path: Path) -> bytes | None:
     return next(found, None)
 
 
-def unclaimed(results: Path, records: Iterable[Record], problems: Iterable[Problem]) -> list[str]:
+def unclaimed(results: Path, records: Iterable[Record], problems: Iterable[RecordProblem]) -> list[str]:
     """The side files, relative to `results`, whose record is not there: it was removed, or never written.
 
     Drafts and tracebacks do not count, nor what lies beside a file that is no record.

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import ZobenchError
 from . import disk, packed, seal, store
-from .judge import Problem, load, settled
+from .judge import RecordProblem, load, settled
 from .record import FileInfo, Record
 
 
@@ -53,21 +53,21 @@ def _put(results: Path, place: store.Files, record: Record, written: store.Files
     lying = _checked(load(place.record) if os.path.lexists(place.record) else None)
     old = lying if isinstance(lying, dict) else _checked(packed.find(results, record["id"]))
     if isinstance(old, dict) and not yields(old, record):
-        if isinstance(lying, Problem):
+        if isinstance(lying, RecordProblem):
             _set_aside(place.record)
             with contextlib.suppress(OSError):  # else it would hide the good one of the pack
                 place.record.unlink()
         _keep_error(place, old, written)
         return False
     record["files"] = _name_sides(place, written)
-    if isinstance(lying, Problem):
+    if isinstance(lying, RecordProblem):
         _set_aside(place.record)
     store.write(results, record)
     _remove_old(place, record)
     return True
 
 
-def refusal(problem: Problem) -> str | None:
+def refusal(problem: RecordProblem) -> str | None:
     """Why a cell may not run where this lies in its record's place; None where it may, and this is set aside."""
     if problem.kind == "newer":
         return f"{problem.file}: {problem.why}; {problem.mend}, or name another folder"
@@ -76,9 +76,9 @@ def refusal(problem: Problem) -> str | None:
     return None
 
 
-def _checked(old: Record | Problem | None) -> Record | Problem | None:
+def _checked(old: Record | RecordProblem | None) -> Record | RecordProblem | None:
     """The same; ZobenchError for what may not be replaced."""
-    if isinstance(old, Problem) and (why := refusal(old)) is not None:
+    if isinstance(old, RecordProblem) and (why := refusal(old)) is not None:
         raise ZobenchError(why)
     return old
 

@@ -8,7 +8,7 @@ from . import stats, text
 from .compare import AVERAGE, Verdicts
 from .entry import Entry, draw_of
 from .record import NO_SELECTOR, ScoreInfo
-from .rows import Row, Section, average
+from .rows import MethodRow, Section, average
 from .stats import Draw, Effect
 
 ITEMS_ALONE = "¹"
@@ -17,7 +17,7 @@ ITEMS_ALONE = "¹"
 MARKS = {stats.BETTER: " ▲", stats.WORSE: " ▼"}
 
 
-def heads(row: Row) -> list[str]:
+def heads(row: MethodRow) -> list[str]:
     """The first two cells of a row; references are in italics."""
     return [f"*{row.method}*", row.where] if row.reference else [row.method, row.where]
 
@@ -68,7 +68,7 @@ def _with_metric(task: str, section: Section) -> str:
     return f"{task} ({', '.join(sorted(metrics))})" if metrics else task
 
 
-def score(row: Row, task: str) -> str:
+def score(row: MethodRow, task: str) -> str:
     """`91.2 ± 0.4`; how it failed where it did; `-` where it was not run."""
     entry = row.entry(task)
     if not entry.done:
@@ -85,7 +85,7 @@ def _failures(entry: Entry) -> str:
     return ", ".join(f"{n} of {of} {status}" for status, n in sorted(lost.items()))
 
 
-def _bold(shown: str, verdicts: Verdicts, column: str, row: Row) -> str:
+def _bold(shown: str, verdicts: Verdicts, column: str, row: MethodRow) -> str:
     standing = verdicts.best[column]
     return f"**{shown}**" if standing is not None and standing.bold and standing.best is row else shown
 
@@ -114,12 +114,12 @@ def _untouched(scores: Mapping[Draw, ScoreInfo]) -> Effect | None:
     return None if more else stats.of_values({0: score["value"]}, score["stderr"], score["n"], fixed=True)
 
 
-def _average(row: Row, tasks: Sequence[str]) -> str:
+def _average(row: MethodRow, tasks: Sequence[str]) -> str:
     m = average(row, tasks)
     return text.NONE if m is None else f"{text.percent(m)}{plus_minus(row.effect(tasks))}"
 
 
-def _average_gain(row: Row, tasks: Sequence[str], gain: Effect | None) -> str:
+def _average_gain(row: MethodRow, tasks: Sequence[str], gain: Effect | None) -> str:
     if row.untouched:
         return text.NONE
     if gain is not None:
@@ -146,7 +146,7 @@ def gain_table(section: Section, verdicts: Verdicts) -> str:
     """Gain over zero-shot by task, paired over items and seeds, marked where it holds."""
     places = {id(row): at for at, row in enumerate(section.rows)}
 
-    def show(row: Row, task: str) -> str:
+    def show(row: MethodRow, task: str) -> str:
         entry = row.entry(task)
         after, before = entry.mean(), entry.mean("zero_shot")
         if after is None or before is None:
@@ -159,13 +159,13 @@ def gain_table(section: Section, verdicts: Verdicts) -> str:
     return text.table(["method", "selector", *section.tasks], body)
 
 
-def by_task(section: Section, show: Callable[[Entry], str], rows: Sequence[Row]) -> str:
+def by_task(section: Section, show: Callable[[Entry], str], rows: Sequence[MethodRow]) -> str:
     """A table with a row a method and a column a task."""
     body = [[*heads(row), *(show(row.entry(task)) for task in section.tasks)] for row in rows]
     return text.table(["method", "selector", *section.tasks], body)
 
 
-def trained(section: Section) -> list[Row]:
+def trained(section: Section) -> list[MethodRow]:
     """The rows of methods that train."""
     return [row for row in section.rows if row.trains]
 

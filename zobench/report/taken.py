@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from . import stats
 from .record import OF_A_BACKWARD
-from .rows import Row
+from .rows import MethodRow
 
 
-def taken(row: Row) -> dict[str, float]:
+def taken(row: MethodRow) -> dict[str, float]:
     """What a row's cells took: forwards, further forwards and backward passes a step, all of them a run (a backward
     pass is two), and bytes of state a parameter of the scope, as measured; means over cells, the state's largest.
     """
@@ -29,7 +29,7 @@ def taken(row: Row) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ScopeTaken:
     """What a row's selector chose, and what that took: means over cells."""
 
     forwards: float
@@ -41,14 +41,14 @@ class Choice:
     """The sets of blocks that were chosen, and in how many cells: the most frequent first."""
 
 
-def choice(row: Row) -> Choice | None:
+def choice(row: MethodRow) -> ScopeTaken | None:
     """What the row's selector did; None where no cell ended well."""
     done = [r for entry in row.entries.values() for r in entry.done.values()]
     scopes = [scope for r in done if (scope := r["scope"]) is not None]
     if not scopes:
         return None
     spent = [r["forwards"].get("calibration", 0) + r["forwards"].get("probe", 0) for r in done]
-    return Choice(
+    return ScopeTaken(
         forwards=stats.mean(spent),
         seconds=stats.mean([r["time"].get("select_s", 0.0) for r in done]),
         fraction=stats.mean([scope["fraction"] for scope in scopes]),

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from ..errors import ZobenchError, unknown
 from . import stats, text
 from .record import UNTOUCHED
-from .rows import Row, Section
+from .rows import MethodRow, Section
 from .stats import MARGIN, Effect
 from .tables import MARKS, points, without_one
 
 
-def find(section: Section, name: str) -> Row | None:
+def find(section: Section, name: str) -> MethodRow | None:
     """The row of a method: `mezo/all`, or `mezo` where there is one of it; None for `zero_shot`, which every record
     has.
 
@@ -31,7 +31,7 @@ def find(section: Section, name: str) -> Row | None:
     return found[0]
 
 
-def markdown(section: Section, a: Row, b: Row | None, margin: float = MARGIN) -> str:
+def markdown(section: Section, a: MethodRow, b: MethodRow | None, margin: float = MARGIN) -> str:
     """The first against the second (None: the untouched model): a table of tasks, and sentences on the average.
 
     Raises ZobenchError where there is no task on which both have the same seeds.
@@ -77,13 +77,13 @@ def markdown(section: Section, a: Row, b: Row | None, margin: float = MARGIN) ->
     return "\n\n".join(parts) + "\n"
 
 
-def _effect(task: str, a: Row, b: Row | None) -> Effect | None:
+def _effect(task: str, a: MethodRow, b: MethodRow | None) -> Effect | None:
     if b is not None:
         return a.entry(task).minus(b.entry(task))
     return a.entry(task).gain if a.entry(task).whole else None
 
 
-def _means(a: Row, b: Row | None, tasks: Sequence[str]) -> list[str]:
+def _means(a: MethodRow, b: MethodRow | None, tasks: Sequence[str]) -> list[str]:
     ours = [a.entry(t).mean() for t in tasks]
     theirs = [a.entry(t).mean("zero_shot") if b is None else b.entry(t).mean() for t in tasks]
     return [text.percent(stats.mean([m for m in of if m is not None])) for of in (ours, theirs)]

@@ -20,7 +20,7 @@ from .memory import PeakMemory
 from .method import Applied, Method, applied, free_bytes, keeper, scope_bytes
 from .outcome import Outcome, as_record, count, data_facts, failed, info, scope_info
 from .prefix import prefixed
-from .selection import Context, everything, of_model
+from .selection import RunSelectionContext, everything, of_model
 from .speed import Sides, measure
 from .surroundings import seeded
 from .train import Trained, train
@@ -133,7 +133,7 @@ class Runner:
     def _fit(self, cell: Cell, out: Outcome, cls: type[Estimator], prepared: PreparedTask) -> None:
         """Dev and test by a reference that learns; it hears of test after all is chosen."""
         self.progress.phase("fitting the reference")
-        context = references.Context(self.session.loaded, prepared)
+        context = references.RunFitContext(self.session.loaded, prepared)
         try:
             with self.guard.watching(f"estimator {cell.estimator}, in fit,"):
                 dev, test = references.scores(cls, cell, context, self.progress.items)
@@ -147,7 +147,7 @@ class Runner:
         start = time.perf_counter()
         self.progress.phase("selecting")
         selector = self.session.plugins.selector(cell.selector)(**cell.selector_settings)
-        context = Context(
+        context = RunSelectionContext(
             self.session.loaded,
             prepared,
             method,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..tasks.score import Progress
 
 
-class Context(FitContext):
+class RunFitContext(FitContext):
     """The run's implementation of zobench.tasks.questions.FitContext, which is all that a reference may use of it.
 
     Attributes: forwards by purpose: calibration, and after `fit` eval. seconds: train_s, eval_s. facts: what was noted.
@@ -69,7 +69,7 @@ def learns(cls: type[Estimator]) -> bool:
     return not cls.trains and cls.fit is not Estimator.fit
 
 
-def scores(cls: type[Estimator], cell: Cell, context: Context, progress: Progress) -> tuple[Score, Score]:
+def scores(cls: type[Estimator], cell: Cell, context: RunFitContext, progress: Progress) -> tuple[Score, Score]:
     """Fit the reference, then let it answer dev and test. Its scope is the whole model, of which it moves nothing.
 
     Raises ZobenchError where it refuses the task.
@@ -99,7 +99,7 @@ def expected_forwards(prepared: PreparedTask) -> tuple[int, int]:
     return train + dev, dev + asked
 
 
-def score(context: Context, name: Literal["dev", "test"], answers: Answers, progress: Progress) -> Score:
+def score(context: RunFitContext, name: Literal["dev", "test"], answers: Answers, progress: Progress) -> Score:
     """A split, answered `batch_size` questions at a time; the right answers stay here.
 
     Raises TypeError for answers that are not one candidate's index a question.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .unchanged import Guard
 
 
-class Context(SelectionContext):
+class RunSelectionContext(SelectionContext):
     """The run's implementation of zobench.contracts.selector.SelectionContext."""
 
     def __init__(

@@ -28,7 +28,7 @@ from .progress import Progress
 from .refusals import runnable
 from .session import Session
 from .tuning import Later, check_roles, first
-from .work import Order, RunCell
+from .work import Order, RunInProcess
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Plan:
+class RunPlan:
     """The cells of a run: those to do, and the records of those that are done."""
 
-    run_cell: RunCell
+    run_cell: RunInProcess
     todo: list[Cell]
     done: dict[str, Record] = field(default_factory=dict)
     later: Later | None = None
@@ -63,7 +63,7 @@ class Plan:
         return self.run_cell.session
 
 
-def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
+def make_plan(wish: Wish, place: Place, plugins: Plugins) -> RunPlan:
     """Check every name and setting before anything heavy is loaded; then the cells, by the model's outline and data.
 
     No weights are loaded, but those of a model that a plugin makes.
@@ -99,9 +99,9 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> Plan:
         later = later.only([cell for cell in further if id(cell) in can])
     named = replace(place.anywhere(plugins.names("models")), spread=spread)
     files = tuple(os.path.abspath(os.path.expanduser(file)) for file in plugins.files)
-    run_cell = RunCell(Order(named, loaded.dtype, files, plugins.only, loaded.weights_bytes), plugins)
+    run_cell = RunInProcess(Order(named, loaded.dtype, files, plugins.only, loaded.weights_bytes), plugins)
     run_cell.knows(None if isinstance(loaded, Outline) else loaded, session.pools)
-    plan = Plan(run_cell, [], later=later, outline=session)
+    plan = RunPlan(run_cell, [], later=later, outline=session)
     plan.todo = _add(plan, share([cell for cell in planned if id(cell) in can], place.shard), place)
     return plan
 
@@ -112,7 +112,7 @@ def share(planned: Sequence[Cell], shard: tuple[int, int]) -> list[Cell]:
     return [cell for at, cell in enumerate(planned) if at % n == i - 1]
 
 
-def _add(plan: Plan, planned: Sequence[Cell], place: Place) -> list[Cell]:
+def _add(plan: RunPlan, planned: Sequence[Cell], place: Place) -> list[Cell]:
     """Of these cells those that are to do; the plan hears of the records of the others, and of what failed before."""
     plugins = plan.plugins
     known = _known(place.results, {cell.id for cell in planned}, plugins)
@@ -208,7 +208,7 @@ def _again(record: Record, rerun: Rerun) -> bool:
     return rerun == "always" or not settled(record) or (rerun == "failed" and record["status"] != "ok")
 
 
-def prepare(plan: Plan, place: Place) -> None:
+def prepare(plan: RunPlan, place: Place) -> None:
     """Let the executor do what may fail before anything is said or written: load the model, where cells run here.
 
     Raises ZobenchError for what no cell could run for.
@@ -219,7 +219,7 @@ def prepare(plan: Plan, place: Place) -> None:
             spread.prepare(plan.todo, plan.run_cell)
 
 
-def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
+def execute(plan: RunPlan, place: Place, progress: Progress) -> list[Record]:
     """Run the cells that are to do, and return their records; their files lie in `results`."""
     plugins = plan.plugins
     try:
@@ -249,7 +249,7 @@ def execute(plan: Plan, place: Place, progress: Progress) -> list[Record]:
     return records
 
 
-def _carry_out(todo: Sequence[Cell], plan: Plan, place: Place, progress: Progress, records: list[Record]) -> None:
+def _carry_out(todo: Sequence[Cell], plan: RunPlan, place: Place, progress: Progress, records: list[Record]) -> None:
     plugins, run_cell = plan.plugins, plan.run_cell
     run_cell.reports = progress
     account = Account(place.executor, todo, lambda id_: store.find(place.results, id_) is not None)
@@ -276,7 +276,7 @@ def _executor(plugins: Plugins, name: str, settings: Mapping[str, Any]) -> Any:
     return made
 
 
-def board(plan: Plan, place: Place) -> leaderboard.Board:
+def board(plan: RunPlan, place: Place) -> leaderboard.Board:
     """The leaderboard of everything in the results folder, written beside the records."""
     every, problems = store.read(place.results)
     columns = plan.plugins.leaderboard_columns()

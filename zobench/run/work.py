@@ -47,7 +47,7 @@ class Order:
         return events.folder(self.place.results, self.run)
 
 
-class RunCell:
+class RunInProcess:
     """Runs a cell in the process that it is called in, and returns its record, which is written by then.
 
     The first call loads the model; model, data and what was found of the task in hand are kept for those that follow.
@@ -144,11 +144,11 @@ class RunCell:
         return record if record["status"] != "interrupted" else None
 
 
-_OURS: dict[str, RunCell] = {}
+_OURS: dict[str, RunInProcess] = {}
 """Of this process, by run: the latest alone, as each holds a model."""
 
 
-def _here(order: Order) -> RunCell:
+def _here(order: Order) -> RunInProcess:
     """The one that this process has for the run, made now if need be: it tells of its cells in the run's files."""
     if order.run not in _OURS:
         _OURS.clear()
@@ -158,11 +158,11 @@ def _here(order: Order) -> RunCell:
     return _OURS[order.run]
 
 
-class Elsewhere(RunCell):
-    """As RunCell, in a process that it was sent to: it holds that the code is what the cells were planned with."""
+class Elsewhere(RunInProcess):
+    """As RunInProcess, in a process that it was sent to: it holds that the code is what the cells were planned with."""
 
     def __call__(self, cell: Cell) -> Record:
-        """As RunCell; the record that the run has of the cell where it was run before and its result was lost."""
+        """As RunInProcess; the record that the run has of the cell where it was run before and its result was lost."""
         own = self.plugins.code(_used(cell, self.order.place.model, self.plugins))
         if changed := sorted(name for name in {*own, *cell.code} if own.get(name) != cell.code.get(name)):
             raise ZobenchError(

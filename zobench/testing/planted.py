@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..models.load import LoadedModel, adopt
 from ..protocol.protocol import computation_from, protocol_from
 from ..run.method import Method
-from ..run.selection import Context
+from ..run.selection import RunSelectionContext
 from ..tasks.batch import Batch, collate
 from ..tasks.encode import Encoded, Row
 from ..tasks.prepared import Evaluated, PreparedTask, Score
@@ -78,7 +78,7 @@ def planted(plant: str, index: int) -> LoadedModel:
     return loaded
 
 
-class Watched:
+class WatchedTask:
     """Stands for a PreparedTask: rows of random tokens, the last of which is to be told. It notes who asks for test."""
 
     train_size, dev_size, rows = 48, 16, "replicated"
@@ -130,7 +130,7 @@ def _rows(split: str, indices: Sequence[int]) -> Batch:
     return collate(encoded, 0, 4)
 
 
-class Seen:
+class SeenByModel:
     """What passed through the model while it was watched."""
 
     def __init__(self) -> None:
@@ -139,9 +139,9 @@ class Seen:
 
 
 @contextmanager
-def watching(loaded: LoadedModel) -> Iterator[Seen]:
+def watching(loaded: LoadedModel) -> Iterator[SeenByModel]:
     """Count forward passes and note the tokens that enter, by hooks that are gone afterwards."""
-    seen = Seen()
+    seen = SeenByModel()
 
     def on_ids(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         seen.forwards += 1
@@ -154,11 +154,11 @@ def watching(loaded: LoadedModel) -> Iterator[Seen]:
         hook.remove()
 
 
-class TrialContext(Context):
+class TrialContext(RunSelectionContext):
     """The run's own context over the small world; `in_probe` tells whether a probe is under way."""
 
     def __init__(self, loaded: LoadedModel, seed: int) -> None:
-        self.watched = Watched(loaded)
+        self.watched = WatchedTask(loaded)
         protocol = protocol_from({"batch_size": 4, "steps": 8, "eval_every": 4})
         method = Method(ReferenceMeZO, {}, computation_from({"engine": "flat"}))
         prepared = cast(PreparedTask, self.watched)

@@ -68,17 +68,17 @@ class SelectorCase:
 
     cls: type[Selector]
     settings: Mapping[str, Any]
-    _done: list[Trial] = field(default_factory=list, repr=False)
+    _done: list[SelectionTrial] = field(default_factory=list, repr=False)
 
     @property
-    def trial(self) -> Trial:
+    def trial(self) -> SelectionTrial:
         """A selection in the world with an outlier in block 1."""
         if not self._done:
-            self._done.append(Trial(self))
+            self._done.append(SelectionTrial(self))
         return self._done[0]
 
 
-class Trial:
+class SelectionTrial:
     """One selection in a new world, watched."""
 
     def __init__(self, case: SelectorCase, plant: str = "outlier", index: int = 1) -> None:
@@ -133,7 +133,7 @@ def deterministic(case: SelectorCase) -> str:
         torch.manual_seed(17)
         np.random.seed(17)
         random.seed(17)
-        second = Trial(case)
+        second = SelectionTrial(case)
         moved = second.streams != second.streams_after
     finally:
         torch.set_rng_state(kept[0])
@@ -250,7 +250,7 @@ def function_of_the_step(case: SelectorCase) -> str:
 
 def trains(case: SelectorCase) -> str:
     """S7: a few steps of MeZO move active, unmasked entries and nothing else."""
-    trial = Trial(case)
+    trial = SelectionTrial(case)
     scope, model, watched = trial.scope, trial.loaded.model, trial.context.watched
     opt = ReferenceMeZO(scope, lr=1e-2, engine="flat")
     start = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -275,7 +275,7 @@ def _finds(case: SelectorCase, plant: str, first: int) -> str:
     if plant not in PLANTS:
         raise ValueError(f"nothing called {plant!r} can be planted; known: {', '.join(PLANTS)}")
     for index in range(first, LAYERS):
-        layers = Trial(case, plant, index).scope.layers
+        layers = SelectionTrial(case, plant, index).scope.layers
         expect(layers == (index,), f"planted in block {index}, it chose {layers}")
     return f"blocks {first} to {LAYERS - 1}"
 

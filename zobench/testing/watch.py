@@ -12,7 +12,6 @@ from torch import Tensor
 from ..directions.algebra import Algebra, Direction
 from ..engine.objective import Objective
 from ..estimator.estimator import Estimator
-from ..estimator.losses import Losses
 
 Values = dict[str, Tensor]
 """One term of a direction, valued: tensor name -> value (tensors where it has none are absent)."""
@@ -32,42 +31,21 @@ class Watch:
     moves: list[Values] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        opt: Any = self.opt
-        iterate, descend, move = opt.iterate, opt.descend, opt.move
-        watch = self
+        opt = self.opt
 
-        class Watched(Losses):
-            def __call__(self, *points: Any) -> Any:
-                for d in points:
-                    if isinstance(d, Algebra):
-                        watch.looks += watch.terms(d)
-                return super().__call__(*points)
-
-            def fresh(self) -> Losses:
-                further = super().fresh()
-                further.__class__ = Watched
-                return further
-
-            def examples(self) -> list[Losses]:
-                each = super().examples()
-                for one in each:
-                    one.__class__ = Watched
-                return each
-
-        def watched_iterate(losses: Losses) -> Any:
-            losses.__class__ = Watched
-            return iterate(losses)
+        def look(d: Direction) -> None:
+            self.looks += self.terms(d)
 
         def moving(how: Any) -> Any:
             def go(d: Algebra) -> None:
                 if isinstance(d, Algebra):
-                    watch.moves += watch.terms(d)
-                if not watch.still:
+                    self.moves += self.terms(d)
+                if not self.still:
                     how(d)
 
             return go
 
-        opt._keep(iterate=watched_iterate, descend=moving(descend), move=moving(move))
+        opt._keep(looked=look, descend=moving(opt.descend), move=moving(opt.move))
 
     def terms(self, d: Algebra) -> list[Values]:
         """The terms of a direction as they are now, over the tensors active in this step."""

@@ -11,7 +11,7 @@ from zobench import Algebra, Buffer, Direction, Estimator, Handle, Positive, Ran
 Beta = Annotated[float, Range(ge=0, lt=1)]
 
 
-class Moments(Estimator):
+class AdamMoments(Estimator):
     """Moving means of a gradient and of its square, in fp32: m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2."""
 
     moves_along_looks: ClassVar[bool] = False
@@ -30,7 +30,7 @@ class Moments(Estimator):
         self.v[p].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
 
 
-class Adam(Moments):
+class Adam(AdamMoments):
     """Kingma and Ba 2015 (arXiv:1412.6980), Algorithm 1: both moments in fp32.
 
     Bias correction counts, tensor by tensor, the steps that the tensor took part in: a scope may rest.

@@ -71,7 +71,7 @@ class HiddenProbe(ZeroShot):
             parts = [rows[i : i + context.batch_size] for i in range(0, len(rows), context.batch_size)]
             return torch.cat([self.last(context.forward(part, output_hidden_states=True)) for part in parts])
 
-        seen, held = (Seen(states([q for q, _ in part]), part) for part in (train, dev))
+        seen, held = (SplitStates(states([q for q, _ in part]), part) for part in (train, dev))
         tried = [Probe(seen, at, classes, self.width) for at in range(len(self.depths)) for _ in self.rates]
         losses = [
             probe.learn(seen, held, rate, self.decay, self.epochs)
@@ -92,7 +92,7 @@ class HiddenProbe(ZeroShot):
         return out
 
 
-class Seen:
+class SplitStates:
     """A split's states (rows, depths, channels), its numbers of candidates, and the right ones (int64)."""
 
     def __init__(self, states: Tensor, examples: Sequence[tuple[Question, int]]) -> None:
@@ -103,7 +103,7 @@ class Seen:
 class Probe:
     """An MLP on the states of one depth. classes: its outputs; 0: one, the score of a candidate."""
 
-    def __init__(self, seen: Seen, at: int, classes: int, width: int) -> None:
+    def __init__(self, seen: SplitStates, at: int, classes: int, width: int) -> None:
         x = seen.states[:, at]
         self.at, self.classes, self.epoch, self.mean = at, classes, 0, x.mean(0)
         deviation = x.std(0, correction=0)
@@ -119,7 +119,7 @@ class Probe:
             return out
         return pad_sequence(list(torch.split(out[:, 0], list(counts))), batch_first=True, padding_value=-torch.inf)
 
-    def learn(self, seen: Seen, held: Seen, rate: float, decay: float, epochs: int) -> float:
+    def learn(self, seen: SplitStates, held: SplitStates, rate: float, decay: float, epochs: int) -> float:
         """The lowest dev loss; the network is that of its epoch."""
         optimizer = torch.optim.AdamW(self.net.parameters(), rate, weight_decay=decay)
         lowest, best = math.inf, copy.deepcopy(self.net.state_dict())

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from zobench import Count, Direction, Losses, Positive
 
-from .adam import Beta, Moments
+from .adam import AdamMoments, Beta
 from .norms import rms
 
 
-class ZOAdaMM(Moments):
+class ZOAdaMM(AdamMoments):
     """AMSGrad on a one-sided estimate along directions from a sphere.
 
     Paper: ZO-AdaMM (arXiv:1910.06513, NeurIPS 2019), equation 1 and Algorithm 1: u uniform on the unit sphere;

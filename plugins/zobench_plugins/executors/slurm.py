@@ -78,7 +78,7 @@ class Submitit:
     def _submit(self, spread: Any, cells: list[Cell], run_cell: RunCell) -> dict[Any, list[Cell]]:
         parts = [cells[i : i + self.cells_per_job] for i in range(0, len(cells), self.cells_per_job)]
         with spread.batch():
-            jobs = [spread.submit(Work(run_cell, self.cpus), part) for part in parts]
+            jobs = [spread.submit(SlurmWork(run_cell, self.cpus), part) for part in parts]
         return dict(zip(jobs, parts, strict=True))
 
     def _over(
@@ -108,7 +108,7 @@ def _result(job: Any) -> str:
         return ""
 
 
-class Work:
+class SlurmWork:
     """What a job does: its cells, in a process of their own, so that submitit's signals end no step in its middle."""
 
     def __init__(self, run_cell: RunCell, threads: int) -> None:
@@ -131,4 +131,4 @@ class Work:
         submitit = library("submitit", "submitit", "slurm")
         if self._processes is not None:
             self._processes.stop(signal.SIGTERM)
-        return submitit.helpers.DelayedSubmission(Work(self.run_cell, self.threads), cells)
+        return submitit.helpers.DelayedSubmission(SlurmWork(self.run_cell, self.threads), cells)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, gelu
-from zobench_plugins.estimators.hidden_probe import HiddenProbe, Probe, Seen
+from zobench_plugins.estimators.hidden_probe import HiddenProbe, Probe, SplitStates
 
 from zobench import FitContext, Question, Scope, ZobenchError
 from zobench.testing import check_estimator
@@ -125,7 +125,7 @@ def test_one_step_against_plain_torch():
     """Standardised states, one GELU layer, AdamW's first step: p - lr (sign-like + decay p)."""
     x = torch.randn(12, 1, 4, generator=torch.Generator().manual_seed(0))
     examples = [(Question((0,), ((0, 0), (0, 1))), i % 2) for i in range(12)]
-    seen, made = Seen(x, examples), Probe(Seen(x, examples), 0, 2, 5)
+    seen, made = SplitStates(x, examples), Probe(SplitStates(x, examples), 0, 2, 5)
     w1, b1, w2, b2 = (p.detach().clone().requires_grad_() for p in made.net.parameters())
     flat = x[:, 0]
     normal = (flat - flat.mean(0)) / ((flat - flat.mean(0)).square().mean(0)).sqrt()
@@ -140,10 +140,12 @@ def test_one_step_against_plain_torch():
 def test_a_question_with_fewer_candidates_never_gets_one_that_is_not_there():
     x = torch.randn(5, 1, 3, generator=torch.Generator().manual_seed(1))
     examples = [(Question((0,), ((0, 1), (0, 2))), 1), (Question((1,), ((1, 1), (1, 2), (1, 3))), 2)]
-    made = Probe(Seen(x, examples), 0, 0, 4)
+    made = Probe(SplitStates(x, examples), 0, 0, 4)
     scores = made.scores(x, [2, 3]).detach()
     assert scores.shape == (2, 3) and float(scores[0, 2]) == -torch.inf and bool(scores[1].isfinite().all())
-    assert made.learn(Seen(x, examples), Seen(x, examples), 1e-2, 1e-2, 5) < 1.0, "its loss has a gradient"
+    assert made.learn(SplitStates(x, examples), SplitStates(x, examples), 1e-2, 1e-2, 5) < 1.0, (
+        "its loss has a gradient"
+    )
 
 
 def test_it_is_the_same_at_every_seed_and_draws_from_no_global_stream():

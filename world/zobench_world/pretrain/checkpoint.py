@@ -20,7 +20,7 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 @dataclass
-class Counts:
+class TrainingCounts:
     """What is counted while training goes on, beside weights and optimiser."""
 
     step: int = 0
@@ -45,7 +45,7 @@ def newest(folder: Path) -> Path | None:
     return max(found, key=_step, default=None)
 
 
-def save(folder: Path, counts: Counts, model: Any, optimizer: torch.optim.Optimizer) -> Path:
+def save(folder: Path, counts: TrainingCounts, model: Any, optimizer: torch.optim.Optimizer) -> Path:
     """Write a checkpoint, then delete older ones; returns its folder."""
     path = folder / f"checkpoint-{counts.step}"
     unfinished = folder / f".{path.name}.part"
@@ -67,7 +67,7 @@ def save(folder: Path, counts: Counts, model: Any, optimizer: torch.optim.Optimi
     return path
 
 
-def load(path: Path, model: Any, optimizer: torch.optim.Optimizer) -> Counts:
+def load(path: Path, model: Any, optimizer: torch.optim.Optimizer) -> TrainingCounts:
     """Put a checkpoint's weights and optimiser state in place; returns its counts.
 
     Raises ZobenchError for files that are damaged or of another model.
@@ -75,7 +75,7 @@ def load(path: Path, model: Any, optimizer: torch.optim.Optimizer) -> Counts:
     try:
         weights = load_file(path / "weights.safetensors")
         state = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
-        counts = Counts(**json.loads((path / "counts.json").read_text(encoding="utf-8")))
+        counts = TrainingCounts(**json.loads((path / "counts.json").read_text(encoding="utf-8")))
         parameters = dict(model.named_parameters())
         if {n: t.shape for n, t in weights.items()} != {n: p.shape for n, p in parameters.items()}:
             raise ValueError("its weights are of another model")

@@ -29,14 +29,14 @@ _ClickException: Any = typer.BadParameter.__mro__[2]
 """The base of usage errors: typer exports only leaves of it, and from release to release another home."""
 
 
-class Preset(StrEnum):
+class RecipePreset(StrEnum):
     """The presets of the recipe."""
 
     embedded = "embedded"
     reference = "reference"
 
 
-class Dtype(StrEnum):
+class ProductDtype(StrEnum):
     """What matrix products are taken in."""
 
     auto = "auto"
@@ -54,7 +54,7 @@ def _option(name: str, help: str, **more: Any) -> Any:  # noqa: A002
 def pretrain(
     called: typer.Context,
     out: Annotated[Path, typer.Option(help="The folder of the model; the same command goes on in it.", metavar="DIR")],
-    preset: Annotated[Preset, typer.Option(help="What the settings below are unless given.")] = Preset.embedded,
+    preset: Annotated[RecipePreset, typer.Option(help="What the settings below are.")] = RecipePreset.embedded,
     corpus: Annotated[
         Path | None,
         typer.Option(help="Plain text with <|endoftext|> or blank lines between documents.", metavar="FILE"),
@@ -89,7 +89,7 @@ def pretrain(
     batch: Annotated[int | None, _option("batch", "Rows a step.", min=1)] = None,
     length: Annotated[int | None, _option("length", "Tokens a row.", min=2)] = None,
     accumulate: Annotated[int | None, _option("accumulate", "Parts of a batch, one after another.", min=1)] = None,
-    dtype: Annotated[Dtype | None, typer.Option(help="Of matrix products. [bfloat16 on a GPU, else float32]")] = None,
+    dtype: Annotated[ProductDtype | None, typer.Option(help="Of products. [bfloat16 on a GPU, else float32]")] = None,
     compile_: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile the step (needs a C++ compiler). [no]")
     ] = None,
@@ -101,23 +101,14 @@ def pretrain(
     params = {name.rstrip("_"): value for name, value in called.params.items()}
     given = {name: value for name, value in params.items() if name in _FIELDS and value is not None}
     chosen = recipe_from(preset.value, given)
-    if (preset is Preset.reference) != (corpus is not None):
+    if (preset is RecipePreset.reference) != (corpus is not None):
         raise ZobenchError("--preset reference reads a --corpus FILE, and --preset embedded makes its own text")
     from ..text import document
     from .job import Job
-    from .loop import Pace
+    from .loop import KeepingPace
 
-    _train(
-        Job(
-            out=out,
-            recipe=chosen,
-            text=document if corpus is None else corpus,
-            device=device,
-            threads=threads,
-            pace=Pace(save_every=save_every, eval_every=eval_every),
-            extend=extend,
-        )
-    )
+    text, pace = document if corpus is None else corpus, KeepingPace(save_every=save_every, eval_every=eval_every)
+    _train(Job(out=out, recipe=chosen, text=text, device=device, threads=threads, pace=pace, extend=extend))
 
 
 _FIELDS = set(Recipe.__dataclass_fields__) - {"preset"}
@@ -125,9 +116,9 @@ _FIELDS = set(Recipe.__dataclass_fields__) - {"preset"}
 
 def _train(job: Job) -> None:
     from .job import pretrain
-    from .progress import Progress
+    from .progress import TrainingProgress
 
-    with Progress(job.recipe) as progress:
+    with TrainingProgress(job.recipe) as progress:
         pretrain(job, progress, progress.say)
 
 

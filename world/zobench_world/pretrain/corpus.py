@@ -20,7 +20,7 @@ from zobench import ZobenchError
 
 from .packing import Rows
 from .recipe import Recipe
-from .tokenizer import BOS_ID, Encoder, train_tokenizer
+from .tokenizer import BOS_ID, TextEncoder, train_tokenizer
 
 MARK = b"<|endoftext|>"
 """Stands between documents; in a file without it, blank lines do."""
@@ -138,7 +138,7 @@ def _tokens(file: CorpusFile, tokenizer: Any, folder: Path) -> npt.NDArray[Any]:
     wanted = {"sha256": file.sha256, "vocab": len(tokenizer)}
     if not about.is_file() or json.loads(about.read_text(encoding="utf-8")) != wanted:
         unfinished = folder / ".tokens.part"
-        encoder = Encoder(tokenizer)
+        encoder = TextEncoder(tokenizer)
         with unfinished.open("wb") as out:
             documents = file.documents()
             while together := list(islice(documents, _AT_ONCE)):

@@ -10,12 +10,12 @@ import torch
 from zobench import LoadedModel, block_activations
 
 from .model import loss, precision
-from .packing import Part
+from .packing import PackedPart
 from .tokenizer import BOS_ID, PAD_ID
 
 
 @torch.no_grad()
-def validation_loss(model: Any, parts: Sequence[Part], dtype: str) -> float:
+def validation_loss(model: Any, parts: Sequence[PackedPart], dtype: str) -> float:
     """The weighted cross-entropy over all parts (whose weights sum to 1), in nats a token."""
     total = torch.zeros((), dtype=torch.float64, device=model.device)
     for part in parts:
@@ -24,7 +24,7 @@ def validation_loss(model: Any, parts: Sequence[Part], dtype: str) -> float:
     return float(total)
 
 
-def activations(model: Any, tokenizer: Any, parts: Sequence[Part], dtype: str) -> list[dict[str, Any]]:
+def activations(model: Any, tokenizer: Any, parts: Sequence[PackedPart], dtype: str) -> list[dict[str, Any]]:
     """For every block, |h| of the stream it puts out over all tokens of the rows, and where the largest is.
 
     Keys: block, max, median, ratio (max/median), position (in the row), channel, token, bos (whether it is at BOS).

@@ -11,7 +11,7 @@ import torch
 
 from zobench import ZobenchError, load_model
 
-from .checkpoint import Counts
+from .checkpoint import TrainingCounts
 from .export import FACTS
 from .recipe import Recipe
 
@@ -20,7 +20,7 @@ _FREE = {"steps", "cycles", "dtype", "compile", "device"}
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
-def extended(finished: Path, out: Path, recipe: Recipe) -> Counts:
+def extended(finished: Path, out: Path, recipe: Recipe) -> TrainingCounts:
     """Put the tokenizer of a finished model into `out`; returns what was done to its weights.
 
     Raises ZobenchError for a folder that is none of a finished model, and for a model of other settings.
@@ -38,7 +38,7 @@ def extended(finished: Path, out: Path, recipe: Recipe) -> Counts:
         wrong = ", ".join(f"{name} {there.get(name)} and not {here[name]}" for name in other)
         wrong = wrong or f"{facts['steps']} steps in cycles from {there.get('cycles')} on, and not {recipe.cycles}"
         raise ZobenchError(f"--extend {finished} was trained with {wrong}")
-    return Counts(
+    return TrainingCounts(
         step=facts["steps"], tokens=facts["tokens"], seconds=facts["seconds"], sittings=list(facts["sittings"])
     )
 

@@ -14,8 +14,8 @@ AHEAD = 4
 """Batches made ahead at most."""
 
 
-class Feed(Generic[T]):
-    """`make(step)` for step = first .. last - 1, one after the other: `with Feed(...) as feed: feed.next()`."""
+class StepFeed(Generic[T]):
+    """`make(step)` for step = first .. last - 1, one after the other: `with StepFeed(...) as feed: feed.next()`."""
 
     def __init__(self, make: Callable[[int], T], first: int, last: int) -> None:
         self.make, self.steps = make, range(first, last)
@@ -23,7 +23,7 @@ class Feed(Generic[T]):
         self.left = threading.Event()
         self.thread = threading.Thread(target=self._run, name="batches", daemon=True)
 
-    def __enter__(self) -> Feed[T]:
+    def __enter__(self) -> StepFeed[T]:
         self.thread.start()
         return self
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .packing import Rows, pack
 from .recipe import Recipe
-from .tokenizer import Encoder, Piece, Tokens, train_tokenizer
+from .tokenizer import DocumentTokens, Piece, TextEncoder, train_tokenizer
 
 Document = Callable[[Random, float], list[Piece]]
 """document(rng, progress): a document of a text that may change as training goes: see Recipe.progress."""
@@ -31,7 +31,7 @@ class Generated:
     """Batches of documents made for them, and held-out ones of the text as it is at the end of the first cycle."""
 
     def __init__(self, document: Document, tokenizer: Any, recipe: Recipe) -> None:
-        self.document, self.encoder, self.recipe = document, Encoder(tokenizer), recipe
+        self.document, self.encoder, self.recipe = document, TextEncoder(tokenizer), recipe
 
     def rows(self, step: int) -> Rows:
         """The rows of step `step`."""
@@ -57,6 +57,6 @@ class Generated:
     def _packed(self, rng: Random, progress: float, rows: int) -> Rows:
         return pack(self._documents(rng, progress), rows, self.recipe.length, bos=self.recipe.bos)
 
-    def _documents(self, rng: Random, progress: float) -> Iterator[Tokens]:
+    def _documents(self, rng: Random, progress: float) -> Iterator[DocumentTokens]:
         while True:
             yield from self.encoder.weighted([self.document(rng, progress) for _ in range(_AT_ONCE)])

@@ -16,7 +16,7 @@ from .corpus import Corpus, CorpusFile
 from .export import FACTS, machine, write_facts, write_model
 from .extend import extended, load_weights
 from .generated import Document, Generated, tokenizer_for
-from .loop import Pace, Source, Training, Watcher
+from .loop import KeepingPace, TextSource, Training, TrainingWatcher
 from .model import build
 from .recipe import Recipe
 from .tokenizer import load_tokenizer, save_tokenizer
@@ -35,13 +35,13 @@ class Job:
     device: str = "auto"
     threads: int | None = None
     """Threads of a CPU; None leaves them as they are."""
-    pace: Pace = field(default_factory=Pace)
+    pace: KeepingPace = field(default_factory=KeepingPace)
     extend: Path | None = None
     """A finished model whose last step is the end of one of the recipe's cycles: training begins there, with its
     weights (in float16) and its tokenizer, and an optimiser that is new."""
 
 
-def pretrain(job: Job, watcher: Watcher, say: Callable[[str], None]) -> None:
+def pretrain(job: Job, watcher: TrainingWatcher, say: Callable[[str], None]) -> None:
     """Train `job` to its end, from its newest checkpoint if it has one; does nothing where it is finished.
 
     `say` takes lines on what is being done. Raises ZobenchError for what the user can mend, KeyboardInterrupt after an
@@ -102,7 +102,7 @@ def _claim(job: Job, settings: dict[str, Any]) -> None:
         raise ZobenchError(f"--out {job.out} cannot be used: {error}") from error
 
 
-def _source(job: Job, text: Document | CorpusFile, say: Callable[[str], None]) -> tuple[Source, Any]:
+def _source(job: Job, text: Document | CorpusFile, say: Callable[[str], None]) -> tuple[TextSource, Any]:
     """The source of text and its tokenizer, which is trained unless it is there."""
     tokenizer = load_tokenizer(job.out)
     if tokenizer is None:
@@ -115,7 +115,7 @@ def _source(job: Job, text: Document | CorpusFile, say: Callable[[str], None]) -
     return Generated(text, tokenizer, job.recipe), tokenizer
 
 
-def _facts(job: Job, dtype: str, count: int, vocab: int, source: Source, training: Training) -> dict[str, Any]:
+def _facts(job: Job, dtype: str, count: int, vocab: int, source: TextSource, training: Training) -> dict[str, Any]:
     line, counts = training.last_line(), training.counts
     return {
         "parameters": count,

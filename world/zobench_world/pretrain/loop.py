@@ -19,11 +19,11 @@ from torch import Tensor
 from zobench import ZobenchError
 
 from . import checkpoint
-from .checkpoint import Counts
+from .checkpoint import TrainingCounts
 from .evaluation import activations, validation_loss
-from .feed import Feed
+from .feed import StepFeed
 from .model import adamw, body, loss, precision
-from .packing import Part, Rows, split
+from .packing import PackedPart, Rows, split
 from .recipe import Recipe
 
 LOG = "log.jsonl"
@@ -36,7 +36,7 @@ _AT_ONCE = 8192  # tokens of held-out rows that go through the model together
 _LOOK_EVERY = 10  # steps between two looks at a loss on a GPU: each look waits for it
 
 
-class Source(Protocol):
+class TextSource(Protocol):
     """Where text comes from: `Generated` or `Corpus`."""
 
     def rows(self, step: int) -> Rows:
@@ -52,10 +52,10 @@ class Source(Protocol):
         """What a model card says of the text."""
 
 
-class Watcher(Protocol):
+class TrainingWatcher(Protocol):
     """What wants to know how training goes."""
 
-    def step(self, counts: Counts, loss: float | None) -> None:
+    def step(self, counts: TrainingCounts, loss: float | None) -> None:
         """After each step; `loss` where it was looked at."""
 
     def line(self, line: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class KeepingPace:
     """How often something is kept: changes no weight."""
 
     save_every: int = 500
@@ -80,10 +80,10 @@ class Training:
         folder: Path,
         recipe: Recipe,
         dtype: str,
-        source: Source,
+        source: TextSource,
         model: Any,
         tokenizer: Any,
-        begun: Counts | None = None,
+        begun: TrainingCounts | None = None,
     ) -> None:
         """Goes on from the checkpoint in `folder` if there is one. `model` is where it is to be trained; `begun`: what
         was done to its weights before.
@@ -97,7 +97,7 @@ class Training:
         self.optimizer = adamw(model, recipe)
         held_out = source.validation(VALIDATION_ROWS)
         self.validation = split(held_out, min(len(held_out.ids), -(-held_out.ids.size // _AT_ONCE)))
-        self.counts = begun or Counts()
+        self.counts = begun or TrainingCounts()
         self.counts.digest = source.digest()
         self.kept = checkpoint.newest(folder)
         if self.kept is not None:
@@ -108,7 +108,7 @@ class Training:
         self.norm, self.began = torch.zeros(()), time.perf_counter()
         self.summed = torch.tensor(self.counts.summed_loss, dtype=torch.float64, device=self.device)
 
-    def run(self, pace: Pace, watcher: Watcher, about: dict[str, Any]) -> None:
+    def run(self, pace: KeepingPace, watcher: TrainingWatcher, about: dict[str, Any]) -> None:
         """Train to the recipe's last step. `about` says where: it is kept with the step at which this sitting began.
 
         An interrupt ends the step in hand, leaves a checkpoint and raises KeyboardInterrupt. Raises ZobenchError when
@@ -118,7 +118,7 @@ class Training:
         if counts.step < last:
             counts.sittings.append({"from_step": counts.step, **about})
         self.began = time.perf_counter() - counts.seconds
-        with Feed(self._parts, counts.step, last) as feed, _deferred_interrupts() as interrupted:
+        with StepFeed(self._parts, counts.step, last) as feed, _deferred_interrupts() as interrupted:
             while counts.step < last:
                 tokens, parts = feed.next()
                 value = self._step(counts.step, parts)
@@ -137,12 +137,12 @@ class Training:
         line: dict[str, Any] = json.loads(self._lines()[-1])
         return line
 
-    def _parts(self, step: int) -> tuple[int, list[Part]]:
+    def _parts(self, step: int) -> tuple[int, list[PackedPart]]:
         rows = self.source.rows(step)
         parts = split(rows, self.recipe.accumulate)
         return rows.tokens, [part.pinned() for part in parts] if self.device.type == "cuda" else parts
 
-    def _step(self, step: int, parts: list[Part]) -> Tensor:
+    def _step(self, step: int, parts: list[PackedPart]) -> Tensor:
         """One update; the loss (mean by weight), without waiting for it."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate(step)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from zobench import ZobenchError
 
-from .packing import Part
+from .packing import PackedPart
 from .recipe import Recipe
 from .tokenizer import BOS_ID, EOS_ID, PAD_ID
 
@@ -91,7 +91,7 @@ def adamw(model: Any, recipe: Recipe) -> torch.optim.AdamW:
     )
 
 
-def loss(model: Any, part: Part, body: Any = None) -> Tensor:
+def loss(model: Any, part: PackedPart, body: Any = None) -> Tensor:
     """The sum of weight x cross-entropy over the part's predicted tokens: float32, no dimensions.
 
     body: what to call below the head, if not the model's own. Attention is causal without a mask, as padding stands at

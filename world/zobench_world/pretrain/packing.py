@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .tokenizer import BOS_ID, PAD_ID, Tokens
+from .tokenizer import BOS_ID, PAD_ID, DocumentTokens
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Rows:
         return int((self.ids != PAD_ID).sum())
 
 
-def cut(document: Tokens, capacity: int) -> list[Tokens]:
+def cut(document: DocumentTokens, capacity: int) -> list[DocumentTokens]:
     """The document in parts of at most `capacity` tokens: one part where it fits."""
     return [
-        Tokens(document.ids[i : i + capacity], document.weights[i : i + capacity])
+        DocumentTokens(document.ids[i : i + capacity], document.weights[i : i + capacity])
         for i in range(0, len(document.ids), capacity)
     ]
 
@@ -53,7 +53,7 @@ def best_fit(sizes: Sequence[int], rows: int, capacity: int) -> list[list[int]] 
     return [sorted(indices) for indices in inside]
 
 
-def pack(documents: Iterable[Tokens], rows: int, length: int, *, bos: bool) -> Rows:
+def pack(documents: Iterable[DocumentTokens], rows: int, length: int, *, bos: bool) -> Rows:
     """The first of `documents`, as many as fit into `rows` rows of `length` tokens; the rest is not drawn from further.
 
     A row is BOS (with `bos`) and whole documents, each with its own EOS at its end. A document longer than a row is
@@ -61,7 +61,7 @@ def pack(documents: Iterable[Tokens], rows: int, length: int, *, bos: bool) -> R
     one from the next.
     """
     capacity = length - bos
-    parts: list[Tokens] = []
+    parts: list[DocumentTokens] = []
     ends = [0]  # parts up to the end of each document
     room = rows * capacity
     for document in documents:
@@ -88,7 +88,7 @@ def pack(documents: Iterable[Tokens], rows: int, length: int, *, bos: bool) -> R
 
 
 @dataclass(frozen=True)
-class Part:
+class PackedPart:
     """Some rows of a batch as they go through the model, and the places whose next token counts in the loss."""
 
     input_ids: Tensor
@@ -102,16 +102,16 @@ class Part:
     weights: Tensor
     """(n,) float32: of each in the loss; over all the parts of a batch they sum to 1"""
 
-    def to(self, device: torch.device) -> Part:
+    def to(self, device: torch.device) -> PackedPart:
         """The same where the model is; does not wait for a copy from pinned memory."""
-        return Part(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+        return PackedPart(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
 
-    def pinned(self) -> Part:
+    def pinned(self) -> PackedPart:
         """The same in memory from which a GPU copies while it computes."""
-        return Part(*(getattr(self, name).pin_memory() for name in self.__dataclass_fields__))
+        return PackedPart(*(getattr(self, name).pin_memory() for name in self.__dataclass_fields__))
 
 
-def split(rows: Rows, count: int) -> list[Part]:
+def split(rows: Rows, count: int) -> list[PackedPart]:
     """The rows in `count` parts, with weights over the sum of all: the sum of the parts' losses is the mean loss.
 
     Raises ValueError where no token has a weight.
@@ -125,9 +125,9 @@ def split(rows: Rows, count: int) -> list[Part]:
     ]
 
 
-def _part(ids: npt.NDArray[np.int64], weights: npt.NDArray[np.float32], total: float) -> Part:
+def _part(ids: npt.NDArray[np.int64], weights: npt.NDArray[np.float32], total: float) -> PackedPart:
     row, before = np.nonzero(weights[:, 1:])
-    return Part(
+    return PackedPart(
         torch.from_numpy(ids),
         torch.from_numpy((ids != PAD_ID).astype(np.int64)),
         torch.from_numpy(row * ids.shape[1] + before),

@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 if TYPE_CHECKING:
-    from .checkpoint import Counts
+    from .checkpoint import TrainingCounts
     from .recipe import Recipe
 
 
-class Progress:
+class TrainingProgress:
     """The console of a training (zobench_world.pretrain.loop.Watcher)."""
 
     def __init__(self, recipe: Recipe, console: Console | None = None) -> None:
@@ -33,7 +33,7 @@ class Progress:
         self.bar = self.bars.add_task("pre-training", total=recipe.steps, note="", start=False)
         self.since: tuple[float, int] | None = None  # the time and the tokens after this sitting's first step
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> TrainingProgress:
         self.bars.start()
         return self
 
@@ -44,7 +44,7 @@ class Progress:
         """One line that stays."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def step(self, counts: Counts, loss: float | None) -> None:
+    def step(self, counts: TrainingCounts, loss: float | None) -> None:
         """Move the bar."""
         now = time.perf_counter()
         if self.since is None:

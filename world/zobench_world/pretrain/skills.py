@@ -12,7 +12,7 @@ from .. import text
 from ..wordings import KNOWN
 from .generated import Document
 from .packing import pack
-from .tokenizer import Encoder
+from .tokenizer import TextEncoder
 
 
 class Skill(NamedTuple):
@@ -36,7 +36,7 @@ def skills(
 
     Documents are held out: no training draws by these seeds. A row holds one document; a longer one is cut.
     """
-    encoder, out = Encoder(tokenizer), {}
+    encoder, out = TextEncoder(tokenizer), {}
     for kind in kinds:
         rng, name = Random(f"skill {kind.__name__}"), kind.__name__
         found = encoder.weighted([kind(rng, progress) for _ in range(documents)])

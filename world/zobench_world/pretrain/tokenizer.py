@@ -19,7 +19,7 @@ BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 BOS_ID, EOS_ID, PAD_ID = range(3)
 
 
-class Tokens(NamedTuple):
+class DocumentTokens(NamedTuple):
     """A document, or a part of one, as the model sees it."""
 
     ids: list[int]
@@ -84,7 +84,7 @@ def load_tokenizer(folder: Path) -> Any | None:
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
 
 
-class Encoder:
+class TextEncoder:
     """Text to tokens, without BOS; what looks like a special token in a text is text."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -95,7 +95,7 @@ class Encoder:
         """The ids of each text, with EOS at the end."""
         return [[*found.ids, EOS_ID] for found in self.core.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def weighted(self, documents: Sequence[Sequence[Piece]]) -> list[Tokens]:
+    def weighted(self, documents: Sequence[Sequence[Piece]]) -> list[DocumentTokens]:
         """The tokens of each document, encoded as one text: where pieces meet, a token may lie in both.
 
         A token has the weight of the piece that it ends in; EOS has the weight of the last piece.
@@ -109,5 +109,5 @@ class Encoder:
                 raise ValueError(f"weights of pieces must be from 0 to 1, not {weights.tolist()}")
             ends = np.cumsum([len(text) for text, _ in pieces])
             inside = np.searchsorted(ends, [end for _, end in found.offsets])
-            out.append(Tokens([*found.ids, EOS_ID], [*weights[inside].tolist(), float(weights[-1])]))
+            out.append(DocumentTokens([*found.ids, EOS_ID], [*weights[inside].tolist(), float(weights[-1])]))
         return out

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .. import costs, stats
 from ..compare import CONTROL, Verdicts
-from ..rows import Row, Section, average
+from ..rows import MethodRow, Section, average
 from ..stats import BETTER, WORSE, Effect, Verdict
 from ..taken import taken
 
@@ -37,7 +37,7 @@ class Counts:
 class Line:
     """One method. Scores are fractions, times seconds, memory bytes; None: not known, or nothing to show."""
 
-    row: Row
+    row: MethodRow
     rank: Rank | None
     share: tuple[float, float] | None
     """Of the model's parameters that may move: the least and the most of its cells."""
@@ -70,7 +70,7 @@ def lines(section: Section, verdicts: Verdicts) -> list[Line]:
 
 def _line(
     section: Section,
-    row: Row,
+    row: MethodRow,
     at: int,
     verdicts: Verdicts,
     ranks: dict[int, Rank],
@@ -102,7 +102,7 @@ def _line(
     )
 
 
-def _gained(row: Row, tasks: Sequence[str]) -> float | None:
+def _gained(row: MethodRow, tasks: Sequence[str]) -> float | None:
     after = average(row, tasks)
     before = [row.entry(t).mean("zero_shot") for t in tasks if row.entry(t).done]
     known = [b for b in before if b is not None]
@@ -127,7 +127,7 @@ def _ranks(section: Section, verdicts: Verdicts) -> dict[int, Rank]:
     return out
 
 
-def _against_control(section: Section, control: Row | None) -> dict[tuple[int, str], Verdict]:
+def _against_control(section: Section, control: MethodRow | None) -> dict[tuple[int, str], Verdict]:
     """By row and task: better or worse than full MeZO, at a false discovery rate as these are counted (statistics)."""
     if control is None:
         return {}
@@ -141,7 +141,7 @@ def _against_control(section: Section, control: Row | None) -> dict[tuple[int, s
 
 
 def _counts(
-    section: Section, row: Row, at: int, verdicts: Verdicts, counted: dict[tuple[int, str], Verdict]
+    section: Section, row: MethodRow, at: int, verdicts: Verdicts, counted: dict[tuple[int, str], Verdict]
 ) -> Counts | None:
     if row.untouched or row is verdicts.control:
         return None

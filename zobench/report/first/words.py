@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .. import stats, text
-from ..compare import Standing, Verdicts
-from ..rows import Row, Section
+from ..compare import ColumnStanding, Verdicts
+from ..rows import MethodRow, Section
 from ..tables import plus_minus
 from .lines import Line
 
@@ -111,12 +111,12 @@ def _of_many(section: Section, verdicts: Verdicts, found: Sequence[Line]) -> tup
     return said, _costs(best, verdicts)
 
 
-def _every(standing: Standing) -> str:
+def _every(standing: ColumnStanding) -> str:
     n = len(standing.beaten)
     return standing.beaten[0].name if n == 1 else f"all {n} others, beyond chance"
 
 
-def _unsure(standing: Standing) -> str:
+def _unsure(standing: ColumnStanding) -> str:
     parts = []
     if standing.close:
         n = len(standing.close)
@@ -172,7 +172,7 @@ def _few(seeds: int) -> str:
     return "One seed" if seeds == 1 else f"{seeds} seeds" if seeds != 2 else "Two seeds"
 
 
-def _lost(section: Section, row: Row) -> str:
+def _lost(section: Section, row: MethodRow) -> str:
     lost: Counter[str] = Counter()
     for task in section.tasks:
         lost.update(row.entry(task).failed)
@@ -228,7 +228,7 @@ def _next(section: Section, verdicts: Verdicts, rivals: Sequence[Line], seeds: i
     return out
 
 
-def _spelt(row: Row) -> str:
+def _spelt(row: MethodRow) -> str:
     said = f"{row.method}/{row.where}" if row.trains else row.method
     return f"'{said}'" if " " in said else said
 
