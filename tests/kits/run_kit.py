@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 from rich.console import Console
 
 from zobench.models.load import LoadedModel, load_model
+from zobench.plugins.discovery import ONLY_VARIABLE
 from zobench.plugins.registry import Plugins, load_plugins
 from zobench.protocol.protocol import Protocol
 from zobench.report import store
@@ -107,6 +110,12 @@ def plugin_file(folder: Path, source: str) -> Path:
     return path
 
 
+@cache
+def built_in(only: str | None) -> Plugins:
+    """The installed plugins, loaded once for all tests that bring none of their own."""
+    return load_plugins(only=only)
+
+
 def plan(
     world: World,
     results: Path,
@@ -125,7 +134,7 @@ def plan(
     given = {f"protocol.{key}" if key in PROTOCOL else key: value for key, value in {**QUICK, **said}.items()}
     wish = Wish(tuple(estimators), tuple(selectors), tuple(tasks), seeds, "small", lrs, given)
     place = Place(str(world.model), world.data, results, "cpu", True, "local", rerun)
-    return make_plan(wish, place, plugins or load_plugins()), place
+    return make_plan(wish, place, plugins or built_in(os.environ.get(ONLY_VARIABLE))), place
 
 
 def run(*args: Any, **options: Any) -> list[Record]:

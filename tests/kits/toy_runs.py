@@ -49,9 +49,11 @@ class Adaptive(Estimator):
 
 
 class Net(nn.Module):
+    sizes = (6, 8, 8, 3)
+
     def __init__(self):
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)])
+        self.layers = nn.ModuleList(nn.Linear(*of) for of in itertools.pairwise(self.sizes))
 
     def forward(self, x):
         for layer in self.layers[:-1]:
@@ -66,9 +68,11 @@ def cross_entropy(forward, batch):
 class Run:
     """A model, an estimator, and a batch for every step."""
 
+    net = Net
+
     def __init__(self, method=MeZO, *, dtype=torch.float64, scope=None, lr=1e-2, batched=False, plain=False, **kw):
         torch.manual_seed(0)
-        self.model, self.dtype, self.batched, self.plain = Net().to(dtype).eval(), dtype, batched, plain
+        self.model, self.dtype, self.batched, self.plain = self.net().to(dtype).eval(), dtype, batched, plain
         named = list(self.model.named_parameters())
         self.start = {n: p.detach().clone() for n, p in named}
         self.opt = method(scope(named) if scope else named, lr=lr, **kw)

@@ -10,6 +10,8 @@ import torch
 from kits.faulty_kit import FAULTY
 from kits.run_kit import World, plugin_file, save_data, save_model
 
+from zobench.models import capabilities
+from zobench.models.load import LoadedModel
 from zobench.plugins.registry import Plugins, load_plugins
 from zobench.tasks.prepared import PreparedTask
 
@@ -19,6 +21,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A tiny model and small data, read only."""
     folder = tmp_path_factory.mktemp("world")
     return World(save_model(folder / "model"), save_data(folder / "data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def measured_once() -> Iterator[None]:
+    """What a model can do is measured once for the same files, precision and device, as once in a process of a user.
+
+    Each test of a run loads its model anew, and a fifth of such a test would go into measuring the same again.
+    """
+    measure, known = capabilities.measure, {}
+
+    def once(loaded: LoadedModel) -> capabilities.Capabilities:
+        if loaded.revision is None or type(loaded) is not LoadedModel:
+            return measure(loaded)
+        key = (loaded.revision, loaded.dtype, loaded.device, type(loaded.model))
+        if key not in known:
+            known[key] = measure(loaded)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(capabilities, "measure", once)
+        yield
 
 
 @pytest.fixture(autouse=True)
