@@ -29,11 +29,15 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if the file is not what the records give.")
     ] = False,
+    html: Annotated[
+        bool, typer.Option("--html/--no-html", help="Write board.html beside it: sortable, with charts; no network.")
+    ] = True,
     full: Annotated[bool, typer.Option("--full", help="Print all of it, as Markdown.")] = False,
     family: FamilyOption = FamilyName.board,
     plugin: PluginFiles = None,
 ) -> int:
-    """Make the leaderboard of a results folder from its records: print its first screen, and write DIR/leaderboard.md.
+    """Make the leaderboard of a results folder from its records: print its first screen, and write
+    DIR/leaderboard.md and DIR/board.html.
 
     The same records give the same bytes. Every record and every file beside one must be as it was written, by its
     checksum; --check reads weights for that too. Exit status: 0; 1 if --check finds another board; 2 for bad input, and
@@ -68,7 +72,7 @@ def leaderboard(
         status = _check(path, board.markdown)
     else:
         _print(board, full=full)
-        status = _put(path, board.markdown, asked=out is not None)
+        status = _put(results, path, board, asked=out is not None, html=html)
     altered, missing = store.beside(results, records, whole=check)
     for problem in [*problems, *altered]:
         print(f"zobench: error: {text.printable(str(problem))}", file=sys.stderr)
@@ -91,12 +95,16 @@ def _print(board: Board, *, full: bool) -> None:
         show(board)
 
 
-def _put(path: Path, board: str, *, asked: bool) -> int:
-    """Write the board. Where the folder cannot be written to, a line and 0 (2 if `asked` for): it was printed."""
+def _put(results: Path, path: Path, board: Board, *, asked: bool, html: bool) -> int:
+    """Write the board, and the page beside it. Where the system refuses, a line and 0 (2 if `asked` for)."""
     from ..report import store
+    from ..report.web import page
 
+    beside = path.with_name(page.PAGE) if path.name == store.BOARD else path.with_suffix(".html")
     try:
-        store.write_text(path, board)
+        store.write_text(path, board.markdown)
+        if html:
+            page.write(beside, board, page.losses_of(results))
     except OSError as e:
         kind = "error" if asked else "warning"
         print(f"zobench: {kind}: cannot write {path} ({e.strerror}); the board is above", file=sys.stderr)

@@ -60,6 +60,7 @@ class Board:
 
     markdown: str
     screens: tuple[page.Screen, ...]
+    sections: tuple[Section, ...]
     problems: tuple[str, ...]
     """Records that could not be read, a line each."""
 
@@ -105,7 +106,7 @@ def board(
     if unread:
         parts[1:1] = ["**Records that could not be read, and are not in this board:**", text.bullets(unread)]
     made = "\n\n".join([*parts, "---", *_folded("How to read", [HOW_TO_READ]), _foot(every)]) + "\n"
-    return Board(made, tuple(screens), tuple(unread))
+    return Board(made, tuple(screens), tuple(every), tuple(unread))
 
 
 def _section(

@@ -19,6 +19,7 @@ from ..report.disk import sweep
 from ..report.judge import settled
 from ..report.plain import canonical
 from ..report.swap import refusal
+from ..report.web import page
 from . import events
 from .account import Account
 from .along import of_settings
@@ -282,4 +283,5 @@ def board(plan: RunPlan, place: Place) -> leaderboard.Board:
     columns = plan.plugins.leaderboard_columns()
     made = leaderboard.board(every, columns=columns, split_protocols=True, problems=problems)
     store.write_text(place.results / store.BOARD, made.markdown)
+    page.write(place.results / page.PAGE, made, page.losses_of(place.results))
     return made

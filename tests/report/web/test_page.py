@@ -1,0 +1,153 @@
+"""board.html: what it is given, that nothing in it is live or elsewhere, and its size."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kits.records import items, record, small_board
+
+from zobench.cli import main
+from zobench.report import store
+from zobench.report.leaderboard import board
+from zobench.report.web import page, payload
+from zobench.report.web.again import command
+
+
+def shown(text: str) -> Any:
+    """The data of a page."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def made(records: Any, losses: Any = lambda record: ()) -> Any:
+    return payload.payload(board(records, split_protocols=True), losses)
+
+
+def cells(found: Any) -> list[dict[str, Any]]:
+    return [dict(zip(found["columns"], values, strict=True)) for values in found["cells"]]
+
+
+def test_the_same_records_give_the_same_bytes():
+    assert page.render(board(small_board())) == page.render(board(small_board()[::-1]))
+
+
+def test_a_cell_has_its_score_curves_and_the_items_that_changed():
+    before, after = items(50), items(50)
+    after[3], after[70] = 0.0, 1.0
+    one = record(test=after, zero_shot=before, seed=4)
+    (cell,), shared = cells(found := made([one], lambda record: [(1, 0.51239), (2, 0.4)])), found["shared"]
+    assert (cell["score"], cell["zero"], cell["seed"], cell["lr"], cell["step"]) == (0.5, 0.5, 4, 1e-3, 75)
+    assert cell["items"] == {"n": 100, "won": 1, "lost": 1, "first": [[70], [3]]}
+    assert cell["losses"][1] == [0.5124, 0.4] and json.loads(shared[cell["losses"][0]]) == [1, 2]
+    (lr, status, steps, losses), *more = cell["trials"]
+    assert (lr, status, losses, len(more)) == (1e-4, "ok", [0.7, 0.6, 0.5, 0.55], 2)
+    assert json.loads(shared[steps]) == [25, 50, 75, 100]
+
+
+def test_lines_are_those_of_the_first_screen():
+    (section,) = made(small_board())["sections"]
+    rows = {row["name"]: row for row in section["rows"]}
+    assert rows["mezo / layer"]["rank"] == "1" and rows["mezo / layer"]["verdict"] == "better"
+    assert rows["mezo / layer"]["speedup"] == pytest.approx(6) and rows["mezo / layer"]["ms"] == pytest.approx(4)
+    assert rows["adamw / all"]["reference"] and rows["lozo / all"]["average"] is None
+    names = section["grid"]["names"]
+    (pair,) = [c for c in section["grid"]["cells"] if {names[c[0]], names[c[1]]} == {"mezo / all", "mezo / layer"}]
+    better = pair[2] if names[pair[0]] == "mezo / layer" else pair[4]
+    assert better == 1 and sum(pair[2:]) == 2
+
+
+def test_swept_layers_make_a_heat_map():
+    swept = [record("mezo", f"layer:{n}", test=items(60 + n)) for n in range(3)]
+    for n, one in enumerate(swept):
+        one["scope"]["layers"] = [n]  # type: ignore[index]
+    (section,) = made(swept)["sections"]
+    assert [(one["block"], one["score"]) for one in section["layers"]] == [(0, 0.60), (1, 0.61), (2, 0.62)]
+    assert made(small_board())["sections"][0]["layers"] == []
+
+
+def test_curves_keep_their_ends_and_get_shorter_the_more_cells_there_are():
+    curve = [(n, float(n)) for n in range(1000)]
+    few = payload.thin(curve, 60)
+    assert len(few) == 60 and few[0] == (0, 0.0) and few[-1] == (999, 999.0)
+    assert payload.thin(curve[:5], 60) == curve[:5]
+
+
+HOSTILE = "</script><img src=x onerror=alert(1)><!-- `*_|"
+
+
+def test_nothing_that_records_say_is_live():
+    bad = record(test=items(60), settings={HOSTILE: HOSTILE}, model=HOSTILE, lrs=(1e-3,))
+    bad["environment"]["platform"] = HOSTILE
+    failed = record("lozo", status="error", error=HOSTILE, model=HOSTILE)
+    text = page.render(board([bad, failed], problems=[HOSTILE]))
+    ours = re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL)  # without the libraries
+    assert "<img" not in ours and "onerror" in ours and text.count("</script>") == text.count("<script")
+    data = shown(text)
+    assert data["sections"][0]["model"] == HOSTILE, "and it is shown as it is"
+    assert {cell["error"] for cell in cells(data)} == {None, HOSTILE}
+
+
+def test_it_asks_nothing_of_a_network():
+    text = page.render(board(small_board()))
+    assert "default-src 'none'" in text and "sourceMappingURL" not in text
+    ours = re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL)
+    assert set(re.findall(r'(?:src|href)="([^"]*)"', ours)) == {"data:,", "#cells"}
+
+
+def test_losses_come_from_logs_beside_and_from_packs(tmp_path: Path):
+    one = record()
+    lines = ['{"lr": 0.001, "step": 1, "loss": 0.5}', '{"lr": 0.01, "step": 1, "loss": 9}', "half"]
+    log = "\n".join([*lines, '{"lr": 0.001, "step": 2, "loss": 0.25}', ""])
+    beside = store.files(tmp_path, one["id"]).steps
+    beside.parent.mkdir()
+    beside.write_text(log)
+    from zobench.report.seal import file_info
+
+    one["files"] = {"steps": file_info(beside)}
+    store.write(tmp_path, one)
+    assert page.losses_of(tmp_path)(one) == [(1, 0.5), (2, 0.25)]
+    assert main(["pack", str(tmp_path), "--with", "steps", "--remove"]) == 0
+    assert not beside.exists() and page.losses_of(tmp_path)(one) == [(1, 0.5), (2, 0.25)]
+    assert page.losses_of(tmp_path)(record(seed=5)) == []
+
+
+def test_the_command_says_all_that_the_record_knows():
+    one = record("lozo", "layer:3", "copa", 7, lrs=(1e-3, 1e-2), settings={"rank": 2}, run={"engine": "flat"})
+    words = shlex.split(command(one))
+    assert words[:2] == ["zobench", "run"]
+    options = dict(zip(words[2::2], words[3::2], strict=True))
+    assert options["--estimator"] == "lozo" and options["--selector"] == "layer:3" and options["--seeds"] == "7"
+    assert options["--tasks"] == "copa" and options["--lr"] == "0.001,0.01" and options["--engine"] == "flat"
+    sets = [b for a, b in zip(words, words[1:], strict=False) if a == "--set"]
+    assert "lozo.rank=2" in sets and "protocol.steps=100" in sets and not any("version" in s for s in sets)
+
+
+def test_every_board_has_its_page(tmp_path: Path):
+    for one in small_board():
+        store.write(tmp_path, one)
+    assert main(["leaderboard", str(tmp_path)]) == 0
+    assert shown((tmp_path / "board.html").read_text(encoding="utf-8"))["sections"]
+    assert (
+        main(["leaderboard", str(tmp_path), "--out", str(tmp_path / "b.md")]) == 0 and (tmp_path / "b.html").is_file()
+    )
+    assert main(["leaderboard", str(tmp_path), "--out", str(tmp_path / "c.md"), "--no-html"]) == 0
+    assert not (tmp_path / "c.html").exists()
+
+
+def test_five_thousand_records_are_under_five_megabytes():
+    records = [
+        record(f"m{k}", task=f"t{t:02}", seed=s, test=60 + k % 9, settings={"x": k})
+        for k in range(100)
+        for t in range(10)
+        for s in range(5)
+    ]
+    made = board(records)
+    curve = [(n, 0.123456 + n) for n in range(200)]
+    text = page.render(made, lambda record: curve)
+    assert len(made.sections[0].records) == 5000 and len(text.encode()) < 5_000_000
