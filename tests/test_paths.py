@@ -10,7 +10,7 @@ import pytest
 
 from zobench import paths
 from zobench.cli import main
-from zobench.cli.common import whole, write_file
+from zobench.cli.common import atomically, write_file
 from zobench.cli.new import write_plugin
 from zobench.errors import ZobenchError
 from zobench.protocol.cell import Cell
@@ -111,7 +111,7 @@ def test_what_cannot_be_written_whole_is_not_there_at_all(tmp_path, monkeypatch)
         with pytest.raises(ZobenchError, match=f"cannot write .*{name}: No space left on device"):
             write_file(tmp_path / name, b"after")
         with pytest.raises(ZobenchError, match=f"--out .*{name}: cannot be written: No space left"):
-            with whole(tmp_path / name, "--out") as draft:
+            with atomically(tmp_path / name, "--out") as draft:
                 draft.write_bytes(b"after")
     with pytest.raises(ZobenchError, match="cannot write .*c.py: No space left on device"):
         write_plugin("estimator", "c", tmp_path)

@@ -31,7 +31,7 @@ def test_a_draw_of_each_kind_is_what_it_always_was(source, kind):
     seeds, values = DRAWS[source, kind]
     made, p = build_source(source, 7), Handle("layers.0.weight", torch.zeros(2, 3), {})
     assert (made.step_seed(0), made.step_seed(1)) == seeds
-    drawn = made.draw(12345, kind, p, (2, 3), whole=True)
+    drawn = made.draw(12345, kind, p, (2, 3), full_shape=True)
     assert drawn.dtype == torch.float32 and drawn.flatten().tolist() == pytest.approx(values, abs=2e-6)
 
 
@@ -44,7 +44,7 @@ def test_kinds_draw_from_streams_of_their_own():
     p = Handle("w", torch.zeros(64, 64), {})
     for source in ("per_tensor", "philox"):
         made = build_source(source, 7)
-        draws = {kind: made.draw(1, kind, p, (64, 64), whole=True) for kind in ("gaussian", "rademacher")}
+        draws = {kind: made.draw(1, kind, p, (64, 64), full_shape=True) for kind in ("gaussian", "rademacher")}
         same = float((draws["gaussian"].sign() == draws["rademacher"]).float().mean())
         assert abs(same - 0.5) < 0.05, source
 

@@ -98,10 +98,10 @@ def test_moments(of, kurtosis):
 def test_large_tensors_are_drawn_in_parts(monkeypatch):
     source = philox.Philox(0)
     p = Handle("w", torch.zeros(40, 30), {})
-    whole = source.draw(3, "gaussian", p, (40, 30), whole=True)
+    whole = source.draw(3, "gaussian", p, (40, 30), full_shape=True)
     monkeypatch.setattr(philox, "PART", 256)
-    assert torch.equal(source.draw(3, "gaussian", p, (40, 30), whole=True), whole)
-    assert source.draw(3, "gaussian", p, (0, 4), whole=False).shape == (0, 4)
+    assert torch.equal(source.draw(3, "gaussian", p, (40, 30), full_shape=True), whole)
+    assert source.draw(3, "gaussian", p, (0, 4), full_shape=False).shape == (0, 4)
 
 
 @pytest.mark.parametrize("engine", ["official", "flat", "deferred", "pair", "streamed"])

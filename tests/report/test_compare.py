@@ -146,7 +146,7 @@ def test_what_trains_nothing_lacks_no_seed():
     made = [*runs("mezo", 60, 60, 60), record("zero_shot", test=items(50), zero_shot=items(50))]
     (section,) = sections(made)
     untouched = next(row for row in section.rows if row.untouched)
-    assert untouched.entry("sst2").whole
+    assert untouched.entry("sst2").complete
     mezo = next(row for row in section.rows if row.method == "mezo")
     one = mezo.entry("sst2").minus(untouched.entry("sst2"))
     assert one is not None and one.seeds == 3 and one.mean == pytest.approx(0.1)

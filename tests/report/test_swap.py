@@ -39,7 +39,7 @@ def standing(results: Path) -> Any:
     """The one record, which must be whole, with all its files."""
     (one,), problems = store.read(results)
     assert not problems
-    assert store.beside(results, [one], whole=True) == ([], [])
+    assert store.beside(results, [one], hash_weights=True) == ([], [])
     return one
 
 

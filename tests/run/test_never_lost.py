@@ -60,7 +60,7 @@ def faulty(tmp_path):
 
 def standing(results: Path):
     (one,), problems = store.read(results)
-    assert not problems and store.beside(results, [one], whole=True) == ([], [])
+    assert not problems and store.beside(results, [one], hash_weights=True) == ([], [])
     return one
 
 

@@ -112,5 +112,5 @@ def objective(side: Side, work: Work, loaded: LoadedModel, batch: Batch, cache: 
     """What a step of this side looks at; what enters the lowest block that moves is taken from `cache`."""
     if side.ours:
         loss = work.ours if cache is None else cache.above(work.ours)
-        return Objective(loaded.model, loss, batch, batched=work.batched, whole=Batch.replicated)
+        return Objective(loaded.model, loss, batch, batched=work.batched, replicate=Batch.replicated)
     return Objective(loaded.model, work.official, batch.replicated(), batched=False)

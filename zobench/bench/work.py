@@ -111,7 +111,7 @@ def losses(loss_name: str, loaded: LoadedModel, rows: RowsRule) -> tuple[Loss, L
     wide, narrow = (Forward.of(loaded, keep=keep) for keep in (False, True))
 
     def official(call: Call, batch: Batch) -> Tensor:
-        return LOSSES[loss_name](wide.through(call), batch, whole=True)
+        return LOSSES[loss_name](wide.through(call), batch, all_positions=True)
 
     def ours(call: Call, batch: Batch) -> Tensor:
         return LOSSES[loss_name](narrow.through(call), batch)

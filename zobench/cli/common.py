@@ -177,7 +177,7 @@ def some(names: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def whole(path: Path, said: str) -> Iterator[Path]:
+def atomically(path: Path, said: str) -> Iterator[Path]:
     """Where to write what shall lie at `path`: it does when the body ends well, and else nothing is left.
 
     Raises ZobenchError, naming `said`, where the system refuses; a library may have its own kind of error for that.

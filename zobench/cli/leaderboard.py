@@ -73,7 +73,7 @@ def leaderboard(
     else:
         _print(board, full=full)
         status = _put(results, path, board, asked=out is not None, html=html)
-    altered, missing = store.beside(results, records, whole=check)
+    altered, missing = store.beside(results, records, hash_weights=check)
     for problem in [*problems, *altered]:
         print(f"zobench: error: {text.printable(str(problem))}", file=sys.stderr)
     note_twice(results, found.twice)

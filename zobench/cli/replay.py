@@ -9,7 +9,7 @@ import typer
 
 from ..errors import ZobenchError, unknown
 from ..paths import check_writable
-from .common import Offline, PluginFiles, plugins_of, whole
+from .common import Offline, PluginFiles, atomically, plugins_of
 
 
 def replay(
@@ -33,7 +33,7 @@ def replay(
         raise ZobenchError(unknown("cell", cell, known))
     if isinstance(record, store.RecordProblem):
         raise ZobenchError(str(record))
-    for problem in store.beside(results, [record], whole=True)[0]:
+    for problem in store.beside(results, [record], hash_weights=True)[0]:
         raise ZobenchError(str(problem))
     plugins = plugins_of(plugin)
     said = record["cell"].get("code", {})
@@ -50,7 +50,7 @@ def replay(
 
     loaded = load(Place(model, device=device, offline=offline), plugins, record["cell"]["run_settings"]["dtype"])
     weights = rebuild(record, results, loaded, plugins)
-    with whole(out, "--out") as draft:
+    with atomically(out, "--out") as draft:
         save_file({name: t.contiguous().cpu() for name, t in weights.items()}, draft)
     chosen = record["chosen"]
     print(f"{out}: {len(weights)} tensors of {cell} at step {chosen['step']}, lr {chosen['lr']:g}")

@@ -258,7 +258,7 @@ def combined(rule: Rule, symbol: str, *parts: Direction) -> Shapes | None:
 
 def check_displaces(d: Direction, handles: Sequence[Handle], verb: str) -> None:
     """ValueError unless `d` has on every tensor a shape that broadcasts to the tensor's."""
-    if d.shapes is None or d.shapes is d.shapes.space.whole:
+    if d.shapes is None or d.shapes is d.shapes.space.full:
         return
     for p in handles:
         shape = d.shapes.of.get(p.name)

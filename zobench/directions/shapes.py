@@ -44,7 +44,7 @@ class Space:
         self.names = [p.name for p in handles]
         self._interned: dict[tuple[Entry, ...], Shapes] = {}
         self._combined: dict[tuple[object, ...], Shapes] = {}
-        self.whole = self.make({p.name: tuple(p.shape) for p in handles})
+        self.full = self.make({p.name: tuple(p.shape) for p in handles})
 
     def make(self, of: Mapping[str, Entry]) -> Shapes:
         """The one `Shapes` of this content; tensors not named have no value."""

@@ -29,7 +29,8 @@ class Objective:
         extra: further batches of training data, for `fresh`; an Objective among them is taken as it is.
         batched: `many` runs all points in one forward, side by side (zobench.models.lockstep); False: one after the
             other (bit-equal to plain calls).
-        whole: makes of a batch the one that `with_inputs` passes over, where losses leave out what rows have in common.
+        replicate: makes of a batch that holds once what rows have in common the one with every row complete, which
+            `with_inputs` passes over.
         examples: the batches of one example each that a batch is made of, for methods that look at each alone: a
             function of the batch; or one of no argument, which then knows `batch` alone, not those of `fresh`.
 
@@ -43,11 +44,11 @@ class Objective:
         batch: Any,
         extra: Iterator[Any] | None = None,
         batched: bool = True,
-        whole: Callable[[Any], Any] | None = None,
+        replicate: Callable[[Any], Any] | None = None,
         examples: Callable[..., Sequence[Any]] | None = None,
     ) -> None:
         self.model, self.loss, self.batch, self.extra, self.batched = model, loss, batch, extra, batched
-        self.whole, self._examples = whole, examples
+        self.replicate, self._examples = replicate, examples
 
     def __call__(self) -> Tensor:
         """The loss at the present weights, without a graph."""
@@ -84,7 +85,7 @@ class Objective:
         hooks = [owner[n].register_forward_pre_hook(_seer(n, see)) for n in names if n in owner]
         try:
             with torch.no_grad():
-                return self.loss(self.model, self.batch if self.whole is None else self.whole(self.batch))
+                return self.loss(self.model, self.batch if self.replicate is None else self.replicate(self.batch))
         finally:
             for h in hooks:
                 h.remove()

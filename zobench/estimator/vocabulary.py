@@ -143,7 +143,7 @@ class Vocabulary:
     def _shapes_on(self, shape: ShapeOf | None, on: Where | None) -> Shapes:
         """The shapes of a draw on the step's tensors."""
         if shape is None and on is None:
-            return self.space.whole
+            return self.space.full
         chosen = (p for p in self.active if on is None or on(p))
         return self.space.make({p.name: tuple(shape(p) if shape else p.shape) for p in chosen})
 

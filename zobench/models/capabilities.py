@@ -23,7 +23,7 @@ from .speech import Speech
 from .start_at_block import Cut
 from .subject import Subject
 from .text import CACHES
-from .trial import InBins, Laid, Padded, Row, apart, centred, limit, rounded, rows_for, tried, whole
+from .trial import InBins, Laid, Padded, Row, apart, centred, full_precision, limit, rounded, rows_for, tried
 from .window import window
 
 
@@ -189,7 +189,7 @@ class LayoutTrial:
         before, after = (one.said(forward)[1:] for one in (laid, other))
         if all(map(torch.equal, before, after)):
             return True
-        return whole(self.dtype) and apart(after, before, self.dtype) <= self.limit
+        return full_precision(self.dtype) and apart(after, before, self.dtype) <= self.limit
 
     def cuts(self) -> bool:
         """Whether the model can be cut below its last block, over rows as they are run."""

@@ -121,7 +121,7 @@ def apart(a: Sequence[Tensor], b: Sequence[Tensor], dtype: torch.dtype) -> float
     In float32 of the token where it is most. In a dtype of half the bits a rounding may send a token to other experts,
     after which it is another: there of the median token of the row where that is most.
     """
-    share, found = 1.0 if whole(dtype) else 0.5, [0.0]
+    share, found = 1.0 if full_precision(dtype) else 0.5, [0.0]
     for one, other in zip(a, b, strict=True):
         of_tokens = (one - other).norm(dim=-1) / other.norm(dim=-1).clamp(min=1e-12)
         finite = bool(of_tokens.isfinite().all())
@@ -129,15 +129,15 @@ def apart(a: Sequence[Tensor], b: Sequence[Tensor], dtype: torch.dtype) -> float
     return max(found)
 
 
-def whole(dtype: torch.dtype) -> bool:
+def full_precision(dtype: torch.dtype) -> bool:
     """Whether it is float32 or finer."""
     return torch.finfo(dtype).bits >= 32
 
 
 def limit(dtype: torch.dtype, noise: float) -> float:
     """How far two ways may be apart of a model with so much noise: never less than what its dtype rounds."""
-    eps = torch.finfo(torch.float32 if whole(dtype) else dtype).eps
-    least, most = (64 * eps, 1e-3) if whole(dtype) else (2 * eps, 0.25)
+    eps = torch.finfo(torch.float32 if full_precision(dtype) else dtype).eps
+    least, most = (64 * eps, 1e-3) if full_precision(dtype) else (2 * eps, 0.25)
     return min(max(SLACK * noise, least), most)
 
 

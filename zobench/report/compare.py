@@ -69,7 +69,7 @@ def judge(section: Section, family: Family = "board") -> Verdicts:
         found |= {("best", column, id(row)): _minus(best, row, column, section) for row in others if best is not None}
     for at, row in enumerate(section.rows):
         if not row.untouched:
-            found |= {("gain", task, at): row.entry(task).gain for task in section.tasks if row.entry(task).whole}
+            found |= {("gain", task, at): row.entry(task).gain for task in section.tasks if row.entry(task).complete}
     control = _control(section)
     held = _held(section, control)
     twins = _twins(section, columns[AVERAGE], control)  # comparisons that are made once, whatever they are for
@@ -144,7 +144,7 @@ def _column(section: Section, column: str) -> tuple[MethodRow | None, list[Metho
     else:
         scored = [row for row in section.rivals if row.entry(column).done]
         values = {id(row): row.entry(column).mean() for row in scored}
-        able = [row for row in scored if row.entry(column).whole]
+        able = [row for row in scored if row.entry(column).complete]
     if not able:
         return None, []
     best = min(able, key=lambda row: (-(values[id(row)] or 0.0), row.name))

@@ -48,7 +48,7 @@ class Entry:
         return tuple(sorted(self.expected - set(self.records))) if self.records and self.trains else ()
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Every draw that it should have is there, and ended well."""
         return bool(self.records) and not self.failed and not self.missing
 
@@ -95,7 +95,7 @@ class Entry:
 
         An entry of which a draw is missing or failed cannot: the others are what is left, not what was asked for.
         """
-        if not (self.whole and other.whole) or self._clash(other):
+        if not (self.complete and other.complete) or self._clash(other):
             return None
         fixed = (not self.trains, not other.trains)
         return stats.compare(self.items(), other.items(), self.clusters | other.clusters, fixed=fixed)

@@ -36,12 +36,12 @@ class VarianceSource:
 
 
 def balanced(section: Section) -> tuple[dict[tuple[str, str, str], list[float]], dict[str, list[str]]]:
-    """Scores by (estimator, selector, task), one a seed, and the levels: the largest whole grid of the section's rows.
+    """Scores by (estimator, selector, task), one a seed, and the levels: the largest complete grid of the rows.
 
     Estimators that lack a selector that others have are left out, or selectors that estimators lack, whichever keeps
     more cells. Raises ZobenchError where no two estimators or two selectors are left with all tasks and two seeds.
     """
-    rows = [row for row in section.rivals if row.trains and row.whole(section.scored)]
+    rows = [row for row in section.rivals if row.trains and row.complete_on(section.scored)]
     where = {(row.method, row.where): row for row in rows}
     estimators, selectors = sorted({m for m, _ in where}), sorted({w for _, w in where})
     grids = []
@@ -60,7 +60,7 @@ def balanced(section: Section) -> tuple[dict[tuple[str, str, str], list[float]],
 
 
 def _subsets(names: Sequence[str], most: int = 12) -> list[tuple[str, ...]]:
-    """All subsets of a few names; of many the whole, and each name alone."""
+    """All subsets of a few names; of many all together, and each name alone."""
     if len(names) > most:
         return [tuple(names), *((name,) for name in names)]
     return [c for k in range(1, len(names) + 1) for c in itertools.combinations(names, k)]
@@ -90,9 +90,9 @@ def analyse(
             squares[which] = each[0] * seeds * math.fsum(e * e for e in effects)
             df[which] = math.prod(len(levels[NAMES[i]]) - 1 for i in which)
     rest = math.fsum((x - stats.mean(of)) ** 2 for of in values.values() for x in of)
-    whole = math.fsum((x - grand) ** 2 for of in values.values() for x in of)
-    out = [_source(which, squares, df, whole, rest, len(values) * (seeds - 1)) for which in squares if df[which]]
-    return [*out, VarianceSource(SEEDS, rest, len(values) * (seeds - 1), rest / whole if whole else 0.0)]
+    total = math.fsum((x - grand) ** 2 for of in values.values() for x in of)
+    out = [_source(which, squares, df, total, rest, len(values) * (seeds - 1)) for which in squares if df[which]]
+    return [*out, VarianceSource(SEEDS, rest, len(values) * (seeds - 1), rest / total if total else 0.0)]
 
 
 def _means(
@@ -112,7 +112,7 @@ def _source(
     which: tuple[int, ...],
     squares: Mapping[tuple[int, ...], float],
     df: Mapping[tuple[int, ...], int],
-    whole: float,
+    total: float,
     rest: float,
     rest_df: int,
 ) -> VarianceSource:
@@ -120,7 +120,7 @@ def _source(
     against = (*which, task) if task not in which else None
     below, below_df = (squares[against], df[against]) if against is not None else (rest, rest_df)
     name = " x ".join(NAMES[i] for i in which)
-    share = squares[which] / whole if whole else 0.0
+    share = squares[which] / total if total else 0.0
     if below_df == 0 or below <= 1e-12:
         return VarianceSource(name, squares[which], df[which], share)
     f = (squares[which] / df[which]) / (below / below_df)

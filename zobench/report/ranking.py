@@ -71,7 +71,7 @@ def profiles(section: Section, cost: Cost = "error", taus: Sequence[float] = TAU
 
 def _cost(row: MethodRow, task: str, cost: Cost) -> float | None:
     entry = row.entry(task)
-    if not entry.whole:
+    if not entry.complete:
         return None
     if cost == "error":
         return 1.0 - stats.mean(entry.values())

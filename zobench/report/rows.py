@@ -53,19 +53,19 @@ class MethodRow:
         """The entry of a task; one without records where the method was not run on it."""
         return self.entries.get(task, Entry({}))
 
-    def whole(self, tasks: Iterable[str]) -> bool:
+    def complete_on(self, tasks: Iterable[str]) -> bool:
         """Whether all the tasks were run, and no seed failed or is missing: then there is an average."""
-        return all(self.entry(task).whole for task in tasks)
+        return all(self.entry(task).complete for task in tasks)
 
     def effect(self, tasks: Sequence[str]) -> Effect | None:
         """The average of test over the tasks, with its uncertainty; None where there is none."""
-        found = [self.entry(task).effect for task in tasks] if tasks and self.whole(tasks) else []
+        found = [self.entry(task).effect for task in tasks] if tasks and self.complete_on(tasks) else []
         known = [one for one in found if one is not None]
         return stats.combine(known) if known and len(known) == len(found) else None
 
     def gain(self, tasks: Sequence[str]) -> Effect | None:
         """The average gain over the untouched model."""
-        found = [self.entry(task).gain for task in tasks] if tasks and self.whole(tasks) else []
+        found = [self.entry(task).gain for task in tasks] if tasks and self.complete_on(tasks) else []
         known = [one for one in found if one is not None]
         return stats.combine(known) if known and len(known) == len(found) else None
 
@@ -108,7 +108,7 @@ class Section:
 
 def average(row: MethodRow, tasks: Sequence[str]) -> float | None:
     """The mean over tasks of the mean over seeds; None unless the row is whole on all of them."""
-    if not tasks or not row.whole(tasks):
+    if not tasks or not row.complete_on(tasks):
         return None
     return stats.mean([m for task in tasks if (m := row.entry(task).mean()) is not None])
 

@@ -51,8 +51,8 @@ def file_info(path: Path) -> FileInfo:
     return {"name": path.name, "bytes": size, "sha256": digest.hexdigest()}
 
 
-def file_fault(folder: Path, said: FileInfo, *, whole: bool = True) -> str | None:
-    """Why a side file is not the one that its record speaks of; None where it is. `whole`: not by its size alone.
+def file_fault(folder: Path, said: FileInfo, *, hashed: bool = True) -> str | None:
+    """Why a side file is not the one that its record speaks of; None where it is. `hashed`: not by its size alone.
 
     Raises FileNotFoundError where it is not there.
     """
@@ -65,7 +65,7 @@ def file_fault(folder: Path, said: FileInfo, *, whole: bool = True) -> str | Non
             return "not a file"
         if size != said["bytes"]:
             return f"{size} bytes, and its record says {said['bytes']}"
-        if whole and file_info(path)["sha256"] != said["sha256"]:
+        if hashed and file_info(path)["sha256"] != said["sha256"]:
             return "not what its record says: its SHA-256 differs"
     except FileNotFoundError:
         raise

@@ -73,7 +73,7 @@ def estimate(records: Sequence[Record]) -> World:
     import numpy as np
 
     (section, *more) = rows.sections(records)
-    trained = [row for row in section.rivals if row.trains and row.whole(section.scored)]
+    trained = [row for row in section.rivals if row.trains and row.complete_on(section.scored)]
     if more or len(trained) < 2 or len(section.scored) < 2:
         raise ZobenchError("a simulation is estimated from one section with two methods and tasks at least")
     scores, deviations, shared, own, sizes = [], [], [], [], []

@@ -169,11 +169,13 @@ def find(results: Path, cell_id: str) -> Record | RecordProblem | None:
     return load(path) if os.path.lexists(path) else packed.find(results, cell_id)
 
 
-def beside(results: Path, records: Iterable[Record], *, whole: bool = False) -> tuple[list[RecordProblem], list[str]]:
+def beside(
+    results: Path, records: Iterable[Record], *, hash_weights: bool = False
+) -> tuple[list[RecordProblem], list[str]]:
     """The side files that are not what their records say, and those (relative to `results`) that are not there.
 
-    What is not in cells/ may be in the pack. Weights are judged by their size, unless `whole`: to read them takes as
-    long as they are large.
+    What is not in cells/ may be in the pack. Weights are judged by their size, unless `hash_weights`: to read
+    them takes as long as they are large.
     """
     folder = Path(results) / CELLS
     problems: list[RecordProblem] = []
@@ -181,7 +183,7 @@ def beside(results: Path, records: Iterable[Record], *, whole: bool = False) -> 
     for record in records:
         for kind, said in sorted(record.get("files", {}).items()):
             try:
-                why = seal.file_fault(folder, said, whole=whole or kind != "weights")
+                why = seal.file_fault(folder, said, hashed=hash_weights or kind != "weights")
             except FileNotFoundError:
                 absent[said["name"]] = record, said
                 continue

@@ -45,8 +45,8 @@ def markdown(section: Section, a: MethodRow, b: MethodRow | None, margin: float 
             f"{names[0]} and {names[1]} cannot be compared: there is no task on which both have scores by item, of all "
             "the seeds that others have"
         )
-    whole = stats.combine([*known.values()])
-    family: dict[str, Effect | None] = {**known, "average": whole} if len(known) > 1 else {**known}
+    average = stats.combine([*known.values()])
+    family: dict[str, Effect | None] = {**known, "average": average} if len(known) > 1 else {**known}
     p, told = stats.corrected(family), stats.verdicts(family, margin)
 
     def shown(key: str, one: Effect) -> list[str]:
@@ -64,7 +64,7 @@ def markdown(section: Section, a: MethodRow, b: MethodRow | None, margin: float 
         for task, one in each.items()
     ]
     if len(known) > 1:
-        lines.append(["average", *_means(a, b, [*known]), *shown("average", whole)])
+        lines.append(["average", *_means(a, b, [*known]), *shown("average", average)])
     headers = ["task", *names, "difference", "items", "by seed", "p", f"p, Holm over {len(family)}"]
     parts = [
         f"# {names[0]} against {names[1]}",
@@ -72,7 +72,7 @@ def markdown(section: Section, a: MethodRow, b: MethodRow | None, margin: float 
         "taken as drawn; in items, of a task's test items; at each seed. ▲ ▼: better or worse beyond chance, "
         "corrected.",
         text.table(headers, lines, left=1),
-        text.bullets([*_said(whole, len(known), margin), *_left_out(tasks, known)]),
+        text.bullets([*_said(average, len(known), margin), *_left_out(tasks, known)]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -80,7 +80,7 @@ def markdown(section: Section, a: MethodRow, b: MethodRow | None, margin: float 
 def _effect(task: str, a: MethodRow, b: MethodRow | None) -> Effect | None:
     if b is not None:
         return a.entry(task).minus(b.entry(task))
-    return a.entry(task).gain if a.entry(task).whole else None
+    return a.entry(task).gain if a.entry(task).complete else None
 
 
 def _means(a: MethodRow, b: MethodRow | None, tasks: Sequence[str]) -> list[str]:
@@ -102,42 +102,43 @@ def _p(p: float | None) -> str:
     return text.NONE if p is None else f"{p:.2g}"
 
 
-def _said(whole: Effect, tasks: int, margin: float) -> list[str]:
+def _said(average: Effect, tasks: int, margin: float) -> list[str]:
     over = f"on the average over {tasks} tasks" if tasks > 1 else "on this task"
     lines = [
-        f"The difference {over} is {points(whole)} points, p = {_p(whole.p)} at {whole.df:.3g} degrees of freedom."
+        f"The difference {over} is {points(average)} points, p = {_p(average.p)} at {average.df:.3g} degrees "
+        "of freedom."
     ]
     if tasks > 1:
-        lines.append(f"Without any one task it is {without_one(whole)}.")
-    if not whole.markable:
-        lines.append(f"Nothing is claimed: {stats.MARK_SEEDS} seeds are needed, and there are {whole.seeds}.")
-    elif whole.p < stats.ALPHA:
+        lines.append(f"Without any one task it is {without_one(average)}.")
+    if not average.markable:
+        lines.append(f"Nothing is claimed: {stats.MARK_SEEDS} seeds are needed, and there are {average.seeds}.")
+    elif average.p < stats.ALPHA:
         lines.append(
             "This comparison alone, the difference is beyond chance; among others it must be corrected for their "
             "number."
         )
     else:
         lines.append("Not told apart, which is not the same as equal.")
-    equal = whole.markable and whole.equivalent(margin)
+    equal = average.markable and average.equivalent(margin)
     lines.append(
         f"As good as each other within {100 * margin:g} points: {'yes' if equal else 'not shown'} "
-        f"(two one-sided tests, p = {_p(whole.equivalence_p(margin))})."
+        f"(two one-sided tests, p = {_p(average.equivalence_p(margin))})."
     )
-    return [*lines, *_power(whole)]
+    return [*lines, *_power(average)]
 
 
-def _power(whole: Effect) -> list[str]:
-    if whole.fixed:
+def _power(average: Effect) -> list[str]:
+    if average.fixed:
         return []
-    now = whole.power(whole.mean, whole.seeds)
+    now = average.power(average.mean, average.seeds)
     if now is None:
         return ["What more seeds would find cannot be said: there is one seed, or there are several splits."]
-    needed = whole.seeds_needed(whole.mean) if whole.mean else None
+    needed = average.seeds_needed(average.mean) if average.mean else None
     seeds = "no number of seeds would, of so few items" if needed is None else f"{needed} would in four of five"
-    smallest = whole.detectable()
-    least = "" if smallest is None else f" {whole.seeds} seeds find {100 * smallest:.1f} points in four of five."
-    found = f"{whole.seeds} seeds find it in {100 * now:.0f} % of runs"
-    return [f"If {text.signed(whole.mean)} points are the truth, {found}; {seeds}.{least}"]
+    smallest = average.detectable()
+    least = "" if smallest is None else f" {average.seeds} seeds find {100 * smallest:.1f} points in four of five."
+    found = f"{average.seeds} seeds find it in {100 * now:.0f} % of runs"
+    return [f"If {text.signed(average.mean)} points are the truth, {found}; {seeds}.{least}"]
 
 
 def _left_out(tasks: Sequence[str], known: Sequence[str] | dict[str, Effect]) -> list[str]:

@@ -106,14 +106,14 @@ class Feed:
             yield self._objective(indices)
 
     def _objective(self, indices: list[int]) -> Objective:
-        whole = Batch.replicated  # what enters a layer is a matter of all rows
+        replicate = Batch.replicated  # what enters a layer is a matter of all rows
         return Objective(
             self.loaded.model,
             self.prepared.loss,
             on_device(self.prepared, self.loaded, indices),
             extra=self._extra(),
             batched=self.batched,
-            whole=whole,
+            replicate=replicate,
             examples=lambda: [on_device(self.prepared, self.loaded, [i]) for i in indices],
         )
 

@@ -12,15 +12,15 @@ from .schedule import Names
 from .scope import Scope
 
 
-def union(whole: Scope, scopes: Sequence[Scope]) -> Scope:
-    """What any of `scopes` moves, entry by entry and step by step; tensors in the order of `whole`.
+def union(everything: Scope, scopes: Sequence[Scope]) -> Scope:
+    """What any of `scopes` moves, entry by entry and step by step; tensors in the order of `everything`.
 
     A plain Scope where all of them are the same in every step. Raises ZobenchError for no scopes, and for a tensor
-    that `whole` does not have.
+    that `everything` does not have.
     """
     names = [{name for name, _ in scope.named} for scope in scopes]
     wanted = set().union(*names)
-    named = [(name, p) for name, p in whole.named if name in wanted]
+    named = [(name, p) for name, p in everything.named if name in wanted]
     if len(named) < len(wanted):
         strange = min(wanted - {name for name, _ in named})
         raise ZobenchError(f"cannot put scopes together: {strange} is no parameter of the model")
@@ -36,21 +36,21 @@ def union(whole: Scope, scopes: Sequence[Scope]) -> Scope:
     return _Union(named, masks, layers, scopes)
 
 
-def complement(whole: Scope, scope: Scope, blocks: Sequence[Names] = ()) -> Scope:
-    """What `whole` moves and `scope` does not, entry by entry. `blocks`: to tell which of them it touches.
+def complement(everything: Scope, scope: Scope, blocks: Sequence[Names] = ()) -> Scope:
+    """What `everything` moves and `scope` does not, entry by entry. `blocks`: to tell which of them it touches.
 
     Raises ZobenchError where nothing is left, and for scopes that change with the step: at some step nothing, or
     everything, would be left.
     """
-    for one in (whole, scope):
+    for one in (everything, scope):
         if not is_static(one):
             raise ZobenchError(
                 f"{type(one).__name__} changes with the step; what it leaves is taken of scopes that stay the same only"
             )
     taken = {name for name, _ in scope.named}
     named, masks = [], {}
-    for name, p in whole.named:
-        left = whole.masks.get(name)
+    for name, p in everything.named:
+        left = everything.masks.get(name)
         if name in taken:
             mask = scope.masks.get(name)
             if mask is None:

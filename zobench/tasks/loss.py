@@ -5,8 +5,8 @@ looks at a value of a logit, so all but `non_diff` work under torch.func.functio
 tensor, in the logits' dtype unless the forward converts them.
 
 Options are right-aligned, so their tokens are known from their number alone; no token is dropped for having the pad
-token's id, unless `dropped` names it. whole: the loss is summed over whole rows, with nothing outside the options: the
-sums round as MeZO's.
+token's id, unless `dropped` names it. all_positions: the loss is summed over complete rows, with nothing outside the
+options: the sums round as MeZO's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ IGNORED = -100
 
 
 Loss: TypeAlias = Callable[..., Tensor]
-"""`loss(forward, batch, whole=False, dropped=None)`. dropped: the id of a token that does not count in an answer."""
+"""`loss(forward, batch, all_positions=False, dropped=None)`. dropped: the id of a token that counts in no answer."""
 
 
 def option_window(forward: Forward, batch: Batch, width: int, masked: bool = True) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,7 +38,7 @@ def option_window(forward: Forward, batch: Batch, width: int, masked: bool = Tru
     return logits, batch.input_ids[:, -width:], inside
 
 
-def option_loss(forward: Forward, batch: Batch, *, whole: bool = False, dropped: int | None = None) -> Tensor:
+def option_loss(forward: Forward, batch: Batch, *, all_positions: bool = False, dropped: int | None = None) -> Tensor:
     """Cross-entropy of the option tokens, pooled over the batch: long options weigh more.
 
     Of a batch with `shared` rows one pass over these.
@@ -47,14 +47,14 @@ def option_loss(forward: Forward, batch: Batch, *, whole: bool = False, dropped:
         selected = batch.shared.log_probs(forward)
         inside = _counted(batch.shared.targets, batch.shared.inside, dropped)
         return -torch.where(inside, selected, 0).sum() / inside.sum()
-    logits, targets, inside = option_window(forward, batch, _width(batch, whole))
+    logits, targets, inside = option_window(forward, batch, _width(batch, all_positions))
     inside = _counted(targets, inside, dropped)
     return F.cross_entropy(logits.flatten(0, 1), targets.masked_fill(~inside, IGNORED).flatten(), ignore_index=IGNORED)
 
 
-def _width(batch: Batch, whole: bool) -> int:
+def _width(batch: Batch, all_positions: bool) -> int:
     """The tokens that a training loss looks at, from the end of each row."""
-    return batch.input_ids.shape[1] - 1 if whole else batch.width
+    return batch.input_ids.shape[1] - 1 if all_positions else batch.width
 
 
 def _counted(targets: Tensor, inside: Tensor, dropped: int | None) -> Tensor:
@@ -73,7 +73,9 @@ def option_log_probs(
     return torch.where(inside, selected, 0), inside
 
 
-def classification_loss(forward: Forward, batch: Batch, *, whole: bool = False, dropped: int | None = None) -> Tensor:
+def classification_loss(
+    forward: Forward, batch: Batch, *, all_positions: bool = False, dropped: int | None = None
+) -> Tensor:
     """Cross-entropy over each example's candidates of their mean log-probabilities; mean over examples.
 
     Of a batch with `shared` rows one pass over what the candidates have in common, else one over every row.
@@ -82,7 +84,7 @@ def classification_loss(forward: Forward, batch: Batch, *, whole: bool = False, 
         selected = batch.shared.log_probs(forward)
         targets, inside = batch.shared.targets, batch.shared.inside
     else:
-        width = _width(batch, whole)
+        width = _width(batch, all_positions)
         selected, inside = option_log_probs(forward, batch, width)
         targets = batch.input_ids[:, -width:]
     if dropped is None:
@@ -98,7 +100,7 @@ def classification_loss(forward: Forward, batch: Batch, *, whole: bool = False, 
     return torch.stack(losses).mean()
 
 
-def lm_loss(forward: Forward, batch: Batch, *, whole: bool = False, dropped: int | None = None) -> Tensor:
+def lm_loss(forward: Forward, batch: Batch, *, all_positions: bool = False, dropped: int | None = None) -> Tensor:
     """Cross-entropy of every token that is not padding, prompts included.
 
     As in MeZO, the first token of a padded row counts too. It is predicted from padding, so its part of the loss

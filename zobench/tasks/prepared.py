@@ -95,11 +95,11 @@ class PreparedTask:
             model_type=named,
             vocabulary=loaded.vocabulary,
         )
-        whole = self.rules.logits == "all"
-        self.forward = Forward.of(loaded, keep=not whole, float32=self.rules.loss_dtype == "float32")
+        all_positions = self.rules.logits == "all"
+        self.forward = Forward.of(loaded, keep=not all_positions, float32=self.rules.loss_dtype == "float32")
         drops = self.rules.pad_targets == "drop"
         self.counting: dict[str, Any] = {
-            "whole": whole,
+            "all_positions": all_positions,
             "dropped": getattr(text_config(loaded.model), "pad_token_id", None) if drops else None,
         }
         self.rows = form_of_rows(rows, loaded, self.rules)

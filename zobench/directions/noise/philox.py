@@ -79,7 +79,7 @@ class Philox(PerTensor):
         """The tensor's own seed."""
         return mix(seed, kind, p.name)
 
-    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, whole: bool) -> Tensor:
+    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, full_shape: bool) -> Tensor:
         device, key, n = p.param.device, self.key(seed, kind, p), math.prod(shape)
         if kernels.usable(device.type) and n:
             from ...kernels.adding import add

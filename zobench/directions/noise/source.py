@@ -40,11 +40,11 @@ class Noise(Node):
 
     def __init__(self, seed: int, kind: str, source: NoiseSource, shapes: Shapes, label: str) -> None:
         self.seed, self.kind, self.source, self.shapes, self.label = seed, kind, source, shapes, label
-        self.whole = shapes is shapes.space.whole
+        self.full_shape = shapes is shapes.space.full
 
     def shape_on(self, p: Handle) -> tuple[int, ...] | None:
         """Its shape on one tensor, None where it has no value."""
-        if self.whole:
+        if self.full_shape:
             return tuple(p.shape)
         entry = self.shapes.of.get(p.name)
         return entry if isinstance(entry, tuple) else None
@@ -60,7 +60,7 @@ class Noise(Node):
     def draw(self, p: Handle) -> Tensor | None:
         """The draw on one tensor, in the dtype of its source."""
         shape = self.shape_on(p)
-        return None if shape is None else self.source.draw(self.seed, self.kind, p, shape, whole=self.whole)
+        return None if shape is None else self.source.draw(self.seed, self.kind, p, shape, full_shape=self.full_shape)
 
     def __repr__(self) -> str:
         return f"{self.label}<{self.kind},{self.seed}>"
@@ -81,8 +81,8 @@ class NoiseSource:
         """The seed of a step: steps are asked for in order, and the last RECALLED of them may be asked for again."""
         raise NotImplementedError
 
-    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, whole: bool) -> Tensor:
-        """A new tensor of this shape on the device of `p`. whole: the draw covers the scope, shaped as its tensors."""
+    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, full_shape: bool) -> Tensor:
+        """A new tensor of this shape on the device of `p`. full_shape: every tensor of the scope in its own shape."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class PerTensor(NoiseSource):
     def step_seed(self, step: int) -> int:
         return mix(self.seed, "step", step)
 
-    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, whole: bool) -> Tensor:
+    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, full_shape: bool) -> Tensor:
         device = p.param.device
         g = self.seeded(device, mix(seed, kind, p.name))
         if kind == "gaussian":
@@ -146,9 +146,9 @@ class OfficialStream(PerTensor):
             self._seeds.pop(step - RECALLED - 1, None)
         return self._seeds[step]
 
-    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, whole: bool) -> Tensor:
-        if kind != "gaussian" or not whole:
-            return super().draw(seed, kind, p, shape, whole=whole)
+    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, full_shape: bool) -> Tensor:
+        if kind != "gaussian" or not full_shape:
+            return super().draw(seed, kind, p, shape, full_shape=full_shape)
         device, (open_, position) = p.param.device, self._streams.pop(seed, ({}, 0))
         if position != p.index:
             if p.index:

@@ -143,7 +143,7 @@ def _tasks(section: Section, verdicts: Verdicts, shown: Sequence[Line], with_zer
     def cell(line: Line, task: str) -> str:
         entry = line.row.entry(task)
         mean = entry.mean()
-        if mean is None or not entry.whole:
+        if mean is None or not entry.complete:
             return ", ".join(sorted(entry.failed)) or ("missing" if entry.missing else text.NONE)
         told = verdicts.gains.get((task, places[id(line.row)]), stats.SAME)
         return f"{100 * mean:.{digits}f}{MARKS.get(told, '').strip()}"
