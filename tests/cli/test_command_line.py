@@ -14,6 +14,7 @@ import typer
 import zobench.cli
 from zobench import __version__
 from zobench.cli import COMMANDS, Command, main
+from zobench.cli.run import _seeds
 from zobench.errors import ZobenchError
 
 
@@ -129,7 +130,7 @@ def test_words_that_are_no_text_are_refused(capsys):
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     words = line.replace("zobench", f"{sys.executable} -m zobench")
     return subprocess.run(
-        ["sh", "-c", words], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+        ["sh", "-c", words], capture_output=True, text=True, timeout=600, env={**os.environ, **environment}
     )
 
 
@@ -267,3 +268,7 @@ def test_plugins_as_json_and_as_a_table(capsys, monkeypatch):
 def test_a_shard_is_one_of_several(shard, capsys):
     assert main(["run", "-e", "mezo", "--shard", shard]) == 2
     assert "--shard" in capsys.readouterr().err
+
+
+def test_a_seed_that_is_named_twice_is_one():
+    assert _seeds("0,3,0", "--seeds") == (0, 3) and _seeds(None, "--seeds") == ()

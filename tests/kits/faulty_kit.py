@@ -1,4 +1,64 @@
-"""A plugin that fails where and how the environment says: FAULT=kind@place."""
+"""Plugins that fail, or wait, where the environment says; and a run in a process of its own, to be interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WAITING = """
+    import os, time
+    from zobench import hookimpl
+    from zobench_plugins.estimators.mezo import MeZO
+
+    class Waiting(MeZO):
+        def iterate(self, losses):
+            shown = super().iterate(losses)
+            while self.t == 2 and os.environ.get("WAIT"):
+                time.sleep(0.01)
+            return shown
+
+    @hookimpl
+    def zobench_estimators():
+        return {"waiting": Waiting}
+"""
+"""MeZO, which in its third step waits for ever where WAIT is set."""
+
+LONG = 600
+"""Seconds after which a process that should end counts as one that does not: no test waits for a part of them."""
+
+
+def in_training(words: list[str], results: Path) -> subprocess.Popen[str]:
+    """A run of `waiting` in a process of its own, which waits in its training."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zobench", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "WAIT": "1"},
+        preexec_fn=_heeds_control_c,
+    )
+    while not list(results.glob("cells/.*.steps.jsonl")):  # however long that takes: it ends with the process
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return process
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it wrote on standard output and standard error, once it has ended."""
+    try:
+        return process.communicate(timeout=LONG)
+    finally:
+        process.kill()  # else, where this fails, it goes on beside the other tests
+
+
+def _heeds_control_c() -> None:
+    """A job in the background of a shell ignores it, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 
 FAULTY = """
     import os
@@ -63,3 +123,4 @@ FAULTY = """
     def zobench_eval(step):
         fail("eval")
 """
+"""A method, selectors and an observer that fail as FAULT=kind@place says."""

@@ -123,12 +123,11 @@ def test_a_signal_reaches_the_cells_and_is_told_in_their_records(world, tmp_path
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    until = time.monotonic() + 120
     while not (tmp_path / "once").exists():
-        assert time.monotonic() < until and process.poll() is None
+        assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signum)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == status, err
     stopped = [r for r in read(tmp_path / "r").values() if r["status"] == "interrupted"]
     assert stopped and all(("the user" if status == 130 else "SIGTERM") in r["error"] for r in stopped)

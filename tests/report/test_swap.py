@@ -230,12 +230,10 @@ def test_processes_at_once_do_not_destroy_each_others_files(tmp_path: Path):
                 put(tmp_path, record(test=60 + k), f"new {k} {i % 2}")
             os._exit(0)
         pids.append(pid)
-    until = time.monotonic() + 60
-    while pids and time.monotonic() < until:
+    while pids:
         pids = [pid for pid in pids if os.waitpid(pid, os.WNOHANG)[0] == 0]
         (one,), problems = store.read(tmp_path)
         assert not problems and one["status"] == "ok"
-    assert not pids
     now = standing(tmp_path)
     assert len(names(tmp_path)) == 3
     k = round(100 * now["metrics"]["test"]["value"]) - 60

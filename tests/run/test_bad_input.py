@@ -8,10 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from kits.faulty_kit import WAITING, ended, in_training
 from kits.run_kit import QUICK, World, plan, plugin_file
 
 from zobench.cli import main
@@ -490,36 +490,19 @@ def test_a_model_without_decoder_blocks(command, capsys, tmp_path, monkeypatch):
 # ---- another process
 
 
-def zobench(words: list[str]) -> subprocess.Popen[str]:
-    line, environment = [sys.executable, "-m", "zobench", *words], {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(line, **pipes, env=environment, preexec_fn=_heeds_control_c)
-
-
-def _heeds_control_c() -> None:
-    """A job in the background of a shell ignores it, and so would all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_status_and_stderr_of_a_real_process(command):
-    process = zobench(command(estimator="mzo"))
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (2, "")
-    assert err.startswith(TOLD + "unknown estimator 'mzo'") and err.count("\n") == 1
+    line = [sys.executable, "-m", "zobench", *command(estimator="mzo")]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(TOLD + "unknown estimator 'mzo'") and done.stderr.count("\n") == 1
 
 
 def test_control_c_is_130_with_a_record_and_the_cell_runs_again(command, tmp_path):
     results = tmp_path / "r"
-    words = command(*sets("steps=100000", "eval_every=50000"))
-    process = zobench(words)
-    while not list(results.glob("cells/*.steps.jsonl")):  # however long that takes: the test ends with the process
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    words = command(estimator="waiting", plugin=plugin_file(tmp_path, WAITING))
+    process = in_training(words, results)
     process.send_signal(signal.SIGINT)
-    try:
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()  # else, where this fails, it goes on beside the other tests
+    out, err = ended(process)
     assert process.returncode == 130, err
     told = err.splitlines()[-2:]
     assert told[0].startswith("the same command goes on") and told[1] == "zobench: interrupted"

@@ -7,13 +7,13 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from kits.faulty_kit import WAITING, ended, in_training
 from kits.run_kit import carry_out, numbers, plan, plugin_file, run
 
 from zobench.cli import main
@@ -288,27 +288,21 @@ def test_rerun_reaches_the_plan_and_a_failing_command_given_again_still_fails(co
 # ---- signals
 
 
-def started(words: list[str], results: Path) -> subprocess.Popen[str]:
-    """A run in a process of its own, in its training."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zobench", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 120
-    while not list(results.glob("cells/.*.steps.jsonl")) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.05)
-    return process
+@pytest.fixture
+def waiting(command, tmp_path):
+    """The words of a short run of a method that waits in training where WAIT is set."""
+    plugin = plugin_file(tmp_path, WAITING)
+    words = command("--steps", "4", "--set", "eval_every=2", "--lr", "1e-3", "--plugin", str(plugin))
+    return [{"mezo": "waiting"}.get(word, word) for word in words]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_end_does_what_control_c_does(command, tmp_path, number):
+def test_a_signal_to_end_does_what_control_c_does(waiting, tmp_path, number):
     results = tmp_path / "r"
-    process = started(command("--steps", "100000", "--set", "eval_every=50000", "--lr", "1e-3"), results)
+    process = in_training(waiting, results)
     process.send_signal(number)
-    try:
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    out, err = ended(process)
     assert process.returncode == 128 + number, err
     told = err.splitlines()[-2:]
     assert told[0].startswith("the same command goes on") and told[1] == f"zobench: stopped by {number.name}"
@@ -320,19 +314,18 @@ def test_a_signal_to_end_does_what_control_c_does(command, tmp_path, number):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_kill_leaves_the_old_record_and_the_next_run_sweeps(command, tmp_path):
+def test_a_kill_leaves_the_old_record_and_the_next_run_sweeps(waiting, tmp_path):
     results = tmp_path / "r"
-    words = command("--steps", "600", "--set", "eval_every=200", "--lr", "1e-3")
-    assert main(words) == 0
+    assert main(waiting) == 0
     before = standing(results)
     files = {p.name: p.read_bytes() for p in (results / "cells").iterdir()}
-    process = started([*words, "--rerun", "always"], results)
+    process = in_training([*waiting, "--rerun", "always"], results)
     process.kill()
-    process.communicate(timeout=60)
+    ended(process)
     assert process.returncode == -signal.SIGKILL and standing(results) == before
     left = [p for p in (results / "cells").iterdir() if p.name not in files]
     assert left and all(p.name.startswith(".") for p in left)
-    assert main(words) == 0  # nothing to do, but to sweep
+    assert main(waiting) == 0  # nothing to do, but to sweep
     assert {p.name: p.read_bytes() for p in (results / "cells").iterdir()} == files
 
 
