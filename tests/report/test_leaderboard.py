@@ -407,11 +407,41 @@ def test_the_papers_numbers_stand_beside_ours_for_its_models():
     assert rows["2 paper: MeZO full"][:2] == ["92.32", "65.34"] and rows["2 paper: MeZO full"][-1] == "71.87"
     assert rows["3 ours: mezo / all"] == ["90.0"] * 10
     assert rows["4 ours - paper"][:2] == ["-2.3", "+24.7"] and rows["4 ours - paper"][-1] == "+18.1"
-    assert rows["7 ours: mezo / first_outlier"] == ["91.0", *["-"] * 9]
-    assert rows["8 ours - paper"] == ["+0.2", *["-"] * 9]
+    assert rows["5 inside our 95 %"][:2] == ["yes", "no"], "90.0 ± 6.0 has 92.32 in it, and not 65.34"
+    assert rows["8 ours: mezo / first_outlier"] == ["91.0", *["-"] * 9]
+    assert rows["9 ours - paper"] == ["+0.2", *["-"] * 9]
     other = board.split("## The paper: other models")[1]
     assert "for Qwen3-8B" in other and "**Another model than those above**" in other and "LLaMA2" not in other
     assert "4.52x: 192 (170 + 16.3 + 6.40)" in board
+
+
+def of_blocks(*blocks: int, selector: str, estimator: str = "mezo", **changes: Any) -> Any:
+    one = record(estimator, selector, model="LLaMA2-7B", **changes)
+    one["scope"]["layers"] = list(blocks)  # type: ignore[index]
+    return one
+
+
+def test_a_row_of_the_paper_is_found_by_what_moves():
+    made = [
+        of_blocks(1, selector="layer:1", task="copa", test=86),
+        of_blocks(1, 30, selector="layer:1+layer:30", task="copa", test=85),
+        of_blocks(5, selector="layer:5", task="copa", test=84),
+        of_blocks(1, selector="outlier_channels:mlp", task="copa", test=83),
+        of_blocks(7, selector="layer:7", estimator="adamw", task="copa", test=82),
+    ]
+    board = render(made, paper=True)
+    for title in ("Its table 1:", "Its table 3:", "Its table 5:", "Its table 6:"):
+        assert any("ours: mezo / layer:1" in name for name in paper_table(board, title)), title
+    five, six = (paper_table(board, f"Its table {n}:") for n in (5, 6))
+    names = [name.partition(" ")[2] for name in five]
+    assert names.index("ours: mezo / layer:1+layer:30") == names.index("paper: layers 1+30") + 1
+    assert [row for name, row in six.items() if "outlier_channels:mlp" in name] == [["-", "83.0"]]
+    layers = paper_table(board, "Its table 12, MeZO on each layer alone:")
+    assert len([name for name in layers if "paper: layer " in name]) == 32
+    assert [row for name, row in layers.items() if name.endswith("layer:5")] == [["-", "84.0", "-"]]
+    gradients = paper_table(board, "Its table 11, FO AdamW on each layer alone:")
+    assert [row for name, row in gradients.items() if "ours: " in name] == [["-", "82.0", "-"]]
+    assert "| ours: mezo / layer:1" in board.split("milliseconds per step")[-1], "speeds, too"
 
 
 def test_the_papers_numbers_touch_nothing_of_ours():

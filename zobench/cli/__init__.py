@@ -54,7 +54,12 @@ COMMANDS: dict[str, Command] = {
     "leaderboard": Command(
         ".leaderboard:leaderboard",
         "Make the leaderboard of a folder of records again.",
-        ("zobench leaderboard runs", "zobench leaderboard results/demo --paper"),
+        (
+            "zobench leaderboard runs",
+            "zobench leaderboard results/demo --paper",
+            "zobench leaderboard here there --format latex --out table.tex",
+            "zobench leaderboard runs --records parquet --out cells.parquet",
+        ),
     ),
     "pack": Command(
         ".pack:pack",

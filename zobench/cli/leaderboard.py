@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +16,30 @@ from .common import FamilyName, FamilyOption, PluginFiles, note_twice, plugins_o
 
 if TYPE_CHECKING:
     from ..report.leaderboard import Board
+    from ..report.store import Reading
+
+
+class Format(StrEnum):
+    """What a board is written as."""
+
+    md = "md"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
+    html = "html"
+
+
+class Flat(StrEnum):
+    """What the records are written as, a flat row a cell."""
+
+    parquet = "parquet"
+    csv = "csv"
 
 
 def leaderboard(
-    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
+    results: Annotated[
+        list[Path], typer.Argument(help="Results folders: cells/ or a pack. Of several, one board.", metavar="DIR...")
+    ],
     paper: Annotated[bool, typer.Option("--paper", help="Put the paper's numbers beside ours.")] = False,
     split_protocols: Annotated[
         bool, typer.Option("--split-protocols", help="A section for each protocol, where they differ.")
@@ -29,6 +50,12 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 if the file is not what the records give.")
     ] = False,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="Print it so, or write it so to --out; no other file is written.")
+    ] = None,
+    records: Annotated[
+        Flat | None, typer.Option("--records", help="The records, a flat row a cell, not the board: see --format.")
+    ] = None,
     html: Annotated[
         bool, typer.Option("--html/--no-html", help="Write board.html beside it: sortable, with charts; no network.")
     ] = True,
@@ -37,53 +64,82 @@ def leaderboard(
     plugin: PluginFiles = None,
 ) -> int:
     """Make the leaderboard of a results folder from its records: print its first screen, and write
-    DIR/leaderboard.md and DIR/board.html.
+    DIR/leaderboard.md and DIR/board.html. Of several folders it is printed, or written to --out.
 
     The same records give the same bytes. Every record and every file beside one must be as it was written, by its
     checksum; --check reads weights for that too. Exit status: 0; 1 if --check finds another board; 2 for bad input, and
     where a record or a file beside it is unreadable or was changed: the board is still made from the other records,
     and names those that are left out.
     """
+    _agree(check=check, format_=format_, records=records, several=len(results) > 1, out=out)
     if out is not None and not check:
         check_becomes_folder(out.parent, "--out")
         if is_folder(out.parent, "--out"):
             check_writable(out, "--out")
-    from ..report import store, text
+    from ..report import store
     from ..report.leaderboard import board as make
+    from . import board_export
 
-    found = store.survey(results)
-    records, problems = found.records, found.problems
-    if not records:
-        for problem in problems:
-            print(f"zobench: warning: {text.printable(str(problem))}", file=sys.stderr)
-        read = "no record in" if not problems else "no readable record in"
-        raise ZobenchError(f"{read} {results / store.CELLS}: make some with `zobench run --results {results}`")
-    columns = plugins_of(plugin).leaderboard_columns()
+    found = board_export.gather(results)
+    if records is not None:
+        board_export.put_records(found.records, records.value, out)
+        return _faults(results, found, whole=False)
     board = make(
-        records,
+        found.records,
         paper=paper,
-        columns=columns,
+        columns=plugins_of(plugin).leaderboard_columns(),
         split_protocols=split_protocols,
-        problems=problems,
+        problems=found.problems,
         family=family.value,
     )
-    path = results / store.BOARD if out is None else out
+    path = results[0] / store.BOARD if out is None else out
+    status = 0
     if check:
         status = _check(path, board.markdown)
+    elif format_ is not None:
+        board_export.put(board, format_.value, out, results)
     else:
         _print(board, full=full)
-        status = _put(results, path, board, asked=out is not None, html=html)
-    altered, missing = store.beside(results, records, hash_weights=check)
-    for problem in [*problems, *altered]:
+        if len(results) == 1 or out is not None:
+            status = _put(results, path, board, asked=out is not None, html=html)
+    return _faults(results, found, whole=check) or status
+
+
+def _agree(*, check: bool, format_: Format | None, records: Flat | None, several: bool, out: Path | None) -> None:
+    """Raises ZobenchError for options that exclude each other."""
+    if check and (format_ is not None or records is not None):
+        raise ZobenchError("--check compares leaderboard.md: leave out --format and --records")
+    if format_ is not None and records is not None:
+        raise ZobenchError("--format is of the board, --records is of its records: give one of them")
+    if check and several and out is None:
+        raise ZobenchError("--check of several folders needs the file: add --out FILE")
+    if records is Flat.parquet and out is None:
+        raise ZobenchError("--records parquet is no text: name the file, --out FILE.parquet")
+
+
+def _faults(results: list[Path], found: Reading, *, whole: bool) -> int:
+    """Say what is wrong with the records and the files beside them; 2 where something was changed or is no record."""
+    from ..report import store, text
+
+    wrong = list(found.problems)
+    missing: list[str] = []
+    unclaimed: list[str] = []
+    for folder in results:
+        own = store.survey(folder) if len(results) > 1 else found
+        altered, lost = store.beside(folder, own.records, hash_weights=whole)
+        wrong += altered
+        missing += lost
+        unclaimed += store.unclaimed(folder, own.records, own.problems)
+        note_twice(folder, own.twice)
+    for problem in wrong:
         print(f"zobench: error: {text.printable(str(problem))}", file=sys.stderr)
-    note_twice(results, found.twice)
     for names, why in (
         (missing, "missing beside their records, of which replays need them"),
-        (store.unclaimed(results, records, problems), "there without a record"),
+        (unclaimed, "there without a record"),
     ):
         if names:
             print(f"zobench: note: {text.printable(some(names))}: {why}", file=sys.stderr)
-    return 2 if problems or altered else status
+    return 2 if wrong else 0
 
 
 def _print(board: Board, *, full: bool) -> None:
@@ -95,7 +151,7 @@ def _print(board: Board, *, full: bool) -> None:
         show(board)
 
 
-def _put(results: Path, path: Path, board: Board, *, asked: bool, html: bool) -> int:
+def _put(results: list[Path], path: Path, board: Board, *, asked: bool, html: bool) -> int:
     """Write the board, and the page beside it. Where the system refuses, a line and 0 (2 if `asked` for)."""
     from ..report import store
     from ..report.web import page
@@ -104,7 +160,7 @@ def _put(results: Path, path: Path, board: Board, *, asked: bool, html: bool) ->
     try:
         store.write_text(path, board.markdown)
         if html:
-            page.write(beside, board, page.losses_of(results))
+            page.write(beside, board, page.losses_of(*results))
     except OSError as e:
         kind = "error" if asked else "warning"
         print(f"zobench: {kind}: cannot write {path} ({e.strerror}); the board is above", file=sys.stderr)

@@ -61,6 +61,7 @@ class Board:
     markdown: str
     screens: tuple[page.Screen, ...]
     sections: tuple[Section, ...]
+    verdicts: tuple[compare.Verdicts, ...]
     problems: tuple[str, ...]
     """Records that could not be read, a line each."""
 
@@ -94,9 +95,9 @@ def board(
         )
     alone = len(every) == 1
     parts = [] if alone else ["# zobench leaderboard"]
-    screens = []
-    for section in every:
-        found, blocks = _section(section, columns or {}, family, level=1 if alone else 2)
+    screens, verdicts = [], [compare.judge(section, family) for section in every]
+    for section, judged in zip(every, verdicts, strict=True):
+        found, blocks = _section(section, columns or {}, judged, family, level=1 if alone else 2)
         screens.append(found)
         parts += blocks
         parts += [block] if paper and (block := published.beside(section)) else []
@@ -106,13 +107,16 @@ def board(
     if unread:
         parts[1:1] = ["**Records that could not be read, and are not in this board:**", text.bullets(unread)]
     made = "\n\n".join([*parts, "---", *_folded("How to read", [HOW_TO_READ]), _foot(every)]) + "\n"
-    return Board(made, tuple(screens), tuple(every), tuple(unread))
+    return Board(made, tuple(screens), tuple(every), tuple(verdicts), tuple(unread))
 
 
 def _section(
-    section: Section, columns: Mapping[str, Callable[[list[Record]], str]], family: Family, level: int
+    section: Section,
+    columns: Mapping[str, Callable[[list[Record]], str]],
+    verdicts: compare.Verdicts,
+    family: Family,
+    level: int,
 ) -> tuple[page.Screen, list[str]]:
-    verdicts = compare.judge(section, family)
     further, faults = notes.plugin_columns(columns)
     shared, settings = choices.settings_table(section)
     rule = RULE.format(RULES[family].format(verdicts.tests), stats.ALPHA, stats.MARK_SEEDS)

@@ -1,6 +1,7 @@
 """The paper's numbers beside ours. They are printed numbers: no error bars, no part in our statistics, never bold.
 
-Source: paper.json, the tables of arXiv 2606.05516 (1 to 3: scores; 4 and 13: seconds per step).
+Source: paper.json, the tables of arXiv 2606.05516 (1 to 3, 5, 6, 10: scores; 11 and 12: single layers; 4 and 13:
+seconds per step). Which of our rows is which of its: paper_join.py.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import text
+from . import paper_join, stats, text
 from .rows import MethodRow, Section, average
 
-SCORE_TABLES = ("1", "2", "3")
+SCORE_TABLES = ("1", "2", "3", "5", "6", "10")
 AVERAGE = "average"
 PROTOCOL_KEYS = {
     "steps": "zo_steps",
@@ -90,45 +91,83 @@ def _block(model: str, section: Section | None) -> str:
         title = f"### The paper's numbers for {model}, with ours under them"
     parts = [title, caption]
     for printed in (one for one in _score_tables() if one["model"] == model):
-        parts += [f"Its table {printed['table']}:", _scores(printed["rows"], section)]
-    return "\n\n".join(parts + _speed(model))
+        parts += [f"Its table {printed['table']}:", _scores(printed["rows"], section, dominant(model))]
+    for printed in (one for one in numbers()["layerwise"] if one["model"] == model):
+        parts += [f"Its table {printed['table']}, {printed['method']} on each layer alone:", _layers(printed, section)]
+    return "\n\n".join(parts + _speed(model, section))
 
 
-def _scores(printed: Sequence[Mapping[str, Any]], section: Section | None) -> str:
+def dominant(model: str) -> int:
+    """The block that is dominant in a model of the paper."""
+    return int(numbers()["dominant_layer"][model]["index"])
+
+
+def _scores(printed: Sequence[Mapping[str, Any]], section: Section | None, block: int) -> str:
     """One of its tables: its average is over its own tasks, so tables are not merged."""
     tasks = [task for task in printed[0]["scores"] if task != AVERAGE]
+    last = [AVERAGE] if AVERAGE in printed[0]["scores"] else []
     body: list[list[str]] = []
     for row in printed:
         scores = row["scores"]
-        body.append([f"paper: {row['method']}", *(_number(scores.get(t)) for t in (*tasks, AVERAGE))])
-        for own in _ours(row, section):
-            body += _comparison(own, scores, tasks)
-    return text.table(["method", *tasks, AVERAGE], body, left=1)
+        body.append([f"paper: {row['method']}", *(_number(scores.get(t)) for t in (*tasks, *last))])
+        for own in paper_join.ours(row, block, section):
+            body += _comparison(own, scores, tasks, last)
+    return text.table(["method", *tasks, *last], body, left=1)
 
 
-def _ours(paper: Mapping[str, Any], section: Section | None) -> list[MethodRow]:
-    if section is None or paper["estimator"] is None:
-        return []
-    return [r for r in section.rows if (r.estimator, r.selector) == (paper["estimator"], paper["selector"])]
+def _layers(printed: Mapping[str, Any], section: Section | None) -> str:
+    """A row a block: the paper's scores, and ours under those that we have."""
+    tasks = list(printed["full"])
+    rows = [("zero-shot", printed["zero_shot"]), ("full", printed["full"])]
+    rows += [(f"layer {n}", scores) for n, scores in enumerate(printed["layers"])]
+    body: list[list[str]] = []
+    for n, (name, scores) in enumerate(rows, start=-2):
+        body.append([f"paper: {name}", *(_number(scores.get(t)) for t in tasks)])
+        for own in section.rows if section is not None and n != -2 else ():
+            found = own.selector == "all" if n == -1 else paper_join.of_blocks(own, [n])
+            if found and own.estimator == printed["estimator"]:
+                body += _comparison(own, scores, tasks, [])
+    return text.table(["layer", *tasks], body, left=1)
 
 
-def _comparison(row: MethodRow, paper: Mapping[str, float], tasks: Sequence[str]) -> list[list[str]]:
-    """Our row, and ours minus the paper's. The average is over the table's tasks, where we have them all."""
+def _comparison(
+    row: MethodRow, paper: Mapping[str, float], tasks: Sequence[str], last: Sequence[str]
+) -> list[list[str]]:
+    """Our row, ours minus the paper's, and whether theirs lies in our 95 % interval.
+
+    The average is over the table's tasks, where we have them all.
+    """
     ours: dict[str, float | None] = {task: row.entry(task).mean() for task in tasks}
-    ours[AVERAGE] = average(row, tasks)
-    cells, differences = [], []
-    for task in (*tasks, AVERAGE):
-        own, theirs = ours[task], paper.get(task)
+    effects = {task: row.entry(task).effect for task in tasks}
+    if last:
+        ours[AVERAGE], effects[AVERAGE] = average(row, tasks), row.effect(tasks)
+    cells, differences, inside = [], [], []
+    for task in (*tasks, *last):
+        own, theirs, effect = ours[task], paper.get(task), effects[task]
         cells.append(text.NONE if own is None else text.percent(own))
-        differences.append(text.NONE if own is None or theirs is None else text.signed(own - theirs / 100))
-    return [[f"ours: {row.name}", *cells], ["ours - paper", *differences]]
+        known = own is not None and theirs is not None
+        differences.append(text.signed(own - theirs / 100) if known else text.NONE)  # type: ignore[operator]
+        if not known or effect is None:
+            inside.append(text.NONE)
+        else:
+            inside.append("yes" if abs(own - theirs / 100) <= effect.half() else "no")  # type: ignore[operator]
+    return [[f"ours: {row.name}", *cells], ["ours - paper", *differences], ["inside our 95 %", *inside]]
+
+
+def _measured(row: MethodRow, task: str) -> str:
+    """Our speed-up over full MeZO in the official order, and our milliseconds, where a cell measured them."""
+    found = [r["speed"] for r in row.entry(task).done.values() if "speed" in r]
+    if not found:
+        return text.NONE
+    own = stats.mean([one["own"]["step_s"] for one in found])
+    return f"{text.ratio(stats.geometric_mean([one['ratio'] for one in found]))}: {text.milliseconds(own)}"
 
 
 def _number(value: float | None) -> str:
     return text.NONE if value is None else f"{value:.2f}"
 
 
-def _speed(model: str) -> list[str]:
+def _speed(model: str, section: Section | None) -> list[str]:
     speed = numbers()["speed"]
     if speed["model"] != model:
         return []
@@ -143,6 +182,8 @@ def _speed(model: str) -> list[str]:
             gain = full[task]["total_s"] / t["total_s"]
             cells.append(f"{text.ratio(gain)}: {text.milliseconds(t['total_s'])} ({phases})")
         body.append([f"paper: {row['method']}", *cells])
+        for own in paper_join.ours(row, dominant(model), section):
+            body.append([f"ours: {own.name}", *(_measured(own, task) for task in tasks)])
     caption = (
         f"The paper's milliseconds per step (tables {speed['table']}: {model}, {speed['dtype']}, {speed['hardware']}, "
         f"batch {speed['batch_size']}): speed-up over its full-model MeZO: total (forward + perturb + update). Its "

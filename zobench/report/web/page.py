@@ -49,24 +49,27 @@ def _inert(text: str) -> str:
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def losses_of(results: Path) -> Losses:
-    """The training losses that logs of a results folder hold, in cells/ or packed: read once, when first asked for."""
+def losses_of(*results: Path) -> Losses:
+    """The training losses that logs of results folders hold, in cells/ or packed: packs are read once, when needed."""
     packs: list[dict[str, bytes]] = []
+    ending = f".{store.ENDINGS['steps']}"
 
     def of(record: Record) -> list[tuple[int, float]]:
-        info = record.get("files", {}).get("steps")
-        if info is None or "chosen" not in record:
+        if record.get("files", {}).get("steps") is None or "chosen" not in record:
             return []
-        path = store.files(results, record).steps
-        try:
-            if path.is_file():
-                return _chosen(path.read_bytes(), record["chosen"]["lr"])
-        except OSError:
-            return []
+        name = ""
+        for folder in results:
+            path = store.files(folder, record).steps
+            name = path.name
+            try:
+                if path.is_file():
+                    return _chosen(path.read_bytes(), record["chosen"]["lr"])
+            except OSError:
+                return []
         if not packs:
-            wanted = f".{store.ENDINGS['steps']}"
-            packs.append({n: d for n, d in packed.sides(results) if n.endswith(wanted) and isinstance(d, bytes)})
-        return _chosen(packs[0].get(path.name, b""), record["chosen"]["lr"])
+            every = (pair for folder in results for pair in packed.sides(folder))
+            packs.append({n: d for n, d in every if n.endswith(ending) and isinstance(d, bytes)})
+        return _chosen(packs[0].get(name, b""), record["chosen"]["lr"])
 
     return of
 
