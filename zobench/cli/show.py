@@ -55,7 +55,7 @@ def show(
     if doc:
         print(f"\n{doc}")
     if isinstance(value, type) and KINDS[plural].settings:
-        _print_settings(value, name)
+        _print_settings(value, "directions" if plural == "directions" else name)
 
 
 def _show_model(found: Plugins, name: str, offline: bool) -> None:
