@@ -11,12 +11,12 @@ from zobench.cli import main
 
 UPDATES = {  # estimator: learning rates over all weights; how they shrink where entries of a direction have mean square s
     "mezo": ((3e-5, 1e-4, 3e-4), lambda s: s),
-    "zo_sgd_sign": ((3e-4, 1e-3, 3e-3), lambda s: 1),
-    "zo_sgd_momentum": ((3e-6, 1e-5, 3e-5), lambda s: s),
-    "zo_adam": ((3e-4, 1e-3, 3e-3), lambda s: 1),
-    "zo_adamm": ((1e-3, 3e-3, 1e-2), lambda s: 1),
     "fzoo": ((3e-3, 1e-2, 3e-2), lambda s: s**0.5),
+    "zo_adamm": ((1e-3, 3e-3, 1e-2), lambda s: 1),
+    "zo_sgd_sign": ((3e-4, 1e-3, 3e-3), lambda s: 1),
+    "zo_adam": ((3e-4, 1e-3, 3e-3), lambda s: 1),
     "mezo_muon": ((3e-4, 1e-3, 3e-3), lambda s: 1),
+    "zo_sgd_momentum": ((3e-6, 1e-5, 3e-5), lambda s: s),
     "mezo_normalized": ((3e-4, 1e-3, 3e-3), lambda s: 1),
 }
 SQUARES = {"gaussian": 1, "rademacher": 1, "lozo": 2, "subzero": 1, "tezo": 24}
