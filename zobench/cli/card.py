@@ -130,7 +130,7 @@ def _grid(cls: Any) -> str:
 
 def _of_selector(cls: Any) -> dict[str, str]:
     if issubclass(cls, Composite):
-        return {"forwards": "those of its parts"}
+        return {"forwards": "those of its parts" if cls.of or not cls.alone else "none to select, beside its part's"}
     if declared(cls, "expected_forwards"):
         try:
             told = f"{cls().expected_forwards(BLOCKS, STEP, DEV):,}"
@@ -219,7 +219,7 @@ def _with_extra(cls: Any) -> str:
 
 def _to_select(cls: Any) -> str:
     if issubclass(cls, Composite):
-        return "its part's"
+        return "0, or its part's" if cls.alone else "its part's"
     return f"{cls().expected_forwards(BLOCKS, STEP, DEV):,}" if declared(cls, "expected_forwards") else UNDECLARED
 
 

@@ -111,7 +111,8 @@ def _notes(cls: type) -> dict[str, str]:
     """What stands under the settings of a class, those of a selector's parts under the names they have there."""
     if not issubclass(cls, expressions.Composite):
         return setting_notes(cls)
-    return {f"{part.label}.{name}": note for part in cls.of for name, note in _notes(part.cls).items()}
+    own = {name: note for name, note in setting_notes(cls).items() if name in expressions.own_settings(cls)}
+    return own | {f"{part.label}.{name}": note for part in cls.of for name, note in _notes(part.cls).items()}
 
 
 def _address(setting: str, name: str) -> str:

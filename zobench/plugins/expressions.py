@@ -60,14 +60,15 @@ class Composite(Selector):
     """Base of selectors made of other selectors: `parts` are those, ready to select in a context of their own.
 
     A subclass that is registered takes one selector after a colon (`all_but:first_outlier`). Facts that a part notes
-    stand in the record under its text.
+    stand in the record under its text. One that is something without another selector, too, says so by `alone`.
     """
 
     of: ClassVar[tuple[Part, ...]] = ()
+    alone: ClassVar[bool] = False
 
     def __init__(self, **settings: object) -> None:
         super().__init__(**settings)
-        if not self.of:
+        if not (self.of or self.alone):
             raise ZobenchError(f"{type(self).__name__} is made of another selector; name it after a colon")
         self.parts: tuple[Selector, ...] = tuple(part.cls(**_own(self.settings, part)) for part in self.of)
 
@@ -150,7 +151,7 @@ def build(text: str, find: Callable[[str], type[Selector]]) -> type[Selector]:
 
 def check_whole(name: str, cls: type[Selector]) -> None:
     """ZobenchError for a selector of selectors that was given none."""
-    if issubclass(cls, Composite) and not cls.of:
+    if issubclass(cls, Composite) and not (cls.of or cls.alone):
         raise ZobenchError(f"selector {name} is made of another one; write {name}:first_outlier")
 
 
@@ -164,10 +165,15 @@ def _addresses(cls: type[Selector], name: str, path: str, prefixes: frozenset[st
         for part in cls.of:
             inner = prefixes | {part.label, part.label.partition(":")[0]}
             yield from _addresses(part.cls, part.label, f"{path}{part.label}.", inner)
-        return
     fixed = _FIXED.get(cls)
-    for setting in settings_of(cls):
+    for setting in own_settings(cls):
         yield Address(prefixes | {name.partition(":")[0]}, setting, f"{path}{setting}", setting == fixed)
+
+
+def own_settings(cls: type[Selector]) -> list[str]:
+    """The settings of a selector but for those of its parts."""
+    parts = [f"{part.label}." for part in cls.of] if issubclass(cls, Composite) else []
+    return [name for name in settings_of(cls) if not any(name.startswith(part) for part in parts)]
 
 
 def _term(text: str, whole: str) -> Term:

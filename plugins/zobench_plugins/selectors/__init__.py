@@ -26,6 +26,8 @@ def zobench_selectors() -> Mapping[str, str]:
         "owlore": f"{HERE}.owlore:OwLore",
         "random_layers": f"{HERE}.random_layers:RandomLayers",
         "round_robin": f"{HERE}.round_robin:RoundRobin",
+        "sensitive_weights": f"{HERE}.sensitive_weights:SensitiveWeights",
         "sensitivity": f"{HERE}.sensitivity:Sensitivity",
+        "small_weights": f"{HERE}.small_weights:SmallWeights",
         "successive_halving": f"{HERE}.successive_halving:SuccessiveHalving",
     }
