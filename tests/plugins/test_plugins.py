@@ -81,7 +81,7 @@ def test_hook_zobench_directions(local):
                 return self.length * of.noise("rademacher")
         @zobench.hookimpl
         def zobench_directions():
-            return {"signs": Signs, "other": "zobench_plugins.directions.lozo:LOZO"}
+            return {"signs": Signs, "other": "zobench_plugins.directions.lozo:LOZODirections"}
     """)
     assert {"signs", "other"} <= set(plugins.names("directions"))
     along = plugins.estimator("mezo:signs")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..timers import Timers
 
 
-class Draws(Protocol):
+class DrawsApart(Protocol):
     """What has the noise of the present step: an engine."""
 
     @property
@@ -39,7 +39,7 @@ class Owner(Protocol):
         """The shapes met on them."""
 
     @property
-    def engine(self) -> Draws:
+    def engine(self) -> DrawsApart:
         """What draws the noise of an expression."""
 
     @property

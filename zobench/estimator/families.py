@@ -70,7 +70,7 @@ class Directions:
         return 0.0
 
 
-class Owner(Protocol):
+class DrawnFor(Protocol):
     """What directions are drawn for: an estimator (see its vocabulary for what each does)."""
 
     t: int
@@ -117,7 +117,7 @@ class Draws:
         t: the step that the direction is of: the estimator's, or an earlier one that is drawn again.
     """
 
-    def __init__(self, estimator: Owner, on: Where | None, ago: int) -> None:
+    def __init__(self, estimator: DrawnFor, on: Where | None, ago: int) -> None:
         self._estimator, self._on, self._ago, self._count = estimator, on, ago, 0
         self.t = estimator.t - ago
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 HERE = __name__
 
 FAMILIES = {
-    "agzo": f"{HERE}.agzo:AGZO",
+    "agzo": f"{HERE}.agzo:AGZODirections",
     "eggroll": f"{HERE}.eggroll:EGGROLL",
     "gaussian": f"{HERE}.plain:Gaussian",
-    "lozo": f"{HERE}.lozo:LOZO",
+    "lozo": f"{HERE}.lozo:LOZODirections",
     "rademacher": f"{HERE}.plain:Rademacher",
     "sparse": f"{HERE}.sparse:Sparse",
     "sphere": f"{HERE}.plain:Sphere",
-    "subzero": f"{HERE}.subzero:SubZero",
+    "subzero": f"{HERE}.subzero:SubZeroDirections",
     "tezo": f"{HERE}.tezo:TeZO",
 }
 """Names and homes."""

@@ -12,7 +12,7 @@ from zobench import Buffer, Count, Direction, Directions, Draws, Handle, matrice
 from ..estimators.subzero import orthonormal
 
 
-class AGZO(Directions):
+class AGZODirections(Directions):
     """In the span of what enters each linear layer in this batch: d = R A^T; Gaussian on all other tensors.
 
     Paper: AGZO: Activation-Guided Zeroth-Order Optimization (arXiv:2601.17261): A (n, r), the leading directions of the

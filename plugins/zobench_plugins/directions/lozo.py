@@ -10,7 +10,7 @@ from zobench import Count, Direction, Directions, Draws
 from ..stacks import matrix_like, others, tall, wide
 
 
-class LOZO(Directions):
+class LOZODirections(Directions):
     """Of low rank on matrices: d = U V^T, U (m, r) new every time, V (n, r) held for nu steps; Gaussian on others.
 
     Paper: Enhancing Zeroth-order Fine-tuning with Low-rank Structures (arXiv:2410.07698), Algorithm 1 (lazy sampling).

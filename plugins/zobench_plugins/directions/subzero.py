@@ -13,7 +13,7 @@ from ..estimators.subzero import orthonormal, refuse_narrow
 from ..stacks import matrix_like, others, sides, tall, wide
 
 
-class SubZero(Directions):
+class SubZeroDirections(Directions):
     """In a random subspace of each matrix: d = s U Z V^T, U and V orthonormal and held, Z new; Gaussian on others.
 
     Paper: Zeroth-Order Fine-Tuning of LLMs in Random Subspaces (arXiv:2410.08989): U (m, r), V (n, r) by QR

@@ -27,7 +27,8 @@ class SensitiveWeights(Masking):
 
     masks="random" is the paper's control: each entry is in the mask with probability `density`, by the cell's seed.
     Not verified: the authors' code could not be consulted; whether they rank entries over the model or by tensor is
-    unknown. Forwards: none beside those of the other selector.
+    unknown. Forwards: none beside those of the other selector. Norms and embeddings move as far as the file names their
+    entries.
     """
 
     reference: ClassVar[str] = "Guo et al. 2024, arXiv:2406.02913"

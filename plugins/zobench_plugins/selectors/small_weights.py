@@ -27,7 +27,8 @@ class SmallWeights(Masking):
       vectors="masked"     tensors that are no matrices (norms, biases) are masked like the others;
       vectors="dense"      they move whole;
       vectors="fixed"      they do not move.
-    Forwards: none beside those of the other selector. A mask that follows the weights is made anew at every step.
+    Forwards: none beside those of the other selector. Norms and embeddings are masked as any other tensor. A mask that
+    follows the weights is made anew at every step.
     """
 
     reference: ClassVar[str] = "Liu et al. 2024, arXiv:2402.15751, Algorithm 1"
