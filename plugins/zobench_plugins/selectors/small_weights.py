@@ -20,7 +20,7 @@ class SmallWeights(Masking):
     `mezo` with this selector is `sparse_mezo`, bit for bit; any other estimator may have it, and
     `small_weights:first_outlier` is that part of the block. Weight decay stays inside the mask.
 
-    Defaults: sparsity 0.75, as later comparisons use; the authors' code could not be consulted (`verified` False):
+    Not verified: the authors' code could not be consulted. Defaults: sparsity 0.75, as later comparisons use;
       refresh="mask"       h from theta_0, the mask from the unperturbed weights of every step (the paper);
       refresh="never"      the mask of theta_0 for the whole run;
       refresh="threshold"  h and the mask from the weights of every step: the share stays exact;
