@@ -6,9 +6,9 @@ torch has modules with the same functions for `cuda` (builds for CUDA and ROCm) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -161,19 +161,28 @@ def widest(device: torch.device) -> torch.dtype:
 
 def streams() -> Callable[[], None]:
     """Remembers torch's random streams on the accelerators in use; what it returns puts them back."""
-    kept: list[tuple[Any, Any]] = []
+    return partial(set_stream_states, stream_states())
+
+
+def stream_states() -> dict[str, list[Tensor]]:
+    """Where torch's random streams on the accelerators in use stand: by kind, of each device."""
+    states: dict[str, list[Tensor]] = {}
     for kind in GPUS:
         module = getattr(torch, kind, None)
         if module is not None and module.is_initialized():
-            kept.append((module.set_rng_state_all, module.get_rng_state_all()))
+            states[kind] = list(module.get_rng_state_all())
     if torch.backends.mps.is_available():
-        kept.append((torch.mps.set_rng_state, torch.mps.get_rng_state()))
+        states["mps"] = [torch.mps.get_rng_state()]
+    return states
 
-    def put_back() -> None:
-        for put, state in kept:
-            put(state)
 
-    return put_back
+def set_stream_states(states: Mapping[str, Sequence[Tensor]]) -> None:
+    """Put the streams where `stream_states` found them."""
+    for kind, of_each in states.items():
+        if kind == "mps":
+            torch.mps.set_rng_state(of_each[0])
+        else:
+            getattr(torch, kind).set_rng_state_all(list(of_each))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 from kits.toy_runs import MODES, Adaptive, MeZO, Run, same
 
 from zobench import Estimator, ZobenchError
-from zobench.estimator.log import MAGIC, LogWriter, StepLog, _encode, load_log, read_log
+from zobench.estimator.log import MAGIC, LogWriter, StepLog, load_log, pack, read_log
 
 CASES = [(e, r, p) for e, r in MODES for p in ("native", "float32") if p == "native" or "official" not in e]
 
@@ -188,7 +188,7 @@ def test_a_truncated_tail_ends_the_log_and_is_overwritten(tmp_path):
 
 def of_the_first_version(log):
     """As it was written: no facts, no end, and a crc of the payload alone."""
-    payload = b"".join(_encode(s, new_lr=i == 0) for i, s in enumerate(log))
+    payload = pack(log)
     block = struct.pack("<IIII", len(payload), zlib.crc32(payload), log[0].step, len(log))
     return b"ZOLOG\x00\x00\x01" + block + payload
 

@@ -12,6 +12,7 @@ from kits.run_kit import (
 )
 
 from zobench.run.train import Trained
+from zobench.timers import StepTimes
 
 
 @pytest.mark.parametrize(
@@ -69,9 +70,12 @@ def uncounted(monkeypatch, name, calls):
 
 
 def test_the_first_steps_are_left_out_of_the_medians():
-    def phase(s):
-        return {"forward_s": s, "perturb_s": s, "update_s": s, "step_s": s}
+    def took(*seconds):
+        return [StepTimes(s, s, s, s) for s in seconds]
 
-    slow = Trained(1e-3, phases=[phase(100.0)] * 3 + [phase(1.0), phase(2.0)])
+    slow = Trained(1e-3, segments=[took(100.0, 100.0, 100.0, 1.0, 2.0)])
     assert slow.medians()["step_s"] == 1.5
-    assert Trained(1e-3, phases=[phase(100.0)]).medians()["step_s"] == 100.0
+    assert Trained(1e-3, segments=[took(100.0)]).medians()["step_s"] == 100.0
+    gone_on = Trained(1e-3, segments=[took(100.0, 100.0, 100.0, 1.0), took(90.0, 80.0, 70.0, 4.0)])
+    assert gone_on.medians()["step_s"] == 2.5, "each process has first steps"
+    assert Trained(1e-3).medians() is None

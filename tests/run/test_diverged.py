@@ -17,7 +17,7 @@ from kits.run_kit import (
 )
 
 from zobench.plugins.registry import load_plugins
-from zobench.run import cell_runner as runner_module
+from zobench.run import stages as runner_module
 from zobench.run.artefacts import Artefacts
 from zobench.run.train import Trained
 from zobench.tasks.prepared import PreparedTask

@@ -11,7 +11,7 @@ from kits.run_kit import (
 )
 
 from zobench.engine import EngineChoice
-from zobench.run import cell_runner as runner_module
+from zobench.run import stages as runner_module
 from zobench.run.method import keeper
 
 

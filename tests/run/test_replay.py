@@ -19,7 +19,7 @@ from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import Computation
 from zobench.report import packed, store
 from zobench.report.record import EngineInfo, EngineSettings, Observed
-from zobench.run import cell_runner as runner_module
+from zobench.run import stages as runner_module
 from zobench.run.computed import engine_info
 from zobench.run.replay import _log, _method, rebuild
 

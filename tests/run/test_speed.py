@@ -83,7 +83,7 @@ def test_scores_stand_where_only_the_speed_could_not_be_measured(world, tmp_path
     def fails(*args, **kwargs):
         raise Diverged(3, float("nan"))
 
-    monkeypatch.setattr("zobench.run.cell_runner.measure", fails)
+    monkeypatch.setattr("zobench.run.stages.measure", fails)
     made, place = plan(world, tmp_path, ["mezo"], speed_steps=STEPS, speed_warmup=WARMUP)
     (record,) = carry_out(made, place)
     assert record["status"] == "ok" and "speed" not in record and "test" in record["metrics"]

@@ -16,7 +16,7 @@ from kits.run_kit import (
 )
 
 from zobench.errors import ZobenchError
-from zobench.run import cell_runner as runner_module
+from zobench.run import stages as runner_module
 from zobench.run.selection import RunSelectionContext
 from zobench.run.train import Feed
 
@@ -71,7 +71,8 @@ def test_calibration_is_the_training_order(world, tmp_path):
     assert len(set(text)) == 24  # 12 training items, two candidates each: one epoch
     assert not {t for t in text for i in range(24, 32) if f"film {i} " in t}
     assert set(vars(context)) == {
-        "loaded", "seed", "forwards", "facts", "_prepared", "_method", "_protocol", "_lr", "_progress", "_guard"
+        "loaded", "seed", "forwards", "facts", "_prepared", "_method", "_protocol", "_lr", "_progress", "_guard",
+        "_diary",
     }  # fmt: skip
     with pytest.raises(ZobenchError, match="has decoder blocks 0 to 2, not 3"):
         context.layers(3)
@@ -83,7 +84,7 @@ def test_selectors_have_the_seed_of_the_cell(world, tmp_path, monkeypatch):
     seeds: list[int] = []
     made, place = plan(world, tmp_path / "told", ["mezo"], seeds=(5,))
 
-    class Told(runner_module.Context):
+    class Told(runner_module.RunSelectionContext):
         def __init__(self, *args, **options):
             seeds.append(options["seed"])
             super().__init__(*args, **options)

@@ -181,6 +181,8 @@ def _execute(plan: RunPlan, place: Place, wish: Wish) -> None:
             board(plan, place)
         say(f"the same command goes on with what is not done; records: {place.results / 'cells'}")
         raise
+    for cell_id, by in plan.elsewhere.items():
+        say(f"elsewhere: {cell_id}: runs on {by}")
     for fault in plan.faults:
         say(f"zobench: error: {fault}")
     show(board(plan, place))

@@ -71,6 +71,11 @@ class Engine:
         """The way in which it brings weights back where this one (or `auto`) was asked for."""
         return cls.restores[0] if len(cls.restores) == 1 else asked
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the parameters hold theta as they stand: `settle` would change no bit."""
+        return False
+
     def attach(self, handles: Sequence[Handle]) -> None:
         """A step begins on these tensors. If they or their masks changed, `settle` was called before."""
         self.handles = handles

@@ -36,6 +36,10 @@ class Flat(Engine):
         self.pending = ZERO  # ... where this part of theta is still owed to them (engines that defer)
         self.stamps = BufferGuard()
 
+    @property
+    def at_rest(self) -> bool:
+        return not self.at.terms and not self.pending.terms
+
     def attach(self, handles: Sequence[Handle]) -> None:
         super().attach(handles)
         if self.held is not None and not self.at.terms and not self.pending.terms:

@@ -223,9 +223,10 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         return self._step(closure, None)
 
     @torch.no_grad()
-    def replay(self, log: Iterable[StepLog]) -> None:
+    def replay(self, log: Iterable[StepLog], *, settle: bool = True) -> None:
         """Run logged steps again without a forward: the same weights and state, bit for bit.
 
+        settle=False: between two steps as a run is there, displaced if its engine leaves weights displaced: to go on.
         The estimator must stand where the log begins (same class, settings, engine and seed; weights and state of
         that step). Raises ZobenchError if it does not, or at a step that saw more than scalars.
         """
@@ -241,7 +242,8 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
             if r.settled:
                 self.settle()
             self._step(None, r)
-        self.settle()
+        if settle:
+            self.settle()
 
     def _step(self, closure: Callable[[], Tensor] | None, taped: StepLog | None) -> Tensor:
         if self._in_step:

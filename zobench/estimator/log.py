@@ -110,12 +110,7 @@ class LogWriter:
         """Append these steps as one block (nothing if there are none)."""
         if not steps:
             return
-        payload, lr = bytearray(), None
-        for i, s in enumerate(steps):
-            if s.step != steps[0].step + i:
-                raise ValueError(f"steps of a log follow each other: {s.step} after {steps[0].step + i - 1}")
-            payload += _encode(s, new_lr=s.lr != lr)
-            lr = s.lr
+        payload = pack(steps)
         numbers = struct.pack("<II", steps[0].step, len(steps))
         crc = zlib.crc32(payload, zlib.crc32(numbers))
         self._append(struct.pack("<II", len(payload), crc) + numbers + payload)
@@ -207,26 +202,44 @@ def _block(data: bytes, log: Log, *, covers_numbers: bool) -> str | None:
     if len(payload) < size or zlib.crc32(over) != crc or (log.steps and first != log.steps[-1].step + 1):
         return fault
     try:
-        log.steps += _decode(payload, first, n)
+        log.steps += unpack(payload, first, n)
     except (struct.error, IndexError, ValueError):  # of the first version, whose crc does not cover n
         return fault
     log.end = begin + size
     return None
 
 
-def _encode(s: StepLog, new_lr: bool) -> bytes:
-    flags = s.settled * _SETTLED | s.wide * _WIDE | new_lr * _LR
-    out = bytearray(_STEP.pack(flags, len(s.seen), s.seed))
-    if new_lr:
-        out += struct.pack(f"<B{len(s.lr)}d", len(s.lr), *s.lr)
-    for v in s.seen:
-        v = v.detach().cpu()
-        out.append(_DTYPES.index(v.dtype))
-        out += bytes(v.reshape(1).view(torch.uint8).tolist())
-    return bytes(out)
+def pack(steps: Sequence[StepLog]) -> bytes:
+    """These steps as the payload of a block; waits for the device once. ValueError for a gap between them."""
+    payload, lr, values = bytearray(), None, iter(_bytes([v for s in steps for v in s.seen]))
+    for i, s in enumerate(steps):
+        if s.step != steps[0].step + i:
+            raise ValueError(f"steps of a log follow each other: {s.step} after {steps[0].step + i - 1}")
+        flags = s.settled * _SETTLED | s.wide * _WIDE | (s.lr != lr) * _LR
+        payload += _STEP.pack(flags, len(s.seen), s.seed)
+        if s.lr != lr:
+            payload += struct.pack(f"<B{len(s.lr)}d", len(s.lr), *s.lr)
+            lr = s.lr
+        for v in s.seen:
+            payload.append(_DTYPES.index(v.dtype))
+            payload += next(values)
+    return bytes(payload)
 
 
-def _decode(payload: bytes, first: int, n: int) -> list[StepLog]:
+def _bytes(values: Sequence[Tensor]) -> list[bytes]:
+    """The bytes of 0-dim tensors; those of a device and dtype come to the host together."""
+    together: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+    for i, v in enumerate(values):
+        together.setdefault((v.device, v.dtype), []).append(i)
+    out = [b""] * len(values)
+    for (_, dtype), of in together.items():
+        data = bytes(torch.stack([values[i].detach() for i in of]).cpu().view(torch.uint8).numpy())
+        for k, i in enumerate(of):
+            out[i] = data[k * dtype.itemsize : (k + 1) * dtype.itemsize]
+    return out
+
+
+def unpack(payload: bytes, first: int, n: int) -> list[StepLog]:
     """The steps of a block; IndexError, ValueError or struct.error where it does not hold just so many."""
     at, lr, steps = 0, tuple[float, ...](), list[StepLog]()
     for step in range(first, first + n):

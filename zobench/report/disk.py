@@ -29,7 +29,7 @@ def draft(path: Path, mark: str | None = None) -> Path:
     """Where to write what shall lie at `path`: in its folder, under a name of this process's own."""
     short = hashlib.blake2b(os.fsencode(path.name), digest_size=6).hexdigest()  # a name as long as may be takes no more
     ending = ".".join(path.name.split(".")[-2:])[-24:]
-    return path.with_name(f".{short}.draft-{_host()}-{os.getpid()}-{mark or secrets.token_hex(4)}.{ending}")
+    return path.with_name(f".{short}.draft-{machine()}-{os.getpid()}-{mark or secrets.token_hex(4)}.{ending}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -119,7 +119,7 @@ def _left_behind(path: Path) -> bool:
         age = time.time() - path.lstat().st_mtime
     except OSError:
         return False
-    if found is not None and found["host"] == _host() and _dead(int(found["pid"])):
+    if found is not None and found["host"] == machine() and _dead(int(found["pid"])):
         return True
     return age > (OLD_S if found is not None else 3600.0)
 
@@ -137,12 +137,42 @@ def _dead(pid: int) -> bool:
     return False
 
 
+def born(pid: int) -> str | None:
+    """When a process of this machine began, as text to compare: numbers of processes are used again.
+
+    None where it runs no more, or that cannot be told.
+    """
+    try:
+        # After the name of the program, which may hold spaces.
+        facts = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if facts[0] in (b"Z", b"X") else facts[19].decode()
+    except (OSError, IndexError):
+        pass
+    import psutil
+
+    try:
+        one = psutil.Process(pid)
+        return None if one.status() == psutil.STATUS_ZOMBIE else f"{one.create_time():.0f}"
+    except psutil.Error:
+        return None
+
+
+def alive(pid: int, since: str | None = None) -> bool:
+    """Whether a process of this machine runs: the one that began then, where that is said."""
+    now = born(pid)
+    return now is not None and since in (None, now)
+
+
 @functools.cache
-def _host() -> str:
-    """Eight digits of this machine since it was started: numbers of processes mean nothing elsewhere."""
+def machine() -> str:
+    """Eight digits of this machine since it was started, and of the space of numbers of processes (a container has one
+    of its own): elsewhere such a number means nothing.
+    """
     boot = Path("/proc/sys/kernel/random/boot_id")
     try:
         since = boot.read_text().strip()
     except OSError:
         since = ""
+    with contextlib.suppress(OSError):
+        since += os.readlink("/proc/self/ns/pid")
     return hashlib.blake2b(f"{platform.node()} {since}".encode(), digest_size=4).hexdigest()

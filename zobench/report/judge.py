@@ -51,6 +51,11 @@ def settled(record: Mapping[str, Any]) -> bool:
     return record["status"] != "interrupted" and "retry" not in record
 
 
+def mark(record: Mapping[str, Any] | None) -> str:
+    """What tells one record of a cell from another of the same cell; empty for none."""
+    return "" if record is None else f"{record['environment'].get('started')} {record['time'].get('total_s')}"
+
+
 def check(record: Mapping[str, Any]) -> list[str]:
     """What is wrong with the record's shape and in itself, one phrase a fault; empty where nothing is."""
     ok = record.get("status") == "ok"

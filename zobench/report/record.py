@@ -159,6 +159,13 @@ class RoleInfo(TypedDict):
     splits: NotRequired[list[int]]  # the data splits (data_seed) of the run, where several share a table
 
 
+class ResumedInfo(TypedDict):
+    """That the cell was not run in one go."""
+
+    times: int  # processes that went on with it
+    replayed: int  # steps that they ran again from what those had seen, without a forward pass
+
+
 class ModelCapabilities(TypedDict):
     """What the model can do, measured when it was loaded (zobench.models.capabilities)."""
 
@@ -206,5 +213,7 @@ class Record(TypedDict):
     memory: dict[str, int]  # peak_bytes, weights_bytes, state_bytes
     environment: dict[str, Any]  # versions, platform, device, git commit, command, start, what `memory` measured
     files: NotRequired[dict[str, FileInfo]]  # steps | replay | weights | error: what lies beside; from schema 2 on
+    resumed: NotRequired[ResumedInfo]  # where the cell went on in another process; its times are then those of all
+    elsewhere: NotRequired[str]  # in no folder: stands for the record of a cell that another process runs
     error: str | None  # one line; the traceback lies beside the record
     retry: NotRequired[str]  # what of the machine failed the cell: the same command runs it again

@@ -32,7 +32,7 @@ class Account:
                 self.faults.append(f"executor {self._name} yielded a record of {said!r}, which is no cell of this run")
             elif said in self._seen:
                 self.faults.append(f"executor {self._name} yielded the record of {said} twice")
-            elif not self._written(str(said)):
+            elif "elsewhere" not in record and not self._written(str(said)):
                 self.faults.append(f"executor {self._name} yielded a record of {said}, which was never run")
             else:
                 self._seen.add(str(said))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
 from .. import redact
-from ..estimator.log import LogWriter
+from ..estimator.log import LogWriter, StepLog
 from ..report import swap
 from ..report.plain import finite
 from ..scopes.scope import Scope
@@ -18,6 +19,8 @@ from .computed import engine_info
 from .environment import device_facts
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..protocol.cell import Cell
     from ..report.record import Record
     from .method import Applied
@@ -49,33 +52,60 @@ class Artefacts:
         self.files = swap.drafts(results, cell_id)
         self.files.record.parent.mkdir(parents=True, exist_ok=True)
         self._steps: IO[str] | None = None
+        self._lines: list[str] = []
 
     def log(self, **line: float | int) -> None:
         """One line of the curve; a number that is not finite is null there."""
-        if self._steps is None:
-            self._steps = self.files.steps.open("w", encoding="utf-8")
-        self._steps.write(json.dumps(finite(line), allow_nan=False) + "\n")
-        if "dev_loss" in line:
+        text = json.dumps(finite(line), allow_nan=False) + "\n"
+        self._write(text)
+        self._lines.append(text)
+        if self._steps is not None and "dev_loss" in line:
             self._steps.flush()
 
-    def keep_run(self, on: Applied, selected: Scope, run: Trained, cell: Cell) -> str:
-        """Keep what rebuilds this run's checkpoint, in place of an earlier run's; says what was kept.
+    def take_lines(self) -> str:
+        """The lines of the curve since this was last asked for."""
+        lines, self._lines = self._lines, []
+        return "".join(lines)
 
-        A run whose steps saw only losses, on a scope of whole tensors that stays the same, keeps its replay log up to
-        the checkpoint. Another keeps the scope's weights, where they are not over `snapshot_limit` bytes.
+    def restore(self, lines: str) -> None:
+        """Lines of the curve that an earlier process wrote."""
+        if lines:
+            self._write(lines)
+
+    def _write(self, text: str) -> None:
+        if self._steps is None:
+            self._steps = self.files.steps.open("w", encoding="utf-8")
+        self._steps.write(text)
+
+    def keep_log(self, steps: Sequence[StepLog], facts: Mapping[str, Any]) -> None:
+        """Keep the replay log of a checkpoint, in place of what was kept of an earlier run."""
+        self.clear()
+        with LogWriter(self.files.replay, facts=facts) as writer:
+            writer.write(steps)
+
+    def keep_weights(self, weights: Mapping[str, Tensor], limit: int) -> str:
+        """Keep the weights of a checkpoint likewise, where they are not over `limit` bytes; says what was kept.
+
+        For a run whose steps saw more than losses, or on a scope that changes, or of parts of tensors.
         """
+        self.clear()
+        size = sum(t.numel() * t.element_size() for t in weights.values())
+        if size > limit:
+            return f"nothing: {size} bytes of weights are over snapshot_limit={limit}"
+        save_file({name: t.contiguous() for name, t in weights.items()}, self.files.weights)
+        return "weights"
+
+    def clear(self) -> None:
+        """Nothing rebuilds a checkpoint."""
         self.files.replay.unlink(missing_ok=True)
         self.files.weights.unlink(missing_ok=True)
-        log = on.estimator.log[: run.best_step]
-        if not any(step.wide for step in log) and plain(selected):
-            with LogWriter(self.files.replay, facts=log_facts(on, run, cell)) as writer:
-                writer.write(log)
-            return "replay log"
-        size = sum(t.numel() * t.element_size() for t in run.best.values())
-        if size > cell.computation.snapshot_limit:
-            return f"nothing: {size} bytes of weights are over snapshot_limit={cell.computation.snapshot_limit}"
-        save_file({name: t.contiguous() for name, t in run.best.items()}, self.files.weights)
-        return "weights"
+
+    def discard(self) -> None:
+        """Remove the drafts: their cell is not recorded, or was."""
+        if self._steps is not None:
+            self._steps.close()
+        for path in self.files.beside:
+            path.unlink(missing_ok=True)
 
     def put(self, record: Record, traceback: str | None) -> bool:
         """Close the curve, keep the traceback of a failure, and put all in place, the record last.

@@ -1,8 +1,13 @@
-"""Which cells have a prefix cache, and how much it may hold."""
+"""Which cells have a prefix cache, how much it may hold, and how it is written down with the runs that fill it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +18,8 @@ from ..tasks.prefix import PrefixCache
 from .method import free_bytes
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..models.load import LoadedModel
     from ..protocol.protocol import Computation
     from ..scopes.scope import Scope
@@ -50,3 +57,62 @@ def prefix_cache(loaded: LoadedModel, scope: Scope) -> PrefixCache | None:
     host = free_bytes(torch.device("cpu")) // SHARE
     own = host if loaded.device.type == "cpu" else free_bytes(loaded.device) // SHARE
     return PrefixCache(cut, loaded.device, own, host)
+
+
+_ENTRY = struct.Struct("<IIBB")
+"""Tokens, hidden size, dtype, whether on the host; then the tokens as i32 and the hidden states."""
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+class Kept:
+    """A cache on disk: what is added while runs fill it, by each process in a file of its own."""
+
+    def __init__(self, cache: PrefixCache, path: Path) -> None:
+        self._cache, self._path = cache, path
+        self._before: list[tuple[str, int]] = []
+        self._size = 0
+        self._left: Mapping[str, Any] | None = None
+
+    def left(self, state: Mapping[str, Any] | None) -> None:
+        """An earlier process left the cache in this state (see `written`)."""
+        self._left = state or self._left
+
+    def hold(self) -> None:
+        """Bring the cache to the state in which it was left. Raises OSError and ValueError where that is not there."""
+        if self._left is not None:
+            state, self._left = self._left, None
+            self._before = [(file, size) for file, size in state["files"]]
+            read = (_read(self._path.with_name(name), size) for name, size in self._before)
+            self._cache.restore(itertools.chain.from_iterable(read), state)
+
+    def written(self) -> dict[str, Any]:
+        """The state of the cache now, after what is new has been written."""
+        new = self._cache.taken()
+        if new:
+            with self._path.open("ab") as f:
+                for ids, hidden in new:
+                    f.write(_entry(ids, hidden, host=hidden.device != self._cache.device))
+                self._size = f.tell()
+        own = [(self._path.name, self._size)] if self._size else []
+        return {"files": [*self._before, *own], **self._cache.facts()}
+
+    def remove(self) -> None:
+        """Remove the files: what filled the cache is over."""
+        for name, _ in (*self._before, (self._path.name, 0)):
+            self._path.with_name(name).unlink(missing_ok=True)
+
+
+def _entry(ids: Sequence[int], hidden: Tensor, *, host: bool) -> bytes:
+    head = _ENTRY.pack(len(ids), hidden.shape[1], _DTYPES.index(hidden.dtype), host)
+    return head + struct.pack(f"<{len(ids)}i", *ids) + hidden.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def _read(path: Path, size: int) -> Iterator[tuple[tuple[int, ...], bool, Tensor]]:
+    with path.open("rb") as f:
+        if os.fstat(f.fileno()).st_size < size:
+            raise ValueError(f"{path} is cut short")
+        while f.tell() < size:
+            tokens, width, dtype, host = _ENTRY.unpack(f.read(_ENTRY.size))
+            ids = struct.unpack(f"<{tokens}i", f.read(4 * tokens))
+            data = bytearray(f.read(tokens * width * _DTYPES[dtype].itemsize))
+            yield ids, bool(host), torch.frombuffer(data, dtype=_DTYPES[dtype]).view(tokens, width)

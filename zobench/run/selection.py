@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from ..contracts.selector import ProbeResult, SelectionContext
 from ..errors import ZobenchError
 from ..scopes.scope import Scope
 from .batch_order import batches as training_order
+from .checksum import checksums
+from .diary import pass_over
 from .method import Method, applied, keeper, scope_bytes
 from .prefix import prefixed
 from .train import on_device, train
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from ..protocol.protocol import Protocol
     from ..tasks.batch import Batch
     from ..tasks.prepared import PreparedTask
+    from .diary import Diary
     from .unchanged import Guard
 
 
@@ -44,12 +48,14 @@ class RunSelectionContext(SelectionContext):
         seed: int,
         progress: Callable[[str], None],
         guard: Guard | None = None,
+        diary: Callable[[Mapping[str, Any], PreparedTask], Diary] | None = None,
     ) -> None:
+        """diary: makes that of a probe, where the cell is written down."""
         self.loaded, self.seed = loaded, seed
         self.forwards: Counter[str] = Counter()
         self.facts: dict[str, Any] = {}
         self._prepared, self._method, self._protocol, self._lr = prepared, method, protocol, lr
-        self._progress, self._guard = progress, guard
+        self._progress, self._guard, self._diary = progress, guard, diary
 
     @property
     def blocks(self) -> Sequence[Block]:
@@ -94,24 +100,37 @@ class RunSelectionContext(SelectionContext):
         short = dataclasses.replace(self._protocol, steps=steps, eval_every=steps, train_forwards=0, train_seconds=0.0)
         keep = keeper(self.loaded, scope_bytes(scope))
         looked = prefixed(self._prepared, self.loaded, scope, self._method.computation)
+        key = {"probe": _named(scope), "steps": steps, "lr": lr, "metric": metric}
+        diary = None if self._diary is None else self._diary(key, looked)
+        if diary is not None and diary.ended is not None:
+            pass_over(diary)
+            return self._probed(scope, ProbeResult(**diary.ended["probe"]))
         with self._watched(), applied(self._method, self.loaded, scope, lr=lr, seed=self.seed, keep=keep) as on:
-            run = train(on.estimator, self.loaded, looked, short, lr=lr, seed=self.seed, keep=keep)
+            if diary is not None:
+                diary.begin()
+            run = train(on.estimator, self.loaded, looked, short, lr=lr, seed=self.seed, keep=keep, diary=diary)
             forwards = run.eval_forwards + sum(on.estimator.forwards.values())
             score = None
             if metric and run.best_loss is not None:
                 on.put(run.best)
                 score = self._prepared.dev_score(self.loaded.model)
                 forwards += score.forwards
-        self.count("probe", forwards)
-        loss = float("inf") if run.best_loss is None else run.best_loss
-        self._progress(f"probe of blocks {list(scope.layers)}: dev loss {loss:.4f}")
-        return ProbeResult(
-            dev_loss=loss,
+        result = ProbeResult(
+            dev_loss=float("inf") if run.best_loss is None else run.best_loss,
             n=self._prepared.dev_size,
             forwards=forwards,
             dev_metric=None if score is None else score.value,
             stderr=None if score is None else score.stderr,
         )
+        if diary is not None:
+            diary.end(run, probe=dataclasses.asdict(result))
+            diary.drop_cache()
+        return self._probed(scope, result)
+
+    def _probed(self, scope: Scope, result: ProbeResult) -> ProbeResult:
+        self.count("probe", result.forwards)
+        self._progress(f"probe of blocks {list(scope.layers)}: dev loss {result.dev_loss:.4f}")
+        return result
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -122,6 +141,16 @@ class RunSelectionContext(SelectionContext):
         self._guard.check("the selector, before a probe,")
         with self._guard.watching(f"a probe of estimator {self._method.cls.__name__}"):
             yield
+
+
+def _named(scope: Scope) -> str:
+    """What tells a scope from others: its kind, tensors and masks."""
+    parts = [
+        type(scope).__name__,
+        *(name for name, _ in scope.named),
+        *map(str, checksums(scope.masks.items()).items()),
+    ]
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def checked_facts(facts: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..devices import streams
+from ..devices import set_stream_states, stream_states, streams
 
 FLAGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "default dtype": (torch.get_default_dtype, torch.set_default_dtype),
@@ -73,6 +75,35 @@ def _flags() -> dict[str, Any]:
         with suppress(RuntimeError, OSError):  # precisions that were set by newer names; a folder that was removed
             out[name] = ask()
     return out
+
+
+def random_state() -> str:
+    """Where the random streams of the process stand (torch's, numpy's, Python's), as text."""
+    _, key, *numbers = np.random.get_state(legacy=True)
+    version, words, gauss = random.getstate()
+    tensors = {"cpu": [torch.get_rng_state()], **stream_states()}
+    ours = {kind: [_text(t.numpy()) for t in of_each] for kind, of_each in tensors.items()}
+    return json.dumps(
+        [ours, [_text(np.asarray(key, "<u4")), *numbers], [version, _text(np.asarray(words, "<u4")), gauss]]
+    )
+
+
+def set_random_state(text: str) -> None:
+    """Put the random streams where `random_state` found them."""
+    ours, (key, *numbers), (version, words, gauss) = json.loads(text)
+    tensors = {kind: [torch.from_numpy(_array(t, "u1")) for t in of_each] for kind, of_each in ours.items()}
+    torch.set_rng_state(tensors.pop("cpu")[0])
+    set_stream_states(tensors)
+    np.random.set_state(("MT19937", _array(key, "<u4"), *numbers))
+    random.setstate((version, tuple(_array(words, "<u4").tolist()), gauss))
+
+
+def _text(array: Any) -> str:
+    return base64.b64encode(array.tobytes()).decode()
+
+
+def _array(text: str, dtype: str) -> Any:
+    return np.frombuffer(bytearray(base64.b64decode(text)), dtype=dtype)
 
 
 @contextmanager

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..models.load import LoadedModel
     from ..protocol.protocol import Protocol as ProtocolSettings
     from ..tasks.prepared import PreparedTask
+    from .diary import Diary
+    from .method import Applied
 
 WARMUP_STEPS = 3  # left out of the medians where there are enough others: first steps allocate
 
@@ -52,15 +54,31 @@ class Trained:
     best_loss: float | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
-    phases: list[PhaseTimes] = field(default_factory=list)
+    segments: list[list[StepTimes]] = field(default_factory=lambda: [[]])
+    """The times of the steps: those of each process that made some of them."""
     eval_forwards: int = 0
     eval_s: float = 0.0
     train_s: float = 0.0
     together: bool = False  # the points of a call were looked at in one forward
+    first_wide: int | None = None  # the step that first saw more than scalars, from 0
+    rebuild: Callable[[Applied], None] | None = None
+    """Of a run that an earlier process ended: puts `best`, which is empty then, into the model."""
+
+    @property
+    def replayable(self) -> bool:
+        """Whether the log of its steps rebuilds the best checkpoint."""
+        return self.first_wide is None or self.first_wide >= self.best_step
+
+    def took(self, times: list[StepTimes]) -> list[StepTimes]:
+        """Keep the times of the next steps; the same."""
+        self.segments[-1] += times
+        return times
 
     def medians(self) -> PhaseTimes | None:
-        """Medians of the seconds of a step by phase, the first steps left out where others remain."""
-        return median_phases(self.phases[WARMUP_STEPS:] or self.phases)
+        """Medians of the seconds of a step by phase, the first steps of a process left out where others remain."""
+        settled = [one for segment in self.segments for one in segment[WARMUP_STEPS:]]
+        every = [one for segment in self.segments for one in segment]
+        return median_phases([phase_times(one) for one in settled or every])
 
 
 def median_phases(steps: list[PhaseTimes]) -> PhaseTimes | None:
@@ -90,6 +108,7 @@ class Feed:
         self.loaded, self.prepared, self.batched = loaded, prepared, False
         self.order = batches(prepared.train_size, batch_size, seed)
         self.extra_order = batches(prepared.train_size, batch_size, seed + 1_000_003)
+        self.extra_taken = 0
 
     def batches_for(self, estimator: Estimator) -> None:
         """Find out whether the objectives may be batched, if the estimator's engine would make use of that."""
@@ -103,6 +122,7 @@ class Feed:
 
     def _extra(self) -> Iterator[Objective]:
         for indices in self.extra_order:
+            self.extra_taken += 1
             yield self._objective(indices)
 
     def _objective(self, indices: list[int]) -> Objective:
@@ -128,17 +148,21 @@ def train(
     seed: int,
     keep: Callable[[Tensor], Tensor],
     watcher: Watcher | None = None,
+    diary: Diary | None = None,
 ) -> Trained:
     """Train for protocol.steps steps, or for its forwards or seconds, and keep the checkpoint of the lowest dev loss.
 
     The dev loss is taken at multiples of `eval_every` (so never at step 0; see Budget for other budgets); of equal
     ones the earlier is kept (protocol, section 8). A loss that is not finite ends the run as `diverged`; what raises
-    otherwise is the caller's. `keep(tensor)` copies a tensor to where checkpoints are held.
+    otherwise is the caller's. `keep(tensor)` copies a tensor to where checkpoints are held. `diary`: where the run is
+    written down, and goes on from what is written there.
     """
     feed, out, budget = Feed(loaded, prepared, protocol.batch_size, seed), Trained(lr), Budget.given(protocol)
     feed.batches_for(estimator)
     out.together = feed.batched
     now = partial(clock, loaded.device, exact=budget.of == "seconds")
+    if diary is not None:
+        diary.go_on(estimator, feed, out, budget, keep)
     while not budget.over:
         step = out.steps + 1
         _schedule(estimator, lr, budget.done, protocol)
@@ -153,9 +177,14 @@ def train(
         budget.spend(forwards=forwards_spent(estimator.forwards), seconds=now() - began)
         if watcher is not None:
             watcher.step(step, budget.expected_steps(step), lr, loss)
-        if budget.due(step) and not _checkpoint(estimator, loaded, prepared, out, keep, watcher):
+        due = budget.due(step)
+        if due and not _checkpoint(estimator, loaded, prepared, out, keep, watcher):
             break
-    out.phases = [phase_times(taken) for taken in estimator.timers.take()]
+        if diary is not None:
+            diary.stepped(estimator, feed, out, budget, evaluated=due)
+    out.took(estimator.timers.take())
+    if out.first_wide is None:
+        out.first_wide = next((step.step for step in estimator.log if step.wide), None)
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,9 +15,9 @@ from ..errors import ZobenchError
 from ..models.outline import Outline
 from ..paths import check_becomes_folder
 from ..plugins.along import takes_none
-from ..report import leaderboard, packed, store
+from ..report import leaderboard, packed, running, store
 from ..report.disk import sweep
-from ..report.judge import settled
+from ..report.judge import mark, settled
 from ..report.plain import canonical
 from ..report.swap import refusal
 from ..report.web import page
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from ..tasks.source import Pools
 
 
+LOOK_S = 2.0
+"""Seconds between two looks at cells that other processes run, where the next ones wait for them."""
+
+
 @dataclass
 class RunPlan:
     """The cells of a run: those to do, and the records of those that are done."""
@@ -50,6 +55,8 @@ class RunPlan:
     faults: list[str] = field(default_factory=list)
     """What the executor did with cells that it may not (lost, repeated or invented one); methods without a rate."""
     retried: dict[str, str] = field(default_factory=dict)  # of those to do, what of the machine failed them before
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    """The cells that other processes run, and which."""
     outline: Session | None = None
     """The model without its weights and the data, which the cells were planned with."""
 
@@ -124,7 +131,7 @@ def _add(plan: RunPlan, planned: Sequence[Cell], place: Place) -> list[Cell]:
     if done:
         for problem in store.beside(place.results, done.values())[0]:
             plugins.warn(str(problem))
-    todo = [c for c in planned if c.id not in done]
+    todo = [replace(c, before=mark(known.get(c.id))) for c in planned if c.id not in done]
     plan.done |= done
     plan.retried |= {c.id: known[c.id]["retry"] for c in todo if "retry" in known.get(c.id, {})}
     return todo
@@ -232,6 +239,7 @@ def execute(plan: RunPlan, place: Place, progress: Progress) -> list[Record]:
         sweep(folder)
     records: list[Record] = []
     _carry_out(plan.todo, plan, place, progress, records)
+    _look_again(plan.todo, plan, place, progress, records, wait=plan.later is not None)
     if plan.later is not None:
         by_id = {**plan.done, **{record["id"]: record for record in records}}
         if place.shard != (1, 1):
@@ -247,7 +255,29 @@ def execute(plan: RunPlan, place: Place, progress: Progress) -> list[Record]:
         todo = _add(plan, share(planned, place.shard), place)
         progress.more(len(todo))
         _carry_out(todo, plan, place, progress, records)
+        _look_again(todo, plan, place, progress, records, wait=False)
     return records
+
+
+def _look_again(
+    cells: Sequence[Cell], plan: RunPlan, place: Place, progress: Progress, records: list[Record], *, wait: bool
+) -> None:
+    """Take up the cells that other processes had: their records, or the cells where a process died.
+
+    wait: until none is left; their records decide what comes next.
+    """
+    while plan.elsewhere:
+        held = running.holders(place.results / running.FOLDER)
+        free = [c for c in cells if c.id in plan.elsewhere and (c.id not in held or held[c.id].dead)]
+        for cell in free:
+            del plan.elsewhere[cell.id]
+        if free:
+            _carry_out(free, plan, place, progress, records)
+        elif not wait:
+            return
+        else:
+            progress.phase(f"waiting for {len(plan.elsewhere)} cells that other processes run")
+            time.sleep(LOOK_S)
 
 
 def _carry_out(todo: Sequence[Cell], plan: RunPlan, place: Place, progress: Progress, records: list[Record]) -> None:
@@ -262,6 +292,9 @@ def _carry_out(todo: Sequence[Cell], plan: RunPlan, place: Place, progress: Prog
             for record in account.follow(
                 lambda: _executor(plugins, place.executor, settings).run(list(todo), run_cell)
             ):
+                if "elsewhere" in record:
+                    plan.elsewhere[record["id"]] = record["elsewhere"]
+                    continue
                 made.append(record)
                 records.append(record)
     finally:

@@ -109,7 +109,7 @@ class RunInProcess:
             from .cell_runner import Runner
 
             assert self.reports is not None, "whoever runs cells says where to tell of them"
-            self._runner = Runner(self.session, self.results, self.reports)
+            self._runner = Runner(self.session, self.results, self.reports, rerun=self.order.place.rerun)
             self._runner.environment["run"] = self.order.run
         with stoppable():
             return self._runner(cell)

@@ -6,7 +6,7 @@ tokens of an example. They are kept when its tokens are first passed over, and g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -41,11 +41,30 @@ class PrefixCache:
             self._room[torch.device("cpu")] = host_limit
         self._kept: dict[tuple[int, ...], Tensor] = {}
         self._checked = False
+        self._new: list[tuple[int, ...]] = []
 
     @property
     def at(self) -> int:
         """The block that what is kept enters."""
         return self.cut.at
+
+    def facts(self) -> dict[str, Any]:
+        """Beside what is kept, what a later forward depends on: the room that is left, and whether it was compared."""
+        return {"room": list(self._room.values()), "checked": self._checked}
+
+    def taken(self) -> list[tuple[tuple[int, ...], Tensor]]:
+        """What was kept since this was last asked: the tokens of stems, and their hidden states."""
+        new, self._new = self._new, []
+        return [(ids, self._kept[ids]) for ids in new]
+
+    def restore(self, kept: Iterable[tuple[tuple[int, ...], bool, Tensor]], facts: Mapping[str, Any]) -> None:
+        """Hold these instead (tokens, whether on the host, hidden states), as of when `facts` was asked.
+
+        Fresh ones would be passed over in other batches, which round otherwise.
+        """
+        places = list(self._room)
+        self._kept = {ids: hidden.to(places[-1 if host else 0]) for ids, host, hidden in kept}
+        self._room, self._checked, self._new = dict(zip(places, facts["room"], strict=True)), facts["checked"], []
 
     def nbytes(self) -> int:
         """Bytes kept now."""
@@ -91,6 +110,7 @@ class PrefixCache:
             if where is not None and stem.ids not in self._kept:
                 self._room[where] -= size
                 self._kept[stem.ids] = flat[begin : begin + len(stem.ids)].to(where, copy=True)
+                self._new.append(stem.ids)
 
     def _check(self, shared: Stems | Packed, hidden: Tensor, known: Sequence[Tensor]) -> None:
         most = ROUNDING * torch.finfo(hidden.dtype).eps

@@ -1,0 +1,89 @@
+"""A cell that was stopped at any moment goes on to the numbers of one that never was."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from kits.run_kit import numbers, run
+
+from zobench.report import running, store
+from zobench.run import diary, journal
+from zobench.run.diary import Diary
+
+CELLS = {
+    "mezo": ("mezo", "all", {}),
+    "mezo, deferred, one stream": ("mezo", "layer:1", {"engine": "deferred", "noise": "official"}),
+    "mezo, official": ("mezo", "all", {"engine": "official", "noise": "official"}),
+    "lozo, float32 masters": ("lozo", "all", {"engine": "deferred", "precision": "float32", "dtype": "bfloat16"}),
+    "adamezo, streamed": ("adamezo", "layer:1", {"engine": "streamed"}),
+    "helene, arithmetic": ("helene", "all", {"engine": "flat", "restore": "arithmetic"}),
+    "mezo_svrg, further batches": ("mezo_svrg", "layer:1", {"mezo_svrg__q": 3, "mezo_svrg__anchor": 2}),
+    "zo_adam, a scope that changes": ("zo_adam", "lisa", {}),
+    "mezo, masks": ("mezo", "outlier_channels", {"outlier_channels__ratio": 1.5}),
+    "lora_zo": ("lora_zo", "all", {"engine": "pair"}),
+    "adamw, true gradients": ("adamw", "all", {}),
+    "agzo, activations": ("agzo", "layer:1", {"engine": "deferred"}),
+    "grzo, each example": ("grzo", "layer:1", {}),
+    "forwards as a budget": ("fzoo", "layer:1", {"train_forwards": 120, "lr_schedule": "linear"}),
+    "probes": ("mezo", "exhaustive_sweep", {"exhaustive_sweep__steps": 4}),
+}
+STEPS = {"steps": 9, "eval_every": 4, "lrs": (1e-3, 1e-2)}
+
+
+class Kills:
+    """Copies of a results folder as kills would leave it: after every so manieth look of the loop at its diary."""
+
+    def __init__(self, monkeypatch, results: Path, to: Path, *, every: int) -> None:
+        self.results, self.to, self.looks = results, to, 0
+        self.copies: list[Path] = []
+        monkeypatch.setattr(journal, "FLUSH_S", 0.0)
+        monkeypatch.setattr(diary, "SNAPSHOTS", float("inf"))
+        stepped = Diary.stepped
+
+        def spied(mine: Diary, *args, **more) -> None:
+            stepped(mine, *args, **more)
+            self.looks += 1
+            if self.looks % every == 0 and self.results is not None:
+                copy = self.to / f"killed-{self.looks}"
+                shutil.copytree(self.results, copy)
+                for ours in (*copy.glob("running/*.claim-*"), *copy.glob("cells/.*")):  # of a process that lives
+                    ours.unlink()
+                self.copies.append(copy)
+
+        monkeypatch.setattr(Diary, "stepped", spied)
+
+
+def same_files(one: Path, other: Path, record) -> None:
+    """What lies beside two records is the same, byte for byte, and the folder where cells run is gone."""
+    for kind in ("steps", "replay", "weights"):
+        a, b = (getattr(store.files(folder, record), kind) for folder in (one, other))
+        assert a.is_file() == b.is_file()
+        assert not a.is_file() or a.read_bytes() == b.read_bytes(), kind
+    assert not (other / running.FOLDER).exists()
+    assert not list((other / "cells").glob(".*"))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_run_that_was_killed_goes_on_to_the_same_numbers(world, tmp_path, monkeypatch, name):
+    estimator, selector, settings = CELLS[name]
+    results = tmp_path / "whole"
+    kills = Kills(monkeypatch, results, tmp_path, every=5)
+    (whole,) = run(world, results, [estimator], [selector], **STEPS, **settings)
+    assert whole["status"] == "ok" and "resumed" not in whole
+    kills.results = None
+    assert len(kills.copies) >= 3
+    replays = 0
+    for i, copy in enumerate(kills.copies):
+        if i % 2:  # in the midst of writing
+            (path,) = copy.glob("running/*.journal")
+            path.write_bytes(path.read_bytes()[: -7 * i])
+        (record,) = run(world, copy, [estimator], [selector], **STEPS, **settings)
+        assert numbers(record) == numbers(whole)
+        assert record["resumed"]["times"] == 1
+        assert record["engine"] == whole["engine"] and set(record["time"]) == set(whole["time"])
+        assert record["memory"]["state_bytes"] == whole["memory"]["state_bytes"]
+        same_files(results, copy, record)
+        replays += record["resumed"]["replayed"]
+    assert replays or estimator in ("adamw", "agzo")

@@ -1,0 +1,380 @@
+"""One training run in the journal of its cell: what the loop writes down, and how it goes on from what was written.
+
+Steps that saw only losses are run again from what they saw, without a forward pass; the others go on from the last
+snapshot: weights, state and best checkpoint, taken between two steps where nothing is displaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import ZobenchError
+from ..estimator.estimator import Estimator
+from ..estimator.log import StepLog, pack, unpack
+from ..report import disk
+from ..reserved import kept
+from ..settings import settings_of
+from ..timers import StepTimes
+from . import journal
+from .checksum import checksums
+from .journal import Frame, Journal
+from .prefix import Kept
+from .surroundings import random_state, set_random_state
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .budget import Budget
+    from .train import Feed, Trained
+
+_TIMES = struct.Struct("<4d")
+_MEASURED = ("eval_forwards", "eval_s", "train_s")
+_ENDED = ("steps", "status", "message", "best_step", "best_loss", "together", *_MEASURED)
+SNAPSHOTS = 0.05
+"""Of the time, what snapshots may take."""
+Keep = Callable[["Tensor"], "Tensor"]
+
+
+class LeadsElsewhere(ZobenchError):
+    """What was written down leads to other weights here, so that nothing can go on from it."""
+
+
+class Diary:
+    """What a training run writes down.
+
+    lines: takes the lines of the step log since it was last asked, as text. limit: bytes that a snapshot may have.
+    check: raises where the cell is not this process's any more. kept: the cache that the run fills.
+    """
+
+    def __init__(
+        self,
+        of: Journal,
+        key: Mapping[str, Any],
+        *,
+        limit: int,
+        lines: Callable[[], str] = str,
+        check: Callable[[], None] = lambda: None,
+        kept: Kept | None = None,
+    ) -> None:
+        self.journal, self.limit, self.lines, self.check = of, limit, lines, check
+        self.number, self.past = of.next_run(key)
+        self.key = dict(key)
+        """What tells this run from the others of its cell."""
+        self._written = self._curve = 0
+        self._wide = False
+        self._next = self._snapshot_at = 0.0
+        self._snapshot: Path | None = None
+        self._best_sums: tuple[int, str] | None = None
+        self._streams: str | None = None
+        self._kept = kept
+
+    @property
+    def began(self) -> Mapping[str, Any]:
+        """What the run began with in an earlier process; empty for the first."""
+        return {} if self.past is None else self.past.began
+
+    @property
+    def ended(self) -> Mapping[str, Any] | None:
+        """What came of the run in an earlier process; None where it did not end there."""
+        return None if self.past is None else self.past.ended
+
+    def begin(self, **facts: Any) -> None:
+        """The run begins: with these facts, unless an earlier process began it."""
+        if self.past is None:
+            self._streams = random_state()
+            self._hold()
+            kept = self._cache_now()
+            self.journal.write("begin", run=self.number, key=self.key, streams=self._streams, cache=kept, **facts)
+
+    def _hold(self, state: Mapping[str, Any] | None = None) -> None:
+        """What enters the scope is known as far as it was when an earlier process left off."""
+        if self._kept is not None:
+            try:
+                self._kept.left(state)
+                self._kept.hold()
+            except (OSError, ValueError, struct.error) as e:
+                raise LeadsElsewhere(f"what enters the scope cannot be read again: {e}") from e
+
+    def _cache_now(self) -> dict[str, Any] | None:
+        return None if self._kept is None else self._kept.written()
+
+    # ---- going on
+
+    def go_on(self, estimator: Estimator, feed: Feed, out: Trained, budget: Budget, keep: Keep) -> None:
+        """Bring a run that stands at its first step to where it was left. LeadsElsewhere where that leads to other weights.
+
+        Its draws and forwards, the order of its batches, what is spent, its curve, best checkpoint and times are then
+        those of a run that never stopped.
+        """
+        self._next = self._snapshot_at = time.monotonic() + journal.FLUSH_S
+        if self.past is None:
+            return
+        now: str = self.past.began["streams"]
+        set_random_state(now)
+        start, end = _usable(self.past.frames, self.journal.folder)
+        frames = self.past.frames[:end]
+        self._hold(frames[-1].facts["cache"] if frames else self.past.began["cache"])
+        steps = [step for frame in frames[start:] for step in _steps(frame)]
+        self.journal.write("goes on", run=self.number, frames=end, replayed=len(steps))
+        self.journal.past.replayed += len(steps)
+        self.past.segments = [s for s in self.past.segments if s < end]
+        if not frames:
+            return
+        last = frames[-1].facts
+        self._streams = now = next((f.facts["streams"] for f in reversed(frames) if f.facts["streams"]), now)
+        _counted(out, frames)
+        if start:
+            self._load(estimator, out, frames[start - 1].facts, keep)
+        self._replay(estimator, out, steps, last, keep)
+        if out.curve and out.curve[-1][0] == out.steps:
+            estimator.settle()  # as its evaluation did
+        estimator.forwards.clear()
+        estimator.forwards.update(last["forwards"])
+        for order, taken in ((feed.order, out.steps), (feed.extra_order, last["extra"])):
+            next(itertools.islice(order, taken, taken), None)
+        feed.extra_taken = last["extra"]
+        budget.spent, budget.last, budget.looked = last["budget"]
+        set_random_state(now)
+        out.segments = [*_segments(frames, self.past.segments), []]
+        self._written, self._curve = out.steps, len(out.curve)
+        self._wide = any(frame.facts["wide"] for frame in frames)
+        out.first_wide = next((s.step for f in frames if f.facts["wide"] for s in _steps(f) if s.wide), None)
+
+    def _replay(
+        self, estimator: Estimator, out: Trained, steps: Sequence[StepLog], last: Mapping[str, Any], keep: Keep
+    ) -> None:
+        """The steps again; on the way the best checkpoint, which must have the weights that it had."""
+        first = estimator.t
+        cut = max(0, out.best_step - first)
+        try:
+            if out.best_step > first:
+                estimator.replay(steps[:cut])
+                out.best = {h.name: keep(h.param.detach()) for h in estimator.handles}
+            estimator.replay(steps[cut:], settle=False)
+        except ZobenchError as e:
+            raise LeadsElsewhere(str(e)) from e
+        if last["best"] is not None and last["best"] != self._sums(out):
+            raise LeadsElsewhere(f"the weights of step {out.best_step} are not those that it had")
+
+    def _load(self, estimator: Estimator, out: Trained, facts: Mapping[str, Any], keep: Keep) -> None:
+        path = self.journal.folder / facts["snapshot"]
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.no_grad():
+            for handle in estimator.handles:
+                handle.param.copy_(saved["weights"][handle.name])
+        estimator.load_state_dict(saved["state"])
+        for name, value in saved["own"].items():
+            setattr(estimator, name, value)
+        if saved["best"] is not None:
+            out.best = {h.name: keep(saved["best"][h.name].to(h.param.device)) for h in estimator.handles}
+        elif out.best_step == estimator.t:
+            out.best = {h.name: keep(h.param.detach()) for h in estimator.handles}
+        self._snapshot = path
+
+    # ---- writing down
+
+    def stepped(self, estimator: Estimator, feed: Feed, out: Trained, budget: Budget, *, evaluated: bool) -> None:
+        """A step is over, with its evaluation: write down what there is, after every evaluation and now and then."""
+        self.check()
+        now = time.monotonic()
+        if evaluated or now >= self._next:
+            self._write(estimator, feed, out, budget)
+            self._next = time.monotonic() + journal.FLUSH_S
+
+    def _write(self, estimator: Estimator, feed: Feed, out: Trained, budget: Budget) -> None:
+        steps = list(itertools.takewhile(lambda s: s.step >= self._written, reversed(estimator.log)))[::-1]
+        times = out.took(estimator.timers.take())
+        wide, now = any(step.wide for step in steps), random_state()
+        self._wide |= wide
+        facts: dict[str, Any] = {
+            "run": self.number,
+            "first": self._written,
+            "steps": len(steps),
+            "wide": wide,
+            "times": len(times),
+            "forwards": dict(estimator.forwards),
+            "extra": feed.extra_taken,
+            "budget": [budget.spent, budget.last, budget.looked],
+            "dev": out.curve[self._curve :],
+            "lines": self.lines(),
+            "best": self._sums(out),
+            "cache": self._cache_now(),
+            "streams": None if now == self._streams else now,
+            **{name: getattr(out, name) for name in _MEASURED},
+        }
+        old, new = self._snapshot, self._take_snapshot(estimator, out) if self._wide else None
+        if new is not None:
+            facts["snapshot"] = new.name
+        self.journal.write("steps", pack(steps) + b"".join(map(_packed, times)), **facts)
+        if new is not None and old is not None:
+            old.unlink(missing_ok=True)
+        self._written, self._curve, self._streams = out.steps, len(out.curve), now
+
+    def _sums(self, out: Trained) -> str | None:
+        """A checksum of the best checkpoint; None before there is one."""
+        if not out.best:
+            return None
+        if self._best_sums is None or self._best_sums[0] != out.best_step:
+            self._best_sums = out.best_step, "-".join(checksums(out.best.items()).values())
+        return self._best_sums[1]
+
+    def _take_snapshot(self, estimator: Estimator, out: Trained) -> Path | None:
+        """Save all that a run needs to go on from here; None where it is not time, not the place, or too much."""
+        start = time.monotonic()
+        if start < self._snapshot_at or not estimator.engine.at_rest:
+            return None
+        size = sum(h.param.nbytes for h in estimator.handles) + estimator.state_bytes() + estimator.engine.held_bytes()
+        if size > self.limit:
+            return None
+        best = out.best if out.best and out.best_step != out.steps else None
+        flag = estimator.settled_outside
+        saved = {
+            "weights": {h.name: h.param.detach() for h in estimator.handles},
+            "state": estimator.state_dict(),
+            "own": _own(estimator),
+            "best": best,
+        }
+        estimator._keep(settled_outside=flag)  # it was at rest: nothing was rounded
+        path = self.journal.beside(f"{self.number}-{out.steps}.state")
+        _save(saved, path)
+        self._snapshot, took = path, time.monotonic() - start
+        self._snapshot_at = start + max(journal.FLUSH_S, took / SNAPSHOTS)
+        return path
+
+    def end(self, out: Trained, **facts: Any) -> None:
+        """The run is over. facts: what the cell must know of it, should it be stopped later."""
+        said: dict[str, Any] = {name: getattr(out, name) for name in _ENDED}
+        said |= {
+            "curve": out.curve,
+            "lines": self.lines(),
+            "streams": random_state(),
+            "cache": self._cache_now(),
+            **facts,
+        }
+        self.journal.write("end", run=self.number, **said)
+        if self._snapshot is not None:
+            self._snapshot.unlink(missing_ok=True)
+
+    def drop_cache(self) -> None:
+        """No later run goes on with the cache."""
+        if self._kept is not None:
+            self._kept.remove()
+
+    def left(self) -> None:
+        """The run ended in an earlier process: draws, and the cache, go on from where it left them."""
+        assert self.ended is not None
+        set_random_state(self.ended["streams"])
+        if self._kept is not None:
+            self._kept.left(self.ended["cache"])
+
+
+def pass_over(diary: Diary) -> str:
+    """Go on behind a run that ended in an earlier process; the lines of its step log."""
+    assert diary.past is not None and diary.past.ended is not None
+    diary.left()
+    return "".join(frame.facts["lines"] for frame in diary.past.frames) + str(diary.past.ended["lines"])
+
+
+def lines_so_far(diary: Diary) -> str:
+    """The lines of the step log of a run that an earlier process began, up to where this one goes on."""
+    if diary.past is None:
+        return ""
+    end = _usable(diary.past.frames, diary.journal.folder)[1]
+    return "".join(frame.facts["lines"] for frame in diary.past.frames[:end])
+
+
+def logged(diary: Diary, steps: int) -> list[StepLog]:
+    """What the first steps of a run that ended saw."""
+    assert diary.past is not None
+    return [step for frame in diary.past.frames for step in _steps(frame)][:steps]
+
+
+def seconds(diary: Diary) -> list[list[StepTimes]]:
+    """The times of the steps of a run that ended, by process."""
+    assert diary.past is not None
+    return _segments(diary.past.frames, diary.past.segments)
+
+
+def _usable(frames: Sequence[Frame], folder: Path) -> tuple[int, int]:
+    """(start, end): the frames [start, end) can be run again from the snapshot of frame start - 1, or the beginning."""
+    start = 0
+    for i, frame in enumerate(frames):
+        if "snapshot" in frame.facts and (folder / frame.facts["snapshot"]).is_file():
+            start = i + 1
+    end = start
+    while end < len(frames) and not frames[end].facts["wide"]:
+        end += 1
+    return start, end
+
+
+def _steps(frame: Frame) -> list[StepLog]:
+    size = len(frame.payload) - _TIMES.size * frame.facts["times"]
+    return unpack(frame.payload[:size], frame.facts["first"], frame.facts["steps"])
+
+
+def _packed(t: StepTimes) -> bytes:
+    return _TIMES.pack(t.forward_s, t.perturb_s, t.update_s, t.step_s)
+
+
+def _times(frame: Frame) -> list[StepTimes]:
+    size = len(frame.payload) - _TIMES.size * frame.facts["times"]
+    return [StepTimes(*one) for one in _TIMES.iter_unpack(frame.payload[size:])]
+
+
+def _segments(frames: Sequence[Frame], begins: Sequence[int]) -> list[list[StepTimes]]:
+    out: list[list[StepTimes]] = []
+    for i, frame in enumerate(frames):
+        if i == 0 or i in begins:
+            out.append([])
+        out[-1] += _times(frame)
+    return out
+
+
+def _counted(out: Trained, frames: Sequence[Frame]) -> None:
+    """All that is counted of a run, as it was after the last of its frames."""
+    last = frames[-1].facts
+    out.steps = last["first"] + last["steps"]
+    out.curve = [(step, loss) for frame in frames for step, loss in frame.facts["dev"]]
+    for step, loss in out.curve:
+        if out.best_loss is None or loss < out.best_loss:
+            out.best_step, out.best_loss = step, loss
+    for name in _MEASURED:
+        setattr(out, name, last[name])
+
+
+def _own(estimator: Estimator) -> dict[str, Any]:
+    """What a method keeps on itself beside its settings and buffers, where it is plain: numbers, text, tensors."""
+    cores = kept("estimators", Estimator) | set(settings_of(type(estimator)))
+    return {k: v for k, v in vars(estimator).items() if k not in cores and not k.startswith("_") and _plain(v)}
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return type(value) in (dict, Counter) and all(isinstance(k, str | int) and _plain(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return type(value) in (list, tuple) and all(map(_plain, value))
+    return value is None or type(value) in (bool, int, float, str, torch.Tensor)
+
+
+def _save(saved: Mapping[str, Any], path: Path) -> None:
+    temporary = disk.draft(path)
+    try:
+        with temporary.open("xb") as f:
+            torch.save(dict(saved), f)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
