@@ -89,7 +89,7 @@ def test_selectors_have_the_seed_of_the_cell(world, tmp_path, monkeypatch):
             seeds.append(options["seed"])
             super().__init__(*args, **options)
 
-    monkeypatch.setattr(runner_module, "Context", Told)
+    monkeypatch.setattr(runner_module, "RunSelectionContext", Told)
     carry_out(made, place)
     assert seeds == [5]
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ..errors import ZobenchError
+from ..reserved import kept
+from ..settings import settings_of
 
 if TYPE_CHECKING:
     from .vocabulary import Vocabulary
@@ -55,3 +60,21 @@ def load(est: Vocabulary, s: dict[str, Any]) -> None:
         else:
             est.unclaimed[name] = values
     est.engine.load_masters(est.handles, s["masters"])
+
+
+def plain_attributes(est: Vocabulary, base: type) -> dict[str, Any]:
+    """What a method keeps on itself beside settings and buffers, where it is plain: numbers, text, tensors.
+
+    State should lie in buffers, which `saved` has; a method that has some here goes on right all the same.
+    base: zobench's Estimator.
+    """
+    cores = kept("estimators", base) | set(settings_of(type(est)))
+    return {k: v for k, v in vars(est).items() if k not in cores and not k.startswith("_") and _plain(v)}
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return type(value) is dict and all(isinstance(k, str | int) and _plain(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return type(value) in (list, tuple) and all(map(_plain, value))
+    return value is None or type(value) in (bool, int, float, str, torch.Tensor)

@@ -43,7 +43,7 @@ class Cell:
     """What the seed is for. No part of the identity: the numbers are the same."""
 
     before: str | None = field(default=None, compare=False)
-    """What tells the record that it had when it was planned from a later one; empty where it had none. None: not said."""
+    """What tells the record that it had when it was planned from a later one; empty: it had none. None: not said."""
 
     def key(self) -> CellKey:
         """As it stands in a record, under `cell`: a setting that is a secret is in no identity either."""

@@ -11,7 +11,6 @@ import itertools
 import os
 import struct
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,29 +19,23 @@ import torch
 
 from ..errors import ZobenchError
 from ..estimator.estimator import Estimator
-from ..estimator.log import StepLog, pack, unpack
+from ..estimator.log import StepLog, pack
+from ..estimator.state import plain_attributes
 from ..report import disk
-from ..reserved import kept
-from ..settings import settings_of
 from ..timers import StepTimes
-from . import journal
+from . import journal, written
 from .checksum import checksums
-from .journal import Frame, Journal
+from .journal import Journal
 from .prefix import Kept
 from .surroundings import random_state, set_random_state
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from .budget import Budget
-    from .train import Feed, Trained
+    from .train import Feed, Keep, Trained
 
-_TIMES = struct.Struct("<4d")
-_MEASURED = ("eval_forwards", "eval_s", "train_s")
-_ENDED = ("steps", "status", "message", "best_step", "best_loss", "together", *_MEASURED)
+_ENDED = ("steps", "status", "message", "best_step", "best_loss", "together", *written.MEASURED)
 SNAPSHOTS = 0.05
 """Of the time, what snapshots may take."""
-Keep = Callable[["Tensor"], "Tensor"]
 
 
 class LeadsElsewhere(ZobenchError):
@@ -111,7 +104,7 @@ class Diary:
     # ---- going on
 
     def go_on(self, estimator: Estimator, feed: Feed, out: Trained, budget: Budget, keep: Keep) -> None:
-        """Bring a run that stands at its first step to where it was left. LeadsElsewhere where that leads to other weights.
+        """Bring a run that stands at its first step to where it was left. LeadsElsewhere where weights are others then.
 
         Its draws and forwards, the order of its batches, what is spent, its curve, best checkpoint and times are then
         those of a run that never stopped.
@@ -121,10 +114,10 @@ class Diary:
             return
         now: str = self.past.began["streams"]
         set_random_state(now)
-        start, end = _usable(self.past.frames, self.journal.folder)
+        start, end = written.usable(self.past.frames, self.journal.folder)
         frames = self.past.frames[:end]
         self._hold(frames[-1].facts["cache"] if frames else self.past.began["cache"])
-        steps = [step for frame in frames[start:] for step in _steps(frame)]
+        steps = [step for frame in frames[start:] for step in written.steps(frame)]
         self.journal.write("goes on", run=self.number, frames=end, replayed=len(steps))
         self.journal.past.replayed += len(steps)
         self.past.segments = [s for s in self.past.segments if s < end]
@@ -132,7 +125,7 @@ class Diary:
             return
         last = frames[-1].facts
         self._streams = now = next((f.facts["streams"] for f in reversed(frames) if f.facts["streams"]), now)
-        _counted(out, frames)
+        written.counted(out, frames)
         if start:
             self._load(estimator, out, frames[start - 1].facts, keep)
         self._replay(estimator, out, steps, last, keep)
@@ -145,10 +138,10 @@ class Diary:
         feed.extra_taken = last["extra"]
         budget.spent, budget.last, budget.looked = last["budget"]
         set_random_state(now)
-        out.segments = [*_segments(frames, self.past.segments), []]
+        out.segments = [*written.segments(frames, self.past.segments), []]
         self._written, self._curve = out.steps, len(out.curve)
         self._wide = any(frame.facts["wide"] for frame in frames)
-        out.first_wide = next((s.step for f in frames if f.facts["wide"] for s in _steps(f) if s.wide), None)
+        out.first_wide = next((s.step for f in frames if f.facts["wide"] for s in written.steps(f) if s.wide), None)
 
     def _replay(
         self, estimator: Estimator, out: Trained, steps: Sequence[StepLog], last: Mapping[str, Any], keep: Keep
@@ -210,12 +203,12 @@ class Diary:
             "best": self._sums(out),
             "cache": self._cache_now(),
             "streams": None if now == self._streams else now,
-            **{name: getattr(out, name) for name in _MEASURED},
+            **{name: getattr(out, name) for name in written.MEASURED},
         }
         old, new = self._snapshot, self._take_snapshot(estimator, out) if self._wide else None
         if new is not None:
             facts["snapshot"] = new.name
-        self.journal.write("steps", pack(steps) + b"".join(map(_packed, times)), **facts)
+        self.journal.write("steps", pack(steps) + b"".join(map(written.packed, times)), **facts)
         if new is not None and old is not None:
             old.unlink(missing_ok=True)
         self._written, self._curve, self._streams = out.steps, len(out.curve), now
@@ -241,7 +234,7 @@ class Diary:
         saved = {
             "weights": {h.name: h.param.detach() for h in estimator.handles},
             "state": estimator.state_dict(),
-            "own": _own(estimator),
+            "own": plain_attributes(estimator, Estimator),
             "best": best,
         }
         estimator._keep(settled_outside=flag)  # it was at rest: nothing was rounded
@@ -254,14 +247,8 @@ class Diary:
     def end(self, out: Trained, **facts: Any) -> None:
         """The run is over. facts: what the cell must know of it, should it be stopped later."""
         said: dict[str, Any] = {name: getattr(out, name) for name in _ENDED}
-        said |= {
-            "curve": out.curve,
-            "lines": self.lines(),
-            "streams": random_state(),
-            "cache": self._cache_now(),
-            **facts,
-        }
-        self.journal.write("end", run=self.number, **said)
+        said |= {"curve": out.curve, "lines": self.lines(), "streams": random_state(), "cache": self._cache_now()}
+        self.journal.write("end", run=self.number, **said, **facts)
         if self._snapshot is not None:
             self._snapshot.unlink(missing_ok=True)
 
@@ -289,81 +276,20 @@ def lines_so_far(diary: Diary) -> str:
     """The lines of the step log of a run that an earlier process began, up to where this one goes on."""
     if diary.past is None:
         return ""
-    end = _usable(diary.past.frames, diary.journal.folder)[1]
+    end = written.usable(diary.past.frames, diary.journal.folder)[1]
     return "".join(frame.facts["lines"] for frame in diary.past.frames[:end])
 
 
 def logged(diary: Diary, steps: int) -> list[StepLog]:
     """What the first steps of a run that ended saw."""
     assert diary.past is not None
-    return [step for frame in diary.past.frames for step in _steps(frame)][:steps]
+    return [step for frame in diary.past.frames for step in written.steps(frame)][:steps]
 
 
 def seconds(diary: Diary) -> list[list[StepTimes]]:
     """The times of the steps of a run that ended, by process."""
     assert diary.past is not None
-    return _segments(diary.past.frames, diary.past.segments)
-
-
-def _usable(frames: Sequence[Frame], folder: Path) -> tuple[int, int]:
-    """(start, end): the frames [start, end) can be run again from the snapshot of frame start - 1, or the beginning."""
-    start = 0
-    for i, frame in enumerate(frames):
-        if "snapshot" in frame.facts and (folder / frame.facts["snapshot"]).is_file():
-            start = i + 1
-    end = start
-    while end < len(frames) and not frames[end].facts["wide"]:
-        end += 1
-    return start, end
-
-
-def _steps(frame: Frame) -> list[StepLog]:
-    size = len(frame.payload) - _TIMES.size * frame.facts["times"]
-    return unpack(frame.payload[:size], frame.facts["first"], frame.facts["steps"])
-
-
-def _packed(t: StepTimes) -> bytes:
-    return _TIMES.pack(t.forward_s, t.perturb_s, t.update_s, t.step_s)
-
-
-def _times(frame: Frame) -> list[StepTimes]:
-    size = len(frame.payload) - _TIMES.size * frame.facts["times"]
-    return [StepTimes(*one) for one in _TIMES.iter_unpack(frame.payload[size:])]
-
-
-def _segments(frames: Sequence[Frame], begins: Sequence[int]) -> list[list[StepTimes]]:
-    out: list[list[StepTimes]] = []
-    for i, frame in enumerate(frames):
-        if i == 0 or i in begins:
-            out.append([])
-        out[-1] += _times(frame)
-    return out
-
-
-def _counted(out: Trained, frames: Sequence[Frame]) -> None:
-    """All that is counted of a run, as it was after the last of its frames."""
-    last = frames[-1].facts
-    out.steps = last["first"] + last["steps"]
-    out.curve = [(step, loss) for frame in frames for step, loss in frame.facts["dev"]]
-    for step, loss in out.curve:
-        if out.best_loss is None or loss < out.best_loss:
-            out.best_step, out.best_loss = step, loss
-    for name in _MEASURED:
-        setattr(out, name, last[name])
-
-
-def _own(estimator: Estimator) -> dict[str, Any]:
-    """What a method keeps on itself beside its settings and buffers, where it is plain: numbers, text, tensors."""
-    cores = kept("estimators", Estimator) | set(settings_of(type(estimator)))
-    return {k: v for k, v in vars(estimator).items() if k not in cores and not k.startswith("_") and _plain(v)}
-
-
-def _plain(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return type(value) in (dict, Counter) and all(isinstance(k, str | int) and _plain(v) for k, v in value.items())
-    if isinstance(value, list | tuple):
-        return type(value) in (list, tuple) and all(map(_plain, value))
-    return value is None or type(value) in (bool, int, float, str, torch.Tensor)
+    return written.segments(diary.past.frames, diary.past.segments)
 
 
 def _save(saved: Mapping[str, Any], path: Path) -> None:

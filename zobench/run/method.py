@@ -96,7 +96,8 @@ def applied(
     own_kind = method.parameterisation == method.cls.parameterisation  # of another its settings may have the names
     settings = method.settings if own_kind else {}
     free = _free(method, loaded)
-    _ = loaded.parameters  # counted, and kept, before anything stands on the model
+    if free is not None:
+        _ = loaded.parameters  # counted, and kept, before anything stands on the model
     parameterisation = attach(method.parameterisation, loaded.model, scope, seed=seed, settings=settings)
     own = parameterisation.scope
     own.named[:] = ordered(own.named, method.computation.tensor_order)

@@ -161,10 +161,11 @@ class Stages:
         if diary.began:
             method = method.settled(diary.began["engine"])
         loaded, keep = self.session.loaded, keeper(self.session.loaded, scope_bytes(scope))
+        parameters = loaded.parameters  # counted before anything stands on the model
         with applied(method, loaded, scope, lr=lr, seed=self.cell.seed, keep=keep) as on:
             on.estimator.timers.on = True
             _note_engine(self.out, on, of_forwards(prepared))
-            self.out.fields.setdefault("scope", scope_info(on.scope, scope, loaded.parameters))
+            self.out.fields.setdefault("scope", scope_info(on.scope, scope, parameters))
             diary.begin(engine=on.info)
             self.work.artefacts.restore(lines_so_far(diary))
             run = train(

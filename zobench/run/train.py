@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ..engine.objective import Objective
 from ..estimator.estimator import Diverged
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from ..models.load import LoadedModel
     from ..protocol.protocol import Protocol as ProtocolSettings
     from ..tasks.prepared import PreparedTask
-    from .diary import Diary
     from .method import Applied
 
+Keep: TypeAlias = "Callable[[Tensor], Tensor]"
+"""Copies a tensor to where checkpoints are held."""
 WARMUP_STEPS = 3  # left out of the medians where there are enough others: first steps allocate
 
 
@@ -40,6 +41,16 @@ class Watcher(Protocol):
 
     def dev(self, step: int, lr: float, loss: float) -> None:
         """After a dev evaluation at a checkpoint."""
+
+
+class Written(Protocol):
+    """Where a run is written down (zobench.run.diary)."""
+
+    def go_on(self, estimator: Estimator, feed: Feed, out: Trained, budget: Budget, keep: Keep) -> None:
+        """Bring a run that stands at its first step to where an earlier process left it."""
+
+    def stepped(self, estimator: Estimator, feed: Feed, out: Trained, budget: Budget, *, evaluated: bool) -> None:
+        """After a step, and the evaluation that followed it."""
 
 
 @dataclass
@@ -148,7 +159,7 @@ def train(
     seed: int,
     keep: Callable[[Tensor], Tensor],
     watcher: Watcher | None = None,
-    diary: Diary | None = None,
+    diary: Written | None = None,
 ) -> Trained:
     """Train for protocol.steps steps, or for its forwards or seconds, and keep the checkpoint of the lowest dev loss.
 
