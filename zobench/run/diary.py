@@ -26,7 +26,7 @@ from ..timers import StepTimes
 from . import journal, written
 from .checksum import checksums
 from .journal import Journal
-from .prefix import Kept
+from .prefix import KeptCache
 from .surroundings import random_state, set_random_state
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Diary:
         limit: int,
         lines: Callable[[], str] = str,
         check: Callable[[], None] = lambda: None,
-        kept: Kept | None = None,
+        kept: KeptCache | None = None,
     ) -> None:
         self.journal, self.limit, self.lines, self.check = of, limit, lines, check
         self.number, self.past = of.next_run(key)

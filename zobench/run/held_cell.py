@@ -17,7 +17,7 @@ from .artefacts import Artefacts, log_facts, plain
 from .checksum import checksums
 from .diary import Diary, LeadsElsewhere
 from .journal import Journal
-from .prefix import Kept
+from .prefix import KeptCache
 from .train import Trained
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ class HeldCell:
         self._caches = 0
         self.free: int = {**head, **self.journal.head}["free"]
 
-    def kept(self, prepared: PreparedTask) -> Kept | None:
+    def kept(self, prepared: PreparedTask) -> KeptCache | None:
         """Where the cache of a task is written down, if it has one."""
         if prepared.prefix is None:
             return None
         self._caches += 1
-        return Kept(prepared.prefix, self.journal.beside(f"{self._caches}.cache"))
+        return KeptCache(prepared.prefix, self.journal.beside(f"{self._caches}.cache"))
 
-    def diary(self, key: Mapping[str, Any], kept: Kept | None, *, lines: bool = False) -> Diary:
+    def diary(self, key: Mapping[str, Any], kept: KeptCache | None, *, lines: bool = False) -> Diary:
         """Where the next training run of the cell is written down; `lines`: with those of the step log."""
         limit, taken = self.cell.computation.snapshot_limit, self.artefacts.take_lines if lines else str
         return Diary(self.journal, key, limit=limit, lines=taken, check=self.check, kept=kept)

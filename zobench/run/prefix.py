@@ -64,7 +64,7 @@ _ENTRY = struct.Struct("<IIBB")
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
-class Kept:
+class KeptCache:
     """A cache on disk: what is added while runs fill it, by each process in a file of its own."""
 
     def __init__(self, cache: PrefixCache, path: Path) -> None:

@@ -15,7 +15,7 @@ from .grid import Grid
 from .held_cell import HeldCell, Telling
 from .method import Applied, Method, applied, keeper, scope_bytes
 from .outcome import Outcome, count, data_facts, info, scope_info
-from .prefix import Kept, prefixed
+from .prefix import KeptCache, prefixed
 from .selection import RunSelectionContext, everything, of_model
 from .speed import Sides, measure
 from .train import Trained, train
@@ -150,7 +150,7 @@ class Stages:
         method: Method,
         scope: Scope,
         prepared: PreparedTask,
-        kept: Kept | None,
+        kept: KeptCache | None,
         lr: float,
         best: Trained | None,
     ) -> Trained:
