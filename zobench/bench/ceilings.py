@@ -14,12 +14,12 @@ from .. import devices
 
 @dataclass(frozen=True)
 class Ceilings:
-    """copy_gbs: gigabytes a second, read and written, of a copy larger than any cache. gemm_tflops: of a large matrix
-    product in the model's dtype.
-    """
+    """What the machine can do at best, measured."""
 
     copy_gbs: float
+    """Gigabytes a second, read and written, of a copy larger than any cache."""
     gemm_tflops: float
+    """Teraflops a second of a large matrix product in the model's dtype."""
 
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:

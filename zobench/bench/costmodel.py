@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fit:
-    """gamma: seconds a parameter. forward_s: seconds of one forward, by task."""
+    """The cost model's two kinds of constants, fitted."""
 
     gamma: float
+    """Seconds a parameter."""
     forward_s: Mapping[str, float]
+    """Seconds of one forward, by task."""
 
     def step(self, task: str, parameters: int) -> float:
         """Seconds of a step over this many parameters (eq. 3)."""

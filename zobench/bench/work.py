@@ -36,21 +36,20 @@ SPECIAL = 3
 
 @dataclass(frozen=True)
 class Work:
-    """A task to time steps on.
-
-    official: the loss as MeZO computes it, over logits at all positions. ours: over those at answer positions.
-    rows: what our forwards pass over: packed, or shared where the model cannot keep packed rows apart.
-    batched: whether the points of a call can be looked at in one forward. batches: where the model is; they hold rows
-    as MeZO has them, and those.
-    """
+    """A task to time steps on."""
 
     task: str
     loss_name: str
     rows: RowsRule
+    """What our forwards pass over: packed, or shared where the model cannot keep packed rows apart."""
     batches: tuple[Batch, ...]
+    """Where the model is: rows as MeZO has them, and those of `rows`."""
     official: Loss
+    """The loss as MeZO computes it, over logits at all positions."""
     ours: Loss
+    """The loss over logits at answer positions."""
     batched: bool
+    """Whether the points of a call can be looked at in one forward."""
 
     @property
     def padded_tokens(self) -> float:

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell as its configuration, its task file and the model's names say: no item is read, nothing is computed.
-
-    kind: of the task, as its file names it. loss: the training loss that holds, as `train_loss` has it (`non_diff` has
-    no gradient). train: training examples at most, at least 1. names: what of the model could move under the
-    parameterisation, by name; None where that shows only when it is put on (prefix, scales).
-    """
+    """A cell as its configuration, its task file and the model's names say: no item is read, nothing is computed."""
 
     task: str
     kind: str
+    """Of the task, as its file names it."""
     loss: str
+    """The training loss that holds, as `train_loss` has it (`non_diff` has no gradient)."""
     train: int
+    """Training examples at most, at least 1."""
     batch_size: int
     weight_decay: float
     parameterisation: str
     names: tuple[str, ...] | None
+    """What of the model could move under the parameterisation; None where that shows only when it is put on (prefix,
+    scales)."""
 
     def batches(self) -> set[int]:
         """The sizes that training batches have: the last of an epoch has what is left."""

@@ -47,16 +47,14 @@ class Takes:
 
 @dataclass(frozen=True)
 class Packing:
-    """How a model is given packed rows.
-
-    head: the module that projects to the vocabulary, which is given what is looked at alone. additive: the dtype in
-    which the model adds attention masks; None: it takes them as booleans. tail: the last block, where it can put out
-    what is looked at alone (see zobench.models.last_block).
-    """
+    """How a model is given packed rows."""
 
     head: Any
+    """The module that projects to the vocabulary, which is given only the positions that are looked at."""
     additive: torch.dtype | None
+    """The dtype in which the model adds attention masks; None: it takes them as booleans."""
     tail: Tail | None = None
+    """The last block, where it can put out only the positions that are looked at (zobench.models.last_block)."""
 
     @classmethod
     def of(cls, model: Any) -> Packing | None:
@@ -93,21 +91,23 @@ class Measured(Subject, Protocol):
 
 @dataclass(frozen=True)
 class Forward:
-    """Calls of one model.
-
-    call: the model, or what an engine makes of it. padding: what it does to a row. keep: the call takes
-    `logits_to_keep`, and is asked for the logits that are looked at alone. use_cache: it takes that argument. cache:
-    the name under which it takes and gives the keys and values of earlier tokens; None: it cannot go on from them.
-    float32: logits are converted before they are read. packing: how packed rows are given; None: they cannot be.
-    """
+    """Calls of one model."""
 
     call: Call
+    """The model, or what an engine makes of it."""
     padding: Padding = "masked"
+    """What padding does to a row."""
     keep: bool = False
+    """The call takes `logits_to_keep`, and is asked for the logits that are looked at alone."""
     use_cache: bool = False
+    """The call takes that argument."""
     cache: str | None = None
+    """The name under which the call takes and gives the keys and values of earlier tokens; None: it cannot go on from
+    them."""
     float32: bool = False
+    """Logits are converted before they are read."""
     packing: Packing | None = None
+    """How packed rows are given; None: they cannot be."""
 
     @classmethod
     def of(cls, loaded: Measured, *, keep: bool = True, float32: bool = False) -> Forward:

@@ -29,16 +29,16 @@ KNOWN = ("sdpa", "eager")
 
 @dataclass(frozen=True)
 class Places:
-    """Where a forward over rows is looked at.
-
-    at: int64 (n,), in the flattened tokens of the rows; slot: int64 (n,), the number of each among those of its row;
-    slots: how many the fullest row has. tokens: of all rows, padding included.
-    """
+    """Where a forward over rows is looked at."""
 
     at: Tensor
+    """int64 (n,): places in the flattened tokens of the rows."""
     slot: Tensor
+    """int64 (n,): the number of each place among those of its row."""
     slots: int
+    """How many places the fullest row has."""
     tokens: int
+    """Of all rows, padding included."""
 
     def to(self, device: torch.device | str) -> Places:
         """The same with its tensors on `device`."""

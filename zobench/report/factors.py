@@ -24,7 +24,7 @@ SEEDS = "seeds"
 
 @dataclass(frozen=True)
 class VarianceSource:
-    """A line of the table: a factor, or several together. `f` and `p` are against the same with tasks."""
+    """A line of the table: a factor, or several together."""
 
     name: str
     squares: float
@@ -32,7 +32,9 @@ class VarianceSource:
     share: float
     """Of all squares (eta squared)."""
     f: float | None = None
+    """The F ratio against the same with tasks."""
     p: float | None = None
+    """Of that ratio."""
 
 
 def balanced(section: Section) -> tuple[dict[tuple[str, str, str], list[float]], dict[str, list[str]]]:

@@ -29,16 +29,15 @@ Kind = Literal["newer", "unread", "broken", "edited", "beside"]
 
 @dataclass(frozen=True)
 class RecordProblem:
-    """A record that cannot be used, and what to do about it. `file` is relative to the results folder.
-
-    `kind`: of a newer schema; a file that the system does not let be read; no record at all, or part of one; a record
-    that is not as it was written; or, where the record itself is good, a file beside it that is another than it says.
-    """
+    """A record that cannot be used, and what to do about it."""
 
     file: str
+    """Relative to the results folder."""
     why: str
     mend: str
     kind: Kind = "broken"
+    """Of a newer schema; a file that the system does not let be read; no record at all, or part of one; a record that
+    is not as it was written; or, where the record itself is good, a file beside it that is another than it says."""
     cell: str = ""
     """The id of the cell whose record it would be, where that is known."""
 

@@ -38,16 +38,17 @@ def clock(device: torch.device, *, exact: bool) -> float:
 class Budget:
     """What may be spent, and what is.
 
-    of: `steps`, `forwards` or `seconds`. A step is begun while it fits, as far as that can be known: if it would fit
-    with as many forwards as the one before took; if there are seconds left. The first is always made.
-    eval_every: as in the protocol, of `steps` steps: dev is looked at after every `eval_every`-th step, and where other
-    things than steps are counted as often, at equal parts of them and at the end.
+    A step is begun while it fits, as far as that can be known: if it would fit with as many forwards as the one before
+    took; if there are seconds left. The first is always made.
     """
 
     of: str
+    """`steps`, `forwards` or `seconds`."""
     total: float
     steps: int
     eval_every: int
+    """As in the protocol, of `steps` steps: dev is looked at after every so many; where other things than steps are
+    counted as often, at equal parts of them and at the end."""
     spent: float = 0.0
     last: float = 0.0
     looked: int = 0

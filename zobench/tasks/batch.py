@@ -30,24 +30,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of some examples, one after the other.
-
-    input_ids, attention_mask: int64 (rows, length), padded on the left. option_len: int64 (rows,).
-    labels: int64 (examples,), the gold candidate of each (0 where there is none).
-    num_options: rows of each example. width: the largest option_len, an int so that no loss needs to look.
-    tokens: tokens that are not padding. golds: accepted answers of each example. shared: the same rows with what they
-    have in common once, for losses that take it; none: they look at the rows.
-    """
+    """The rows of some examples, one after the other."""
 
     input_ids: Tensor
+    """int64 (rows, length), padded on the left."""
     attention_mask: Tensor
+    """int64 (rows, length): 0 where padding is."""
     option_len: Tensor
+    """int64 (rows,)."""
     labels: Tensor
+    """int64 (examples,): the gold candidate of each, 0 where there is none."""
     num_options: tuple[int, ...]
+    """Rows of each example."""
     width: int
+    """The largest `option_len`, an int so that no loss needs to look."""
     tokens: int
+    """Tokens that are not padding."""
     golds: tuple[tuple[str, ...], ...] = ()
+    """Accepted answers of each example."""
     shared: Stems | Packed | None = None
+    """The same rows with what they have in common once, for losses that take it; None: they look at the rows."""
 
     @property
     def rows(self) -> int:
@@ -78,27 +80,28 @@ class Stem:
 
 @dataclass(frozen=True)
 class Stems:
-    """The stems of some rows, padded on the left, and where the log-probabilities of each row's option are in them.
-
-    input_ids, attention_mask: int64 (stems, length). last: how many positions, from the end, hold all that is looked
-    at. stem: int64 (rows, 1), the stem of each row. place, targets: int64 (rows, width), for each option token,
-    right-aligned, which of the `last` positions predicts it, and its id. inside: bool (rows, width), False where the
-    option is shorter.
-
-    stems, begins: what was passed over, and where each begins in the flattened ids. flat: int64 (tokens,), the places
-    of all their tokens there, stem after stem.
-    """
+    """The stems of some rows, padded on the left, and where the log-probabilities of each row's option are in them."""
 
     input_ids: Tensor
+    """int64 (stems, length)."""
     attention_mask: Tensor
+    """int64 (stems, length)."""
     last: int
+    """How many positions, from the end, hold all that is looked at."""
     stem: Tensor
+    """int64 (rows, 1): the stem of each row."""
     place: Tensor
+    """int64 (rows, width): for each option token, right-aligned, which of the `last` positions predicts it."""
     targets: Tensor
+    """int64 (rows, width): the ids of the option tokens."""
     inside: Tensor
+    """bool (rows, width): False where the option is shorter."""
     stems: tuple[Stem, ...]
+    """What was passed over."""
     begins: tuple[int, ...]
+    """Where each of `stems` begins in the flattened ids."""
     flat: Tensor
+    """int64 (tokens,): the places of all their tokens there, stem after stem."""
 
     @property
     def tokens(self) -> int:
@@ -117,26 +120,32 @@ class Stems:
 
 @dataclass(frozen=True)
 class Packed:
-    """The stems of some rows, several of them side by side in a bin, none seeing another: hardly any padding is left.
-
-    input_ids, position_ids: int64 (bins, length). attention_mask: bool (bins, 1, length, length), which tokens a token
-    sees. at: int64 (n,), the places looked at in the flattened ids; slot: int64 (n,), the number of each among those of
-    its bin, of which there are `slots` at most. place: int64 (rows, width), for each option token which of the n
-    places predicts it. The rest as in Stems.
-    """
+    """The stems of some rows, several of them side by side in a bin, none seeing another: hardly any padding is left."""
 
     input_ids: Tensor
+    """int64 (bins, length)."""
     position_ids: Tensor
+    """int64 (bins, length)."""
     attention_mask: Tensor
+    """bool (bins, 1, length, length): which tokens a token sees."""
     at: Tensor
+    """int64 (n,): the places looked at in the flattened ids."""
     slot: Tensor
+    """int64 (n,): the number of each place among those of its bin."""
     slots: int
+    """How many places the fullest bin has."""
     place: Tensor
+    """int64 (rows, width): for each option token which of the n places predicts it."""
     targets: Tensor
+    """As of Stems."""
     inside: Tensor
+    """As of Stems."""
     stems: tuple[Stem, ...]
+    """As of Stems."""
     begins: tuple[int, ...]
+    """As of Stems."""
     flat: Tensor
+    """As of Stems."""
 
     @property
     def tokens(self) -> int:

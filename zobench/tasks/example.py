@@ -9,37 +9,36 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RowForm:
-    """How the examples of a task kind become rows (zobench.tasks.encode).
-
-    bare: they are scored from the prompt alone, beside which `max_new_tokens` are kept free for an answer; for training
-    the answer follows as it is, spaces at its end included. headless: a text may stand without a prompt; of a tokenizer
-    without a beginning of sequence its first token is then what the others follow.
-    """
+    """How the examples of a task kind become rows (zobench.tasks.encode)."""
 
     bare: bool = False
+    """They are scored from the prompt alone, beside which `max_new_tokens` are kept free for an answer; for training
+    the answer follows as it is, spaces at its end included."""
     headless: bool = False
+    """A text may stand without a prompt; of a tokenizer without a beginning of sequence its first token is then what
+    the others follow."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One rendered item.
-
-    `texts`: prompt with answer, one a candidate (of a kind without candidates: one).
-    `correct`: indices of the right candidates, the one that is trained on first (without candidates: empty).
-    `golds`: the right answers as text. `sfc_prompt`, `sfc_texts`: the same without the item's content, for
-    surface-form calibration; None where the task has none. `form`: how its kind makes rows of it.
-    """
+    """One rendered item."""
 
     prompt: str
     texts: tuple[str, ...]
+    """Prompt with answer, one a candidate (of a kind without candidates: one)."""
     candidates: tuple[str, ...]
     correct: tuple[int, ...]
+    """Indices of the right candidates, the one that is trained on first (without candidates: empty)."""
     golds: tuple[str, ...]
+    """The right answers as text."""
     data: Mapping[str, Any] = field(repr=False)
     label: str = "an item"
     sfc_prompt: str | None = None
+    """The prompt without the item's content, for surface-form calibration; None where the task has none."""
     sfc_texts: tuple[str, ...] | None = None
+    """The texts without the item's content, likewise."""
     form: RowForm = RowForm()
+    """How its kind makes rows of it."""
 
     @property
     def gold(self) -> int | None:

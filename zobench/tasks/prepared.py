@@ -33,19 +33,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """A split, scored. `items`: one value an item, in the split's order; NaN where the model gave NaN.
-
-    `predictions`: the chosen candidate's index, or the generated text. `forwards`: calls of the model, however many
-    rows each was of.
-    """
+    """A split, scored."""
 
     metric: str
     value: float
     n: int
     stderr: float
     items: list[float]
+    """One value an item, in the split's order; NaN where the model gave NaN."""
     forwards: int
+    """Calls of the model, however many rows each was of."""
     predictions: list[int | str]
+    """The chosen candidate's index, or the generated text."""
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,12 @@ from .encode import Encoded
 
 @dataclass(frozen=True)
 class Question:
-    """An example without its answer, as token ids.
-
-    prompt: what stands before the candidates, cut as its first candidate's row is. candidates: the prompt with each
-    candidate (generation: the prompt alone). There are no demonstrations, whatever the protocol says.
-    """
+    """An example without its answer, as token ids. There are no demonstrations, whatever the protocol says."""
 
     prompt: tuple[int, ...]
+    """What stands before the candidates, cut as its first candidate's row is."""
     candidates: tuple[tuple[int, ...], ...]
+    """The prompt with each candidate (generation: the prompt alone)."""
 
     @classmethod
     def of(cls, encoded: Encoded) -> Question:

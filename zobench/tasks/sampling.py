@@ -28,19 +28,17 @@ def demonstration_seeds(n: int, seed: int = 0) -> list[int]:
 
 @dataclass(frozen=True)
 class Splits:
-    """The items of a run, in the order sampled.
-
-    `indices`: places in the pools ("train" and "dev" in the training pool, "test" in the validation pool).
-    `notes`: what a reader of the record must know, such as a split that is smaller than was asked for.
-    `pool`: the training pool that train and dev were drawn from.
-    """
+    """The items of a run, in the order sampled."""
 
     train: list[Mapping[str, Any]]
     dev: list[Mapping[str, Any]]
     test: list[Mapping[str, Any]]
     notes: dict[str, str]
+    """What a reader of the record must know, such as a split that is smaller than was asked for."""
     indices: dict[str, list[int]] = field(default_factory=dict)
+    """Places in the pools ("train" and "dev" in the training pool, "test" in the validation pool)."""
     pool: Sequence[Mapping[str, Any]] = ()
+    """The training pool that train and dev were drawn from."""
 
 
 def split(pools: Pools, *, num_train: int, num_dev: int, num_test: int, seed: int) -> Splits:

@@ -27,13 +27,7 @@ TrainLoss = Literal["classification", "option"]
 
 @dataclass(frozen=True)
 class HubSource:
-    """Where a task's data come from.
-
-    `fields`: what every item must have; "answer|label" means one of the two. `values`: what they may hold, where the
-    task file says so. `variant`: a data folder's `<split>.<variant>.jsonl` goes before its `<split>.jsonl`. `folder`:
-    data that the task brings itself, train.jsonl and validation.jsonl; they go before the hub's and before those of the
-    embedded model.
-    """
+    """Where a task's data come from."""
 
     id: str
     config: str
@@ -41,9 +35,12 @@ class HubSource:
     train: str
     validation: str
     fields: tuple[str, ...]
+    """What every item must have; "answer|label" means one of the two."""
     variant: str | None = None
+    """A data folder's `<split>.<variant>.jsonl` goes before its `<split>.jsonl`."""
     folder: Path | None = None
     values: tuple[Values, ...] = ()
+    """What the fields may hold, where the task file says so."""
 
     def names(self) -> frozenset[str]:
         """All field names that templates may use."""

@@ -24,11 +24,14 @@ KINDS: Mapping[str, str] = {"text": "a text", "texts": "a list of texts"}
 
 @dataclass(frozen=True)
 class Values:
-    """What one field holds: one of `known`, or anything of the `kind` "text" or "texts". `field` may have dots."""
+    """What one field holds."""
 
     field: str
+    """Its name, which may have dots."""
     known: tuple[Known, ...] = ()
+    """The values that it may have; empty: any of its kind."""
     kind: str = ""
+    """"text" or "texts"."""
 
     @property
     def root(self) -> str:

@@ -22,13 +22,12 @@ LR = 1e-3  # small: a method that compares losses before it goes must find a ste
 
 @dataclass(frozen=True)
 class Moments:
-    """What a method's gradient estimate g should have, on the `Quadratic` at its initial weights.
-
-    mean: (47,) E[g]. square: E|g|^2, None if there is no closed form.
-    """
+    """What a method's gradient estimate g should have, on the `Quadratic` at its initial weights."""
 
     mean: Tensor
+    """(47,): E[g]."""
     square: float | None = None
+    """E|g|^2; None if there is no closed form."""
 
 
 Expect: TypeAlias = Callable[[Quadratic, Mapping[str, Any]], Moments]

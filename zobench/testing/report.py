@@ -9,12 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """One check of one estimator on one engine and problem; `passed` None: it does not apply, `detail` says why."""
+    """One check of one estimator on one engine and problem."""
 
     check: str
     engine: str
     problem: str
     passed: bool | None
+    """None: it does not apply, and `detail` says why."""
     detail: str = ""
 
     def __str__(self) -> str:

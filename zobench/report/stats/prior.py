@@ -24,10 +24,11 @@ MOST_DF = 1e6
 
 @dataclass(frozen=True)
 class Prior:
-    """Variances between seeds of the mean over items: `variance` as known as `df` degrees of freedom make it."""
+    """What a family's variances between seeds say of each: of the mean over items."""
 
     variance: float
     df: float
+    """Degrees of freedom: how well `variance` is known."""
 
     def of(self, effect: Effect) -> Effect:
         """The effect with its variances between seeds drawn towards the prior."""

@@ -31,15 +31,15 @@ _LOSS_NEEDS = {"classification": "needs candidates", "non_diff": "is for generat
 
 @dataclass(frozen=True)
 class ItemScores:
-    """A split's items, scored: one value each, NaN where the model gave NaN.
-
-    predictions: the chosen candidate's index or the generated text, None where the model gave NaN; empty for a kind
-    that predicts nothing. forwards: calls of the model.
-    """
+    """A split's items, scored."""
 
     items: list[float]
+    """One value an item, NaN where the model gave NaN."""
     predictions: list[int | str | None]
+    """The chosen candidate's index or the generated text, None where the model gave NaN; empty for a kind that predicts
+    nothing."""
     forwards: int
+    """Calls of the model."""
 
 
 class TaskKind(ABC):
