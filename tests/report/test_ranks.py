@@ -187,6 +187,52 @@ def test_the_largest_whole_grid_is_taken():
         factors.balanced(section(board({"mezo": (60, 61, 62)})))
 
 
+def test_directions_are_a_factor_of_their_own():
+    """As by brute force, with four factors; what has no partner in the grid is left out."""
+    rng = random.Random(2)
+    names = [f"{m}:{d}" for m in ("mezo", "fzoo") for d in ("gaussian", "lozo", "tezo")]
+    made = [
+        *board({n: tuple(rng.randint(50, 90) for _ in range(3)) for n in [*names, "mezo"]}),
+        *board({n: tuple(rng.randint(50, 90) for _ in range(3)) for n in names}, selector="layer"),
+    ]
+    scores, levels = factors.balanced(section(made))
+    assert {name: len(own) for name, own in levels.items()} == {
+        "estimator": 2,
+        "directions": 3,
+        "selector": 2,
+        "task": 2,
+    }
+    found = factors.analyse(scores, levels)
+    y = np.asarray([100 * x for of in scores.values() for x in of])
+    assert sum(one.squares for one in found) == pytest.approx(float(((y - y.mean()) ** 2).sum()))
+    assert sum(one.df for one in found) == len(y) - 1 and len(found) == 16
+    by_family = {
+        d: np.mean([100 * x for key, of in scores.items() if key[1] == d for x in of]) for d in levels["directions"]
+    }
+    direct = {one.name: one for one in found}["directions"]
+    assert direct.squares == pytest.approx(len(y) / 3 * sum((m - y.mean()) ** 2 for m in by_family.values()))
+    said = factors.markdown(section(made))
+    assert "2 estimators (fzoo, mezo); 3 directions (gaussian, lozo, tezo); 2 selectors (all, layer)" in said
+    assert f"{by_family['lozo']:.1f} |" in said
+
+
+@pytest.mark.parametrize(("f", "df", "below"), [(4.0, 2, 30), (1.2, 3, 12), (20.0, 1, 8), (0.1, 4, 40)])
+def test_the_interval_of_a_share_is_that_of_the_noncentral_distribution(f, df, below):
+    from scipy.stats import ncf
+
+    low, high = factors.partial_share(f, df, below)
+    for share, tail in ((low, 0.025), (high, 0.975)):
+        x = share * (df + below + 1) / (1 - share)
+        assert ncf.sf(f, df, below, x) == pytest.approx(tail, abs=1e-6) if x > 1e-9 else f_above(f, df, below) >= tail
+    assert 0 <= low <= high < 1
+
+
+def f_above(f, df, below):
+    from scipy.stats import f as central
+
+    return central.sf(f, df, below)
+
+
 # ---- commands
 
 
