@@ -33,13 +33,11 @@ class VarianceSource:
     f: float | None = None
     """The F ratio against the same with tasks."""
     p: float | None = None
-<<<<<<< HEAD
     """Of that ratio."""
-=======
     low: float | None = None
+    """The lower end of the 95 % interval of its share of itself and what it is held against (partial eta squared)."""
     high: float | None = None
-    """Its 95 % interval of the share of itself and what it is held against together (partial eta squared)."""
->>>>>>> f429d9b5 (analyze factors: directions are a factor, each source has an interval, levels their means)
+    """The upper end."""
 
 
 Cell = tuple[str, ...]
