@@ -29,7 +29,7 @@ class Format(StrEnum):
     html = "html"
 
 
-class Flat(StrEnum):
+class FlatTable(StrEnum):
     """What the records are written as, a flat row a cell."""
 
     parquet = "parquet"
@@ -54,7 +54,7 @@ def leaderboard(
         Format | None, typer.Option("--format", help="Print it so, or write it so to --out; no other file is written.")
     ] = None,
     records: Annotated[
-        Flat | None, typer.Option("--records", help="The records, a flat row a cell, not the board: see --format.")
+        FlatTable | None, typer.Option("--records", help="The records, a flat row a cell, not the board: see --format.")
     ] = None,
     html: Annotated[
         bool, typer.Option("--html/--no-html", help="Write board.html beside it: sortable, with charts; no network.")
@@ -105,7 +105,7 @@ def leaderboard(
     return _faults(results, found, whole=check) or status
 
 
-def _agree(*, check: bool, format_: Format | None, records: Flat | None, several: bool, out: Path | None) -> None:
+def _agree(*, check: bool, format_: Format | None, records: FlatTable | None, several: bool, out: Path | None) -> None:
     """Raises ZobenchError for options that exclude each other."""
     if check and (format_ is not None or records is not None):
         raise ZobenchError("--check compares leaderboard.md: leave out --format and --records")
@@ -113,7 +113,7 @@ def _agree(*, check: bool, format_: Format | None, records: Flat | None, several
         raise ZobenchError("--format is of the board, --records is of its records: give one of them")
     if check and several and out is None:
         raise ZobenchError("--check of several folders needs the file: add --out FILE")
-    if records is Flat.parquet and out is None:
+    if records is FlatTable.parquet and out is None:
         raise ZobenchError("--records parquet is no text: name the file, --out FILE.parquet")
 
 

@@ -120,7 +120,7 @@ class Stems:
 
 @dataclass(frozen=True)
 class Packed:
-    """The stems of some rows, several of them side by side in a bin, none seeing another: hardly any padding is left."""
+    """The stems of some rows, several of them in a bin, none seeing another: hardly any padding is left."""
 
     input_ids: Tensor
     """int64 (bins, length)."""

@@ -45,14 +45,14 @@ class Rules:
     loss is then a multiple of its ulp (0.001 between 1 and 2) and equal scores are common (the first candidate
     wins). "float32" converts the logits first."""
     train_loss: TrainLossRule = "task"
-    """"task" is the task's own; see zobench.tasks.loss for each."""
+    """Of what is trained: "task" is the task's own; see zobench.tasks.loss for each."""
     pad_targets: Literal["keep", "drop"] = "keep"
-    """"keep": a token of an answer counts in the training loss whatever its id is; padding is what the mask says.
-    "drop": MeZO's, which leaves out those that have the id `config.pad_token_id`; the same wherever no answer has
+    """With "keep" a token of an answer counts in the training loss whatever its id is; padding is what the mask says.
+    "drop" is MeZO's, which leaves out those that have the id `config.pad_token_id`; the same wherever no answer has
     that token, so with every tokenizer that has one of its own to pad with."""
     scoring: Literal["mean", "sfc", "icl_sfc"] = "mean"
-    """"mean" log-probability of the option's tokens, or "sfc": sum minus the sum without the item's content (Holtzman
-    et al. 2021); with demonstrations "icl_sfc" keeps them before the calibration text."""
+    """The "mean" log-probability of the option's tokens, or "sfc": sum minus the sum without the item's content
+    (Holtzman et al. 2021); with demonstrations "icl_sfc" keeps them before the calibration text."""
     eval_batch_size: Count = 8
     """Examples in a batch of the dev loss."""
     score_batch_size: Count = 1
@@ -62,11 +62,11 @@ class Rules:
     demonstrations: Natural = 0
     """Training items shown before every item that is scored (0: none)."""
     demonstration_sets: Literal["fixed", "per_item"] = "fixed"
-    """"fixed" shows the first items of the training split to all, "per_item" draws them anew from the training pool for
-    each."""
+    """Which: "fixed" shows the first items of the training split to all, "per_item" draws them anew from the training
+    pool for each."""
     logits: Literal["option", "all"] = "option"
-    """"option" asks the model for logits at answer positions only, where it can; "all" is MeZO's, which also sums over
-    complete rows: the same up to rounding, and with the official engine and noise bit for bit."""
+    """Where: "option" asks the model for logits at answer positions only, where it can; "all" is MeZO's, which also
+    sums over complete rows: the same up to rounding, and with the official engine and noise bit for bit."""
 
     def loss_of(self, task: HasLoss) -> str:
         """The training loss that holds: the task's own, unless the rules name one."""

@@ -39,6 +39,7 @@ class HubSource:
     variant: str | None = None
     """A data folder's `<split>.<variant>.jsonl` goes before its `<split>.jsonl`."""
     folder: Path | None = None
+    """Data that the task brings itself, train.jsonl and validation.jsonl: they go before any other source's."""
     values: tuple[Values, ...] = ()
     """What the fields may hold, where the task file says so."""
 

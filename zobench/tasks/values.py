@@ -31,7 +31,7 @@ class Values:
     known: tuple[Known, ...] = ()
     """The values that it may have; empty: any of its kind."""
     kind: str = ""
-    """"text" or "texts"."""
+    """Of any value: "text" or "texts"."""
 
     @property
     def root(self) -> str:
