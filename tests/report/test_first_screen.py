@@ -91,6 +91,12 @@ def test_differences_to_full_mezo_are_paired_corrected_and_marked():
     assert verdicts.tests == 3 + 2 + 2 + 1, "gains, bests of the task and of the average, and fzoo against mezo"
 
 
+def test_what_full_mezo_is_better_than_is_worse_than_it():
+    """Full MeZO is the best: what is asked of the best is asked of it, and read from the other side."""
+    against = column(seen([*runs("mezo", 90, 90, 90), *runs("lozo", 60, 60, 60)]), "vs mezo/all")
+    assert against["lozo / all 80%"] == "-30.0 ▼ p<.001"
+
+
 def test_as_good_is_a_verdict_of_its_own():
     n = 2000
     same = [record(seed=s, test=items(1000, n)) for s in range(3)]

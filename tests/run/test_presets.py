@@ -10,7 +10,7 @@ import torch
 from kits.run_kit import carry_out, numbers, plan, plugin_file, run
 
 from zobench.plugins.registry import load_plugins
-from zobench.protocol.protocol import PRESETS, YOUNGER, Protocol
+from zobench.protocol.protocol import PRESETS, YOUNGER, Computation, Protocol
 from zobench.run.environment import describe
 from zobench.run.memory import PeakMemory
 from zobench.run.place import Place
@@ -44,8 +44,54 @@ def test_a_preset_plans_and_names_only_settings_that_are_there(world, tmp_path, 
 def test_the_paper_preset_is_the_protocol_as_it_stands(world, tmp_path):
     cell = planned(world, tmp_path, "paper")["mezo"]
     assert cell.protocol == Protocol()
-    facts = (cell.protocol.steps, cell.protocol.eval_every, cell.protocol.num_train, cell.protocol.num_test)
-    assert facts == (10_000, 2_000, 1000, 1000) and cell.protocol.batch_size == 16
+
+
+MEZOS = {
+    "max_length": 2048,
+    "max_new_tokens": 50,
+    "loss_dtype": "model",
+    "train_loss": "task",
+    "pad_targets": "keep",
+    "scoring": "mean",
+    "eval_batch_size": 8,
+    "score_batch_size": 1,
+    "pad_to_multiple_of": 8,
+    "demonstrations": 0,
+    "demonstration_sets": "fixed",
+    "logits": "option",
+    "num_train": 1000,
+    "num_dev": None,
+    "num_test": 1000,
+    "data_seed": 0,
+    "batch_size": 16,
+    "steps": 10000,
+    "eval_every": 2000,
+    "train_forwards": 0,
+    "train_seconds": 0.0,
+    "further_lrs": 0,
+    "lr_schedule": "constant",
+    "weight_decay": 0.0,
+}
+USUAL = {
+    "dtype": "float32",
+    "engine": "auto",
+    "noise": "per_tensor",
+    "restore": "auto",
+    "precision": "native",
+    "tensor_order": "model",
+    "parameterisation": "estimator",
+    "rows": "auto",
+    "prefix_cache": "auto",
+    "compile": "off",
+    "speed_steps": 30,
+    "speed_warmup": 10,
+    "snapshot_limit": 1000000000,
+}
+
+
+def test_what_nobody_set_is_as_in_mezos_paper_and_as_records_know_it():
+    """A default that changes is another protocol, or other identities of all cells: it is to be changed here too."""
+    assert vars(Protocol()) == MEZOS and vars(Computation()) == USUAL
 
 
 @pytest.mark.parametrize("preset", PRESETS)
