@@ -57,11 +57,13 @@ def shown_classes() -> Iterator[tuple[str, str]]:
 
 
 EXAMPLES = list(shown_classes())
+ENGINES = ("pair", "flat", "official")
+"""Weights replaced, displaced, and displaced by arithmetic: that all engines agree is asked of the built-ins."""
 
 
 def check(cls: type) -> None:
     if issubclass(cls, Estimator):
-        check_estimator(cls)
+        check_estimator(cls, engines=ENGINES)
     elif issubclass(cls, Composite):  # a selector of another one
         find = {"it": cls, "layer": BUILT_IN.selector("layer")}.__getitem__
         check_selector(expressions.build("it:layer:1", find))

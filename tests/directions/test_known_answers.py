@@ -61,8 +61,10 @@ def test_the_seeds_of_the_last_steps_can_be_had_again(source):
 def test_what_mezo_has_no_counterpart_for_is_drawn_as_per_tensor():
     p = Handle("layers.0.weight", torch.zeros(2, 3), {})
     official, own = (build_source(source, 7) for source in ("official", "per_tensor"))
-    for kind, whole in (("gaussian", False), ("rademacher", True), ("rademacher", False)):
-        assert torch.equal(official.draw(5, kind, p, (2, 3), whole=whole), own.draw(5, kind, p, (2, 3), whole=whole))
+    for kind, full in (("gaussian", False), ("rademacher", True), ("rademacher", False)):
+        assert torch.equal(
+            official.draw(5, kind, p, (2, 3), full_shape=full), own.draw(5, kind, p, (2, 3), full_shape=full)
+        )
     assert not torch.equal(
-        official.draw(5, "gaussian", p, (2, 3), whole=True), own.draw(5, "gaussian", p, (2, 3), whole=True)
+        official.draw(5, "gaussian", p, (2, 3), full_shape=True), own.draw(5, "gaussian", p, (2, 3), full_shape=True)
     )

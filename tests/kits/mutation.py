@@ -18,8 +18,10 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "tests" / "mutants.toml"
@@ -60,29 +62,45 @@ def read(path: Path = KEPT) -> list[Mutant]:
 
 def survivors(mutants: Sequence[Mutant], jobs: int = 1) -> Iterator[tuple[Mutant, str]]:
     """Those whose tests did not fail, and how they ended. RuntimeError where some fail of the sources as they are."""
-    processes = []
-    for slot in range(jobs):
-        mine = [[m.file, m.old, m.new, *m.tests] for m in mutants[slot::jobs]]
-        command = [sys.executable, "-m", "kits.mutation", "--serve"]
-        serving = subprocess.Popen(
-            command,
-            cwd=ROOT / "tests",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert serving.stdin is not None
-        serving.stdin.write(json.dumps(mine))
-        serving.stdin.close()
-        processes.append(serving)
-    for serving in processes:
-        assert serving.stdout is not None and serving.stderr is not None
-        for line in serving.stdout:
-            (file, old, new, *tests), how = json.loads(line)
-            yield Mutant(file, old, new, tuple(tests)), how
-        if serving.wait():
-            raise RuntimeError(serving.stderr.read())
+    told: Queue[tuple[Mutant, str] | None] = Queue()
+    shares = [share for slot in range(jobs) if (share := mutants[slot::jobs])]
+    with ThreadPoolExecutor(jobs) as pool:
+        served = [pool.submit(_served, share, told) for share in shares]
+        going = len(shares)
+        while going:
+            one = told.get()
+            if one is None:
+                going -= 1
+            else:
+                yield one
+        for each in served:
+            each.result()
+
+
+def _served(mutants: Sequence[Mutant], told: Queue[tuple[Mutant, str] | None]) -> None:
+    """Try these in a process of their own, and tell of those that survive, and at the end, of None."""
+    command = [sys.executable, "-m", "kits.mutation", "--serve"]
+    try:
+        with tempfile.TemporaryFile("w+") as errors:
+            serving = subprocess.Popen(
+                command,
+                cwd=ROOT / "tests",
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+            assert serving.stdin is not None and serving.stdout is not None
+            serving.stdin.write(json.dumps([[m.file, m.old, m.new, *m.tests] for m in mutants]))
+            serving.stdin.close()
+            for line in serving.stdout:
+                (file, old, new, *tests), how = json.loads(line)
+                told.put((Mutant(file, old, new, tuple(tests)), how))
+            if serving.wait():
+                errors.seek(0)
+                raise RuntimeError(errors.read()[-4000:])
+    finally:
+        told.put(None)
 
 
 def _serve() -> None:

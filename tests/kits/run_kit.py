@@ -153,9 +153,16 @@ def weights(loaded: LoadedModel) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
 
 
+@cache
+def _as_written(model: Path, dtype: str) -> torch.nn.Module:
+    """The model in a folder, which no test is given."""
+    made: torch.nn.Module = load_model(str(model), dtype=dtype, device="cpu", offline=True).model
+    return made
+
+
 def assert_untouched(loaded: LoadedModel, world: World) -> None:
     """The model is, tensor for tensor, bit for bit and module for module, the one in its folder."""
-    fresh = load_model(str(world.model), dtype=loaded.dtype, device="cpu", offline=True).model
+    fresh = _as_written(world.model, loaded.dtype)
     want, got = dict(fresh.named_parameters()), dict(loaded.model.named_parameters())
     assert list(got) == list(want)
     assert [type(m) for m in loaded.model.modules()] == [type(m) for m in fresh.modules()]

@@ -50,7 +50,7 @@ def tasks(tmp_path_factory):
         for part, numbers in (("train", range(14)), ("validation", range(14, 22))):
             (root / name / f"{part}.jsonl").write_text("".join(json.dumps(items[name](i)) + "\n" for i in numbers))
         task = Task.load(task_files("zobench_tasks")[name])
-        out[kind] = task, split(load_pools(task, root), num_train=4, num_dev=10, num_test=8, seed=0)
+        out[kind] = task, split(load_pools(task, root), num_train=4, num_dev=6, num_test=5, seed=0)
     return out
 
 

@@ -20,7 +20,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("parameterisation", ["full", "lora", "prefix", "scales"])
 def test_every_parameterisation(world, tmp_path, parameterisation):
-    told = {"layer__index": 1, "num_dev": 4, "num_test": 2, "steps": 3, "eval_every": 1, "lrs": (1e-3,)}
+    told = {"layer__index": 1, "num_dev": 3, "num_test": 1, "steps": 2, "eval_every": 1, "lrs": (1e-3,)}
     records = run(world, tmp_path, METHODS, ["layer"], ["sst2"], parameterisation=parameterisation, **told)
     for record in records:
         name = record["cell"]["estimator"]
