@@ -21,7 +21,7 @@ from zobench.report import packed, store
 from zobench.report.record import EngineInfo, EngineSettings, Observed
 from zobench.run import stages as runner_module
 from zobench.run.computed import engine_info
-from zobench.run.replay import _log, _method, rebuild
+from zobench.run.replay import _log, method_of, rebuild
 
 LOG, WEIGHTS = "replay log", "weights"
 CASES = [
@@ -313,11 +313,11 @@ def test_a_replay_is_made_of_what_was_chosen_and_of_nothing_observed(world, tmp_
     (record,) = run(world, tmp_path, ["mezo"], engine="pair", restore="auto", compile="off", noise="philox")
     plugins = load_plugins()
     info = {**record["engine"], "kernels": "another", "compiled": 3, "rows": "a way of tomorrow", "seen_tomorrow": 1}
-    made = _method({**record, "engine": info}, plugins).computation
+    made = method_of({**record, "engine": info}, plugins).computation
     want = {"engine": "pair", "restore": "exact", "noise": "philox", "parameterisation": "full"}
     assert {name: getattr(made, name) for name in want} == want
     before = {**record, "engine": {k: v for k, v in record["engine"].items() if k != "tensor_order"}}
-    assert _method(before, plugins).computation.tensor_order == "model"  # of records from before there were several
+    assert method_of(before, plugins).computation.tensor_order == "model"  # of records from before there were several
 
 
 def test_what_an_earlier_rate_observed_stands():

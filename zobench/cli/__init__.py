@@ -75,6 +75,14 @@ COMMANDS: dict[str, Command] = {
         "Build a cell's chosen weights again from its replay log.",
         ("zobench replay runs copa-mezo-layer-s0-5b1cee87eabf --model MODEL --out weights.safetensors",),
     ),
+    "export": Command(
+        ".export:export",
+        "Write a cell's weights for from_pretrained or peft.",
+        (
+            "zobench export copa-mezo-layer-s0-5b1cee87eabf --out tuned",
+            "zobench export copa-lora_zo-all-s0-9c1cee87eabf --results runs --model MODEL --out adapter",
+        ),
+    ),
     "ls": Command(
         ".ls:ls",
         "List estimators, selectors, tasks, models and executors.",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..report.store import Reading
 
 
-class Format(StrEnum):
+class BoardFormat(StrEnum):
     """What a board is written as."""
 
     md = "md"
@@ -29,7 +29,7 @@ class Format(StrEnum):
     html = "html"
 
 
-class FlatTable(StrEnum):
+class RecordsFormat(StrEnum):
     """What the records are written as, a flat row a cell."""
 
     parquet = "parquet"
@@ -51,10 +51,12 @@ def leaderboard(
         bool, typer.Option("--check", help="Write nothing; exit 1 if the file is not what the records give.")
     ] = False,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="Print it so, or write it so to --out; no other file is written.")
+        BoardFormat | None,
+        typer.Option("--format", help="Print it so, or write it so to --out; no other file is written."),
     ] = None,
     records: Annotated[
-        FlatTable | None, typer.Option("--records", help="The records, a flat row a cell, not the board: see --format.")
+        RecordsFormat | None,
+        typer.Option("--records", help="The records, a flat row a cell, not the board: see --format."),
     ] = None,
     html: Annotated[
         bool, typer.Option("--html/--no-html", help="Write board.html beside it: sortable, with charts; no network.")
@@ -105,7 +107,9 @@ def leaderboard(
     return _faults(results, found, whole=check) or status
 
 
-def _agree(*, check: bool, format_: Format | None, records: FlatTable | None, several: bool, out: Path | None) -> None:
+def _agree(
+    *, check: bool, format_: BoardFormat | None, records: RecordsFormat | None, several: bool, out: Path | None
+) -> None:
     """Raises ZobenchError for options that exclude each other."""
     if check and (format_ is not None or records is not None):
         raise ZobenchError("--check compares leaderboard.md: leave out --format and --records")
@@ -113,7 +117,7 @@ def _agree(*, check: bool, format_: Format | None, records: FlatTable | None, se
         raise ZobenchError("--format is of the board, --records is of its records: give one of them")
     if check and several and out is None:
         raise ZobenchError("--check of several folders needs the file: add --out FILE")
-    if records is FlatTable.parquet and out is None:
+    if records is RecordsFormat.parquet and out is None:
         raise ZobenchError("--records parquet is no text: name the file, --out FILE.parquet")
 
 

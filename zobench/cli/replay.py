@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import ZobenchError, unknown
 from ..paths import check_writable
 from .common import Offline, PluginFiles, atomically, plugins_of
+
+if TYPE_CHECKING:
+    from ..plugins.registry import Plugins
+    from ..report.record import Record
 
 
 def replay(
@@ -24,25 +28,9 @@ def replay(
     plugin: PluginFiles = None,
 ) -> None:
     """Build the chosen weights of a cell again from its replay log, without data and without a forward pass."""
-    from ..report import store
-
     check_writable(out, "--out")
-    record = store.find(results, cell)
-    if record is None:
-        known = [r["id"] for r in store.read(results)[0]]
-        raise ZobenchError(unknown("cell", cell, known))
-    if isinstance(record, store.RecordProblem):
-        raise ZobenchError(str(record))
-    for problem in store.beside(results, [record], hash_weights=True)[0]:
-        raise ZobenchError(str(problem))
     plugins = plugins_of(plugin)
-    said = record["cell"].get("code", {})
-    for name, now in plugins.code([("estimators", record["cell"]["estimator"])]).items():
-        if said.get(name, now) != now:
-            raise ZobenchError(
-                f"{cell}: the code of {name} was {said[name]} then and is {now} now: other code moves other weights; "
-                "put the file of then back"
-            )
+    record = found_cell(results, cell, plugins)
     from safetensors.torch import save_file
 
     from ..run.place import Place, load
@@ -54,3 +42,25 @@ def replay(
         save_file({name: t.contiguous().cpu() for name, t in weights.items()}, draft)
     chosen = record["chosen"]
     print(f"{out}: {len(weights)} tensors of {cell} at step {chosen['step']}, lr {chosen['lr']:g}")
+
+
+def found_cell(results: Path, cell: str, plugins: Plugins) -> Record:
+    """The record of a cell, whole with the files beside it, of the code that is there now. Else ZobenchError."""
+    from ..report import store
+
+    record = store.find(results, cell)
+    if record is None:
+        known = [r["id"] for r in store.read(results)[0]]
+        raise ZobenchError(unknown("cell", cell, known))
+    if isinstance(record, store.RecordProblem):
+        raise ZobenchError(str(record))
+    for problem in store.beside(results, [record], hash_weights=True)[0]:
+        raise ZobenchError(str(problem))
+    said = record["cell"].get("code", {})
+    for name, now in plugins.code([("estimators", record["cell"]["estimator"])]).items():
+        if said.get(name, now) != now:
+            raise ZobenchError(
+                f"{cell}: the code of {name} was {said[name]} then and is {now} now: other code moves other weights; "
+                "put the file of then back"
+            )
+    return record

@@ -87,8 +87,11 @@ class QuantisedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out), with the weights that the codes and the scales stand for."""
-        weight = (self.codes * self.scales[..., None]).flatten(1)[:, : self.in_features]
-        return F.linear(x, weight, self.bias)
+        return F.linear(x, self.weights(), self.bias)
+
+    def weights(self) -> Tensor:
+        """What codes and scales stand for, (out, in)."""
+        return (self.codes * self.scales[..., None]).flatten(1)[:, : self.in_features]
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -54,7 +54,7 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
             f"{record['id']}: neither {files.replay.name} nor {files.weights.name} lies beside the record"
         )
     _same_device(record, loaded)
-    scope, method = _scope(record, loaded), _method(record, plugins)
+    scope, method = scope_of(record, loaded), method_of(record, plugins)
     lr, seed, log = record["chosen"]["lr"], cell["seed"], _log(record, files.replay, data)
     with applied(method, loaded, scope, lr=lr, seed=seed, keep=keeper(loaded, scope_bytes(scope))) as on:
         on.estimator.replay(log.steps)
@@ -134,14 +134,15 @@ def _rates(record: Record) -> Iterator[float]:
         yield from (lr * (1.0 - step / protocol["steps"]) for step in range(protocol["steps"]))
 
 
-def _scope(record: Record, loaded: LoadedModel) -> Scope:
+def scope_of(record: Record, loaded: LoadedModel) -> Scope:
+    """What could move, on a model that was loaded anew."""
     info = record["scope"]
     assert info is not None  # a cell that chose weights has one
     names = set(info["names"])
     return Scope([(n, p) for n, p in loaded.model.named_parameters() if n in names], layers=info["layers"])
 
 
-def _method(record: Record, plugins: Plugins) -> Method:
+def method_of(record: Record, plugins: Plugins) -> Method:
     """The method with the engine that `auto` became."""
     cell = record["cell"]
     wish: dict[str, object] = {**cell["run_settings"], **settings(record["engine"])}

@@ -1,0 +1,41 @@
+"""`zobench export`: the tuned weights of a finished cell as a folder for transformers or peft."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import Offline, PluginFiles, plugins_of
+from .replay import found_cell
+
+
+def export(
+    cell: Annotated[str, typer.Argument(help="The id of a cell, as its record's file is named.")],
+    out: Annotated[Path, typer.Option(help="The folder to write: new, or empty.", metavar="DIR")],
+    results: Annotated[Path, typer.Option(help="The results folder of its run.", metavar="DIR")] = Path("runs"),
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="The model it ran on, where the record's name does not lead there."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1; the kind it ran on gives the same bits.")
+    ] = "auto",
+    offline: Offline = False,
+    plugin: PluginFiles = None,
+) -> None:
+    """Write the chosen weights of a cell so that from_pretrained loads them, with tokenizer and a model card.
+
+    A cell that trained adapters (LoRA) gives a folder for peft. The weights are rebuilt from the cell's replay log, or
+    are those that it kept. They give the very predictions of the record.
+    """
+    plugins = plugins_of(plugin)
+    record = found_cell(results, cell, plugins)
+    from ..run.export import export as write
+    from ..run.place import Place, load
+
+    name = record["cell"]["model"] if model is None else model
+    loaded = load(Place(name, device=device, offline=offline), plugins, record["cell"]["run_settings"]["dtype"])
+    names = write(record, results, loaded, plugins, out)
+    print(f"{out}: {', '.join(names)}")
