@@ -62,7 +62,7 @@ NAMED_ONLY = {
     "estimator": "contracts tasks",
     "contracts": "protocol report tasks models scopes",
     "plugins": "estimator report models",
-    "bench": "estimator",
+    "bench": "estimator plugins",
 }
 """Further rooms whose names may stand in annotations (imported under TYPE_CHECKING alone)."""
 

@@ -69,19 +69,6 @@ def test_random_weights_are_a_function_of_the_seed(loaded):
     assert not loaded.model.training and len(loaded.blocks) == 3
 
 
-def test_the_real_shapes_have_the_sizes_of_their_models():
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    real = {
-        "llama2-7b": ("llama", random_models.LLAMA2_7B, 6.738e9),
-        "qwen3-8b": ("qwen3", random_models.QWEN3_8B, 8.191e9),
-    }
-    for kind, settings, size in real.values():
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings, tie_word_embeddings=False))
-        assert sum(p.numel() for p in model.parameters()) == pytest.approx(size, rel=1e-3)
-
-
 def test_lengths_are_there_for_every_built_in_task():
     tasks = lengths.measured_tasks()
     assert set(tasks) == set(load_plugins().names("tasks")) and lengths.source()

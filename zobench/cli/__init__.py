@@ -49,6 +49,8 @@ COMMANDS: dict[str, Command] = {
             "zobench run --estimator zero_shot,mezo,adamw --selector layer --set layer.index=1 --model DIR",
             "zobench run --estimator mezo,lozo --tasks copa,wsc --model MODEL --preset paper --seeds 0,1,2 --dry-run",
             "zobench run --plugin my_zo.py --estimator my_zo,mezo --set my_zo.eps=1e-2 --model MODEL",
+            "zobench run --config grid.toml --jobs auto",
+            "zobench run -e mezo,lozo -t copa --model shape:llama2-7b --preset paper --dry-run --for-device a6000",
         ),
     ),
     "leaderboard": Command(

@@ -130,9 +130,10 @@ def _model(
     offline: bool,
 ) -> tuple[LoadedModel, int]:
     """The model, and the block that is tuned alone."""
-    from ..bench.random_models import SHAPES, random_model
+    from ..bench.random_models import random_model
     from ..devices import best
     from ..models.load import load_model
+    from ..models.shapes import SHAPES
 
     on_gpu = (best() if device == "auto" else device) != "cpu"
     wanted = (dtype.value if dtype else None) or ("float16" if on_gpu else "float32")

@@ -13,11 +13,14 @@ import typer
 from ..engine import AUTO, ENGINES
 from ..errors import ZobenchError
 from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, Preset, plugins_of
+from .run_config import as_toml, from_file, keep
+from .run_options import add_options, jobs_of, settings_of, shard_of, wish_of
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..run.place import Place
     from ..run.plan import Wish
+    from ..run.session import Session
     from ..run.whole_run import RunPlan
 
 
@@ -30,6 +33,7 @@ class Rerun(StrEnum):
 
 
 def run(
+    context: typer.Context,
     estimator: Annotated[
         str, typer.Option("--estimator", "-e", help="Estimators, comma separated, or `all` (zobench ls estimators).")
     ],
@@ -68,105 +72,74 @@ def run(
     ] = None,
     rerun: Annotated[Rerun, typer.Option(help="Which cells that have a record run again.")] = Rerun.missing,
     offline: Offline = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the cells, their forwards and an estimate.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the cells, their forwards and time; no weights are loaded.")
+    ] = False,
+    for_device: Annotated[
+        str | None, typer.Option(help="With --dry-run: on this GPU: a6000, a100-80gb, h100.", metavar="NAME")
+    ] = None,
     plugin: PluginFiles = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Options from a TOML file.", metavar="FILE", callback=from_file, is_eager=True),
+    ] = None,
 ) -> None:
     """Fine-tune and evaluate: every estimator x selector x task x seed, then the leaderboard."""
+    if for_device is not None and not dry_run:
+        raise ZobenchError("--for-device tells what a run would take elsewhere: add --dry-run")
     plugins = plugins_of(plugin)
-    from ..protocol.protocol import usual_preset
-    from ..run.plan import Wish, parse_settings
-
-    settings = parse_settings(set_ or [])
-    _add_options(settings, ("protocol.steps", steps), ("run.dtype", dtype), ("run.engine", engine), ("run.lr", lr))
-    if steps is not None and not {"eval_every", "protocol.eval_every"} & set(settings):
-        settings["eval_every"] = str(max(1, steps // 5))
+    settings = settings_of(context, set_, steps, dtype, engine, lr)
     if jobs is not None:
-        _add_options(settings, (f"{executor}.jobs", _jobs(jobs)))
-    wish = Wish(
-        _names(estimator, "--estimator", "mezo,adamw"),
-        _names(selector, "--selector", "all,layer"),
-        _names(tasks, "--tasks", "sst2,copa"),
-        _seeds(seeds, "--seeds"),
-        usual_preset(model) if preset is None else preset.value,
-        None,
-        settings,
-        _seeds(tune_seeds, "--tune-seeds"),
-        _seeds(split_seeds, "--split-seeds"),
-    )
+        add_options(settings, (f"{executor}.jobs", jobs_of(jobs)))
+    wish = wish_of((estimator, selector, tasks), (seeds, tune_seeds, split_seeds), preset, model, settings)
     from ..run.place import Place
 
-    place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=_shard(shard))
-    _run(wish, place, plugins, dry_run=dry_run)
+    place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=shard_of(shard))
+    _run(wish, place, plugins, as_toml(context), for_device=for_device, dry_run=dry_run)
 
 
-def _run(wish: Wish, place: Place, plugins: Plugins, *, dry_run: bool) -> None:
+def _run(wish: Wish, place: Place, plugins: Plugins, options: str, *, dry_run: bool, for_device: str | None) -> None:
     from ..run.stopping import Stopped, stoppable
     from ..run.whole_run import make_plan
 
     try:
         with stoppable():
-            plan = make_plan(wish, place, plugins)
+            plan = make_plan(wish, place, plugins, _of_shape(wish, place, plugins, dry_run=dry_run))
             if dry_run:
-                _show(plan)
+                from .dry_run import show
+
+                show(plan, for_device)
             else:
-                _execute(plan, place, wish)
+                _execute(plan, place, wish, options)
     except Stopped as stopped:
         say(f"zobench: {stopped}")
         raise typer.Exit(stopped.status) from None
 
 
-def _add_options(settings: dict[str, str], *options: tuple[str, object]) -> None:
-    """Put options that stand for a setting among those of `--set`. Raises ZobenchError for one that is there too."""
-    for owned, value in options:
-        key = owned.rpartition(".")[2]
-        for said in ((owned,) if key == "jobs" else (key, owned)) if value is not None else ():
-            if said in settings:
-                raise ZobenchError(f"{key} is given twice: by --{key} and by --set {said}={settings[said]}")
-        if value is not None:
-            settings[owned] = str(value)
+def _of_shape(wish: Wish, place: Place, plugins: Plugins, *, dry_run: bool) -> Session | None:
+    """What is known of a model that is but a shape; None of another one."""
+    from ..models.shapes import PREFIX, shape_of
+
+    shape = shape_of(place.model)
+    if shape is None:
+        return None
+    if not dry_run:
+        raise ZobenchError(f"--model {PREFIX}{shape} has no weights: it is for --dry-run (and zobench bench) alone")
+    if place.data_dir is not None:
+        raise ZobenchError(f"--model {PREFIX}{shape} has no tokenizer to read --data-dir {place.data_dir} with")
+    from ..bench.shape_session import session_of
+    from ..run.whole_run import computed
+
+    return session_of(shape, plugins, dtype=computed(wish, place, plugins).dtype, device=place.device)
 
 
-def _names(text: str, option: str, example: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise ZobenchError(f"{option} names none; write for example {option} {example}")
-    return names
-
-
-def _seeds(text: str | None, option: str) -> tuple[int, ...]:
-    from ..settings import Range, convert
-
-    if text is None:
-        return ()
-    seeds = convert(text, tuple[Annotated[int, Range(ge=0, lt=2**32)], ...], option)  # as MeZO's generators take
-    if not seeds:
-        raise ZobenchError(f"{option} names none; write for example {option} 0,1,2")
-    return tuple(dict.fromkeys(seeds))
-
-
-def _jobs(text: str) -> int:
-    """Cells at once, 0 for `auto`."""
-    if text != "auto" and not (text.isdecimal() and int(text)):
-        raise ZobenchError(f"--jobs {text}: write a number of at least 1, or auto")
-    return 0 if text == "auto" else int(text)
-
-
-def _shard(text: str | None) -> tuple[int, int]:
-    """(i, n) of `i/n`."""
-    if text is None:
-        return 1, 1
-    i, _, n = text.partition("/")
-    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
-        raise ZobenchError(f"--shard {text}: write which of how many, from 1, for example --shard 2/4")
-    return int(i), int(n)
-
-
-def _execute(plan: RunPlan, place: Place, wish: Wish) -> None:
+def _execute(plan: RunPlan, place: Place, wish: Wish, options: str) -> None:
     from ..run.progress import Progress
     from ..run.whole_run import board, execute, prepare
     from .screen import show
 
     prepare(plan, place)
+    keep(place.results, options)
     then = "" if plan.later is None else " to choose learning rates, then those that are reported"
     say(
         f"{len(plan.todo)} cells to run{then}, {len(plan.done)} done before; preset {wish.preset}; "
@@ -193,34 +166,6 @@ def _execute(plan: RunPlan, place: Place, wish: Wish) -> None:
     say(f"records: {place.results / 'cells'}  board: {place.results / 'leaderboard.md'}")
     if failed or plan.faults:
         raise typer.Exit(1)
-
-
-def _show(plan: RunPlan) -> None:
-    from tabulate import tabulate
-
-    from ..run.estimate import cost
-
-    rows, total_s, total = [], 0.0, 0
-    later = [] if plan.later is None else plan.later.expected(plan.session.plugins)
-    for cell in [*plan.todo, *later]:
-        c = cost(cell, plan.session)
-        total_s, total = total_s + c.seconds, total + sum(c.forwards.values())
-        chosen = plan.later is not None and cell in later and cell.lrs
-        lrs = "the one chosen" if chosen else ", ".join(f"{lr:g}" for lr in cell.lrs) or "-"
-        each = ", ".join(f"{k} {v}" for k, v in c.forwards.items() if v)
-        rows.append([cell.task, cell.estimator, cell.selector, cell.seed, lrs, each, _clock(c.seconds)])
-    heads = ["task", "estimator", "selector", "seed", "learning rates", "forwards", "time of forwards"]
-    print(tabulate(rows, heads, tablefmt="github"))
-    print(
-        f"\n{len(rows)} cells to run ({len(plan.done)} done before), {total} forwards, about {_clock(total_s)} of "
-        "forward passes on this machine; perturbing and updating come on top."
-    )
-
-
-def _clock(seconds: float) -> str:
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours} h {m:02d} min" if hours else f"{m} min {s:02d} s"
 
 
 def say(text: str) -> None:

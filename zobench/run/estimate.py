@@ -1,112 +1,267 @@
-"""What a run will cost, before it starts: forward passes from the settings, seconds from a few timed forwards."""
+"""What a run will cost, before it starts: forward passes from the settings, seconds by the pace of a device.
+
+Nothing is run for it but a few calls of blocks of the model's width (zobench.run.device_pace), once a run: a step takes
+its forwards, by their tokens, and its passes over the weights of the scope.
+"""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
-
+from ..engine import AUTO, choose
 from ..errors import ZobenchError
+from ..models.load import DTYPES
+from .batch_order import batches as training_order
+from .device_pace import DRAW, FUSED, KEPT, Pace, measured
+from .method import free_bytes
 from .references import expected_forwards, learns
+from .selection import RunSelectionContext
 from .speed import BLOCK
-from .train import on_device
+from .step_passes import passes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from ..contracts.selector import ProbeResult
+    from ..estimator.estimator import Estimator
+    from ..models.load import LoadedModel
     from ..protocol.cell import Cell
     from ..protocol.protocol import Protocol
+    from ..scopes.scope import Scope
+    from ..tasks.batch import Batch
     from ..tasks.prepared import PreparedTask
     from .session import Session
+
+BATCHES = 64
+"""Training batches whose tokens are counted."""
+BASELINE_PASSES = 4.0
+"""Over all weights, of the speed measurement's other side: three to perturb, one to update."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one cell: forward passes by purpose, and the seconds that they alone will take here."""
+    """Of one cell: forward passes by purpose, the seconds of all of it, those of a training step, entries that move.
+
+    assumed: the scope is taken to be one decoder block, as which one shows only when selecting.
+    """
 
     forwards: dict[str, int]
     seconds: float
+    step_s: float = 0.0
+    forward_s: float = 0.0
+    scope: int = 0
+    engine: str = ""
+    assumed: bool = False
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Seconds of one forward pass: of a training batch, and of rows as scoring sees them, one or several at once."""
+class Tokens:
+    """Of a forward: of a training batch as the cell's rows are, and of all scored rows, test and dev.
 
-    batch_s: float
-    rows_s: float
-
-
-def pace(session: Session, prepared: PreparedTask, batch_size: int) -> Pace:
-    """Time forwards of a training batch, and of as many training examples as are scored together. Medians of three."""
-    batch = on_device(prepared, session.loaded, list(range(min(batch_size, prepared.train_size))))
-    rows = on_device(prepared, session.loaded, list(range(min(prepared.together or 1, prepared.train_size))))
-    return Pace(*(_median_s(partial(prepared.loss, session.loaded.model, b)) for b in (batch, rows)))
-
-
-def _median_s(run: Callable[[], torch.Tensor]) -> float:
-    taken = []
-    with torch.no_grad():
-        for _ in range(4):
-            start = time.perf_counter()
-            float(run())  # reading the loss waits for the device
-            taken.append(time.perf_counter() - start)
-    return sorted(taken[1:])[1]
-
-
-def cost(cell: Cell, session: Session) -> Cost:
-    """Forwards and seconds of one cell, as if it were the only one. Perturbing and updating come on top of these.
-
-    `train`, `extra` and `speed` are what the record will say, for an estimator that takes `forwards_per_step` forwards
-    (and `extra_forwards_per_step`) at the settings given. `eval` is at most that: generation may stop early. Cells of
-    one task share the zero-shot score, which each of them counts and one of them takes the time for.
+    length, whole: of the rows of a batch, and of one as MeZO has it.
     """
-    prepared, splits = session.prepared(cell.task, cell.protocol, cell.computation.rows)
-    per, rules = pace(session, prepared, cell.protocol.batch_size), cell.protocol
-    cls = session.plugins.estimator(cell.estimator)
-    dev = math.ceil(len(splits.dev) / rules.eval_batch_size)
-    step = cls.forwards_per_step or 2
-    own = session.scored(cell, prepared)
-    untouched = prepared.scoring_forwards("test") if cls.trains or own is not prepared else 0
-    scoring = own.scoring_forwards("dev") + own.scoring_forwards("test")
-    longer = own.tokens("test") / prepared.tokens("test")  # rows with demonstrations, to those that were timed
-    forwards = {"train": 0, "eval": untouched + scoring}
-    batch_forwards = 0
-    if learns(cls):
-        batch_forwards, scoring = expected_forwards(prepared)
-        untouched = prepared.scoring_forwards("test")
-        forwards |= {"calibration": batch_forwards, "eval": untouched + scoring}
-    if cls.trains:
-        steps = _steps(rules, step + cls.extra_forwards_per_step, per.batch_s)
+
+    batch: float
+    length: float
+    replicated: float
+    whole: float
+    dev: float
+    test: float
+    dev_loss: float
+
+
+class Estimate:
+    """Costs of the cells of one session; what cells share is looked at once."""
+
+    def __init__(self, session: Session, pace: Pace | None = None) -> None:
+        self.session = session
+        self._pace = pace
+        self._tokens: dict[Any, Tokens] = {}
+        self._scopes: dict[Any, tuple[int, int, bool]] = {}
+
+    @property
+    def pace(self) -> Pace:
+        """Of the device that was named; else of this one, measured when it is first asked for."""
+        if self._pace is None:
+            self._pace = measured(self.session.loaded)
+        return self._pace
+
+    def of(self, cell: Cell) -> Cost:
+        """Forwards and seconds of one cell, as if it were the only one.
+
+        `train`, `extra` and `speed` are what the record will say, for an estimator that takes `forwards_per_step`
+        forwards (and `extra_forwards_per_step`) at the settings given. `eval` is at most that: generation may stop
+        early. Cells of one task share the zero-shot score: each of them counts it, and its time.
+        """
+        session, rules, cls = self.session, cell.protocol, self.session.plugins.estimator(cell.estimator)
+        prepared, splits = session.prepared(cell.task, rules, cell.computation.rows)
+        own, tokens = session.scored(cell, prepared), self._tokens_of(cell, prepared)
+        dev = math.ceil(len(splits.dev) / rules.eval_batch_size)
+        step = cls.forwards_per_step or 2
+        untouched = prepared.scoring_forwards("test") if cls.trains or own is not prepared else 0
+        scoring = own.scoring_forwards("dev") + own.scoring_forwards("test")
+        forwards = {"train": 0, "eval": untouched + scoring}
+        calibrated = 0
+        if learns(cls):
+            calibrated, scoring = expected_forwards(prepared)
+            untouched = prepared.scoring_forwards("test")
+            forwards |= {"calibration": calibrated, "eval": untouched + scoring}
+        longer = own.tokens("test") / max(1, prepared.tokens("test"))  # rows with demonstrations, to those without
+        seconds = self._scoring_s(untouched, tokens.test) + calibrated * self.pace.forward_s(tokens.batch)
+        seconds += self._scoring_s(scoring, longer * (tokens.dev + tokens.test))
+        if not cls.trains:
+            return Cost(forwards, seconds)
+        return self._trained(cell, cls, forwards, seconds, tokens, (step, dev))
+
+    def _trained(
+        self,
+        cell: Cell,
+        cls: type[Estimator],
+        forwards: dict[str, int],
+        seconds: float,
+        tokens: Tokens,
+        counts: tuple[int, int],
+    ) -> Cost:
+        (step, dev), rules, pace = counts, cell.protocol, self.pace
+        numel, lowest, assumed = self._scope(cell)
+        engine, restore = self._engine(cell, numel)
+        above = self._above(cell, lowest)
+        all_forwards = step + cls.extra_forwards_per_step
+        forward_s = all_forwards * pace.forward_s(tokens.batch, tokens.length) * above
+        swept = passes(cls, cell.estimator_settings, engine, restore) * self._pass_s(cell, engine) * numel
+        step_s = forward_s + swept
+        steps = _steps(rules, all_forwards, step_s)
+        checkpoints = len(cell.lrs) * (rules.steps // rules.eval_every) * dev
+        selector = self.session.plugins.selector(cell.selector)(**cell.selector_settings)
+        whole = step + round(cls.extra_forwards_per_step)
+        timed = cell.computation.speed_steps + cell.computation.speed_warmup
+        timed += math.ceil(timed / BLOCK)  # the uncounted first step of each block
+        timed *= bool(cell.computation.speed_steps)
         forwards["train"] = len(cell.lrs) * steps * step
         if cls.extra_forwards_per_step:
             forwards["extra"] = round(len(cell.lrs) * steps * cls.extra_forwards_per_step)
-        step += round(cls.extra_forwards_per_step)
-        checkpoints = len(cell.lrs) * (rules.steps // rules.eval_every) * dev
-        selector = session.plugins.selector(cell.selector)(**cell.selector_settings)
-        forwards["selection"] = selector.expected_forwards(_blocks(session), step, dev)
-        timed = cell.computation.speed_steps + cell.computation.speed_warmup
-        timed += math.ceil(timed / BLOCK)  # the uncounted first step of each block
-        forwards["speed"] = timed * (step + 2) if cell.computation.speed_steps else 0
-        batch_forwards = sum(forwards.values()) - forwards["eval"] + checkpoints
+        forwards["selection"] = selector.expected_forwards(_blocks(self.session.loaded), whole, dev)
+        forwards["speed"] = timed * (whole + 2)
         forwards["eval"] += checkpoints
-    return Cost(forwards, batch_forwards * per.batch_s + (untouched + longer * scoring) * per.rows_s)
+        seconds += len(cell.lrs) * steps * step_s
+        seconds += forwards["selection"] * pace.forward_s(tokens.batch) + checkpoints * pace.forward_s(tokens.dev_loss)
+        baseline = 2 * pace.forward_s(tokens.replicated, tokens.whole)
+        baseline += BASELINE_PASSES * pace.pass_s["official"] * self.session.loaded.parameters
+        return Cost(forwards, seconds + timed * (step_s + baseline), step_s, forward_s, numel, engine, assumed)
+
+    def _scoring_s(self, forwards: int, tokens: float) -> float:
+        return forwards * self.pace.call_s + tokens * self.pace.token_s
+
+    def _tokens_of(self, cell: Cell, prepared: PreparedTask) -> Tokens:
+        key = (cell.task, cell.protocol, prepared.rows)
+        if key not in self._tokens:
+            rules, whole = cell.protocol, prepared.replicated()
+            order = training_order(prepared.train_size, min(rules.batch_size, prepared.train_size), cell.seed)
+            drawn = [next(order) for _ in range(BATCHES)]
+            own, length = _looked_at(prepared, drawn)
+            each, longest = _looked_at(whole, drawn)
+            less = own / each  # what rows have in common is looked at once
+            size = max(1, min(rules.batch_size, prepared.train_size))
+            dev, test = (less * prepared.tokens("dev"), less * prepared.tokens("test"))
+            of_dev = own / size * rules.eval_batch_size
+            self._tokens[key] = Tokens(own, length, each, longest, dev, test, of_dev)
+        return self._tokens[key]
+
+    def _scope(self, cell: Cell) -> tuple[int, int, bool]:
+        """(entries that may move, the lowest block of them, whether that is assumed)."""
+        key = (cell.selector, str(sorted(cell.selector_settings.items())), cell.computation.parameterisation)
+        if key not in self._scopes:
+            self._scopes[key] = self._looked_up(cell)
+        return self._scopes[key]
+
+    def _looked_up(self, cell: Cell) -> tuple[int, int, bool]:
+        loaded = self.session.loaded
+        selector = self.session.plugins.selector(cell.selector)(**cell.selector_settings)
+        try:
+            scope = selector.select(Named(loaded, cell.seed))
+        except Exception:  # whatever it asks of weights or of data that are not there
+            blocks = _blocks(loaded)
+            return (loaded.blocks[0].numel() if blocks else loaded.parameters), 0, True
+        lowest = min(scope.layers, default=0) if len(scope.layers) < _blocks(loaded) else 0
+        return scope.numel(), lowest, False
+
+    def _engine(self, cell: Cell, numel: int) -> tuple[str, str]:
+        """The engine and the way of restoring that the run would choose."""
+        wish, loaded = cell.computation, self.session.loaded
+        size = DTYPES[loaded.dtype].itemsize
+        known = self.pace.memory
+        free = free_bytes(loaded.device) if known is None else max(0, known - loaded.weights_bytes)
+        block = loaded.blocks[0].numel() if _blocks(loaded) else 0
+        chosen = choose(numel, loaded.parameters, free, layer_numel=block, itemsize=size)
+        engine = chosen.engine if wish.engine == AUTO else wish.engine
+        return engine, _restore(engine, chosen.restore if wish.restore == "auto" else wish.restore)
+
+    def _pass_s(self, cell: Cell, engine: str) -> float:
+        if engine.startswith("official"):
+            return self.pace.pass_s["official"]
+        cpu = self.pace.memory is None  # engines keep what they drew
+        return self.pace.pass_s[KEPT if cpu else FUSED if cell.computation.noise == "philox" else DRAW]
+
+    def _above(self, cell: Cell, lowest: int) -> float:
+        """The share of the blocks that a forward passes through."""
+        wish, blocks = cell.computation, _blocks(self.session.loaded)
+        cut = wish.prefix_cache == "auto" and wish.rows != "replicated" and blocks
+        return 1 - lowest / blocks if cut else 1.0
+
+
+class Named(RunSelectionContext):
+    """What a selector can be told of a model by its names alone."""
+
+    def __init__(self, loaded: LoadedModel, seed: int) -> None:
+        self.loaded, self.seed = loaded, seed
+        self.forwards: Counter[str] = Counter()
+        self.facts: dict[str, Any] = {}
+
+    def calibration(self, batches: int, batch_size: int) -> list[Batch]:
+        raise NotImplementedError("nothing is run to plan")
+
+    def loss(self, batch: Batch) -> Tensor:
+        raise NotImplementedError("nothing is run to plan")
+
+    def probe(self, scope: Scope, steps: int, lr: float | None = None, *, metric: bool = False) -> ProbeResult:
+        raise NotImplementedError("nothing is run to plan")
+
+
+def cost(cell: Cell, session: Session) -> Cost:
+    """The cost of one cell on this machine (see Estimate.of)."""
+    return Estimate(session).of(cell)
+
+
+def _looked_at(prepared: PreparedTask, drawn: Sequence[list[int]]) -> tuple[float, float]:
+    """Tokens of a forward over each of these batches, padding included, and the length of its rows: means."""
+    made = [prepared.train_batch(indices) for indices in drawn]
+    ids = [(one if one.shared is None else one.shared).input_ids for one in made]
+    return sum(i.numel() for i in ids) / len(ids), sum(i.shape[-1] for i in ids) / len(ids)
+
+
+def _restore(engine: str, asked: str) -> str:
+    from ..engine import engine_class
+
+    return engine_class(engine).restored(asked)
 
 
 def _steps(protocol: Protocol, forwards: float, seconds: float) -> int:
-    """The steps of a run, of which each takes this many forwards of this many seconds."""
+    """The steps of a run, of which each takes this many forwards, and these seconds."""
     if protocol.train_forwards:
         return max(1, int(protocol.train_forwards / forwards))
     if protocol.train_seconds:
-        return max(1, int(protocol.train_seconds / (forwards * seconds)))
+        return max(1, int(protocol.train_seconds / seconds))
     return protocol.steps
 
 
-def _blocks(session: Session) -> int:
+def _blocks(loaded: LoadedModel) -> int:
     """The number of decoder blocks; 0 where none are found, which only a selector that wants one minds."""
     try:
-        return len(session.loaded.blocks)
+        return len(loaded.blocks)
     except ZobenchError:
         return 0

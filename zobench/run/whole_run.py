@@ -35,6 +35,7 @@ from .work import Order, RunInProcess
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..protocol.cell import Cell
+    from ..protocol.protocol import Computation
     from ..report.record import Record
     from ..tasks.source import Pools
 
@@ -71,25 +72,20 @@ class RunPlan:
         return self.run_cell.session
 
 
-def make_plan(wish: Wish, place: Place, plugins: Plugins) -> RunPlan:
+def make_plan(wish: Wish, place: Place, plugins: Plugins, outline: Session | None = None) -> RunPlan:
     """Check every name and setting before anything heavy is loaded; then the cells, by the model's outline and data.
 
-    No weights are loaded, but those of a model that a plugin makes.
+    No weights are loaded, but those of a model that a plugin makes. outline: what is known of the model and the data,
+    where that is not to be looked up (a shape).
     """
-    spare, asked = _of_all(wish, plugins), wish.estimators
-    wish = replace(
-        wish,
-        estimators=expand(wish.estimators, plugins.names("estimators"), "estimator", plugins.names("directions")),
-        selectors=expand(wish.selectors, plugins.names("selectors"), "selector"),
-        tasks=expand(wish.tasks, plugins.names("tasks"), "task"),
-    )
-    wish = of_settings(wish, lambda name: takes_none(plugins.estimator(name)), plugins.warn, asked)
+    spare = _of_all(wish, plugins)
+    wish = _expanded(wish, plugins, plugins.warn)
     check_becomes_folder(place.results, "--results")
     check_data_dir(place)
     wish, spread = executor_settings(wish, plugins, place.executor)
     routed = route(wish, plugins)
-    loaded = outlined(place, plugins, routed.computation.dtype)
-    session = Session(loaded, plugins, data_source(place, loaded), place.offline)
+    session = outline or _outline(place, plugins, routed.computation.dtype)
+    loaded = session.loaded
     pools = {task: session.data(task) for task in wish.tasks}
     identity = Identity(
         model=loaded.name,
@@ -112,6 +108,30 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins) -> RunPlan:
     plan = RunPlan(run_cell, [], later=later, outline=session)
     plan.todo = _add(plan, share([cell for cell in planned if id(cell) in can], place.shard), place)
     return plan
+
+
+def _expanded(wish: Wish, plugins: Plugins, tell: Callable[[str], None]) -> Wish:
+    """The wish with the names that its words stand for."""
+    asked = wish.estimators
+    wish = replace(
+        wish,
+        estimators=expand(wish.estimators, plugins.names("estimators"), "estimator", plugins.names("directions")),
+        selectors=expand(wish.selectors, plugins.names("selectors"), "selector"),
+        tasks=expand(wish.tasks, plugins.names("tasks"), "task"),
+    )
+    return of_settings(wish, lambda name: takes_none(plugins.estimator(name)), tell, asked)
+
+
+def computed(wish: Wish, place: Place, plugins: Plugins) -> Computation:
+    """How the cells of this wish will be computed. Raises ZobenchError as `make_plan` does for names and settings."""
+    mine, _ = executor_settings(_expanded(wish, plugins, lambda line: None), plugins, place.executor)
+    return route(mine, plugins).computation
+
+
+def _outline(place: Place, plugins: Plugins, dtype: str) -> Session:
+    """The model without its weights, and the data."""
+    loaded = outlined(place, plugins, dtype)
+    return Session(loaded, plugins, data_source(place, loaded), place.offline)
 
 
 def share(planned: Sequence[Cell], shard: tuple[int, int]) -> list[Cell]:

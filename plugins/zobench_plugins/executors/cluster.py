@@ -38,7 +38,8 @@ class OnRay:
         ours = not ray.is_initialized()
         if ours:
             self._connect(ray)
-        todo, waiting, payload = list(cells), dict[Any, Cell](), pickle.dumps(run_cell)
+        todo, payload = list(cells), pickle.dumps(run_cell)
+        waiting: dict[Any, Cell] = {}
         task = ray.remote(**self._wants(run_cell.device))(_run)
         try:
             while todo or waiting:

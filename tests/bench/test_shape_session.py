@@ -1,0 +1,98 @@
+"""What `--dry-run` says of shapes, against the paper's own step times; it needs no weights, data or network."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from zobench.bench.shape_session import SIZES, session_of
+from zobench.cli import main
+from zobench.cli.dry_run import clock
+from zobench.models.shapes import SHAPES
+from zobench.plugins.registry import load_plugins
+from zobench.run.device_pace import named
+from zobench.run.estimate import Estimate
+from zobench.run.place import Place
+from zobench.run.plan import Wish
+from zobench.run.whole_run import make_plan
+
+PAPER = json.loads((Path(__file__).parents[2] / "zobench" / "report" / "paper.json").read_text())
+TASKS = ("sst2", "cb", "wsc", "copa", "drop")
+
+
+def planned(shape, tmp_path, selectors=("all", "layer:1"), tasks=TASKS, **settings):
+    plugins = load_plugins()
+    session = session_of(shape, plugins, dtype="float16", device="cpu")
+    given = {"run.dtype": "float16", **settings}
+    wish = Wish(("mezo",), tuple(selectors), tuple(tasks), (0,), "paper", None, given)
+    return make_plan(wish, Place(f"shape:{shape}", None, tmp_path / "r"), plugins, session)
+
+
+def test_step_times_of_the_paper_within_a_quarter(tmp_path):
+    """Table 4, an A6000, LLaMA2-7B in float16, MeZO's own order, batch 16: five tasks, all weights and one block."""
+    printed = {row["method"]: row["tasks"] for row in PAPER["speed"]["rows"]}
+    plan = planned("llama2-7b", tmp_path, engine="official")
+    estimate = Estimate(plan.outline, named("A6000", plan.outline.loaded))
+    for cell in plan.todo:
+        row = printed["MeZO full" if cell.selector == "all" else "MeZO dominant layer"][cell.task]
+        cost = estimate.of(cell)
+        assert cost.step_s == pytest.approx(row["total_s"], rel=0.25), (cell.task, cell.selector)
+        assert cost.step_s - cost.forward_s == pytest.approx(row["perturb_s"] + row["update_s"], rel=0.2)
+    assert len(plan.todo) == 10
+
+
+def test_our_engines_are_faster_and_philox_the_fastest(tmp_path):
+    def seconds(**settings):
+        plan = planned("llama2-7b", tmp_path, ["all"], ["copa"], **settings)
+        return Estimate(plan.outline, named("h100", plan.outline.loaded)).of(plan.todo[0]).step_s
+
+    official, drawn, fused = seconds(engine="official"), seconds(engine="flat"), seconds(engine="flat", noise="philox")
+    assert official > drawn > fused
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_have_the_parameters_that_their_names_say(shape):
+    said = {"llama2-7b": 6.738e9, "llama2-13b": 13.016e9, "llama3-8b": 8.030e9, "mistral-7b": 7.242e9}
+    said |= {"qwen3-0.6b": 0.596e9, "qwen3-1.7b": 1.721e9, "qwen3-8b": 8.191e9}
+    said |= {"opt-1.3b": 1.316e9, "opt-13b": 12.85e9, "ci": 10.5e6}
+    loaded = session_of(shape, load_plugins(), dtype="float16", device="cpu").loaded
+    assert loaded.parameters == pytest.approx(said[shape], rel=2e-3)
+    assert all(p.is_meta for p in loaded.model.parameters())
+
+
+def test_the_command_prints_a_line_a_cell_without_files_or_network(monkeypatch, capsys, tmp_path):
+    def refused(*_, **__):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    line = ["run", "--dry-run", "--model", "shape:qwen3-8b", "-e", "mezo,zero_shot", "-s", "all,first_outlier"]
+    line += ["--tasks", "copa,cb", "--preset", "paper", "--for-device", "h100", "--results", str(tmp_path / "r")]
+    assert main(line) == 0
+    out = capsys.readouterr().out
+    assert len([row for row in out.splitlines() if "| mezo" in row]) == 4
+    assert "~193 M" in out and "8.19 G" in out and "6 cells to run" in out and "on h100" in out and "~: which" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--model", "shape:llama-7b", "--dry-run"], "did you mean 'llama2-7b'"),
+        (["--model", "shape:llama2-7b"], "has no weights: it is for --dry-run"),
+        (["--model", "shape:llama2-7b", "--dry-run", "--for-device", "a600"], "did you mean 'a6000'"),
+        (["--model", "shape:llama2-7b", "--for-device", "a6000", "--results", "x"], "add --dry-run"),
+    ],
+)
+def test_what_cannot_be_told_is_said(words, says, capsys):
+    assert main(["run", "-e", "mezo", "--tasks", "copa", *words]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_every_task_with_lengths_has_its_size_and_clocks_read_well():
+    from zobench.bench.lengths import measured_tasks
+
+    assert set(SIZES) == set(measured_tasks())
+    assert (clock(59.6), clock(3600 * 30)) == ("1 min 00 s", "30 h 00 min")

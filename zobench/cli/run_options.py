@@ -1,0 +1,109 @@
+"""What the words of `zobench run` stand for: names, seeds, shares, and settings that have options of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ZobenchError
+from .common import Dtype, Preset
+from .run_config import settings_in
+
+if TYPE_CHECKING:
+    from ..run.plan import Wish
+
+
+def settings_of(
+    context: typer.Context,
+    given: list[str] | None,
+    steps: int | None,
+    dtype: Dtype | None,
+    engine: str | None,
+    lr: str | None,
+) -> dict[str, str]:
+    """Settings by key: those of the config file, those of the command line in their place, and options that are some.
+
+    Raises ZobenchError for one that is given twice.
+    """
+    from ..run.plan import parse_settings
+
+    said = parse_settings(given or [])
+    settings = {key: value for key, value in settings_in(context).items() if key not in said} | said
+    parse_settings([f"{key}={value}" for key, value in settings.items()])  # together, too
+    add_options(settings, ("protocol.steps", steps), ("run.dtype", dtype), ("run.engine", engine), ("run.lr", lr))
+    if steps is not None and not {"eval_every", "protocol.eval_every"} & set(settings):
+        settings["eval_every"] = str(max(1, steps // 5))
+    return settings
+
+
+def wish_of(
+    named: tuple[str, str, str],
+    seeds: tuple[str, str | None, str | None],
+    preset: Preset | None,
+    model: str,
+    settings: dict[str, str],
+) -> Wish:
+    """The wish. named: estimators, selectors, tasks. seeds: reported, tuning, of splits. Raises ZobenchError."""
+    from ..protocol.protocol import usual_preset
+    from ..run.plan import Wish
+
+    estimators, selectors, tasks = named
+    reported, tuning, splits = seeds
+    return Wish(
+        _names(estimators, "--estimator", "mezo,adamw"),
+        _names(selectors, "--selector", "all,layer"),
+        _names(tasks, "--tasks", "sst2,copa"),
+        _seeds(reported, "--seeds"),
+        usual_preset(model) if preset is None else preset.value,
+        None,
+        settings,
+        _seeds(tuning, "--tune-seeds"),
+        _seeds(splits, "--split-seeds"),
+    )
+
+
+def add_options(settings: dict[str, str], *options: tuple[str, object]) -> None:
+    """Put options that stand for a setting among those of `--set`. Raises ZobenchError for one that is there too."""
+    for owned, value in options:
+        key = owned.rpartition(".")[2]
+        for said in ((owned,) if key == "jobs" else (key, owned)) if value is not None else ():
+            if said in settings:
+                raise ZobenchError(f"{key} is given twice: by --{key} and by --set {said}={settings[said]}")
+        if value is not None:
+            settings[owned] = str(value)
+
+
+def _names(text: str, option: str, example: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ZobenchError(f"{option} names none; write for example {option} {example}")
+    return names
+
+
+def _seeds(text: str | None, option: str) -> tuple[int, ...]:
+    from ..settings import Range, convert
+
+    if text is None:
+        return ()
+    seeds = convert(text, tuple[Annotated[int, Range(ge=0, lt=2**32)], ...], option)  # as MeZO's generators take
+    if not seeds:
+        raise ZobenchError(f"{option} names none; write for example {option} 0,1,2")
+    return tuple(dict.fromkeys(seeds))
+
+
+def jobs_of(text: str) -> int:
+    """Cells at once, 0 for `auto`."""
+    if text != "auto" and not (text.isdecimal() and int(text)):
+        raise ZobenchError(f"--jobs {text}: write a number of at least 1, or auto")
+    return 0 if text == "auto" else int(text)
+
+
+def shard_of(text: str | None) -> tuple[int, int]:
+    """(i, n) of `i/n`."""
+    if text is None:
+        return 1, 1
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise ZobenchError(f"--shard {text}: write which of how many, from 1, for example --shard 2/4")
+    return int(i), int(n)
