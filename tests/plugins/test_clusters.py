@@ -31,7 +31,7 @@ WATCHED = """
         def iterate(self, losses):
             if self.t == 1:
                 (HERE / f"started-{{os.getpid()}}-{{time.monotonic_ns()}}").touch()
-            time.sleep({pause})
+            time.sleep(float((HERE / "pause").read_text()))
             return super().iterate(losses)
 
     @hookimpl
@@ -47,7 +47,8 @@ def world(tmp_path_factory):
 
 
 def words(world, tmp_path, results, *more, pause=0.3, seeds="0,1,2"):
-    plugin = plugin_file(tmp_path, WATCHED.format(folder=str(tmp_path), pause=pause))
+    plugin = plugin_file(tmp_path, WATCHED.format(folder=str(tmp_path)))
+    (tmp_path / "pause").write_text(str(pause))
     line = ["run", "--model", str(world.model), "--data-dir", str(world.data), "--offline", "--tasks", "sst2,copa"]
     line += ["--plugin", str(plugin), "-e", "watched", "--seeds", seeds, "--lr", "1e-3", "--device", "cpu"]
     return [*line, "--results", str(results), *(x for k, v in QUICK.items() for x in ("--set", f"{k}={v}")), *more]
@@ -95,7 +96,7 @@ def test_a_node_of_a_ray_cluster_is_killed_and_nothing_is_lost_or_done_twice(wor
 
 def task_processes(folder):
     """The processes in which submitit's jobs run."""
-    found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    found = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
     return [int(row.split()[0]) for row in found.splitlines() if "submitit.core._submit" in row and str(folder) in row]
 
 

@@ -16,7 +16,7 @@ from ..scopes.scope import Scope
 STEPS = 3
 
 
-class _Stack(nn.Module):
+class _Matrices(nn.Module):
     """Four small matrices and a loss that depends on all of them."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ _KNOWN: dict[tuple[str, ...], float] = {}
 
 
 def _counted(cls: type[Estimator], settings: Mapping[str, Any], engine: str, restore: str) -> float:
-    model = _Stack()
+    model = _Matrices()
     objective = Objective(model, lambda forward, _: forward(), None, batched=False)
     try:
         made = cls(Scope(list(model.named_parameters())), lr=1e-6, engine=engine, restore=restore, **settings)
