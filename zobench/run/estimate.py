@@ -60,7 +60,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenCounts:
     """Of a forward: of a training batch as the cell's rows are, and of all scored rows, test and dev.
 
     length, whole: of the rows of a batch, and of one as MeZO has it.
@@ -81,7 +81,7 @@ class Estimate:
     def __init__(self, session: Session, pace: Pace | None = None) -> None:
         self.session = session
         self._pace = pace
-        self._tokens: dict[Any, Tokens] = {}
+        self._tokens: dict[Any, TokenCounts] = {}
         self._scopes: dict[Any, tuple[int, int, bool]] = {}
 
     @property
@@ -124,7 +124,7 @@ class Estimate:
         cls: type[Estimator],
         forwards: dict[str, int],
         seconds: float,
-        tokens: Tokens,
+        tokens: TokenCounts,
         counts: tuple[int, int],
     ) -> Cost:
         (step, dev), rules, pace = counts, cell.protocol, self.pace
@@ -157,7 +157,7 @@ class Estimate:
     def _scoring_s(self, forwards: int, tokens: float) -> float:
         return forwards * self.pace.call_s + tokens * self.pace.token_s
 
-    def _tokens_of(self, cell: Cell, prepared: PreparedTask) -> Tokens:
+    def _tokens_of(self, cell: Cell, prepared: PreparedTask) -> TokenCounts:
         key = (cell.task, cell.protocol, prepared.rows)
         if key not in self._tokens:
             rules, whole = cell.protocol, prepared.replicated()
@@ -169,7 +169,7 @@ class Estimate:
             size = max(1, min(rules.batch_size, prepared.train_size))
             dev, test = (less * prepared.tokens("dev"), less * prepared.tokens("test"))
             of_dev = own / size * rules.eval_batch_size
-            self._tokens[key] = Tokens(own, length, each, longest, dev, test, of_dev)
+            self._tokens[key] = TokenCounts(own, length, each, longest, dev, test, of_dev)
         return self._tokens[key]
 
     def _scope(self, cell: Cell) -> tuple[int, int, bool]:
@@ -238,7 +238,7 @@ def cost(cell: Cell, session: Session) -> Cost:
 
 
 def _looked_at(prepared: PreparedTask, drawn: Sequence[list[int]]) -> tuple[float, float]:
-    """Tokens of a forward over each of these batches, padding included, and the length of its rows: means."""
+    """TokenCounts of a forward over each of these batches, padding included, and the length of its rows: means."""
     made = [prepared.train_batch(indices) for indices in drawn]
     ids = [(one if one.shared is None else one.shared).input_ids for one in made]
     return sum(i.numel() for i in ids) / len(ids), sum(i.shape[-1] for i in ids) / len(ids)
