@@ -106,6 +106,7 @@ class Listener:
         self._shown: dict[str, str] = {}
 
     def __enter__(self) -> Listener:
+        self.live.mkdir(parents=True, exist_ok=True)
         self._thread.start()
         return self
 

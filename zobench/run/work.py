@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Mapping
@@ -144,6 +145,8 @@ class RunInProcess:
         return record if record["status"] != "interrupted" else None
 
 
+LOOK_S = 2.0
+"""Seconds between two looks at a cell that a lost process of the same run may still hold."""
 _OURS: dict[str, RunInProcess] = {}
 """Of this process, by run: the latest alone, as each holds a model."""
 
@@ -169,7 +172,15 @@ class Elsewhere(RunInProcess):
                 f"{cell.id}: {', '.join(changed)} is other code in this process than where the run was planned: "
                 "install the same version on all machines"
             )
-        return self.written(cell) or super().__call__(cell)
+        begun = self.order.live / f"{cell.id}.begun"
+        again = begun.exists()
+        with contextlib.suppress(OSError):
+            begun.touch()
+        record = self.written(cell) or super().__call__(cell)
+        while again and "elsewhere" in record:  # a process of this run had it before: it is dead, or will be done
+            time.sleep(LOOK_S)
+            record = self.written(cell) or super().__call__(cell)
+        return record
 
 
 def _used(cell: Cell, model: str, plugins: Plugins) -> list[tuple[str, str]]:
