@@ -158,3 +158,10 @@ def test_types_in_words():
     assert words["ratio"] == "a number at least 0 or none"
     assert words["beta"] == "a number at least 0 and below 1"
     assert describe(bool) == "true or false"
+
+
+def test_a_default_that_a_class_sets_without_a_type_is_its_own():
+    class Careful(Base):
+        eps = 1e-5
+
+    assert settings_of(Careful)["eps"].default == resolve(Careful, {})["eps"] == 1e-5

@@ -270,5 +270,14 @@ def test_a_shard_is_one_of_several(shard, capsys):
     assert "--shard" in capsys.readouterr().err
 
 
+def test_a_secret_is_in_no_traceback_of_a_bug(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    secret = "hf_" + "a1B2c3D4" * 4
+    command(fail(RuntimeError(f"the token {secret} is refused")))
+    assert main(["plugins"]) == 70
+    (kept,) = tmp_path.glob("zobench-bug-*")
+    assert "[redacted]" in kept.read_text() and secret not in kept.read_text() + capsys.readouterr().err
+
+
 def test_a_seed_that_is_named_twice_is_one():
     assert _seeds("0,3,0", "--seeds") == (0, 3) and _seeds(None, "--seeds") == ()

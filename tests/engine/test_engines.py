@@ -6,8 +6,10 @@ from kits.toy_runs import MODES, Adaptive, MeZO, Run, apart, same
 from torch import nn
 
 from zobench import Estimator, ZobenchError
+from zobench.directions.handle import Handle
 from zobench.directions.noise.source import OfficialStream
 from zobench.engine import ENGINES, Pair, build, choose
+from zobench.engine.base import decays
 
 
 @pytest.mark.parametrize("noise", ["per_tensor", "official"])
@@ -322,3 +324,8 @@ def test_names():
     assert all(build(name).name == name for name in ENGINES)
     with pytest.raises(ZobenchError, match="unknown engine 'par'; did you mean 'pair'"):
         build("par")
+
+
+def test_what_decays_is_mezos_rule():
+    names = {"a.weight": True, "a.bias": False, "a.layer_norm.weight": False, "a.input_layernorm.weight": False}
+    assert {name: decays(Handle(name, torch.zeros(1), {})) for name in names} == names

@@ -239,6 +239,8 @@ def test_descent_is_a_point_with_the_groups_lr():
             z = self.noise()
             c = losses.slope(z, 1e-4)
             go = self.descent(c * z)
+            for p, g, d in self.each(c * z, go):
+                assert torch.allclose(d, -p.group["lr"] * g)
             (there,) = losses(go)
             self.move(go)
             assert float(losses.base()) == pytest.approx(float(there), rel=1e-12)

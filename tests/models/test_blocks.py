@@ -87,6 +87,13 @@ def test_a_longer_list_loses_to_the_one_the_config_declares():
     assert decoder_blocks(loaded.model)[0].name == "model.layers.0"
 
 
+def test_where_no_config_says_how_many_the_longest_wins():
+    model = nn.Module()
+    model.short = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
+    model.long = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+    assert decoder_blocks(model)[0].name == "long.0"
+
+
 def test_of_two_equally_long_lists_the_larger_wins():
     model = nn.Module()
     model.small = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))

@@ -3,6 +3,7 @@
 import functools
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_type_hints
 
 import pytest
@@ -17,6 +18,7 @@ from zobench.models.capabilities import Capabilities, check_causal, cut_at
 from zobench.models.forward import Forward
 from zobench.models.load import adopt
 from zobench.models.speech import appended
+from zobench.models.window import window
 from zobench.report.record import ModelCapabilities
 from zobench.report.schema_check import faults
 from zobench.run.selection import everything
@@ -186,3 +188,9 @@ def test_ids_that_the_embedding_does_not_have_are_told_when_the_model_is_loaded(
     example = Example("see <picture>", ("see <picture> yes",), ("yes",), (0,), (), {}, label="one")
     with pytest.raises(ZobenchError, match="the tokenizer gives id 512, and the model's embedding has 512 rows"):
         encoder.encode(example)
+
+
+def test_the_narrowest_of_several_windows_counts():
+    model = torch.nn.Module()
+    model.config = SimpleNamespace(sliding_window=16, attention_chunk_size=8, window_layers=2, use_sliding_window=True)
+    assert window(SimpleNamespace(model=model, blocks=[])) == 8

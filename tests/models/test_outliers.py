@@ -55,6 +55,7 @@ def test_each_threshold_binds():
     assert choose_block(rows, fraction=0.3) == 2
     assert choose_block(rows, fraction=1 / 3 + 0.01) == 3
     assert choose_block(rows, fraction=0.01) == 1
+    assert choose_block(table([100, 200], [0.1, 0.1]), fraction=0.5) == 0, "at least: half is enough"
     assert choose_block(rows, fraction=0.01, ratio=500) == 1
     assert choose_block(rows, fraction=0.01, ratio=501) == 2
     assert choose_block(rows, rule="jump") == 1

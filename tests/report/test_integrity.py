@@ -15,7 +15,7 @@ import pytest
 from kits.records import record
 
 from zobench.cli import main
-from zobench.report import store
+from zobench.report import seal, store
 from zobench.report.identity import cell_id
 
 
@@ -285,3 +285,20 @@ def test_an_id_is_a_hash_of_cell_and_protocol():
     assert one["id"] == cell_id(one["cell"], one["protocol"])
     assert cell_id(one["cell"] | {"seed": 1}, one["protocol"]) != one["id"]
     assert cell_id(one["cell"], one["protocol"] | {"steps": 1}) != one["id"]
+
+
+def test_a_record_under_another_name_is_told_of(tmp_path: Path):
+    at = store.write(tmp_path, record())
+    at.rename(at.with_name("another.json"))
+    records, (problem,) = store.read(tmp_path)
+    assert not records and "not the file's name" in problem.why
+
+
+def test_weights_are_judged_by_their_size_at_least(tmp_path: Path):
+    path = tmp_path / "x.weights.safetensors"
+    path.write_bytes(b"1234")
+    said = seal.file_info(path)
+    path.write_bytes(b"1235")
+    assert seal.file_fault(tmp_path, said, hashed=False) is None
+    path.write_bytes(b"123")
+    assert seal.file_fault(tmp_path, said, hashed=False) == "3 bytes, and its record says 4"

@@ -235,3 +235,11 @@ def test_what_selectors_chose_and_what_that_took(tmp_path, capsys):
     rows = {c[1].strip(): [x.strip() for x in c[2:-1]] for line in table.splitlines() if len(c := line.split("|")) > 3}
     assert rows["sweep"] == ["mezo", "122", "1.5", "12.0 %", "1 (2); 0, 2 (1); 3 (1); 1 others"]
     assert rows["all"] == ["mezo", "802", "1.5", "80.0 %", "0-7 (1)"]
+
+
+def test_what_is_counted_is_judged_apart_from_what_is_claimed(monkeypatch):
+    monkeypatch.setattr(stats, "discoveries", lambda found: dict.fromkeys(found, worse))
+    found = field(made())
+    assert {a.counted for s in found.standings for a in s.against} == {worse} and verdicts(found)["lozo"] == [
+        better
+    ] * 2

@@ -48,6 +48,10 @@ def test_what_dev_is_not_known_of_is_not_chosen():
         [*made(right={0: (50, 50, 50), 1: (60, 60, 60)}), *made(right={2: (99, 99, 99)}, dev=None)]
     )
     assert sweep.ranked == [0, 1, 2]
+    cells = made(right={k: RIGHT[k] for k in (0, 2)})
+    del cells[-1]["metrics"]["dev"]
+    (sweep,) = blocks.sweeps(cells)
+    assert sweep.ranked == [0, 2], "of one seed of block 2 it is not known"
 
 
 def test_the_chosen_is_compared_on_the_same_items_and_seeds():

@@ -1,10 +1,13 @@
 """`data_seed` chooses the examples, and what is odd about them is in the record's notes."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
 import pytest
+from kits.run_kit import plan
 
+from zobench.errors import ZobenchError
 from zobench.protocol.protocol import Protocol
 from zobench.run import session
 from zobench.tasks.sampling import sample
@@ -45,3 +48,20 @@ def test_train_equal_to_validation_is_noted(prepared):
     notes = prepared().notes
     assert notes["pools"].startswith("train and validation are the same file")
     assert {"test_in_train", "test_in_dev"} & set(notes)
+
+
+@pytest.mark.parametrize(("asked", "held"), [(None, "the task's"), (7, 7), (0, 0)])
+def test_dev_is_as_large_as_the_protocol_says_or_the_task(world, tmp_path, monkeypatch, asked, held):
+    made, _ = plan(world, tmp_path, ["mezo"])
+    sizes = []
+
+    def split(pools, **sizes_of):
+        sizes.append(sizes_of["num_dev"])
+        raise ZobenchError("enough")
+
+    monkeypatch.setattr("zobench.run.session.split", split)
+    made.session._prepared = None
+    with pytest.raises(ZobenchError, match="enough"):
+        made.session.prepared("copa", dataclasses.replace(made.todo[0].protocol, num_dev=asked))
+    assert sizes == [made.session.task("copa").num_dev if held == "the task's" else held]
+    assert made.session.task("copa").num_dev == 100

@@ -120,5 +120,6 @@ def test_a_diverged_rate_with_the_lowest_loss_is_not_read(world, tmp_path, monke
         return out
 
     monkeypatch.setattr(runner_module, "train", spoilt)
-    (record,) = run(world, tmp_path, ["mezo"], lrs=(1e-2, 1e-3, 1e-4))
+    (record,) = run(world, tmp_path, ["mezo"], lrs=(1e-2, 1e-3, 1e-4), further_lrs=1)
     assert record["status"] == "ok" and record["chosen"]["lr"] == 1e-3
+    assert [t["lr"] for t in record["trials"]] == [1e-2, 1e-3, 1e-4, 1e-5], "nothing is tried beyond what diverged"

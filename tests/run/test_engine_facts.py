@@ -178,3 +178,8 @@ def test_a_run_goes_through_on_a_new_engine_as_on_the_one_it_is_like(toy, world,
     assert made["engine"] == {**want["engine"], "engine": "toy"}
     assert (made["trials"], made["metrics"]) == (want["trials"], want["metrics"])
     assert made["id"] != want["id"]
+
+
+def test_one_stream_of_noise_is_not_drawn_as_modules_run():
+    with pytest.raises(ZobenchError, match="engine=streamed draws noise as modules run, noise=official is one stream"):
+        computation_from({"engine": "streamed", "noise": "official"})

@@ -6,8 +6,9 @@ from kits.run_kit import numbers, plan, run
 from zobench.errors import ZobenchError
 from zobench.protocol.protocol import Computation, computation_from
 from zobench.run.method import Method
-from zobench.run.prefix import prefixed
+from zobench.run.prefix import prefix_cache, prefixed
 from zobench.run.selection import everything
+from zobench.scopes.scope import Scope
 
 LAYER = {"layer__index": 2, "engine": "flat"}
 
@@ -78,3 +79,10 @@ def test_a_sweep_over_blocks_and_the_speed_measurement_use_it(world, tmp_path, m
     probed = [cache.at for cache in made]
     assert probed[:2] == [1, 2] and all(cache.hits > 0 for cache in made)
     assert probed[2:] == [i for i in record["scope"]["layers"] if i]
+
+
+def test_a_cache_takes_a_quarter_of_what_is_free(world, tmp_path, monkeypatch):
+    loaded = plan(world, tmp_path, ["mezo"])[0].session.loaded
+    monkeypatch.setattr("zobench.run.prefix.free_bytes", lambda device: 400)
+    scope = Scope([(n, p) for n, p in loaded.model.named_parameters() if ".layers.2." in n], layers=(2,))
+    assert list(prefix_cache(loaded, scope)._room.values()) == [100]

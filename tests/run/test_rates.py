@@ -75,6 +75,7 @@ def test_what_probed_chose_nothing(monkeypatch, tmp_path):
 def test_what_had_one_rate_alone_chose_nothing(monkeypatch, tmp_path):
     grid, alone = leave(tmp_path, (*NAMES, "ok", 1e-3), (*NAMES, "ok", 1e-2))
     del alone["trials"][1]
+    alone["trials"][0] |= {"lr": 1e-2, "dev_loss": 0.0}
     monkeypatch.setattr("zobench.report.store.read", lambda results: ([grid, alone], []))
     assert rates.collect([tmp_path])["rates"] == {"mezo": {"all": {"sst2": 1e-3}}}
 

@@ -74,3 +74,9 @@ def test_a_record_says_what_the_last_block_passed_over(world, tmp_path):
         told = {"layer__index": LAYERS - 1, "parameterisation": parameterisation}
         (record,) = run(world, tmp_path / parameterisation, ["mezo"], ["layer"], **told)
         assert record["status"] == "ok" and record["engine"].get("last_block") == said
+
+
+def test_a_record_says_how_much_state_a_method_keeps(world, tmp_path):
+    (record,) = run(world, tmp_path, ["zo_adam"], ["layer"], layer__index=1)
+    beyond = record["memory"]["state_bytes"] - 2 * 4 * record["scope"]["parameters"]
+    assert 0 <= beyond <= 16 * record["scope"]["tensors"], "two moments, and a number a tensor"

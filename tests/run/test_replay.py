@@ -121,6 +121,15 @@ def test_a_masked_scope_keeps_its_weights(world, tmp_path, best):
     assert_rebuilt(record, tmp_path, world, best, plugins)
 
 
+def test_weights_that_were_changed_are_not_given(world, tmp_path, capsys):
+    (record,) = run(world, tmp_path, ["adamw"], ["layer"], layer__index=1)
+    kept, out = tmp_path / "cells" / f"{record['id']}.weights.safetensors", tmp_path / "w.safetensors"
+    data = kept.read_bytes()
+    kept.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert replay(tmp_path, record["id"], world.model, out) == 2 and not out.exists()
+    assert "its SHA-256 differs" in capsys.readouterr().err
+
+
 def test_weights_over_the_limit_are_not_kept_and_that_is_said(world, tmp_path):
     (record,) = run(world, tmp_path, ["adamw"], snapshot_limit=10)
     assert record["kept"].startswith("nothing: ") and "snapshot_limit=10" in record["kept"]

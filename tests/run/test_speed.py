@@ -88,3 +88,10 @@ def test_scores_stand_where_only_the_speed_could_not_be_measured(world, tmp_path
     (record,) = carry_out(made, place)
     assert record["status"] == "ok" and "speed" not in record and "test" in record["metrics"]
     assert record["data"]["notes"]["speed"] == "not measured: the loss of step 3 is nan"
+
+
+def test_the_baseline_is_mezos_own_computation_whatever_the_cells_is(world, tmp_path):
+    (cell,) = plan(world, tmp_path, ["mezo"], parameterisation="lora", dtype="bfloat16", precision="float32")[0].todo
+    made = Method.official(object, cell.computation).computation
+    assert (made.engine, made.noise, made.restore, made.precision) == ("official", "official", "arithmetic", "native")
+    assert (made.parameterisation, made.compile, made.rows, made.dtype) == ("full", "off", "replicated", "bfloat16")

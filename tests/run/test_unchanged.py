@@ -372,3 +372,10 @@ def test_what_changed_between_cells_is_put_back_and_told():
     guard.begin("a cell")
     guard.check("nobody")
     assert len(lines) == 1 and lines[0].startswith("before a cell something changed the model: forward hooks of")
+
+
+def test_gradients_that_were_left_are_taken_off(world, tmp_path):
+    loaded = plan(world, tmp_path, ["mezo"])[0].session.loaded
+    guard, p = Guard(loaded), next(loaded.model.parameters())
+    p.grad = torch.zeros_like(p)
+    assert guard.put_back() == [] and p.grad is None

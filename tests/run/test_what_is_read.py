@@ -19,6 +19,7 @@ from zobench.errors import ZobenchError
 from zobench.run import stages as runner_module
 from zobench.run.selection import RunSelectionContext
 from zobench.run.train import Feed
+from zobench.tasks.prepared import PreparedTask
 
 
 def test_test_is_read_once_a_cell_after_training_and_the_untouched_model_once_a_task(world, tmp_path, events):
@@ -108,3 +109,23 @@ def test_further_batches_are_not_those_of_the_steps(world, tmp_path):
 
 def same_batch(a, b):
     return a.input_ids.shape == b.input_ids.shape and torch.equal(a.input_ids, b.input_ids)
+
+
+def test_scores_are_read_at_the_chosen_checkpoint(world, tmp_path, monkeypatch):
+    train, score, best, seen = runner_module.train, PreparedTask.test_score, {}, []
+
+    def trained(*args, **options):
+        out = train(*args, **options)
+        best.update(out.best)
+        return out
+
+    def scored(self, model, *more):
+        seen.append({name: p.detach().clone() for name, p in model.named_parameters() if name in best})
+        return score(self, model, *more)
+
+    monkeypatch.setattr(runner_module, "train", trained)
+    monkeypatch.setattr(PreparedTask, "test_score", scored)
+    run(world, tmp_path, ["mezo"], ["layer:1"], lrs=(1e-1,))
+    own, untouched = seen
+    assert all(torch.equal(own[name], best[name]) for name in best)
+    assert not any(torch.equal(own[name], untouched[name]) for name in best)

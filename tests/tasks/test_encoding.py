@@ -81,6 +81,14 @@ def test_options_that_cannot_be_scored(length, example, message):
         encoder(max_length=length).encode(example)
 
 
+def test_an_answer_that_fills_its_row_is_refused():
+    example = plain("One", "One two three four five six")
+    (row,) = encoder(max_length=60).encode(example).rows
+    with pytest.raises(ZobenchError, match="the answer alone has"):
+        encoder(max_length=row.option_len).encode(example)
+    assert encoder(max_length=row.option_len + 1).encode(example).rows[0].option_len == row.option_len
+
+
 def test_calibration_needs_something_before_it():
     with pytest.raises(ZobenchError, match="item 0, candidate 0: nothing stands before the calibration text"):
         encoder("nobos").encode(rendered("RTE")[0], sfc=True)

@@ -105,6 +105,17 @@ def test_loss_by_hand():
     assert torch.allclose(selected, torch.tensor([[-2.302585, -2.302585], [0.0, -2.302585]]))
 
 
+def test_lm_counts_every_token_that_is_no_padding():
+    rows = (Row((1, 5, 6, 7), 2), Row((1, 5, 6), 1))
+    batch = collate([Encoded(rows, 1, (1,), ("x",), "")], 0, 8)
+    logits = torch.randn(*batch.input_ids.shape, 10, generator=torch.Generator().manual_seed(0))
+    said = -logits.log_softmax(-1)
+    own = [said[row, at - 1, batch.input_ids[row, at]] for row, at in batch.attention_mask.nonzero().tolist() if at > 0]
+    assert len(own) < batch.input_ids[:, 1:].numel(), "one of the rows is padded"
+    got = LOSSES["lm"](Forward(lambda **kw: output(logits)), batch)
+    assert got.item() == pytest.approx(float(torch.stack(own).mean()), abs=1e-6)
+
+
 def test_a_token_with_the_pad_id_stays_in_the_loss():
     """MeZO would drop it where the config names that id; here padding is what the mask says."""
     model = Forward(llama())

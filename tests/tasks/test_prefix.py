@@ -1,6 +1,7 @@
 """The prefix cache: the same losses up to rounding, each example passed over whole once, and faults are noticed."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -141,3 +142,8 @@ def test_a_model_that_cannot_be_cut_is_found_out():
     stubborn.model.layers[0].self_attn.register_forward_hook(lambda *_: kept.append(1))
     stubborn.model.layers[-1].register_forward_pre_hook(looks_back)
     assert cut_at(loaded(stubborn), AT) is None
+
+
+def test_a_cut_that_gives_nothing_is_found_out(monkeypatch):
+    monkeypatch.setattr(Cut, "given", lambda self, hidden: nullcontext())
+    assert cut_at(loaded(), AT) is None

@@ -8,7 +8,7 @@ from kits.task_kit import NEW_TOKENS, golden, llama, loaded, output, splits, tas
 
 from zobench.models.forward import Forward
 from zobench.tasks.encode import Row
-from zobench.tasks.generate import greedy, stop_tokens
+from zobench.tasks.generate import answers, greedy, stop_tokens
 from zobench.tasks.kinds.generation import room
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
@@ -179,3 +179,18 @@ def test_an_answer_never_outgrows_the_context(model):
 
 def test_rows_are_hashable():
     assert len({Row((1, 2), 1), Row((1, 2), 1), Row((1, 2), 2)}) == 2
+
+
+def test_prompts_of_like_length_are_answered_together():
+    widths = []
+
+    class Says:
+        padding = "masked"
+
+        def next(self, ids, mask, past):
+            widths.append(ids.shape[1])
+            return torch.nn.functional.one_hot(ids[:, -1], 10).float(), None
+
+    prompts = [(1, 2), (1, 2, 3, 4, 5, 6), (1, 3), (1, 2, 3, 4, 5, 7)]
+    made, calls = answers(Says(), prompts, room=lambda length: 1, stop=frozenset(), pad_id=0, device="cpu", together=2)
+    assert (widths, calls) == ([6, 2], 2) and made == [[2], [6], [3], [7]]
