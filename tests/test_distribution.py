@@ -61,6 +61,8 @@ def test_the_wheel_has_what_is_no_python(wheel):
     assert len(tasks) >= 11 and tasks <= names
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert "zobench/report/paper.json" in names
+    weights = {f"zobench_world/weights/{name}" for name in ("model.safetensors", "config.json", "tokenizer.json")}
+    assert weights | {"zobench_world/rates.json"} <= names
     made = {"estimator.py", "selector.py", "task.py", "task.toml"}
     assert {f"zobench/cli/templates/{name}.txt" for name in made} <= names
     assert not [n for n in names if n.startswith(("tests/", "results/", "docs/")) or "test_" in n or "golden" in n]
@@ -76,7 +78,7 @@ def test_the_wheel_says_what_it_is(wheel):
     points.read_string(info(wheel, "entry_points.txt"))
     assert dict(points["console_scripts"]) == {"zobench": "zobench.cli:main"}
     modules = dict(points["zobench"])
-    assert set(modules) == {"estimators", "selectors", "executors", "models", "tasks"}
+    assert set(modules) == {"estimators", "selectors", "executors", "models", "presets", "tasks", "world"}
     for module in modules.values():
         path = module.replace(".", "/")
         assert {f"{path}.py", f"{path}/__init__.py"} & set(wheel.namelist()), module

@@ -153,7 +153,7 @@ def test_every_command_on_a_page_can_be_read(page, line):
 
 def check_names(given: dict[str, object]) -> None:
     def names(key: str) -> tuple[str, ...]:
-        return tuple(str(given[key]).split(","))
+        return tuple(str(given[key] or "all").split(","))
 
     settings = parse_settings(given["set_"] or [])  # type: ignore[arg-type]
     wish = Wish(names("estimator"), names("selector"), names("tasks"), settings=settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from zobench.plugins.registry import load_plugins
-from zobench.protocol.protocol import PRESETS, VERSION, Computation, Protocol
+from zobench.protocol.protocol import VERSION, Computation, Protocol
 from zobench.run.plan import Wish, route
 from zobench.settings import convert, settings_of
 
@@ -60,17 +60,18 @@ def test_every_setting_of_the_protocol_is_explained():
     assert {"engine", "noise", "restore", "precision", "tensor_order", "dtype"} <= names
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", load_plugins(only="").names("presets"))
 def test_sizes_are_those_of_the_presets(preset):
+    given = load_plugins(only="").get("presets", preset).settings
     column = {"smoke": 1, "small": 2, "embedded": 3, "paper": 4}[preset]
     for row in rows("Sizes"):
         name = code(row[0])[0]
         default = DECLARED[name].default
-        expected = PRESETS[preset].get(name, "the task's" if default is None else str(default))
+        expected = str(given.get(name, "the task's" if default is None else default))
         assert row[column] == expected, (name, preset)
     sized = {"num_train", "num_dev", "num_test", "batch_size", "steps", "eval_every", "max_length", "max_new_tokens"}
     assert {code(row[0])[0] for row in rows("Sizes")} == sized
-    assert set(PRESETS[preset]) & set(settings_of(Protocol)) <= sized
+    assert set(given) & set(settings_of(Protocol)) <= sized
 
 
 def test_defaults_of_the_computation():

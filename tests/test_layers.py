@@ -45,7 +45,7 @@ BELOW = {
     "report": "redact paths errors reserved",
     "protocol": "report engine directions tasks redact settings errors",
     "contracts": "reserved settings errors",
-    "plugins": "contracts scopes tasks reserved redact settings paths errors",
+    "plugins": "contracts scopes tasks report reserved redact settings paths errors",
     "run": "devices plugins contracts protocol report estimator engine parameterisations scopes models tasks kernels "
     "timers redact settings paths errors",
     "bench": "devices run protocol report engine scopes models tasks settings errors",
@@ -346,13 +346,12 @@ def test_no_two_test_files_have_one_name():
 
 
 def test_the_choices_of_the_command_line_are_those_of_the_run():
-    from zobench.cli.common import Dtype, Preset
+    from zobench.cli.common import Dtype
     from zobench.cli.run import Rerun
     from zobench.models.load import DTYPES
-    from zobench.protocol.protocol import PRESETS, Computation
+    from zobench.protocol.protocol import Computation
     from zobench.run import whole_run
 
-    assert [one.value for one in Preset] == list(PRESETS)
     assert [one.value for one in Rerun] == list(typing.get_args(whole_run.Rerun))
     dtypes = typing.get_args(typing.get_type_hints(Computation)["dtype"])
     assert [one.value for one in Dtype] == list(dtypes) == list(DTYPES)

@@ -80,6 +80,7 @@ from .models.load import (
 from .models.outliers import choose_block as choose_block
 from .plugins.expressions import Composite as Composite
 from .plugins.hookspecs import hookimpl as hookimpl
+from .plugins.presets import Preset as Preset
 from .protocol.cell import Cell as Cell
 from .report.record import Record as Record
 from .scopes.combine import (
@@ -121,6 +122,7 @@ from .tasks.questions import (
 from .tasks.questions import (
     Question as Question,
 )
+from .tasks.source import DataSource as DataSource
 from .tasks.task import (
     Task as Task,
 )

@@ -30,6 +30,8 @@ WORDS: Mapping[str, frozenset[str]] = {
     "tasks": frozenset({"all", "none"}),
     "executors": frozenset({"all", "none"}),
     "models": frozenset({"none"}),
+    "presets": frozenset({"none"}),
+    "data_sources": frozenset({"hub", "folder"}),
 }
 """Words that mean something else where a name of the kind may stand."""
 

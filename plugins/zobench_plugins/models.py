@@ -1,11 +1,18 @@
-"""The built-in models, by the name a user gives to `--model`."""
+"""Models of the hub that the benchmark is for: the commits that `--model ID` takes, so that later runs compare."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 
 from zobench import hookimpl
 
+REVISIONS = {
+    "meta-llama/Llama-2-7b-hf": "01c7f73d771dfac7d292323805ebc428287df4f9",
+    "Qwen/Qwen3-8B": "b968826d9c46dd6066d109eabc6255188de91218",
+}
+
 
 @hookimpl
-def zobench_models() -> Mapping[str, str]:
-    """`embedded`: the model in the package, and the default; `embedded_random`: its shape with random weights."""
-    return {"embedded": "zobench_world.model:load", "embedded_random": "zobench_world.model:load_random"}
+def zobench_revisions() -> Mapping[str, str]:
+    """Of others the hub's newest is taken; the record says which it was."""
+    return REVISIONS

@@ -70,7 +70,6 @@ def test_table_rules_and_json(analyze, tmp_path, capsys):
 def test_it_is_the_table_of_the_selector(analyze, place, tmp_path):
     """The same split, order and batches as a run's."""
     from zobench.models.activations import block_activations
-    from zobench.protocol.protocol import PRESETS
     from zobench.run.batch_order import batches
     from zobench.tasks.prepared import PreparedTask
     from zobench.tasks.sampling import split
@@ -78,8 +77,8 @@ def test_it_is_the_table_of_the_selector(analyze, place, tmp_path):
 
     analyze("--json", str(tmp_path / "out.json"), "--seed", "7")
     loaded = load_model(str(place / "model"), device="cpu")
-    task = load_plugins(only="").task("sst2")
-    sizes = {k: int(PRESETS["smoke"][k]) for k in ("num_train", "num_dev", "num_test")}
+    task, smoke = load_plugins(only="").task("sst2"), load_plugins(only="").get("presets", "smoke").settings
+    sizes = {k: smoke[k] for k in ("num_train", "num_dev", "num_test")}
     prepared = PreparedTask(task, split(load_pools(task, place / "data"), **sizes, seed=0), loaded)
     order = batches(prepared.train_size, 3, 7)
     table = block_activations(loaded, [prepared.train_batch(next(order)) for _ in range(2)])

@@ -255,7 +255,7 @@ def test_plugins_as_json_and_as_a_table(capsys, monkeypatch):
         "name": "estimators",
         "dist": "zobench",
         "version": __version__,
-        "hooks": ["zobench_estimators"],
+        "hooks": ["zobench_directions", "zobench_estimators", "zobench_roles"],
         "error": None,
     }
     assert main(["plugins"]) == 0

@@ -6,11 +6,15 @@ import random
 from typing import Any
 
 from zobench.report.identity import cell_id
+from zobench.report.known import Known
 from zobench.report.record import SCHEMA, PhaseTimes, Record, ScoreInfo, SpeedInfo
 from zobench.tasks.metrics import standard_error
 
 PROTOCOL: dict[str, Any] = {"version": "mezo-1", "steps": 100, "eval_every": 25, "num_test": 100, "num_dev": None}
 RUN: dict[str, Any] = {"dtype": "float32", "engine": "auto", "noise": "per_tensor", "restore": "auto"}
+STANDS = {"zero_shot": "untouched", **dict.fromkeys(("icl", "hidden_probe", "adamw", "sgd"), "reference")}
+"""As the plugins declare them."""
+KNOWN = Known(STANDS, ("mezo",), {}, ("all",), ("layer",), ("first_outlier",))
 LAYERS = {"all": [0, 1, 2, 3], "layer": [1], "first_outlier": [2]}
 
 
@@ -80,6 +84,7 @@ def record(
         "status": status,
         "protocol": protocol,
         "cell": key,
+        **({} if (stands := KNOWN.of(estimator, key["selector"])) is None else {"stands": stands}),
         "scope": {
             "parameters": 1000 * len(layers),
             "fraction": 0.2 * len(layers),

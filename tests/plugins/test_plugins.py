@@ -11,7 +11,9 @@ import pytest
 from kits.plugin_kit import Install, installer
 
 from zobench.errors import ZobenchError
+from zobench.plugins import declared
 from zobench.plugins.registry import Plugins, load_plugins
+from zobench.run.rates import tuned
 from zobench.settings import settings_of
 
 SELECTORS = """
@@ -145,6 +147,126 @@ def test_hook_zobench_executors(local):
     """)
     assert list(plugins.executor("backwards")().run([1, 2], str)) == ["2", "1"]
     assert "local" in plugins.names("executors")
+
+
+def test_hook_zobench_data_sources(local):
+    plugins = local("""
+        from zobench import DataSource, hookimpl
+        class Mine(DataSource):
+            nature, about = "private", "not for others"
+            def tasks(self):
+                return ["sst2"]
+        class Broken(DataSource):
+            def __init__(self):
+                raise OSError("no disk")
+        @hookimpl
+        def zobench_data_sources():
+            return {"mine": Mine, "broken": Broken}
+    """)
+    source = declared.where(plugins, "mine")
+    assert (source.name, list(source.tasks()), source.describe("sst2")) == ("mine", ["sst2"], {})
+    assert declared.where(plugins, "hub") == "hub" and declared.where(plugins, Path("mine")) == Path("mine")
+    assert declared.known(plugins).sources["mine"] == {"nature": "private", "about": "not for others"}
+    assert "broken" not in declared.known(plugins).sources
+    with pytest.raises(ZobenchError, match=r"data source 'broken' of plugin 'mine' .*OSError: no disk"):
+        declared.where(plugins, "broken")
+
+
+def test_hook_zobench_presets(local):
+    plugins = local("""
+        from zobench import Preset, hookimpl
+        @hookimpl
+        def zobench_presets():
+            return {"night": Preset({"steps": 5}, models=("lab-1b",)), "day": Preset(models=("lab-1b", "lab-2b"))}
+    """)
+    assert declared.preset(plugins, "night").settings == {"steps": 5}
+    assert [declared.usual_preset(plugins, model) for model in ("lab-2b", "lab-3b")] == ["day", "small"]
+    with pytest.raises(ZobenchError, match="presets day and night are both for model lab-1b: name one with --preset"):
+        declared.usual_preset(plugins, "lab-1b")
+    with pytest.raises(ZobenchError, match="unknown preset 'nigth'; did you mean 'night'"):
+        declared.check_preset(plugins, "nigth")
+
+
+def test_hook_zobench_model_settings(local):
+    plugins = local("""
+        from zobench import hookimpl
+        @hookimpl
+        def zobench_model_settings():
+            return {"lab-1b": {"first_outlier.ratio": 40.0}, "embedded": {"my.bar": 2, "first_outlier.ratio": 7}}
+    """)
+    assert declared.model_settings(plugins, "lab-1b") == {"first_outlier.ratio": 40.0}
+    assert declared.model_settings(plugins, "other") == {}
+    with pytest.raises(ZobenchError, match=r"setting first_outlier.ratio is 25.0 by .*'world' .* and 7 by .*'mine'"):
+        declared.model_settings(plugins, "embedded")
+
+
+def test_hook_zobench_rates(local, tmp_path):
+    (tmp_path / "night.json").write_text('{"rates": {"mezo": {"all": {"sst2": 0.5}}}}')
+    plugins = local("""
+        from pathlib import Path
+        from zobench import hookimpl
+        @hookimpl
+        def zobench_rates():
+            return {"night": Path(__file__).with_name("night.json")}
+    """)
+    assert tuned(plugins, "night", "mezo", "all", "sst2") == (0.5,)
+    assert tuned(plugins, "day", "mezo", "all", "sst2") == ()
+
+
+def test_hook_zobench_revisions(local):
+    source = """
+        from zobench import hookimpl
+        @hookimpl
+        def zobench_revisions():
+            return {"our-lab/our-model": "0123abcd", "Qwen/Qwen3-8B": "another"}
+    """
+    plugins = local(source)
+    assert declared.revision(plugins, "our-lab/our-model") == "0123abcd"
+    assert declared.revision(plugins, "their-lab/model") is None
+    with pytest.raises(ZobenchError, match="model Qwen/Qwen3-8B is pinned to b968.* by .* and another by .*'mine'"):
+        declared.revision(plugins, "Qwen/Qwen3-8B")
+
+
+def test_hook_zobench_roles(local):
+    plugins = local("""
+        from zobench import hookimpl
+        @hookimpl
+        def zobench_roles():
+            return {"reference": ["bound", "icl"], "baseline": ["mine"]}
+    """)
+    assert declared.role(plugins, "reference")[-1] == "bound" and "icl" in declared.role(plugins, "reference")
+    assert declared.known(plugins).stands["bound"] == "reference"
+    assert declared.one(plugins, "everything", "--selector") == "all"
+    said = "several estimators are named as the baseline: mezo by .* and mine by .*: name one with --against"
+    with pytest.raises(ZobenchError, match=said):
+        declared.one(plugins, "baseline", "--against")
+    none = load_plugins(only="-estimators", warn=lambda line: None)
+    with pytest.raises(ZobenchError, match="no plugin names any estimator as the baseline: name one with --against"):
+        declared.one(none, "baseline", "--against")
+
+
+@pytest.mark.parametrize(
+    ("hook", "given", "says"),
+    [
+        ("roles", {"king": ["mezo"]}, "unknown role 'king'"),
+        ("roles", {"baseline": "mezo"}, "baseline: 'mezo' is not a list of names"),
+        ("rates", {"small": "rates.json"}, "small: 'rates.json' is not a pathlib.Path of a JSON file"),
+        ("revisions", {"a/b": 3}, "a/b: 3 is not a commit, as text"),
+        ("model_settings", {"a": [1]}, "a: [1] is not a mapping of settings to values"),
+        ("model_settings", {"a\nb": {}}, "'a\\nb' is no name"),
+        ("presets", {"a": {}}, "a: {} is not a zobench.Preset, nor 'module:Name'"),
+        ("presets", {"none": "a:B"}, "'none' means something else there"),
+        ("data_sources", {"hub": "a:B"}, "'hub' means something else there; reserved: folder, hub"),
+        ("data_sources", {"a": int}, "a: <class 'int'> is not a subclass of zobench.DataSource, nor 'module:Name'"),
+    ],
+)
+def test_what_a_table_may_not_hold(tmp_path, hook, given, says):
+    shown = "{'a': int}" if given == {"a": int} else repr(given)
+    path = tmp_path / "mine.py"
+    path.write_text(f"from zobench import hookimpl\n@hookimpl\ndef zobench_{hook}(): return {shown}\n")
+    with pytest.raises(ZobenchError) as e:
+        load_plugins([path], only="")
+    assert f"zobench_{hook}: {says}" in str(e.value)
 
 
 OBSERVER = """

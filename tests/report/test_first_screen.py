@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 import pytest
-from kits.records import items, record, small_board
+from kits.records import KNOWN, items, record, small_board
 
 from zobench.cli import screen as terminal
 from zobench.report import compare, notes
@@ -18,7 +18,7 @@ from zobench.report.rows import sections
 
 
 def seen(records: Any, **options: Any) -> page.Screen:
-    (section,) = sections(records)
+    (section,) = sections(records, known=KNOWN)
     verdicts = compare.judge(section)
     return page.screen(section, verdicts, notes.warnings(section, verdicts), **options)
 

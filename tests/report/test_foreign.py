@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kits.records import record
+from kits.records import KNOWN, record
 from markdown_it import MarkdownIt
 
 from zobench.cli import main
@@ -119,12 +119,12 @@ def test_a_line_on_a_console_is_one_line_that_is_printable(kind: str):
 def test_sweeps_too():
     made = []
     for layer in (0, 1):
-        one: Any = record("mezo", "layer", selector_settings={"index": [layer]}, test=60 + layer)
+        one: Any = record("mezo", f"layer:{layer}", selector_settings={"index": [layer]}, test=60 + layer)
         one["scope"]["layers"] = [layer]
         one["cell"]["model"] = "x\n## y <b>"
         made.append(one)
-    said = markdown(sweeps(made))
-    assert "\n## y" not in said and "<b>" not in said
+    said = markdown(sweeps(made, KNOWN))
+    assert "61.0" in said and "\n## y" not in said and "<b>" not in said
 
 
 @pytest.mark.parametrize("said", [*HOSTILE.values(), "layer (index=[1])", "first_outlier+layer:30", "Qwen/Qwen3-0.6B"])

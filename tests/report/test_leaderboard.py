@@ -312,7 +312,10 @@ def test_splits_of_one_run_stand_in_one_table_and_others_do_not():
 
 
 def test_departures_and_the_source_of_the_data_are_said():
-    assert "The data are **synthetic**" in render([record(data="embedded")])
+    source = {"nature": "synthetic", "about": "made *up*\n## here"}
+    board = render([{**record(data="ours"), "data": {"source": source}}])
+    assert "The data are **synthetic**: made " in board and "*up*" not in board and "\n## here" not in board
+    assert "The data are from the source `ours`." in render([record(data="ours")])
     assert "**local folder** and may not be the official splits" in render([record(data="folder")])
     one = record(task="wsc")
     one["data"] = {"notes": {"train": "454 instead of 1000: the pool is smaller"}}

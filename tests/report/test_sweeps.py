@@ -1,7 +1,7 @@
 """Blocks tuned one at a time: which is best, what it is held against, and the command that shows it."""
 
 import pytest
-from kits.records import items, record
+from kits.records import KNOWN, items, record
 
 from zobench.cli import main
 from zobench.report import blocks, stats, store
@@ -29,24 +29,26 @@ def beside(task="sst2"):
     return [*full, outlier]
 
 
+def swept(records):
+    return blocks.sweeps(records, KNOWN)
+
+
 def test_blocks_are_ranked_by_dev_and_reported_on_test():
-    (sweep,) = blocks.sweeps([*made(), *beside()])
+    (sweep,) = swept([*made(), *beside()])
     assert (sweep.estimator, sweep.task, sweep.outlier) == ("mezo", "sst2", (0,))
     assert sweep.ranked == [2, 0, 3, 1] and (sweep.chosen, sweep.middle) == (2, 0)
     assert sweep.full.values() == [0.8] * 3
-    (other,) = blocks.sweeps(made(dev=DEV | {1: 0.01}))
+    (other,) = swept(made(dev=DEV | {1: 0.01}))
     assert other.chosen == 1, "though it is the worst on test"
 
 
 def test_of_an_odd_number_the_middle_is_the_median():
-    (sweep,) = blocks.sweeps(made(right={k: RIGHT[k] for k in (0, 1, 2)}))
+    (sweep,) = swept(made(right={k: RIGHT[k] for k in (0, 1, 2)}))
     assert sweep.ranked == [2, 0, 1] and sweep.middle == 0
 
 
 def test_what_dev_is_not_known_of_is_not_chosen():
-    (sweep,) = blocks.sweeps(
-        [*made(right={0: (50, 50, 50), 1: (60, 60, 60)}), *made(right={2: (99, 99, 99)}, dev=None)]
-    )
+    (sweep,) = swept([*made(right={0: (50, 50, 50), 1: (60, 60, 60)}), *made(right={2: (99, 99, 99)}, dev=None)])
     assert sweep.ranked == [0, 1, 2]
     cells = made(right={k: RIGHT[k] for k in (0, 2)})
     del cells[-1]["metrics"]["dev"]
@@ -55,7 +57,7 @@ def test_what_dev_is_not_known_of_is_not_chosen():
 
 
 def test_the_chosen_is_compared_on_the_same_items_and_seeds():
-    (sweep,) = blocks.sweeps(made())
+    (sweep,) = swept(made())
     compared = sweep.against(sweep.blocks[1])
     assert compared.mean == pytest.approx(0.9 - 0.51) and compared.items == 100 and compared.seeds == 3
     ours = stats.compare(
@@ -66,7 +68,7 @@ def test_the_chosen_is_compared_on_the_same_items_and_seeds():
 
 def test_a_block_that_won_by_one_seed_is_no_best_block():
     """DROP of the embedded model: one seed of the rival collapsed, and +15.6 was called 15.6 +- 1.7."""
-    found = blocks.sweeps(made(right={0: (81, 80, 27), 1: (81, 81, 80)}, dev={0: 0.5, 1: 0.4}))
+    found = swept(made(right={0: (81, 80, 27), 1: (81, 81, 80)}, dev={0: 0.5, 1: 0.4}))
     said = blocks.markdown(found)
     assert "dev chooses block 1; on test, against the middle block" not in said, "it is the better of two itself"
     (sweep,) = found
@@ -76,23 +78,23 @@ def test_a_block_that_won_by_one_seed_is_no_best_block():
 
 def test_failed_cells_several_blocks_and_single_blocks_are_no_sweep():
     failed = [{**cell, "status": "diverged"} for cell in made(right={7: (99,)})]
-    (sweep,) = blocks.sweeps([*made(), *failed])
+    (sweep,) = swept([*made(), *failed])
     assert 7 not in sweep.blocks
     both = made(right={0: (50,)})
     both[0]["scope"]["layers"] = [0, 1]
-    assert blocks.sweeps(both) == [] and blocks.sweeps(made(right={0: (50, 60, 70)})) == []
+    assert swept(both) == [] and swept(made(right={0: (50, 60, 70)})) == []
 
 
 def test_a_seed_that_failed_keeps_a_block_from_being_compared():
     cells = made()
     lost = next(cell for cell in cells if cell["cell"]["selector"] == "layer:3" and cell["cell"]["seed"] == 1)
     lost["status"] = "diverged"
-    (sweep,) = blocks.sweeps(cells)
+    (sweep,) = swept(cells)
     assert sweep.against(sweep.blocks[3]) is None and sweep.against(sweep.blocks[0]) is not None
 
 
 def test_the_table_says_what_dev_chose_and_what_holds():
-    text = blocks.markdown(blocks.sweeps([*made(), *beside(), *made("rte", {0: (50,), 1: (60,)})]))
+    text = blocks.markdown(swept([*made(), *beside(), *made("rte", {0: (50,), 1: (60,)})]))
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     (best,) = [cell.strip() for cell in lines["2"].split("|") if "90.0" in cell]
     assert best.startswith("**90.0 ± ") and best.endswith("†**")
@@ -105,7 +107,7 @@ def test_the_table_says_what_dev_chose_and_what_holds():
 
 
 def test_blocks_that_differ_by_nothing_are_not_bold():
-    text = blocks.markdown(blocks.sweeps(made(right={0: (60, 62, 61), 1: (61, 60, 62)})))
+    text = blocks.markdown(swept(made(right={0: (60, 62, 61), 1: (61, 60, 62)})))
     assert not any("**" in line for line in text.splitlines() if line.startswith("|"))
 
 

@@ -78,7 +78,7 @@ def test_the_words_that_are_changed_below_do_run(command, tmp_path, capsys):
         ([], {"estimator": "mzo"}, "unknown estimator 'mzo'; did you mean 'mezo'"),
         ([], {"selector": "layr"}, "unknown selector 'layr'; did you mean 'layer'"),
         ([], {"tasks": "sst"}, "unknown task 'sst'; did you mean 'sst2'"),
-        ([], {"preset": "big"}, "'big' is not one of 'smoke', 'small', 'embedded', 'paper'"),
+        ([], {"preset": "big"}, "unknown preset 'big'; known: embedded, paper, small, smoke (see: zobench ls presets)"),
         ([], {"engine": "flatt"}, "unknown engine 'flatt'; did you mean 'flat'"),
         ([], {"executor": "loca"}, "unknown executor 'loca'; did you mean 'local'"),
         ([], {"dtype": "int8"}, "'int8' is not one of 'float16', 'bfloat16', 'float32'"),

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from zobench.engine import ENGINES
 from zobench.errors import ZobenchError
+from zobench.plugins import declared
 from zobench.report import store
 from zobench.run import cell_runner as runner_module
 from zobench.run.cell_runner import Runner
@@ -119,13 +120,13 @@ def test_a_probe_that_runs_out_of_memory_is_oom(world, tmp_path, monkeypatch):
 
 def test_what_takes_less_memory_is_what_the_cell_does_not_do_yet(world, tmp_path):
     made, _ = plan(world, tmp_path, ["mezo"], ["all"], speed_steps=3)
-    assert less_memory(made.todo[0]) == (
+    assert less_memory(made.todo[0], declared.known(made.plugins)) == (
         "batch_size=1 (another protocol), eval_batch_size=2, speed_steps=0 (the baseline moves all weights), "
         "engine=flat with restore=arithmetic (no copy of what moves), --dtype bfloat16, a smaller scope (-s layer:0)"
     )
     small = dict(batch_size=1, eval_batch_size=1, restore="arithmetic", engine="flat", dtype="bfloat16")
     made, _ = plan(world, tmp_path, ["mezo"], ["layer:0"], **small)
-    assert less_memory(made.todo[0]) == "a smaller model, or a larger machine"
+    assert less_memory(made.todo[0], declared.known(made.plugins)) == "a smaller model, or a larger machine"
 
 
 @pytest.mark.parametrize("where", ["looks", "move", "eval", "select"])

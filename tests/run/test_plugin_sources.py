@@ -10,6 +10,7 @@ from kits.run_kit import QUICK, carry_out, plan, plugin_file
 
 from zobench import ZobenchError
 from zobench.cli import main
+from zobench.plugins import declared
 from zobench.plugins.registry import load_plugins
 from zobench.run.place import Place, data_source, load
 
@@ -70,13 +71,16 @@ def mood(world, tmp_path):
 
 def test_a_model_of_a_plugin_has_its_data_from_the_hub_unless_it_says_otherwise(world, tmp_path):
     place = Place("lab-1b", device="cpu")
-    hub = load(place, of_lab(world, tmp_path), "float32")
-    assert (hub.name, data_source(place, hub)) == ("lab-1b", "hub")
+    plugins = of_lab(world, tmp_path)
+    hub = load(place, plugins, "float32")
+    assert (hub.name, data_source(place, hub, plugins)) == ("lab-1b", "hub")
     own = load(place, of_lab(world, tmp_path, f"loaded.data = Path({str(world.data)!r})"), "float32")
-    assert data_source(place, own) == world.data
-    assert data_source(Place("lab-1b", world.model, device="cpu"), own) == world.model, "a named folder goes before it"
+    assert data_source(place, own, plugins) == world.data
+    assert data_source(Place("lab-1b", world.model, device="cpu"), own, plugins) == world.model, (
+        "a named folder goes before it"
+    )
     embedded = load(Place("embedded", device="cpu"), of_lab(world, tmp_path), "float32")
-    assert (embedded.name, data_source(Place(), embedded)) == ("embedded", "embedded")
+    assert (embedded.name, data_source(Place("embedded"), embedded, plugins).name) == ("embedded", "embedded")
 
 
 def test_the_record_has_the_registered_name(world, tmp_path, capsys):
@@ -138,7 +142,7 @@ def test_with_the_embedded_model_too(tmp_path, mood):
     loaded = load(Place("embedded", device="cpu"), plugins, "float32")
     from zobench.tasks.source import load_pools
 
-    assert load_pools(plugins.task("mood"), loaded.data).data == "folder"
+    assert load_pools(plugins.task("mood"), declared.where(plugins, loaded.data)).data == "folder"
 
 
 def test_a_folder_that_has_the_task_goes_before_its_own(world, tmp_path, mood):
@@ -169,4 +173,5 @@ def test_what_a_task_without_data_needs_is_said(tmp_path, mood):
     with pytest.raises(
         ZobenchError, match=r"unknown embedded task 'mood'.*--data-dir DIR \(DIR/mood/train.jsonl.*source.folder"
     ):
-        load_pools(load_plugins([mood], only="").task("mood"), "embedded")
+        plugins = load_plugins([mood], only="")
+        load_pools(plugins.task("mood"), declared.data_source(plugins, "embedded"))

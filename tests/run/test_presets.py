@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from kits.run_kit import carry_out, numbers, plan, plugin_file, run
 
+from zobench.cli import main
 from zobench.plugins.registry import load_plugins
-from zobench.protocol.protocol import PRESETS, YOUNGER, Computation, Protocol
+from zobench.protocol.protocol import YOUNGER, Computation, Protocol
 from zobench.run.environment import describe
 from zobench.run.memory import PeakMemory
 from zobench.run.place import Place
-from zobench.run.plan import Wish
+from zobench.run.plan import Wish, route
 from zobench.run.whole_run import make_plan
 from zobench.settings import settings_of
+
+PRESETS = load_plugins(only="").names("presets")
+
+
+def settings_of_preset(name):
+    """What it sets, of selectors too, as they say themselves."""
+    plugins = load_plugins(only="")
+    classes = {name: plugins.get("selectors", name) for name in plugins.names("selectors")}
+    own = {f"{s}.{k}": v for s, cls in classes.items() for k, v in cls.presets.get(name, {}).items()}
+    return {**own, **plugins.get("presets", name).settings}
 
 
 def plan_of(world, tmp_path, preset, selectors, **settings):
@@ -35,10 +47,11 @@ def test_a_preset_plans_and_names_only_settings_that_are_there(world, tmp_path, 
     assert cells["mezo"].lrs == (mezo.lr_grid if preset == "paper" else mezo.small_lrs)
     assert cells["zero_shot"].lrs == () and cells["zero_shot"].selector == "-"
     places = {**vars(cells["mezo"].protocol), **vars(cells["mezo"].computation)}
-    named = {key.partition(".")[0] for key in PRESETS[preset] if "." in key}
+    given = settings_of_preset(preset)
+    named = {key.partition(".")[0] for key in given if "." in key}
     for cell in plan_of(world, tmp_path, preset, sorted(named)) if named else ():
         places |= {f"{cell.selector}.{k}": v for k, v in cell.selector_settings.items()}
-    assert {key: str(places[key]) for key in PRESETS[preset]} == PRESETS[preset]
+    assert {key: places[key] for key in given} == given and (given != {}) == (preset != "paper")
 
 
 def test_the_paper_preset_is_the_protocol_as_it_stands(world, tmp_path):
@@ -112,6 +125,31 @@ def test_every_protocol_setting_is_in_the_record(world, tmp_path, preset):
     for name, value in others.items():
         other = planned(world, tmp_path, preset, **{name: value})["mezo"].protocol.record()
         assert set(other) == {*said, name} and other[name] == value
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("model", ["embedded", "embedded_random"])
+def test_what_belongs_to_a_model_holds_under_every_preset(preset, model):
+    plugins, wish = (
+        load_plugins(only=""),
+        Wish(("mezo",), ("first_outlier+layer:0", "outlier_channels"), ("sst2",), preset=preset),
+    )
+    of_sum, of_channels = route(wish, plugins, model).selectors.values()
+    assert of_sum["first_outlier.ratio"] == of_channels["ratio"] == 25.0
+    elsewhere = route(wish, plugins, "another").selectors.values()
+    assert [one.get("ratio", one.get("first_outlier.ratio")) for one in elsewhere] == [None, None]
+    said = replace(wish, settings={"first_outlier.ratio": "50"})
+    assert route(said, plugins, model).selectors["first_outlier+layer:0"]["first_outlier.ratio"] == 50.0
+
+
+def test_the_embedded_model_has_its_outlier_block_under_another_preset(tmp_path):
+    """The sizes are those of `smoke`, and the bar the model's: it was an error that no block is an outlier."""
+    words = "run --estimator mezo --selector first_outlier --tasks sst2 --preset smoke --set speed_steps=0"
+    assert main([*words.split(), "--set", "steps=2", "--set", "eval_every=2", "--results", str(tmp_path)]) == 0
+    (path,) = (tmp_path / "cells").glob("*.json")
+    record = json.loads(path.read_text())
+    assert record["cell"]["selector_settings"]["ratio"] == 25.0 and record["scope"]["layers"] == [0]
+    assert record["data"]["source"]["nature"] == "synthetic"
 
 
 def test_an_executor_of_a_plugin_spreads_the_cells(world, tmp_path):

@@ -5,6 +5,8 @@ import json
 import pytest
 from kits.task_kit import task
 
+from zobench.plugins import declared
+from zobench.plugins.registry import load_plugins
 from zobench.tasks.doubts import doubts
 from zobench.tasks.sampling import Splits, split
 from zobench.tasks.source import load_pools
@@ -68,5 +70,5 @@ def test_one_file_under_two_names(tmp_path):
 
 @pytest.mark.parametrize("name", ["sst2", "copa", "record", "wsc", "cb"])
 def test_the_data_of_the_package_are_sound(name):
-    pools = load_pools(task(name), "embedded")
+    pools = load_pools(task(name), declared.data_source(load_plugins(only=""), "embedded"))
     assert doubts(task(name), split(pools, num_train=1000, num_dev=100, num_test=1000, seed=0), pools) == {}

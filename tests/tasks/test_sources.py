@@ -1,15 +1,14 @@
-"""Data from folders, from the hub's format without a network, and from the package."""
+"""Data from folders, from the hub's format without a network, and from plugins."""
 
 import hashlib
 import json
-import sys
 import types
 
 import pytest
 from kits.task_kit import golden, task
 
 from zobench.errors import ZobenchError
-from zobench.tasks.source import EMBEDDED, load_pools
+from zobench.tasks.source import DataSource, load_pools
 
 ITEMS = [s["data"] for s in golden("prompts")["SST2"]["samples"]]
 
@@ -83,34 +82,45 @@ def test_missing_folders_and_files(data):
         load_pools(task("wsc"), data)
 
 
-# ---- embedded
+# ---- a plugin
 
 
-def test_no_embedded_data(monkeypatch):
-    monkeypatch.setitem(sys.modules, EMBEDDED, stub())
-    with pytest.raises(
-        ZobenchError, match="task cb: this version carries no embedded task data; .*--model.*--data-dir"
-    ):
-        load_pools(task("cb"), "embedded")
+class Mine(DataSource):
+    name = "mine"
+
+    def tasks(self):
+        return ("sst2", "rte")
+
+    def items(self, task):
+        return ITEMS, ITEMS[:2], {"sha256": task}
 
 
-def test_embedded_data(monkeypatch):
-    provider = stub(TASKS=("sst2", "rte"), task_data=lambda name: (ITEMS, ITEMS[:2], {"sha256": name}))
-    monkeypatch.setitem(sys.modules, EMBEDDED, provider)
-    pools = load_pools(task("sst2"), "embedded")
-    assert (pools.data, len(pools.train), len(pools.validation)) == ("embedded", 4, 2)
+def test_the_data_of_a_plugin():
+    pools = load_pools(task("sst2"), Mine())
+    assert (pools.data, len(pools.train), len(pools.validation)) == ("mine", 4, 2)
     assert pools.provenance == {"sha256": "sst2"}
-    with pytest.raises(ZobenchError, match="unknown embedded task 'cb'; known: rte, sst2; or choose"):
-        load_pools(task("cb"), "embedded")
-    with pytest.raises(ZobenchError, match="task rte: the embedded split train lacks the fields premise, hypothesis"):
-        load_pools(task("rte"), "embedded")
+    with pytest.raises(ZobenchError, match="unknown mine task 'cb'; known: rte, sst2; or choose .*--model.*--data-dir"):
+        load_pools(task("cb"), Mine())
+    with pytest.raises(ZobenchError, match="task rte: the mine split train lacks the fields premise, hypothesis"):
+        load_pools(task("rte"), Mine())
 
 
-def stub(**content):
-    module = types.ModuleType(EMBEDDED)
-    module.__spec__ = types.SimpleNamespace(name=EMBEDDED)
-    vars(module).update(content)
-    return module
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"tasks": lambda self: 3}, "TypeError: 'int' object is not iterable"),
+        ({"items": lambda self, task: 1 / 0}, "ZeroDivisionError: division by zero"),
+        ({"items": lambda self, task: ITEMS}, "ValueError: too many values to unpack"),
+        ({"items": lambda self, task: (iter(ITEMS), ITEMS, {})}, "TypeError: pools are sequences of items"),
+        ({"items": lambda self, task: (ITEMS, ITEMS, {"of": object()})}, "is not JSON serializable"),
+        ({"items": lambda self, task: (ITEMS, ITEMS, {"of": float("nan")})}, "not JSON compliant"),
+        ({"items": lambda self, task: ([], ITEMS, {})}, "task sst2: the mine split train is empty"),
+    ],
+)
+def test_what_a_plugin_gives_that_are_no_data_is_one_line(given, says):
+    with pytest.raises(ZobenchError, match="task sst2: ") as e:
+        load_pools(task("sst2"), type("Bad", (Mine,), given)())
+    assert says in str(e.value) and "\n" not in str(e.value)
 
 
 # ---- the hub

@@ -33,6 +33,8 @@ from zobench_world.tasks import NOISE, TASKS, VERSION, task_data
 from zobench_world.wordings import FREE, VERDICTS
 
 from zobench.errors import ZobenchError
+from zobench.plugins import declared
+from zobench.plugins.registry import load_plugins
 from zobench.tasks.source import load_pools
 from zobench.tasks.task import Task, task_files
 
@@ -85,7 +87,7 @@ def task(name):
 @functools.cache
 def again(name):
     """The data made once more, as a run gets them."""
-    return load_pools(task(name), "embedded")
+    return load_pools(task(name), declared.data_source(load_plugins(only=""), "embedded"))
 
 
 def digest(pools):

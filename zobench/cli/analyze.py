@@ -19,7 +19,7 @@ from .common import (
     ModelName,
     Offline,
     PluginFiles,
-    Preset,
+    PresetName,
     check_outputs,
     figure_class,
     plugins_of,
@@ -32,9 +32,9 @@ from .ranks import factors, ranks
 if TYPE_CHECKING:
     from ..models.activations import BlockActivation
     from ..models.load import LoadedModel
+    from ..plugins.registry import Plugins
     from ..tasks.batch import Batch
     from ..tasks.source import Pools
-    from ..tasks.task import Task
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -66,11 +66,11 @@ app.command()(factors)
 @app.command()
 def activations(
     task: Annotated[str, typer.Option("--task", "-t", help="The task whose training examples are looked at.")],
-    model: ModelName = "embedded",
+    model: ModelName = None,
     data_dir: DataDir = None,
     batches: Annotated[int, typer.Option(help="Batches of training examples.", min=1)] = 4,
     batch_size: Annotated[int, typer.Option(help="Examples in a batch.", min=1)] = 8,
-    preset: Annotated[Preset | None, typer.Option(help="Whose training split: as in zobench run.")] = None,
+    preset: PresetName = None,
     seed: Annotated[int, typer.Option(help="Whose training order: as in zobench run.", min=0)] = 0,
     dtype: Annotated[Dtype, typer.Option(help="Of the weights.")] = Dtype.float32,
     device: Device = "auto",
@@ -86,10 +86,13 @@ def activations(
     With the same task, preset, seed, batches and dtype this is the table that `--selector first_outlier` goes by.
     """
     check_outputs(json=json_file, plot=plot)
-    from ..protocol.protocol import usual_preset
+    from ..plugins import declared
 
-    asked = Asked(task, usual_preset(model) if preset is None else preset.value, seed, batches, batch_size)
     found = plugins_of(plugin)
+    model = declared.one(found, "usual_model", "--model") if model is None else model
+    name = declared.usual_preset(found, model) if preset is None else preset
+    declared.check_preset(found, name)
+    asked = Asked(task, name, seed, batches, batch_size)
     from ..models.activations import block_activations
     from ..run.place import Place, check_data_dir, data_source, load
     from ..tasks.source import load_pools
@@ -97,10 +100,10 @@ def activations(
     place = Place(model, data_dir, device=device, offline=offline)
     check_data_dir(place)
     loaded = load(place, found, dtype.value)
-    pools = load_pools(found.task(task), data_source(place, loaded), offline=offline)
-    calibration = _calibration(asked, found.task(task), pools, loaded)
+    pools = load_pools(found.task(task), data_source(place, loaded, found), offline=offline)
+    calibration = _calibration(asked, found, pools, loaded)
     table = block_activations(loaded, calibration, embedding=True)
-    facts = _facts(asked, loaded, table)
+    facts = _facts(asked, loaded, table, bar(found, model))
     tokens = sum(batch.tokens for batch in calibration)
     print(
         f"{loaded.name}, {asked.task}: {len(calibration)} batches of {batch_size} training examples, {tokens} tokens\n"
@@ -115,16 +118,18 @@ def activations(
         write_file(plot, _drawn(plot, facts))
 
 
-def _calibration(asked: Asked, task: Task, pools: Pools, loaded: LoadedModel) -> list[Batch]:
+def _calibration(asked: Asked, found: Plugins, pools: Pools, loaded: LoadedModel) -> list[Batch]:
     """The first batches of training, as `zobench run` would see them with this preset and seed."""
-    from ..protocol.protocol import PRESETS, Protocol, protocol_from
+    from ..plugins import declared
+    from ..protocol.protocol import Protocol, protocol_from
     from ..run.batch_order import batches
     from ..settings import settings_of
     from ..tasks.prepared import PreparedTask
     from ..tasks.sampling import split
 
     known = settings_of(Protocol)
-    rules = protocol_from({k: v for k, v in PRESETS[asked.preset].items() if k in known})
+    task, preset = found.task(asked.task), declared.preset(found, asked.preset)
+    rules = protocol_from({k: v for k, v in preset.settings.items() if k in known})
     dev = task.num_dev if rules.num_dev is None else rules.num_dev
     splits = split(pools, num_train=rules.num_train, num_dev=dev, num_test=0, seed=rules.data_seed)
     prepared = PreparedTask(task, dataclasses.replace(splits, dev=[], test=[]), loaded, rules)
@@ -132,13 +137,25 @@ def _calibration(asked: Asked, task: Task, pools: Pools, loaded: LoadedModel) ->
     return [prepared.train_batch(next(order)) for _ in range(asked.batches)]
 
 
-def _facts(asked: Asked, loaded: LoadedModel, table: Sequence[BlockActivation]) -> dict[str, Any]:
-    """All that is known, for JSON: what was asked, the rows, what each rule says."""
-    from ..models.outliers import RULES, choose_block, describe, jumps
-    from ..protocol.protocol import PRESETS
+def bar(found: Plugins, model: str) -> dict[str, float]:
+    """The rule that selecting the outlier block goes by, and its bar for this model, where that is its own."""
+    from ..plugins import declared
+    from ..settings import settings_of
 
-    asked_for = PRESETS[asked.preset].get("first_outlier.ratio")
-    least = {"plateau": float(asked_for)} if asked_for else {}  # the rule and the bar that the selector has by default
+    for name in declared.role(found, "outlier_block"):
+        cls = found.selector(name)
+        asked = declared.model_settings(found, model).get(f"{name}.ratio")
+        if asked is not None and {"rule", "ratio"} <= set(settings_of(cls)):
+            return {str(cls().settings["rule"]): float(cls(ratio=asked).settings["ratio"])}
+    return {}
+
+
+def _facts(
+    asked: Asked, loaded: LoadedModel, table: Sequence[BlockActivation], least: dict[str, float]
+) -> dict[str, Any]:
+    """All that is known, for JSON: what was asked, the rows, what each rule says (`least`: the bars of some)."""
+    from ..models.outliers import RULES, choose_block, describe, jumps
+
     rows = []
     for row, jump in zip(table, jumps(table), strict=True):
         token = str(loaded.tokenizer.convert_ids_to_tokens(row.token))

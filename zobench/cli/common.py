@@ -26,7 +26,12 @@ PluginFiles = Annotated[
     typer.Option("--plugin", metavar="FILE", help="Also load this Python file as a plugin (may be given repeatedly)."),
 ]
 ModelName = Annotated[
-    str, typer.Option("--model", "-m", help="A folder with a model, a hub id, or the name of a model of a plugin.")
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A folder with a model, a hub id, or the name of a model of a plugin. [the small one that comes along]",
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -58,13 +63,10 @@ MarginOption = Annotated[
 ]
 
 
-class Preset(StrEnum):
-    """The presets of a run."""
-
-    smoke = "smoke"
-    small = "small"
-    embedded = "embedded"
-    paper = "paper"
+PresetName = Annotated[
+    str | None,
+    typer.Option("--preset", help="Sizes and steps (zobench ls presets). [the model's own, else the usual one]"),
+]
 
 
 class Dtype(StrEnum):
@@ -152,13 +154,15 @@ def records_of(results: Path) -> list[Record]:
 
     Raises ZobenchError where one of them cannot be read.
     """
+    from ..plugins import declared
     from ..report import store
+    from ..report.known import filled
 
     found = store.survey(results)
     if found.problems:
         raise ZobenchError(f"{results}: {found.problems[0]}")
     note_twice(results, found.twice)
-    return found.records
+    return filled(found.records, declared.known(load_plugins()))
 
 
 def note_twice(results: Path, twice: Sequence[str]) -> None:

@@ -26,13 +26,15 @@ def layers(
 ) -> None:
     """Print how well each decoder block did alone, from the records of `zobench run --selector layer:0,layer:1,...`.
 
-    Beside the blocks stand all weights and the choice of first_outlier, where the folder has their records too.
+    Beside the blocks stand all weights and the selected outlier block, where the folder has their records too.
     """
     check_outputs(out=out, plot=plot)
+    from ..plugins import declared
+    from ..plugins.registry import load_plugins
     from ..report import blocks
 
     records = records_of(results)
-    found = blocks.sweeps(records)
+    found = blocks.sweeps(records, declared.known(load_plugins()))
     if not found:
         raise ZobenchError(
             f"no blocks tuned alone under {results}: make some with zobench run --selector layer:0,layer:1 "
@@ -65,7 +67,7 @@ def drawn(path: Path, found: Sequence[Sweep]) -> bytes:
                 axes.axhline(100 * stats.mean(sweep.full.values(which)), color="tab:gray", linestyle=style, label=label)
         for n in sweep.outlier:
             if n in means:
-                axes.plot([n], [means[n]], "*", markersize=12, color="tab:red", label="first_outlier")
+                axes.plot([n], [means[n]], "*", markersize=12, color="tab:red", label=sweep.chooser)
         axes.set(title=f"{sweep.estimator}, {sweep.task}", xlabel="decoder block", ylabel="test, percent")
     for axes in panels[len(found) :]:
         axes.set_axis_off()

@@ -78,7 +78,9 @@ def leaderboard(
         check_becomes_folder(out.parent, "--out")
         if is_folder(out.parent, "--out"):
             check_writable(out, "--out")
+    from ..plugins import declared
     from ..report import store
+    from ..report.known import filled
     from ..report.leaderboard import board as make
     from . import board_export
 
@@ -86,10 +88,13 @@ def leaderboard(
     if records is not None:
         board_export.put_records(found.records, records.value, out)
         return _faults(results, found, whole=False)
+    plugins = plugins_of(plugin)
+    known = declared.known(plugins)
     board = make(
-        found.records,
+        filled(found.records, known),
+        known=known,
         paper=paper,
-        columns=plugins_of(plugin).leaderboard_columns(),
+        columns=plugins.leaderboard_columns(),
         split_protocols=split_protocols,
         problems=found.problems,
         family=family.value,

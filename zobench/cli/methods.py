@@ -42,7 +42,7 @@ def methods(
     results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
     against: Annotated[
         str | None,
-        typer.Option(help="Controls, comma separated: all others are held against them. [mezo; all for selectors]"),
+        typer.Option(help="Controls, comma separated: all others are held against them. [the baseline; all weights]"),
     ] = None,
     by: Annotated[
         Comparison, typer.Option(help="Compare estimators that share a selector, or selectors that share an estimator.")
@@ -64,6 +64,8 @@ def methods(
     The picture is drawn against the first control. The folder's records must be of one model and one protocol.
     """
     check_outputs(out=out, plot=plot)
+    from ..plugins import declared
+    from ..plugins.registry import load_plugins
     from ..report import methods as report
     from ..report import rows
 
@@ -73,8 +75,8 @@ def methods(
         raise ZobenchError(
             f"{results} has {len(sections)} sections, one for each model and source of data: give a folder with one"
         )
-    usual = "mezo" if by is Comparison.estimator else "all"
-    controls = [name.strip() for name in (against or usual).split(",")]
+    usual = "baseline" if by is Comparison.estimator else "everything"
+    controls = [name.strip() for name in (against or declared.one(load_plugins(), usual, "--against")).split(",")]
     made = report.markdown(sections[0], controls, by.value, family.value, margin / 100)
     if cards:
         made += "\n" + (beside_cards(sections[0]) if by is Comparison.estimator else choices(sections[0]))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import ZobenchError
 from ..plugins.discovery import describe_fault, one_line
+from ..plugins.presets import Preset
 from ..plugins.registry import KINDS, Offer
 from ..settings import settings_of
 
@@ -33,6 +34,8 @@ def summarise(offer: Offer) -> Summary:
     """What an offer's description begins with, and how many settings it has; ZobenchError where that cannot be read."""
     if offer.kind == "tasks":
         return _task(offer)
+    if isinstance(offer.value, Preset):
+        return Summary(offer.value.about)
     try:
         summary = _read(offer.value) if isinstance(offer.value, str) else _ask(offer.value)
         return summary if KINDS[offer.kind].settings else Summary(summary.text)

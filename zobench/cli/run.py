@@ -12,7 +12,7 @@ import typer
 
 from ..engine import AUTO, ENGINES
 from ..errors import ZobenchError
-from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, Preset, plugins_of
+from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, PresetName, plugins_of
 from .run_config import as_toml, from_file, keep
 from .run_options import add_options, jobs_of, settings_of, shard_of, wish_of
 
@@ -38,20 +38,17 @@ def run(
         str, typer.Option("--estimator", "-e", help="Estimators, comma separated, or `all` (zobench ls estimators).")
     ],
     selector: Annotated[
-        str,
-        typer.Option("--selector", "-s", help="Comma separated (zobench ls selectors); `all` weights; `a+b`: both."),
-    ] = "all",
+        str | None,
+        typer.Option("--selector", "-s", help="Comma separated (zobench ls selectors); `a+b`: both. [all weights]"),
+    ] = None,
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, comma separated, or `all`.")] = "all",
-    model: ModelName = "embedded",
+    model: ModelName = None,
     data_dir: DataDir = None,
     results: Annotated[Path, typer.Option(help="Where records and the board go.", metavar="DIR")] = Path("runs"),
     seeds: Annotated[str, typer.Option(help="Seeds of batch order and directions, comma separated.")] = "0",
     tune_seeds: Annotated[str | None, typer.Option(help="Seeds that choose the learning rate, never reported.")] = None,
     split_seeds: Annotated[str | None, typer.Option(help="Data splits: every cell on each (data_seed).")] = None,
-    preset: Annotated[
-        Preset | None,
-        typer.Option(help="Sizes and steps; `paper`: as MeZO's paper. [small; embedded for the embedded model]"),
-    ] = None,
+    preset: PresetName = None,
     steps: Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.", min=1)] = None,
     lr: Annotated[
         str | None, typer.Option("--lr", help="Learning rates, comma separated: each is tried, dev chooses.")
@@ -88,10 +85,15 @@ def run(
     if for_device is not None and not dry_run:
         raise ZobenchError("--for-device tells what a run would take elsewhere: add --dry-run")
     plugins = plugins_of(plugin)
+    from ..plugins import declared
+
     settings = settings_of(context, set_, steps, dtype, engine, lr)
     if jobs is not None:
         add_options(settings, (f"{executor}.jobs", jobs_of(jobs)))
-    wish = wish_of((estimator, selector, tasks), (seeds, tune_seeds, split_seeds), preset, model, settings)
+    model = declared.one(plugins, "usual_model", "--model") if model is None else model
+    selector = declared.one(plugins, "everything", "--selector") if selector is None else selector
+    preset = declared.usual_preset(plugins, model) if preset is None else preset
+    wish = wish_of((estimator, selector, tasks), (seeds, tune_seeds, split_seeds), preset, settings)
     from ..run.place import Place
 
     place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=shard_of(shard))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import Dtype, Preset
+from .common import Dtype
 from .run_config import settings_in
 
 if TYPE_CHECKING:
@@ -40,12 +40,10 @@ def settings_of(
 def wish_of(
     named: tuple[str, str, str],
     seeds: tuple[str, str | None, str | None],
-    preset: Preset | None,
-    model: str,
+    preset: str,
     settings: dict[str, str],
 ) -> Wish:
     """The wish. named: estimators, selectors, tasks. seeds: reported, tuning, of splits. Raises ZobenchError."""
-    from ..protocol.protocol import usual_preset
     from ..run.plan import Wish
 
     estimators, selectors, tasks = named
@@ -55,7 +53,7 @@ def wish_of(
         _names(selectors, "--selector", "all,layer"),
         _names(tasks, "--tasks", "sst2,copa"),
         _seeds(reported, "--seeds"),
-        usual_preset(model) if preset is None else preset.value,
+        preset,
         None,
         settings,
         _seeds(tuning, "--tune-seeds"),

@@ -1,4 +1,4 @@
-"""`zobench show`: all that is known of one estimator, selector, task, model or executor."""
+"""`zobench show`: all that is known of one estimator, selector, task, model, executor, preset or data source."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..plugins import along, expressions
+from ..plugins import along, declared, expressions
+from ..plugins.presets import Preset
 from ..plugins.registry import KINDS, Plugins
 from ..settings import settings_of
+from ..tasks.source import HUB
 from ..tasks.task import Task
 from . import card
 from .common import Offline, PluginFiles, Singular, plugins_of, print_table
@@ -32,7 +34,7 @@ def show(
     offline: Offline = False,
     plugin: PluginFiles = None,
 ) -> None:
-    """Show one estimator, selector, task, model or executor.
+    """Show one estimator, selector, task, model, executor, preset or data source.
 
     Of an estimator or selector: its card (source, reference, public code, verified or not; forwards, state and
     learning rates), what it does, where its defaults come from and how it departs from the public code, and its
@@ -50,12 +52,27 @@ def show(
     if plural == "models":
         return _show_model(found, name, offline)
     value = found.get(plural, name)
+    if isinstance(value, Preset):
+        return print_facts(_facts(found, plural, name) | _preset_facts(found, name, value))
     print_facts(_facts(found, plural, name) | _class_facts(value))
     doc = inspect.getdoc(value)
     if doc:
         print(f"\n{doc}")
     if isinstance(value, type) and KINDS[plural].settings:
         _print_settings(value, "directions" if plural == "directions" else name)
+
+
+def _preset_facts(found: Plugins, name: str, preset: Preset) -> dict[str, str]:
+    """What it sets, of selectors too, and for whom it stands."""
+    classes: dict[str, Any] = {selector: found.get("selectors", selector) for selector in found.names("selectors")}
+    of_selectors = {f"{s}.{key}": v for s, cls in classes.items() for key, v in cls.presets.get(name, {}).items()}
+    facts = {
+        "about": preset.about,
+        "models": ", ".join(preset.models),
+        "learning rates": f"an estimator's {'lr_grid' if preset.grid == 'paper' else 'small_lrs'}",
+        "settings": "\n".join(f"{key}={_text(value)}" for key, value in {**of_selectors, **preset.settings}.items()),
+    }
+    return {key: value for key, value in facts.items() if value}
 
 
 def _show_model(found: Plugins, name: str, offline: bool) -> None:
@@ -131,27 +148,23 @@ def _text(default: Any) -> str:
 
 def _show_task(found: Plugins, name: str, model: str | None, data_dir: Path | None, offline: bool) -> None:
     task = found.task(name)
-    print_facts(_facts(found, "tasks", name) | _task_facts(task) | _embedded_facts(name))
+    print_facts(_facts(found, "tasks", name) | _task_facts(task) | _source_facts(found, name))
     if model is None and data_dir is None:
         return print("\n--data-dir DIR shows an example of it, --model MODEL what the model sees")
     from ..tasks.render import render_task
     from ..tasks.source import load_pools
 
-    encoder, where = (None, "hub") if model is None else _encoder(found, model, offline)
-    pools = load_pools(task, data_dir or where, offline=offline)
+    encoder, where = (None, HUB) if model is None else _encoder(found, model, offline)
+    pools = load_pools(task, declared.where(found, data_dir or where), offline=offline)
     print()
     print(render_task(task, [pools.train[0]], encoder).rstrip())
 
 
-def _embedded_facts(name: str) -> dict[str, str]:
-    """Of the data that come with the package, where there are some for this task."""
-    import importlib
-
-    CARDS = importlib.import_module("zobench_world.cards").CARDS
-
-    if name not in CARDS:
-        return {}
-    return {f"embedded {key}": said for key, said in CARDS[name]._asdict().items()}
+def _source_facts(found: Plugins, name: str) -> dict[str, str]:
+    """Of the data that plugins have for this task."""
+    sources = [declared.data_source(found, source) for source in found.names("data_sources")]
+    mine = [(source.name, source.describe(name)) for source in sources if name in source.tasks()]
+    return {f"{source} {key}": said for source, facts in mine for key, said in facts.items()}
 
 
 def _encoder(found: Plugins, model: str, offline: bool) -> tuple[Encoder, str | Path]:
@@ -162,7 +175,7 @@ def _encoder(found: Plugins, model: str, offline: bool) -> tuple[Encoder, str | 
     from ..tasks.encode import Encoder
     from ..tasks.rules import Rules
 
-    where: str | Path = "hub"
+    where: str | Path = HUB
     if model in found.names("models"):
         from ..run.place import Place, load
 
@@ -172,7 +185,7 @@ def _encoder(found: Plugins, model: str, offline: bool) -> tuple[Encoder, str | 
     else:
         from ..models.load import load_tokenizer
 
-        tokenizer, context, model_type = load_tokenizer(model, offline=offline)
+        tokenizer, context, model_type = load_tokenizer(model, offline=offline, pinned=declared.revision(found, model))
     rules = Rules()
     length = min(rules.max_length, context)
     encoder = Encoder(tokenizer, max_length=length, max_new_tokens=rules.max_new_tokens, model_type=model_type)

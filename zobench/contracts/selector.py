@@ -88,6 +88,7 @@ class Selector:
     public_code: ClassVar[str] = ""  # where, its licence, and what is wrong with it, in a line
     verified: ClassVar[bool | None] = None  # True: no detail is a guess; False: one is, as the class's description says
     argument: ClassVar[str] = ""  # the setting that a value after a colon is for: `layer:30`
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # by preset: settings that take less there
     turns: ClassVar[bool] = False  # True: what it chooses changes with the step
     numerics: ClassVar[int] = (
         1  # raised by one when what a built-in selector chooses changes: its cells then are others

@@ -16,12 +16,6 @@ from ..paths import is_file, is_folder, look
 from . import gguf
 from .weights import INDEX, WHOLE, Stored, entries, read_headers, read_json, weight_files
 
-REVISIONS = {
-    "meta-llama/Llama-2-7b-hf": "01c7f73d771dfac7d292323805ebc428287df4f9",
-    "Qwen/Qwen3-8B": "b968826d9c46dd6066d109eabc6255188de91218",
-}
-"""Pinned commits of the hub, used when no revision is asked for. Others take the hub's newest; the record has which."""
-
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt")
 _RARE_TOKENIZER_FILES = (
     *("sentencepiece.bpe.model", "sentencepiece.model", "source.spm", "target.spm", "bpe.codes", "vocab.bpe"),
@@ -55,8 +49,10 @@ class ModelFolder:
     """What that file says of itself."""
 
 
-def find(spec: str, *, revision: str | None = None, offline: bool = False) -> ModelFolder:
+def find(spec: str, *, revision: str | None = None, offline: bool = False, pinned: str | None = None) -> ModelFolder:
     """The folder of model `spec`: a path if there is such a folder or GGUF file, else a hub id, downloaded if need be.
+
+    pinned: the commit of the hub where no revision is asked for; None takes its newest. A folder has neither.
 
     Raises ZobenchError when there is neither, when the hub cannot be reached or does not admit the user, and
     when a file that is needed is missing, is no file, or is not clearly of this model.
@@ -81,7 +77,7 @@ def find(spec: str, *, revision: str | None = None, offline: bool = False) -> Mo
             return ModelFolder(path, name, "sha256:" + fingerprint(path, weights), stored)
     if not _HUB_ID.fullmatch(spec):
         raise ZobenchError(f"--model {spec}: neither a folder nor a hub id (OWNER/NAME)")
-    snapshot = _download(spec, revision or REVISIONS.get(spec), offline)
+    snapshot = _download(spec, revision or pinned, offline)
     with told(spec):
         return ModelFolder(snapshot, spec, snapshot.name, check(snapshot)[1])
 

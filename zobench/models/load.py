@@ -116,22 +116,24 @@ def load_model(
     dtype: str = "float32",
     device: str = "auto",
     offline: bool = False,
+    pinned: str | None = None,
 ) -> LoadedModel:
     """Load a causal language model from a folder or the hub.
 
     spec: a folder with config.json, *.safetensors and a tokenizer, a GGUF file or a folder with one, or a hub id.
         Code from the model's side is never run and pickled weights are never read.
-    revision: commit, tag or branch of the hub; None takes the pinned commit of a known model, else the newest.
+    revision: commit, tag or branch of the hub; None takes the pinned commit, else the newest.
     dtype: float16 | bfloat16 | float32, of the weights.
     device: auto (a GPU if there is one) | cpu | cuda | cuda:N | xpu | xpu:N | mps. With auto, cuda and xpu, a model too
         large for one GPU is spread over all of them. GPUs of ROCm are cuda, as in torch.
     offline: look at the local cache only.
+    pinned: the commit to take of a model of the hub; unlike `revision` it may be said of a folder, which has none.
 
     Raises ZobenchError, one line, for everything the user can mend.
     """
     check_dtype(dtype)
     devices.check(device)
-    folder = find(spec, revision=revision, offline=offline)
+    folder = find(spec, revision=revision, offline=offline, pinned=pinned)
     stored = folder.stored
     numel = sum(tensor.numel for tensor in stored.values()) if folder.facts is None else folder.facts.numel
     place = placement(spec, device, numel * DTYPES[dtype].itemsize)
@@ -153,12 +155,14 @@ def load_model(
     return loaded
 
 
-def load_tokenizer(spec: str, *, revision: str | None = None, offline: bool = False) -> tuple[Any, int, str]:
+def load_tokenizer(
+    spec: str, *, revision: str | None = None, offline: bool = False, pinned: str | None = None
+) -> tuple[Any, int, str]:
     """The tokenizer of a model, its context length in tokens and its `model_type`, without its weights in memory.
 
     Arguments and errors as those of `load_model`.
     """
-    folder = find(spec, revision=revision, offline=offline)
+    folder = find(spec, revision=revision, offline=offline, pinned=pinned)
     tokenizer, config = read_tokenizer(folder, spec), read_config(folder, spec)
     return tokenizer, _context_length(config, tokenizer, folder.name), model_type(config)
 

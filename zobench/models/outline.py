@@ -50,14 +50,16 @@ class Outline(LoadedModel):
         return []
 
 
-def outline(spec: str, *, dtype: str = "float32", device: str = "auto", offline: bool = False) -> Outline:
+def outline(
+    spec: str, *, dtype: str = "float32", device: str = "auto", offline: bool = False, pinned: str | None = None
+) -> Outline:
     """The outline of a model in a folder or of the hub: arguments and errors as those of `load_model`.
 
     Its files are looked for and their headers checked, tensors are not read.
     """
     check_dtype(dtype)
     devices.check(device)
-    folder = find(spec, offline=offline)
+    folder = find(spec, offline=offline, pinned=pinned)
     tokenizer, config = read_tokenizer(folder, spec), read_config(folder, spec)
     with told(spec):
         return of_config(config, tokenizer, folder, spec, dtype=dtype, device=device)

@@ -6,7 +6,7 @@ by an entry point in the group `zobench` or given as `--plugin FILE`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ..estimator.families import Directions
     from ..models.load import LoadedModel
     from ..report.record import Record
+    from ..tasks.source import DataSource
     from ..tasks.task import Task
+    from .presets import Preset
 
 PROJECT = "zobench"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -60,6 +62,39 @@ def zobench_models() -> Mapping[str, Callable[..., LoadedModel] | Lazy]:  # type
 @hookspec
 def zobench_executors() -> Mapping[str, type[Executor] | Lazy]:  # type: ignore[empty-body]
     """Ways to run cells (`--executor NAME`): a class with `run(cells, run_cell)`."""
+
+
+@hookspec
+def zobench_data_sources() -> Mapping[str, type[DataSource] | Lazy]:  # type: ignore[empty-body]
+    """Data of tasks that come with a plugin, by the name that a model's `LoadedModel.data` says."""
+
+
+@hookspec
+def zobench_presets() -> Mapping[str, Preset | Lazy]:  # type: ignore[empty-body]
+    """Sizes and steps of a run by name (`--preset NAME`), and the models whose runs take them if none is named."""
+
+
+# ---- what is known of names, whoever registered them: several plugins may say something of one name
+
+
+@hookspec
+def zobench_rates() -> Mapping[str, Path]:  # type: ignore[empty-body]
+    """Learning rates that were tuned, by preset: the path of a JSON file that `python -m zobench.run.rates` writes."""
+
+
+@hookspec
+def zobench_model_settings() -> Mapping[str, Mapping[str, object]]:  # type: ignore[empty-body]
+    """Settings for the scale of a model, by its name, under every preset: `{"lab-1b": {"first_outlier.ratio": 50}}`."""
+
+
+@hookspec
+def zobench_revisions() -> Mapping[str, str]:  # type: ignore[empty-body]
+    """Pinned commits of models on the hub, by id: what `--model ID` loads."""
+
+
+@hookspec
+def zobench_roles() -> Mapping[str, Sequence[str]]:  # type: ignore[empty-body]
+    """Names by the parts that they play in runs and on boards: `{"reference": ["my_upper_bound"]}`."""
 
 
 # ---- observation: called while cells run; what they return is ignored, what they raise is reported and skipped

@@ -6,13 +6,13 @@ import functools
 import importlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from .. import reserved
-from ..errors import ZobenchError, shown
+from ..errors import ZobenchError, shown, unknown
 from .discovery import PluginFault, PluginInfo, describe_fault
 
 
@@ -45,7 +45,43 @@ KINDS: Mapping[str, Kind] = {
     "tasks": Kind("task", ("zobench.tasks.task", "Task"), "a pathlib.Path of a TOML file or a zobench.Task"),
     "models": Kind("model", None, "a function that loads a model", "_-."),
     "executors": Kind("executor", None, "a class with a method `run`"),
+    "presets": Kind("preset", ("zobench.plugins.presets", "Preset"), "a zobench.Preset"),
+    "data_sources": Kind("data_source", ("zobench.tasks.source", "DataSource"), "a subclass of zobench.DataSource"),
 }
+
+
+@dataclass(frozen=True)
+class Table:
+    """What plugins say of names that may be anyone's, so that several may speak of one: hook `zobench_<plural>`."""
+
+    wants: str
+    fits: Callable[[object], bool]
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
+
+
+TABLES: Mapping[str, Table] = {
+    "rates": Table("a pathlib.Path of a JSON file", lambda value: isinstance(value, Path)),
+    "model_settings": Table(
+        "a mapping of settings to values", lambda value: isinstance(value, Mapping) and _texts([*value])
+    ),
+    "revisions": Table("a commit, as text", lambda value: isinstance(value, str)),
+    "roles": Table("a list of names", _texts),
+}
+
+ROLES: Mapping[str, str] = {
+    "untouched": "estimators",  # scores the model as it is: what gains are over
+    "reference": "estimators",  # stands on boards for orientation, and is no rival
+    "baseline": "estimators",  # whose step speed-ups are relative to, and the usual control
+    "everything": "selectors",  # takes all weights: if no selector is named, and the usual control of selectors
+    "one_block": "selectors",  # takes the decoder block after the colon: `zobench analyze layers`
+    "outlier_block": "selectors",  # whose choice that page marks, and whose rule `zobench analyze activations` goes by
+    "usual_model": "models",  # if no model is named
+    "usual_preset": "presets",  # if no preset is named, of models that no preset names
+}
+"""The parts that names may play (hook `zobench_roles`), each with the kind of things that plays it."""
 COLUMNS = "zobench_leaderboard_columns"
 
 
@@ -73,6 +109,8 @@ def check_offer(kind: str, name: object, value: object) -> None:
         if wrong := reserved.heading_fault(name):
             raise PluginFault(f"{hook}: {wrong}")
         return
+    if kind in TABLES:
+        return _check_entry(kind, name, value)
     rules = KINDS[kind]
     if not isinstance(name, str) or not re.fullmatch(rules.pattern, name):
         raise PluginFault(f"{hook}: {name!r} is no name: use letters, digits and {' '.join(rules.marks)}")
@@ -87,6 +125,16 @@ def check_offer(kind: str, name: object, value: object) -> None:
         raise PluginFault(f"{hook}: {name}: {wrong}")
 
 
+def _check_entry(kind: str, name: object, value: object) -> None:
+    hook = hook_of(kind)
+    if not isinstance(name, str) or not name.isprintable() or not name.strip():
+        raise PluginFault(f"{hook}: {shown(name)} is no name")
+    if kind == "roles" and name not in ROLES:
+        raise PluginFault(f"{hook}: " + unknown("role", name, ROLES))
+    if not TABLES[kind].fits(value):
+        raise PluginFault(f"{hook}: {name}: {shown(value)} is not {TABLES[kind].wants}")
+
+
 def _fits(kind: str, value: object) -> bool:
     """Whether a value that exists is of the kind. A base whose module is not imported yet has no subclasses."""
     base = KINDS[kind].base
@@ -95,6 +143,8 @@ def _fits(kind: str, value: object) -> bool:
         return isinstance(value, Path) or isinstance(value, home)
     if kind == "models":
         return callable(value)
+    if kind == "presets":
+        return isinstance(value, home)
     if kind == "executors":
         return isinstance(value, type) and callable(getattr(value, "run", None))
     return isinstance(value, type) and issubclass(value, home) and value is not home

@@ -33,7 +33,7 @@ from .discovery import (
     new_manager,
     register,
 )
-from .registrations import COLUMNS, KINDS, Offer, check_offer, hook_of, import_offer
+from .registrations import COLUMNS, KINDS, TABLES, Offer, check_offer, hook_of, import_offer
 
 if TYPE_CHECKING:
     from ..contracts.executor import Executor
@@ -84,7 +84,7 @@ class Plugins:
         self.warn = warn
         self.loaded: list[PluginInfo] = []  # those with an error too
         self._manager = new_manager()
-        self._offers: dict[str, dict[str, list[Offer]]] = {kind: {} for kind in (*KINDS, COLUMNS)}
+        self._offers: dict[str, dict[str, list[Offer]]] = {kind: {} for kind in (*KINDS, *TABLES, COLUMNS)}
         self._values: dict[tuple[str, str], object] = {}
         self._muted: set[int] = set()
         self._digests: dict[str, tuple[str, str]] = {}
@@ -122,7 +122,7 @@ class Plugins:
     # ---- names
 
     def names(self, kind: str) -> list[str]:
-        """The names of a kind (`estimators`, `selectors`, `tasks`, `models`, `executors`), sorted."""
+        """The names of a kind (`estimators`, `selectors`, `tasks`, `models`, ...: `KINDS`), sorted."""
         return sorted(self._offers[kind])
 
     def offers(self, kind: str, name: str) -> list[Offer]:

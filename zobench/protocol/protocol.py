@@ -89,60 +89,6 @@ def asked(protocol: Protocol, scored_by: Sequence[str], settings: Mapping[str, A
     return replace(protocol, **{name: settings[name] for name in scored_by})
 
 
-PRESETS: dict[str, dict[str, str]] = {
-    "smoke": {
-        "num_train": "32",
-        "num_dev": "16",
-        "num_test": "16",
-        "steps": "8",
-        "eval_every": "4",
-        "max_new_tokens": "8",
-        "speed_steps": "3",
-        "speed_warmup": "1",
-        "exhaustive_sweep.steps": "4",
-        "successive_halving.steps": "4",
-        "ist.updates": "3",
-    },
-    "small": {
-        "num_train": "200",
-        "num_dev": "32",
-        "num_test": "100",
-        "batch_size": "4",
-        "steps": "40",
-        "eval_every": "20",
-        "max_length": "256",
-        "max_new_tokens": "16",
-        "speed_steps": "10",
-        "speed_warmup": "3",
-        "exhaustive_sweep.steps": "8",
-        "successive_halving.steps": "8",
-        "ist.updates": "10",
-    },
-    "embedded": {
-        "num_train": "512",
-        "num_dev": "200",
-        "num_test": "400",
-        "batch_size": "8",
-        "steps": "200",
-        "eval_every": "50",
-        "max_new_tokens": "4",
-        "speed_steps": "10",
-        "speed_warmup": "3",
-        "first_outlier.ratio": "25.0",
-        "outlier_channels.ratio": "25.0",
-        "exhaustive_sweep.steps": "60",
-        "successive_halving.steps": "60",
-    },
-    "paper": {},
-}
-"""Settings by preset; what a preset does not name keeps the paper's value. `--set` goes before a preset."""
-
-
-def usual_preset(model: str) -> str:
-    """The preset of a run that names none: `embedded` for the model in the package and its control, else `small`."""
-    return "embedded" if model in ("embedded", "embedded_random") else "small"
-
-
 def protocol_from(values: dict[str, object]) -> Protocol:
     """A checked protocol. Raises ZobenchError for unknown names, bad values, and steps that are never evaluated."""
     made = Protocol(**resolve(Protocol, values, owner="protocol"))

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from . import stats, text
 from .entry import Entry, draw_of
+from .known import Known
 from .record import Record
 from .rows import reported
 from .stats import BETTER, UNTESTED, Draw, Effect, Verdict
@@ -32,7 +33,9 @@ class Sweep:
     full: Entry
     """All the weights, where that was run."""
     outlier: tuple[int, ...]
-    """The blocks that `first_outlier` chose, where it was run: one, if its seeds agree."""
+    """The blocks that the selector of the outlier block chose, where it was run: one, if its seeds agree."""
+    chooser: str = ""
+    """The name of that selector."""
 
     @cached_property
     def ranked(self) -> list[int]:
@@ -68,7 +71,7 @@ def dev_loss(entry: Entry) -> float:
     return stats.mean(known) if known and len(known) == len(found) else float("inf")
 
 
-def sweeps(records: Iterable[Record]) -> list[Sweep]:
+def sweeps(records: Iterable[Record], known: Known) -> list[Sweep]:
     """The sweeps that these records hold: of all estimators and tasks for which two blocks or more were tuned alone."""
     blocks: dict[Group, dict[int, dict[Draw, Record]]] = defaultdict(lambda: defaultdict(dict))
     full: dict[Group, dict[Draw, Record]] = defaultdict(dict)
@@ -77,13 +80,13 @@ def sweeps(records: Iterable[Record]) -> list[Sweep]:
     for record in filter(reported, map(text.inert, records)):
         cell, scope = record["cell"], record["scope"]
         group = (cell["model"], cell["estimator"], cell["task"])
-        block = _block(record)
+        block = _block(record, known)
         if block is not None:
             blocks[group][block][draw_of(record)] = record
             expected[group].add(draw_of(record))
-        elif cell["selector"] == "all":
+        elif cell["selector"] in known.everything:
             full[group][draw_of(record)] = record
-        elif cell["selector"] == "first_outlier" and record["status"] == "ok" and scope is not None:
+        elif cell["selector"] in known.outlier_block and record["status"] == "ok" and scope is not None:
             outlier[group].update(scope["layers"])
     return [
         Sweep(
@@ -91,6 +94,7 @@ def sweeps(records: Iterable[Record]) -> list[Sweep]:
             {block: entry for block, entry in _entries(found, expected[group]).items() if entry.done},
             Entry(full.get(group, {}), frozenset(expected[group])),
             tuple(sorted(outlier.get(group, ()))),
+            "/".join(known.outlier_block),
         )
         for group, found in sorted(blocks.items())
         if sum(entry.done != {} for entry in _entries(found, expected[group]).values()) > 1
@@ -101,14 +105,15 @@ def _entries(found: Mapping[int, Mapping[Draw, Record]], expected: set[Draw]) ->
     return {block: Entry(draws, frozenset(expected)) for block, draws in sorted(found.items())}
 
 
-def _block(record: Record) -> int | None:
+def _block(record: Record, known: Known) -> int | None:
     """The one block that a record's cell tunes; None where it is no cell of a sweep."""
     selector, scope = record["cell"]["selector"], record["scope"]
-    if not selector.startswith("layer:"):
+    name, colon, index = selector.partition(":")
+    if name not in known.one_block or not colon:
         return None
     if scope is not None:
         return scope["layers"][0] if len(scope["layers"]) == 1 else None
-    return int(named) if (named := selector.removeprefix("layer:")).isdecimal() else None
+    return int(index) if index.isdecimal() else None
 
 
 HOW = (
@@ -157,7 +162,8 @@ def _table(group: Sequence[tuple[int, Sweep]], told: Mapping[Key, Verdict]) -> s
     numbers = sorted({block for _, sweep in group for block in sweep.blocks})
     rows = [[str(n), *(_score(s.blocks.get(n), n, at, s, told) for at, s in group)] for n in numbers]
     rows.append(["all weights", *(_plain(s.full) for _, s in group)])
-    rows.append(["first_outlier chose", *(", ".join(map(str, s.outlier)) or text.NONE for _, s in group)])
+    if chooser := group[0][1].chooser:
+        rows.append([f"{chooser} chose", *(", ".join(map(str, s.outlier)) or text.NONE for _, s in group)])
     return text.table(["block", *(s.task for _, s in group)], rows, left=1)
 
 

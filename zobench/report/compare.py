@@ -120,7 +120,7 @@ def _twins(
 
 def _control(section: Section) -> MethodRow | None:
     """Full-scope MeZO; of several (other settings) the one with the highest average, the hardest to beat."""
-    able = [row for row in section.rivals if (row.estimator, row.selector) == ("mezo", "all")]
+    able = [row for row in section.rivals if row.control]
     whole = [row for row in able if average(row, section.scored) is not None]
     return min(whole, key=lambda row: (-(average(row, section.scored) or 0.0), row.name), default=None)
 

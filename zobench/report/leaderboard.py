@@ -10,6 +10,7 @@ from ..errors import ZobenchError
 from . import choices, compare, costs, notes, stats, tables, text, units
 from . import paper as published
 from .first import page
+from .known import NOTHING, Known
 from .record import SEALED, Record
 from .rows import Section, sections
 from .stats import Family
@@ -79,16 +80,17 @@ def board(
     split_protocols: bool = False,
     problems: Sequence[object] = (),
     family: Family = "board",
+    known: Known = NOTHING,
 ) -> Board:
     """The board of some records.
 
     `columns` are plugins' (heading -> function of a row's records to its text), `problems` records that could not be
     read, which the board must not pass over in silence. With `paper` the published numbers stand beside ours. `family`:
-    over which comparisons marks are corrected.
+    over which comparisons marks are corrected. `known`: of names, to say what a further run would be.
     Raises ZobenchError for no records, and for records that may not stand in one table (`split_protocols` gives each
     protocol its own section instead).
     """
-    every = sections(records, split_protocols=split_protocols)
+    every = sections(records, split_protocols=split_protocols, known=known)
     if not every:
         raise ZobenchError(
             "no records to make a leaderboard of (those of tuning seeds are not reported): make some with `zobench run`"

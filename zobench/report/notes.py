@@ -15,8 +15,6 @@ from .record import Record
 from .rows import MethodRow, Section
 
 DATA = {
-    "embedded": "The data are **synthetic**: small tasks made for the embedded model, with no bearing on the data sets "
-    "whose names they bear.",
     "folder": "The data came from a **local folder** and may not be the official splits.",
     "hub": "The data are the hub's, at the revisions that the records hold.",
 }
@@ -24,7 +22,17 @@ DATA = {
 
 def data_line(section: Section) -> str:
     """One line on where the data are from."""
-    return DATA.get(section.data, f"The data are from the source `{section.data}`.")
+    if section.data in DATA:
+        return DATA[section.data]
+    nature, about = source_of(section)
+    first = f"The data are **{nature}**" if nature else f"The data are from the source `{section.data}`"
+    return f"{first}: {about}." if about else f"{first}."
+
+
+def source_of(section: Section) -> tuple[str, str]:
+    """The nature of a plugin's data, and what else a reader must know of them; empty where no record says it."""
+    sources = [r.get("data", {}).get("source", {}) for r in section.records]
+    return max(((s.get("nature", ""), s.get("about", "")) for s in sources), default=("", ""))
 
 
 def departures(section: Section) -> list[str]:

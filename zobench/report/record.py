@@ -21,7 +21,12 @@ NO_SELECTOR = "-"
 
 
 UNTOUCHED = "zero_shot"
-"""The estimator whose test score is the untouched model's."""
+"""The key of the untouched model's score in `metrics` of every record, and what a comparison calls that model."""
+
+Stands = Literal["untouched", "reference", "control"]
+"""The part of a cell on a board: the untouched model, scored by the protocol alone, and others for orientation are no
+rivals; the control is what rivals are held against, the baseline of all weights.
+"""
 
 OF_A_BACKWARD = 2
 """Forwards that a backward pass counts as: it makes about twice the products."""
@@ -34,7 +39,7 @@ class CellKey(TypedDict):
     model_revision: str | None  # commit of the hub, or a hash of the weights' files
     task: str
     task_version: int
-    data: str  # hub | folder | embedded
+    data: str  # hub | folder | the name of a plugin's data source
     data_revision: str | None  # commit of the hub, or a hash of the folder's files
     estimator: str
     selector: str  # NO_SELECTOR for an estimator that trains nothing
@@ -197,9 +202,11 @@ class Record(TypedDict):
     engine: NotRequired[EngineInfo]
     capabilities: NotRequired[ModelCapabilities]
     weights: NotRequired[dict[str, Any]]  # file, format, sha256 and types of tensors, where they are no safetensors
-    data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, notes on what departs from the protocol
+    data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, notes on what departs from the protocol; of a
+    # plugin's data source also `source`: its nature, and what else a board must say of it
     metrics: Metrics
     role: NotRequired[RoleInfo]
+    stands: NotRequired[Stands]  # the part that it plays on a board; of early records the plugins say it by name
     unverified: NotRequired[list[str]]  # the estimator or selector, where its card says that a detail is a guess
     chosen: NotRequired[Chosen]
     kept: NotRequired[str]  # what rebuilds the chosen weights: replay log | weights | nothing: why

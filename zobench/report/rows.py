@@ -13,13 +13,11 @@ from typing import Any
 from ..errors import ZobenchError
 from . import stats, text, units
 from .entry import Entry, draw_of
+from .known import NOTHING, Known
 from .origins import apart_by_code, told_of_code
 from .plain import canonical
-from .record import NO_SELECTOR, UNTOUCHED, Record
+from .record import NO_SELECTOR, Record
 from .stats import Draw, Effect
-
-REFERENCES = frozenset({UNTOUCHED, "icl", "hidden_probe", "adamw", "sgd"})
-"""Estimators that are shown for orientation: above the others, and no rivals for the bold type."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,7 @@ class MethodRow:
     method: str  # the estimator, with the settings that tell it from others of the section
     where: str  # the selector, likewise
     reference: bool
+    """Whether it is shown for orientation: above the others, and no rival for the bold type."""
     entries: Mapping[str, Entry]
 
     @property
@@ -42,7 +41,12 @@ class MethodRow:
     @property
     def untouched(self) -> bool:
         """Whether it is the row of the untouched model, scored by the protocol alone: what gains are over."""
-        return self.estimator == UNTOUCHED
+        return any(record.get("stands") == "untouched" for record in self.records)
+
+    @property
+    def control(self) -> bool:
+        """Whether it is what rivals are held against."""
+        return any(record.get("stands") == "control" for record in self.records)
 
     @property
     def name(self) -> str:
@@ -89,6 +93,8 @@ class Section:
     distinct: Mapping[str, Any] = field(default_factory=dict)  # what tells it from its neighbours
     tuning: tuple[Record, ...] = ()  # of seeds that chose learning rates, and are not reported
     metric: str | None = None  # of all its tasks, where it is no fraction
+    known: Known = NOTHING
+    """Of names: to say what a further run would be."""
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -113,7 +119,7 @@ def average(row: MethodRow, tasks: Sequence[str]) -> float | None:
     return stats.mean([m for task in tasks if (m := row.entry(task).mean()) is not None])
 
 
-def sections(records: Iterable[Record], *, split_protocols: bool = False) -> list[Section]:
+def sections(records: Iterable[Record], *, split_protocols: bool = False, known: Known = NOTHING) -> list[Section]:
     """The sections of a board, in a fixed order whatever the order of the records; their texts made inert.
 
     Raises ZobenchError where one section would hold several protocols (unless they may be split), several versions or
@@ -138,7 +144,8 @@ def sections(records: Iterable[Record], *, split_protocols: bool = False) -> lis
             distinct = revision | {k: settings[k] for k in varying if k in settings}
             for metric, part in units.by_metric(group):
                 if any(map(reported, part)):
-                    out.append(_section(part, distinct | ({"metric": metric} if metric else {}), metric))
+                    one = _section(part, distinct | ({"metric": metric} if metric else {}), metric)
+                    out.append(replace(one, known=known))
     return out
 
 
@@ -212,7 +219,7 @@ def _rows(records: Sequence[Record]) -> list[MethodRow]:
             selector=group[0]["cell"]["selector"],
             method=_method(group[0], firsts),
             where=_where(group[0], firsts),
-            reference=group[0]["cell"]["estimator"] in REFERENCES,
+            reference=any(record.get("stands", "control") != "control" for record in group),
             entries=_entries(group),
         )
         for group in groups

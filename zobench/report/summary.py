@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import stats, text, units
-from .record import NO_SELECTOR, UNTOUCHED, Record
+from .record import NO_SELECTOR, Record
 
 
 def summarise(record: Record) -> str:
@@ -20,7 +20,7 @@ def summarise(record: Record) -> str:
     effect = stats.of_values({0: test["value"]}, test["stderr"], test["n"])
     error = "" if effect is None else f" ± {units.shown(test['metric'], effect.half())}"
     parts = [f"{test['metric']} {units.shown(test['metric'], test['value'])}{error}"]
-    if cell["estimator"] != UNTOUCHED:
+    if record.get("stands") != "untouched":
         parts[0] += f" (zero-shot {units.shown(before['metric'], before['value'])})"
     chosen = record.get("chosen")
     if chosen is not None:

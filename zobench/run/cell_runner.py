@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
+from ..plugins import declared
 from ..report import running, store
 from ..report.judge import mark, settled
 from ..report.record import Record
@@ -43,6 +44,7 @@ class Runner:
         self.session, self.results, self.progress = session, results, progress
         self.rerun = rerun
         self.environment = describe(session.loaded.devices)  # now: a checkout may move on while cells run
+        self.known = declared.known(session.plugins)
         self.guard = Guard(session.loaded, session.reload, session.plugins.warn)
 
     def __call__(self, cell: Cell) -> Record:
@@ -102,7 +104,7 @@ class Runner:
             by = stopping.by(e) if isinstance(e, KeyboardInterrupt) else "the executor"
             out.status, out.error, interrupt = "interrupted", f"interrupted by {by}", e
         except BaseException as e:  # whatever is raised: a failed cell is a record, and the next cell runs
-            failed(out, cell, e)
+            failed(out, cell, e, self.known)
             if (why := failure.retry(e, self.session.loaded.device)) is not None:
                 out.fields["retry"] = why
         out.memory["peak_bytes"] = memory.peak()
@@ -132,7 +134,7 @@ class Runner:
         return made
 
     def _stages(self, cell: Cell, out: Outcome, work: HeldCell) -> Stages:
-        return Stages(self.session, self.progress, self.guard, cell, out, work)
+        return Stages(self.session, self.progress, self.guard, cell, out, work, self.known)
 
     def _lost(self, cell: Cell) -> Record:
         """What to return of a cell that another process took over."""

@@ -15,6 +15,7 @@ from ..report.record import SCHEMA, Record, ScopeInfo, ScoreInfo, Status, Trial
 if TYPE_CHECKING:
     from ..protocol.cell import Cell
     from ..protocol.protocol import Computation
+    from ..report.known import Known
     from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask, Score
     from ..tasks.sampling import Splits
@@ -120,14 +121,14 @@ def data_facts(
     return {"provenance": provenance, "sizes": sizes, "notes": notes}
 
 
-def failed(out: Outcome, cell: Cell, e: BaseException) -> None:
+def failed(out: Outcome, cell: Cell, e: BaseException, known: Known) -> None:
     """Note what went wrong; what was measured before it stays. Out of memory is `oom`, with what takes less."""
     out.status = "oom" if out_of_memory(e) else "error"
     why = " ".join(str(e).split()) if isinstance(e, ZobenchError) else f"{type(e).__name__}: {said(e, first=True)}"
     changed = getattr(e, "__notes__", ())  # by zobench.run.unchanged: the cause, where there is one
     out.error = "; ".join([*(" ".join(str(line).split()) for line in changed), why])
     if out.status == "oom":
-        out.error += f"; less memory is taken with {less_memory(cell)}"
+        out.error += f"; less memory is taken with {less_memory(cell, known)}"
     out.traceback = traceback.format_exc()
 
 
@@ -137,7 +138,7 @@ def _arithmetic(computed: Computation) -> bool:
     return (restore if computed.engine == AUTO else engine_class(computed.engine).restored(restore)) == "arithmetic"
 
 
-def less_memory(cell: Cell) -> str:
+def less_memory(cell: Cell, known: Known) -> str:
     """Settings of a run that take less memory than the cell's, what costs least first."""
     computed, rules, ways = cell.computation, cell.protocol, list[str]()
     if rules.batch_size > 1:
@@ -150,6 +151,6 @@ def less_memory(cell: Cell) -> str:
         ways.append("engine=flat with restore=arithmetic (no copy of what moves)")
     if computed.dtype == "float32":
         ways.append("--dtype bfloat16")
-    if cell.selector == "all":
-        ways.append("a smaller scope (-s layer:0)")
+    if cell.selector in known.everything:
+        ways += [f"a smaller scope (-s {name}:0)" for name in known.one_block[:1]]
     return ", ".join(ways) or "a smaller model, or a larger machine"

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ZobenchError
 from ..paths import is_folder
+from ..plugins import declared
 from ..plugins.discovery import describe_fault
+from ..tasks.source import HUB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..models.load import LoadedModel
     from ..plugins.registry import Plugins
-    from .session import Where
+    from ..tasks.source import Where
 
 Rerun = Literal["missing", "failed", "always"]
 
@@ -26,7 +28,7 @@ Rerun = Literal["missing", "failed", "always"]
 class Place:
     """Where a run finds things and leaves them."""
 
-    model: str = "embedded"
+    model: str
     data_dir: Path | None = None
     results: Path = Path("runs")
     device: str = "auto"
@@ -53,10 +55,10 @@ def check_data_dir(place: Place) -> None:
         raise ZobenchError(f"--data-dir {place.data_dir}: no such folder")
 
 
-def data_source(place: Place, loaded: LoadedModel) -> Where:
+def data_source(place: Place, loaded: LoadedModel, plugins: Plugins) -> Where:
     """The source of the data: the folder that the user names, else what the model declares."""
     check_data_dir(place)
-    return loaded.data if place.data_dir is None else place.data_dir
+    return declared.where(plugins, loaded.data if place.data_dir is None else place.data_dir)
 
 
 def check_model(loaded: LoadedModel) -> None:
@@ -78,7 +80,8 @@ def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
         return _of_plugin(place, plugins, dtype)
     from ..models.load import load_model
 
-    loaded = load_model(place.model, dtype=dtype, device=place.device, offline=place.offline)
+    pinned = declared.revision(plugins, place.model)
+    loaded = load_model(place.model, dtype=dtype, device=place.device, offline=place.offline, pinned=pinned)
     if loaded.left_out:
         plugins.warn(f"model {loaded.name}: {loaded.left_out}")
     return loaded
@@ -90,7 +93,8 @@ def outlined(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
         return _of_plugin(place, plugins, dtype)
     from ..models.outline import outline
 
-    return outline(place.model, dtype=dtype, device=place.device, offline=place.offline)
+    pinned = declared.revision(plugins, place.model)
+    return outline(place.model, dtype=dtype, device=place.device, offline=place.offline, pinned=pinned)
 
 
 def _of_plugin(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
@@ -105,8 +109,9 @@ def _of_plugin(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
         raise ZobenchError(f"{where} could not be loaded: {describe_fault(e)}") from e
     if not isinstance(loaded, LoadedModel):
         raise ZobenchError(f"{where}: its function returned {type(loaded).__name__}, not a zobench.LoadedModel")
-    if not (isinstance(loaded.data, Path) or loaded.data in ("hub", "embedded")):
-        raise ZobenchError(f"{where}: its data are {loaded.data!r}; write hub, embedded, or the Path of a folder")
+    known = [HUB, *plugins.names("data_sources")]
+    if not (isinstance(loaded.data, Path) or loaded.data in known):
+        raise ZobenchError(f"{where}: its data are {loaded.data!r}; write {', '.join(known)}, or the Path of a folder")
     if isinstance(loaded.data, Path) and not is_folder(loaded.data, f"{where}: its data"):
         raise ZobenchError(f"{where}: its data {loaded.data}: no such folder")
     loaded.name = place.model

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError, unknown
-from ..plugins import along, expressions
+from ..plugins import along, declared, expressions
 from ..plugins.expressions import Address, addresses
 from ..protocol.cell import Cell, raised
-from ..protocol.protocol import PRESETS, Computation, Protocol, computation_from, protocol_from
+from ..protocol.protocol import Computation, Protocol, computation_from, protocol_from
 from ..report.record import NO_SELECTOR
 from ..settings import convert, resolve, settings_of
 from .rates import tuned
 
 if TYPE_CHECKING:
+    from ..plugins.presets import Preset
     from ..plugins.registry import Plugins
 
 
@@ -29,7 +31,7 @@ class Wish:
     selectors: tuple[str, ...]
     tasks: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
-    preset: str = "small"
+    preset: str = ""  # the usual one
     lrs: tuple[float, ...] | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     tune_seeds: tuple[int, ...] = ()  # choose learning rates, and are not reported
@@ -98,15 +100,15 @@ def expand(names: Sequence[str], known: Sequence[str], kind: str, families: Sequ
     return tuple(dict.fromkeys(out))
 
 
-def route(wish: Wish, plugins: Plugins) -> Routed:
+def route(wish: Wish, plugins: Plugins, model: str | None = None) -> Routed:
     """Give every setting to its owner: `name.key` to that plugin, `protocol.key` and `run.key` to those, `key` to whom
     has it: the protocol, the run (with the learning rates, `lr`), or every chosen plugin that declares it.
 
     Raises ZobenchError for a key that nobody has, with the nearest names, and for one that the protocol or the run has
     and a chosen plugin too: which is meant must be said. (A preset's plain words are those of protocol and run.)
+    Before the user's go those that plugins have for the `model`, of that name, and before those the preset's.
     """
-    if wish.preset not in PRESETS:
-        raise ZobenchError(unknown("preset", wish.preset, PRESETS))
+    presets = _preset_settings(wish, plugins)
     estimators = {name: plugins.estimator(name) for name in wish.estimators}
     selectors = {name: plugins.selector(name) for name in wish.selectors}
     owners: dict[str, list[Address]] = {
@@ -116,7 +118,8 @@ def route(wish: Wish, plugins: Plugins) -> Routed:
     given: dict[str, dict[str, object]] = {name: {} for name in owners}
     rules: dict[str, dict[str, object]] = {"protocol": {}, "run": {}}
     lrs = wish.lrs
-    for source, settings in (("preset", PRESETS[wish.preset]), ("set", wish.settings)):
+    of_model = {} if model is None else declared.model_settings(plugins, model)
+    for source, settings in (*(("preset", one) for one in presets), ("model", of_model), ("set", wish.settings)):
         for key, value in sorted(settings.items(), key=lambda item: "." in item[0]):  # `name.key` goes before `key`
             for owner, name in _owners(key, owners, must=source == "set"):
                 if (owner, name) == RATES:
@@ -153,6 +156,22 @@ def _address(estimator: str, key: str) -> Address:
     group, _, name = key.rpartition(".")
     prefixes = {estimator, estimator.partition(along.MARK)[0]} | ({group} if group else set())
     return Address(frozenset(prefixes), name, key, False)
+
+
+def preset_of(wish: Wish, plugins: Plugins) -> Preset:
+    """The preset of a run. ZobenchError for one that is not known, with the nearest names."""
+    name = wish.preset or declared.one(plugins, "usual_preset", "--preset")
+    declared.check_preset(plugins, name)
+    return declared.preset(plugins, name)
+
+
+def _preset_settings(wish: Wish, plugins: Plugins) -> list[Mapping[str, object]]:
+    """What selectors take less of under the preset, as they say themselves; then what the preset says, which counts."""
+    name = wish.preset or declared.one(plugins, "usual_preset", "--preset")
+    preset = preset_of(wish, plugins)
+    used = dict.fromkeys(part for selector in wish.selectors for part in expressions.names(selector))
+    own = {f"{s}.{key}": v for s in used for key, v in plugins.selector(s).presets.get(name, {}).items()}
+    return [own, preset.settings]
 
 
 GROUPS: Mapping[str, type] = {"protocol": Protocol, "run": Computation}
@@ -232,7 +251,7 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, t
     """
     out: dict[str, Cell] = {}
     splits = wish.split_seeds or (routed.protocol.data_seed,)
-    whole = replace(wish, preset="small") if tuned_for and wish.preset == "embedded" else wish
+    rates = partial(grid, wish, routed, plugins, known=not tuned_for)
     for task, split, estimator, selector, seed in product(
         wish.tasks, splits, wish.estimators, wish.selectors, wish.seeds
     ):
@@ -247,12 +266,12 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, t
             estimator=estimator,
             selector=selector if cls.trains else NO_SELECTOR,
             seed=seed if cls.trains else wish.seeds[0],
-            lrs=grid(whole, routed, cls, (estimator, selector, task)) if cls.trains else (),
+            lrs=rates(cls, (estimator, selector, task)) if cls.trains else (),
             protocol=replace(routed.protocol, data_seed=split),
             computation=routed.computation,
             estimator_settings=routed.estimators[estimator],
             selector_settings=routed.selectors[selector] if cls.trains else {},
-            code=plugins.code(_used(identity, task, estimator, selector if cls.trains else None)),
+            code=plugins.code(_used(plugins, identity, task, estimator, selector if cls.trains else None)),
             raised=raised(cls, routed.estimators[estimator])
             + (raised(plugins.selector(selector), routed.selectors[selector]) if cls.trains else 0),
         )
@@ -260,20 +279,28 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, t
     return list(out.values())
 
 
-def _used(identity: Identity, task: str, estimator: str, selector: str | None) -> list[tuple[str, str]]:
+def _used(
+    plugins: Plugins, identity: Identity, task: str, estimator: str, selector: str | None
+) -> list[tuple[str, str]]:
     """What a cell uses that a plugin may have brought, as (kind, name)."""
     named = {"models": identity.model_plugin, "tasks": task, "estimators": estimator, "selectors": selector}
+    data = identity.own_data.get(task, identity.data)
+    named["data_sources"] = data if data in plugins.names("data_sources") else None
     return [(kind, name) for kind, name in named.items() if name is not None]
 
 
-def grid(wish: Wish, routed: Routed, cls: Any, names: tuple[str, str, str]) -> tuple[float, ...]:
+def grid(
+    wish: Wish, routed: Routed, plugins: Plugins, cls: Any, names: tuple[str, str, str], *, known: bool = True
+) -> tuple[float, ...]:
     """The learning rates a cell tries: the user's, else those of the preset.
 
-    `paper`: the estimator's grid of its paper. `embedded`: the rate that dev chose in committed runs for this
-    estimator, selector and task (`names`), where there is one. Else the estimator's rates for small runs.
+    That is the rate that dev chose in earlier runs for this estimator, selector and task (`names`), where a plugin has
+    one for the preset (unless not `known`). Else the estimator's own: of its paper, or for small runs.
     """
-    known = tuned(*names) if wish.preset == "embedded" else ()
-    return checked_rates(routed.lrs or known or (cls.lr_grid if wish.preset == "paper" else cls.small_lrs))
+    if routed.lrs:
+        return checked_rates(routed.lrs)
+    tried = tuned(plugins, wish.preset, *names) if known and wish.preset else ()
+    return checked_rates(tried or (cls.lr_grid if preset_of(wish, plugins).grid == "paper" else cls.small_lrs))
 
 
 def checked_rates(lrs: Sequence[float]) -> tuple[float, ...]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..protocol.protocol import asked
 from ..tasks.doubts import doubts
 from ..tasks.prepared import PreparedTask
 from ..tasks.sampling import Splits, split
-from ..tasks.source import Pools, load_pools
+from ..tasks.source import Pools, Where, load_pools
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from ..tasks.prepared import Score
     from ..tasks.rules import RowsRule
     from ..tasks.task import Task
-
-Where = Path | str
-"""A folder, "hub" or "embedded"."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..estimator.vocabulary import Diverged
+from ..plugins import declared
 from ..report.record import Observed
 from . import references
 from .computed import engine_info, of_forwards
@@ -26,14 +27,12 @@ if TYPE_CHECKING:
 
     from ..estimator.estimator import Estimator
     from ..protocol.cell import Cell
+    from ..report.known import Known
     from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask, Score
     from .diary import Diary
     from .progress import Reports
     from .session import Session
-
-SPEED_BASELINE = "mezo"
-"""The estimator whose step in the official order over the full scope every speed-up is relative to."""
 
 UNTOUCHED_NAN = "the untouched model gives scores that are no numbers; try another --dtype"
 
@@ -42,14 +41,23 @@ class Stages:
     """The stages of one cell. `out` hears what is known of it, also where a stage fails."""
 
     def __init__(
-        self, session: Session, progress: Reports, guard: Guard, cell: Cell, out: Outcome, work: HeldCell
+        self,
+        session: Session,
+        progress: Reports,
+        guard: Guard,
+        cell: Cell,
+        out: Outcome,
+        work: HeldCell,
+        known: Known,
     ) -> None:
         self.session, self.progress, self.guard = session, progress, guard
-        self.cell, self.out, self.work = cell, out, work
+        self.cell, self.out, self.work, self.known = cell, out, work, known
 
     def run(self) -> None:
         """All stages; what stops one is raised, but for a run that diverged."""
         loaded = self.session.loaded
+        if (stands := self.known.of(self.cell.estimator, self.cell.selector)) is not None:
+            self.out.fields["stands"] = stands
         self.out.memory["weights_bytes"] = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
         prepared, splits = self.session.prepared(self.cell.task, self.cell.protocol, self.cell.computation.rows)
         self.out.fields["capabilities"] = loaded.capabilities.record()
@@ -57,6 +65,8 @@ class Stages:
             self.out.fields["weights"] = loaded.weights
         provenance = self.session.data(self.cell.task).provenance
         self.out.fields["data"] = data_facts(provenance, splits, prepared, loaded.left_out)
+        if self.cell.data in self.known.sources:
+            self.out.fields["data"]["source"] = dict(self.known.sources[self.cell.data])
         self.out.clusters = self.session.task(self.cell.task).clusters(splits.test)
         cls = self.session.plugins.estimator(self.cell.estimator)
         if guessed := self._guessed(cls):
@@ -267,11 +277,16 @@ class Stages:
             return
         self.out.metrics["zero_shot"] = info(score)
 
+    def _baseline(self) -> type[Estimator]:
+        """The estimator whose step in the official order over the full scope every speed-up is relative to."""
+        plugins = self.session.plugins
+        return plugins.estimator(declared.one(plugins, "baseline", "--set speed_steps=0 (no speed-up)"))
+
     def _speed(self, method: Method, scope: Scope, prepared: PreparedTask) -> None:
         self.progress.phase("measuring the speed-up")
         loaded = self.session.loaded
         sides = Sides(
-            baseline=Method.official(self.session.plugins.estimator(SPEED_BASELINE), self.cell.computation),
+            baseline=Method.official(self._baseline(), self.cell.computation),
             baseline_scope=everything(loaded),
             own=method,
             own_scope=scope,

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ZobenchError
 from ..models.outline import Outline
 from ..paths import check_becomes_folder
+from ..plugins import declared
 from ..plugins.along import takes_none
 from ..report import leaderboard, packed, running, store
 from ..report.disk import sweep
 from ..report.judge import mark, settled
+from ..report.known import filled
 from ..report.plain import canonical
 from ..report.swap import refusal
 from ..report.web import page
@@ -83,7 +85,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins, outline: Session | Non
     check_becomes_folder(place.results, "--results")
     check_data_dir(place)
     wish, spread = executor_settings(wish, plugins, place.executor)
-    routed = route(wish, plugins)
+    routed = route(wish, plugins, place.model)
     session = outline or _outline(place, plugins, routed.computation.dtype)
     loaded = session.loaded
     pools = {task: session.data(task) for task in wish.tasks}
@@ -131,7 +133,7 @@ def computed(wish: Wish, place: Place, plugins: Plugins) -> Computation:
 def _outline(place: Place, plugins: Plugins, dtype: str) -> Session:
     """The model without its weights, and the data."""
     loaded = outlined(place, plugins, dtype)
-    return Session(loaded, plugins, data_source(place, loaded), place.offline)
+    return Session(loaded, plugins, data_source(place, loaded, plugins), place.offline)
 
 
 def share(planned: Sequence[Cell], shard: tuple[int, int]) -> list[Cell]:
@@ -334,7 +336,10 @@ def board(plan: RunPlan, place: Place) -> leaderboard.Board:
     """The leaderboard of everything in the results folder, written beside the records."""
     every, problems = store.read(place.results)
     columns = plan.plugins.leaderboard_columns()
-    made = leaderboard.board(every, columns=columns, split_protocols=True, problems=problems)
+    known = declared.known(plan.plugins)
+    made = leaderboard.board(
+        filled(every, known), known=known, columns=columns, split_protocols=True, problems=problems
+    )
     store.write_text(place.results / store.BOARD, made.markdown)
     page.write(place.results / page.PAGE, made, page.losses_of(place.results))
     return made

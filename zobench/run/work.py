@@ -94,7 +94,7 @@ class RunInProcess:
             loaded = load(place, plugins, dtype) if at_hand is None else at_hand
             check_model(loaded)
             reload = partial(load, _on_the_host(place), plugins, dtype)
-            source = data_source(place, loaded)
+            source = data_source(place, loaded, self.plugins)
             self._session = Session(loaded, plugins, source, place.offline, reload, dict(pools))
         return self._session
 

@@ -1,4 +1,4 @@
-"""Where items come from: the data hub, a folder of JSONL files, or the data embedded in the package.
+"""Where items come from: the data hub, a folder of JSONL files, or a plugin's own data.
 
 Light: `datasets` is imported only when the hub is asked.
 """
@@ -7,45 +7,78 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
-import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
-from ..errors import ZobenchError, library, unknown
+from ..errors import ZobenchError, library, said, unknown
 from . import rows
 from .task import Task
 
-EMBEDDED = "zobench_world.tasks"
-"""Holds embedded data: `TASKS`, the names, and `task_data(name) -> (train, validation, provenance)`."""
+Items: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+class DataSource:
+    """Data of tasks that a plugin brings: a subclass, registered under a name (hook `zobench_data_sources`).
+
+    The name is what `LoadedModel.data` says, and what stands in records.
+    """
+
+    nature: ClassVar[str] = ""  # what the data are, in a word that boards show in bold: synthetic, translated, private
+    about: ClassVar[str] = ""  # what else a reader of a board must know: the end of a sentence, without its stop
+
+    name: str = ""
+    """The name that it is registered under."""
+
+    def tasks(self) -> Collection[str]:
+        """The names of the tasks that it has data of."""
+        raise NotImplementedError
+
+    def items(self, task: str) -> tuple[Items, Items, Mapping[str, Any]]:
+        """The training and the validation pool of a task, in a fixed order, and their provenance.
+
+        Items are mappings of the task's fields. The provenance goes into the record as JSON, and a hash of it into the
+        cell's identity: count a version up whenever the items change.
+        """
+        raise NotImplementedError
+
+    def describe(self, task: str) -> Mapping[str, str]:
+        """Facts about its data of a task, for `zobench show task`."""
+        return {}
+
+
+HUB = "hub"
+Where: TypeAlias = "str | Path | DataSource"
+"""Where to look for data: `HUB`, a folder with one of each task, or a plugin's source."""
 
 
 @dataclass(frozen=True)
 class Pools:
     """All items of a task, in their source's order: what samples are drawn from. `provenance` goes into the record."""
 
-    train: Sequence[Mapping[str, Any]]
-    validation: Sequence[Mapping[str, Any]]
-    data: Literal["hub", "folder", "embedded"]
+    train: Items
+    validation: Items
+    data: str  # hub | folder | the name of a plugin's source
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def load_pools(task: Task, where: str | Path, *, offline: bool = False) -> Pools:
-    """The pools of a task from `where`: "hub", "embedded", or the folder that holds `<task>/train.jsonl`.
+def load_pools(task: Task, where: Where, *, offline: bool = False) -> Pools:
+    """The pools of a task from `where`: the hub, a plugin's source, or the folder that holds `<task>/train.jsonl`.
 
-    Data that the task brings itself go before the hub's and the embedded ones, not before a folder that has some of it.
+    Data that the task brings itself go before the hub's and a plugin's, not before a folder that has some of it.
 
     `offline`: the hub's local cache only (also with HF_HUB_OFFLINE or HF_DATASETS_OFFLINE set).
     Raises ZobenchError where the data cannot be had or items lack fields that the task needs.
     """
     own = task.source.folder
-    if own is not None and (where in ("embedded", "hub") or not (Path(where) / task.name).is_dir()):
+    named = isinstance(where, DataSource) or where == HUB
+    if own is not None and (named or not (Path(cast("str | Path", where)) / task.name).is_dir()):
         return _own(task, own)
-    if where == "embedded":
-        pools = _embedded(task)
-    elif where == "hub":
+    if isinstance(where, DataSource):
+        pools = _of_plugin(task, where)
+    elif where == HUB:
         pools = _hub(task, offline)
     else:
         return _of_root(task, Path(where))  # which has checked every line, and can name the file
@@ -117,22 +150,27 @@ def _folder(task: Task, folder: Path) -> Pools:
     return Pools(pools[0], pools[1], "folder", files)
 
 
-# ---- embedded
+# ---- a plugin
 
 
-def _embedded(task: Task) -> Pools:
+def _of_plugin(task: Task, source: DataSource) -> Pools:
     mend = (
         "choose a model whose data are the hub's with --model, give the task's files with --data-dir DIR "
         f"(DIR/{task.name}/train.jsonl and validation.jsonl), or have the task bring them (source.folder in its file)"
     )
-    provider = importlib.import_module(EMBEDDED) if importlib.util.find_spec(EMBEDDED) else None
-    known: Sequence[str] = getattr(provider, "TASKS", ())
-    if provider is None or not known:
-        raise ZobenchError(f"task {task.name}: this version carries no embedded task data; {mend}")
-    if task.name not in known:
-        raise ZobenchError(unknown("embedded task", task.name, known) + f"; or {mend}")
-    train, validation, provenance = provider.task_data(task.name)
-    return Pools(train, validation, "embedded", dict(provenance))
+    try:
+        known = list(source.tasks())
+        if task.name not in known:
+            raise ZobenchError(unknown(f"{source.name} task", task.name, known) + f"; or {mend}")
+        train, validation, provenance = source.items(task.name)
+        if not all(isinstance(pool, Sequence) for pool in (train, validation)):
+            raise TypeError("pools are sequences of items")
+        return Pools(train, validation, source.name, json.loads(json.dumps(dict(provenance), allow_nan=False)))
+    except (ZobenchError, MemoryError):
+        raise
+    except (Exception, SystemExit) as e:  # whatever a plugin's code raises
+        why = f"{type(e).__name__}: {said(e, first=True)}"
+        raise ZobenchError(f"task {task.name}: data source {source.name} cannot be read: {why}") from e
 
 
 # ---- the hub

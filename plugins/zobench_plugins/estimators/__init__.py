@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from zobench import hookimpl
 
@@ -63,4 +63,14 @@ def zobench_estimators() -> Mapping[str, str]:
         "zo_sgd_conservative": f"{HERE}.zo_sgd_conservative:ZOSGDConservative",
         "zo_sgd_momentum": f"{HERE}.zo_sgd_momentum:ZOSGDMomentum",
         "zo_sgd_sign": f"{HERE}.zo_sgd_sign:ZOSGDSign",
+    }
+
+
+@hookimpl
+def zobench_roles() -> Mapping[str, Sequence[str]]:
+    """Who is held against whom: MeZO is what speed-ups are relative to; what is no zeroth-order method is no rival."""
+    return {
+        "untouched": ["zero_shot"],
+        "reference": ["icl", "hidden_probe", "adamw", "sgd"],
+        "baseline": ["mezo"],
     }

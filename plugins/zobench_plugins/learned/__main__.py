@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from zobench_world import zobench_models
 
 from zobench import LoadedModel, ZobenchError, load_model
 
-from ..models import zobench_models
 from .masks import Per, learn_masks, write_masks
 from .networks import write_networks
 from .scales import learn_scales

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from zobench import hookimpl
 
@@ -31,3 +31,9 @@ def zobench_selectors() -> Mapping[str, str]:
         "small_weights": f"{HERE}.small_weights:SmallWeights",
         "successive_halving": f"{HERE}.successive_halving:SuccessiveHalving",
     }
+
+
+@hookimpl
+def zobench_roles() -> Mapping[str, Sequence[str]]:
+    """What scopes are held against, and what `zobench analyze` knows of them."""
+    return {"everything": ["all"], "one_block": ["layer"], "outlier_block": ["first_outlier"]}

@@ -20,6 +20,7 @@ class ExhaustiveSweep(Selector):
     public_code: ClassVar[str] = "none found"
     verified: ClassVar[bool | None] = True
     exercise: ClassVar = {"steps": 2}
+    presets: ClassVar = {"smoke": {"steps": 4}, "small": {"steps": 8}}
 
     steps: Count = 200
     """Training steps for each block."""

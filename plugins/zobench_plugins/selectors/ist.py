@@ -43,6 +43,7 @@ class IST(Selector):
     )
     verified: ClassVar[bool | None] = False
     exercise: ClassVar = {"updates": 3, "batch_size": 4}
+    presets: ClassVar = {"smoke": {"updates": 3}, "small": {"updates": 10}}
 
     share: Annotated[float, Range(gt=0, le=1)] = 0.25
     """Of the blocks, how many move in a step; at least one."""

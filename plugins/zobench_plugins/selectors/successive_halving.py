@@ -27,6 +27,7 @@ class SuccessiveHalving(Selector):
     public_code: ClassVar[str] = "none consulted"
     verified: ClassVar[bool | None] = True
     exercise: ClassVar = {"steps": 4}
+    presets: ClassVar = {"smoke": {"steps": 4}, "small": {"steps": 8}}
 
     steps: Count = 200
     """Training steps of the last round's probes."""

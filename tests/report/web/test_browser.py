@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kits.records import items, record, small_board
+from kits.records import KNOWN, items, record, small_board
 
 from zobench.report.leaderboard import board
 from zobench.report.web import page
@@ -68,7 +68,7 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
 def asked(tmp_path: Path, records: Any, size: str = "1366,768", *more: str) -> tuple[dict[str, Any], list[str]]:
     """What the page says when it is used, and the lines on its console."""
-    text = page.render(board(records, split_protocols=True))
+    text = page.render(board(records, split_protocols=True, known=KNOWN))
     text = ASKS.join(text.rpartition("</body>")[::2])
     path = tmp_path / "board.html"
     path.write_text(text, encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kits.records import items, record, small_board
+from kits.records import KNOWN, items, record, small_board
 
 from zobench.cli import main
 from zobench.report import store
@@ -26,7 +26,7 @@ def shown(text: str) -> Any:
 
 
 def made(records: Any, losses: Any = lambda record: ()) -> Any:
-    return payload.payload(board(records, split_protocols=True), losses)
+    return payload.payload(board(records, split_protocols=True, known=KNOWN), losses)
 
 
 def cells(found: Any) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .. import stats, text
+from .. import notes, stats, text
 from ..compare import ColumnStanding, Verdicts
 from ..rows import MethodRow, Section
 from ..tables import plus_minus
@@ -55,7 +55,7 @@ def words(section: Section, verdicts: Verdicts, found: Sequence[Line], warned: S
 def _title(section: Section, found: Sequence[Line]) -> str:
     rows = [line.row for line in found if not line.row.untouched]
     who = rows[0].name if len(rows) == 1 else text.plural(len(rows), "method") if rows else "zero-shot"
-    kind = "synthetic task" if section.data == "embedded" else "task"
+    kind = f"{nature} task" if (nature := notes.source_of(section)[0]) else "task"
     tasks = section.tasks[0] if len(section.tasks) == 1 else text.plural(len(section.tasks), kind)
     seeds = {r["cell"]["seed"] for r in section.records}
     told = f" · {text.settings(section.distinct)}" if section.distinct else ""
@@ -216,9 +216,7 @@ def _next(section: Section, verdicts: Verdicts, rivals: Sequence[Line], seeds: i
     if 0 < seeds < stats.MARK_SEEDS:
         out.append("`--seeds 0,1,2`")
     if rivals and verdicts.control is None:
-        selectors = sorted({line.row.selector for line in rivals} - {"all"})
-        mezo = any(line.row.estimator == "mezo" for line in rivals)
-        out.append(f"`--selector {','.join(['all', *selectors])}`" if mezo else "`--estimator mezo --selector all`")
+        out += _control(section, rivals)
     if len(rivals) > 1 and (standing := verdicts.best["average"]) is not None:
         against = verdicts.control if verdicts.control is not standing.best else None
         other = against or next((r for r in (*standing.close, *standing.beaten) if r.trains), None)
@@ -226,6 +224,20 @@ def _next(section: Section, verdicts: Verdicts, rivals: Sequence[Line], seeds: i
             pair = (standing.best, other)
             out.append(f"`zobench compare {' '.join(_spelt(row) for row in pair)}`")
     return out
+
+
+def _control(section: Section, rivals: Sequence[Line]) -> list[str]:
+    """The options that run what rivals are held against, where it is known who that is."""
+    if not (section.known.baseline and section.known.everything):
+        return []
+    baseline, everything = section.known.baseline[0], section.known.everything[0]
+    selectors = sorted({line.row.selector for line in rivals} - {everything})
+    there = any(line.row.estimator == baseline for line in rivals)
+    return [
+        f"`--selector {','.join([everything, *selectors])}`"
+        if there
+        else f"`--estimator {baseline} --selector {everything}`"
+    ]
 
 
 def _spelt(row: MethodRow) -> str:

@@ -149,7 +149,8 @@ def _layers(section: Section) -> list[dict[str, Any]]:
     """Scores of single blocks, where layers were swept: two of them or more with one estimator on one task."""
     found: dict[tuple[str, str], dict[int, MethodRow]] = {}
     for row in section.rows:
-        if not row.selector.startswith("layer:"):
+        name, colon, _ = row.selector.partition(":")
+        if name not in section.known.one_block or not colon:
             continue
         for task, entry in row.entries.items():
             blocks = {tuple(r["scope"]["layers"]) for r in entry.done.values() if r["scope"] is not None}
