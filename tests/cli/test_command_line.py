@@ -14,7 +14,7 @@ import typer
 import zobench.cli
 from zobench import __version__
 from zobench.cli import COMMANDS, Command, main
-from zobench.cli.run import _seeds
+from zobench.cli.run_options import _seeds
 from zobench.errors import ZobenchError
 
 

@@ -1,5 +1,6 @@
 """A prepared task from pools to scores, against a whole MeZO run on the same pools (golden/e2e_tf4.json)."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -172,3 +173,10 @@ def test_bad_items_show_at_once():
     items = RUNS["SST2"]["train_pool"][:2]
     with pytest.raises(ZobenchError, match="task sst2: item 1 lacks sentence; it has idx, label"):
         PreparedTask(task("SST2"), splits(items, items, [items[0], {"label": 1, "idx": 3}]), loaded())
+
+
+def test_a_model_that_is_not_causal_is_refused():
+    held = loaded(llama())
+    vars(held)["capabilities"] = dataclasses.replace(held.capabilities, causal=False)
+    with pytest.raises(ZobenchError, match="is not causal"):
+        PreparedTask(task("SQuAD"), splits([], [], []), held)
