@@ -180,3 +180,8 @@ def test_a_terminal_is_told_of_unreadable_records(monkeypatch: pytest.MonkeyPatc
     terminal.show(board(runs("mezo", 60), problems=["cells/x.json: an empty file \x1b[2J"]))
     out = capsys.readouterr().out
     assert "is not in this board: cells/x.json: an empty file \\x1b[2J" in out
+
+
+def test_references_alone_say_their_scores():
+    found = seen([record("zero_shot", test=items(50), zero_shot=items(50)), record("adamw", test=items(90))])
+    assert found.words.answer == "**References alone: zero_shot 50.0, adamw / all 90.0.** 2/2 ok."

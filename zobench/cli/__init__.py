@@ -51,6 +51,7 @@ COMMANDS: dict[str, Command] = {
             "zobench run --plugin my_zo.py --estimator my_zo,mezo --set my_zo.eps=1e-2 --model MODEL",
             "zobench run --config grid.toml --jobs auto",
             "zobench run -e mezo,lozo -t copa --model shape:llama2-7b --preset paper --dry-run --for-device a6000",
+            "zobench run --data reviews.csv --text review --label sentiment --estimator mezo --model MODEL",
         ),
     ),
     "leaderboard": Command(
@@ -138,6 +139,7 @@ COMMANDS: dict[str, Command] = {
             "zobench new estimator my_zo",
             "zobench new selector every_other",
             "zobench new task my_task --directory mine",
+            "zobench new task my_task --from reviews.csv --text review --label sentiment",
         ),
     ),
 }

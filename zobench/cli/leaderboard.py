@@ -61,6 +61,9 @@ def leaderboard(
     html: Annotated[
         bool, typer.Option("--html/--no-html", help="Write board.html beside it: sortable, with charts; no network.")
     ] = True,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Only methods whose cells' peak memory was within this, such as 16GB.")
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Print all of it, as Markdown.")] = False,
     family: FamilyOption = FamilyName.board,
     plugin: PluginFiles = None,
@@ -79,7 +82,7 @@ def leaderboard(
         if is_folder(out.parent, "--out"):
             check_writable(out, "--out")
     from ..plugins import declared
-    from ..report import store
+    from ..report import memory, store
     from ..report.known import filled
     from ..report.leaderboard import board as make
     from . import board_export
@@ -98,6 +101,7 @@ def leaderboard(
         split_protocols=split_protocols,
         problems=found.problems,
         family=family.value,
+        most_bytes=None if max_memory is None else memory.parsed(max_memory, "--max-memory"),
     )
     path = results[0] / store.BOARD if out is None else out
     status = 0

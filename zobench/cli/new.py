@@ -15,6 +15,7 @@ import zobench
 
 from ..errors import ZobenchError
 from ..report.disk import write_bytes
+from .own_task import task_of, write
 
 Makes = enum.Enum("Makes", {kind: kind for kind in ("estimator", "selector", "task")}, type=str)  # type: ignore[misc]
 
@@ -23,11 +24,31 @@ def new(
     kind: Annotated[Makes, typer.Argument(help="What to write.")],
     name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and _.")],
     directory: Annotated[Path, typer.Option("--directory", metavar="DIR", help="Where to write it.")] = Path("."),
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="A task of these items: .csv, .tsv, .jsonl, .parquet.", metavar="FILE"),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="With --from: the columns of text, comma separated.")] = None,
+    label: Annotated[str | None, typer.Option(help="With --from: the column of labels.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="With --from: the prompt, '{review} It was', not columns and label's name.")
+    ] = None,
+    words: Annotated[str | None, typer.Option(help="With --from: labels in words, 0=bad,1=good.")] = None,
+    seed: Annotated[int, typer.Option(help="With --from: of the draw of test items.", min=0)] = 0,
 ) -> None:
     """Write a ready-to-run plugin file with a new estimator, selector or task, and say how to run it.
 
     Nothing that exists is overwritten. docs/plugins.md explains every line of it.
     """
+    if from_ is not None:
+        if kind.value != "task":
+            raise ZobenchError(f"--from is of a task, not of a {kind.value}")
+        made = task_of(from_, text, label, name=checked(name, "task"), prompt=prompt, words=words, seed=seed)
+        plugin = write(made, directory, replace=False)
+        print(f"wrote {plugin}, {directory / name}.toml and {directory / name}/")
+        print(f"see it:  zobench show task {name} --plugin {plugin}")
+        print(f"run it:  zobench run --plugin {plugin} --tasks {name} --estimator mezo --model MODEL")
+        return
     written = write_plugin(kind.value, name, directory)
     plugin = written[0]
     print("wrote " + " and ".join(map(str, written)))
@@ -48,8 +69,7 @@ def write_plugin(kind: str, name: str, directory: Path) -> list[Path]:
 
     ZobenchError for a name that cannot be a Python name, a file that exists, or a folder that cannot be written to.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ZobenchError(f"{name!r} cannot be the name of a new {kind}: use lower-case letters, digits and _")
+    checked(name, kind)
     endings = (".py", ".toml") if kind == "task" else (".py",)
     paths = [directory / f"{name}{ending}" for ending in endings]
     for path in paths:
@@ -66,6 +86,13 @@ def write_plugin(kind: str, name: str, directory: Path) -> list[Path]:
     except OSError as e:
         raise ZobenchError(f"cannot write {paths[0]}: {e.strerror}") from e
     return paths
+
+
+def checked(name: str, kind: str) -> str:
+    """The name. ZobenchError for one that cannot be a Python name."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ZobenchError(f"{name!r} cannot be the name of a new {kind}: use lower-case letters, digits and _")
+    return name
 
 
 def class_name(name: str, kind: str) -> str:

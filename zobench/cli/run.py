@@ -44,6 +44,16 @@ def run(
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, comma separated, or `all`.")] = "all",
     model: ModelName = None,
     data_dir: DataDir = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A task of your own: a .csv, .tsv, .jsonl or .parquet with texts and labels.", metavar="FILE"
+        ),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="With --data: the columns of text, comma separated.")] = None,
+    label: Annotated[str | None, typer.Option(help="With --data: the column of labels.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="With --data: the prompt, such as '{review} It was'.")] = None,
+    words: Annotated[str | None, typer.Option(help="With --data: labels in words, 0=bad,1=good.")] = None,
     results: Annotated[Path, typer.Option(help="Where records and the board go.", metavar="DIR")] = Path("runs"),
     seeds: Annotated[str, typer.Option(help="Seeds of batch order and directions, comma separated.")] = "0",
     tune_seeds: Annotated[str | None, typer.Option(help="Seeds that choose the learning rate, never reported.")] = None,
@@ -84,6 +94,9 @@ def run(
     """Fine-tune and evaluate: every estimator x selector x task x seed, then the leaderboard."""
     if for_device is not None and not dry_run:
         raise ZobenchError("--for-device tells what a run would take elsewhere: add --dry-run")
+    own = None if data is None else _own(data, text, label, prompt, words, results)
+    if own is not None:
+        plugin, tasks = [*(plugin or ()), own], own.stem if tasks == "all" else f"{tasks},{own.stem}"
     plugins = plugins_of(plugin)
     from ..plugins import declared
 
@@ -98,6 +111,13 @@ def run(
 
     place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=shard_of(shard))
     _run(wish, place, plugins, as_toml(context), for_device=for_device, dry_run=dry_run)
+
+
+def _own(data: Path, text: str | None, label: str | None, prompt: str | None, words: str | None, results: Path) -> Path:
+    """The task of a table, as a plugin under the results folder."""
+    from .own_task import task_of, write
+
+    return write(task_of(data, text, label, prompt=prompt, words=words), results / "data", replace=True)
 
 
 def _run(wish: Wish, place: Place, plugins: Plugins, options: str, *, dry_run: bool, for_device: str | None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ZobenchError
-from . import choices, compare, costs, notes, stats, tables, text, units
+from . import choices, compare, costs, memory, notes, stats, tables, text, units
 from . import paper as published
 from .first import page
 from .known import NOTHING, Known
@@ -81,16 +81,21 @@ def board(
     problems: Sequence[object] = (),
     family: Family = "board",
     known: Known = NOTHING,
+    most_bytes: int | None = None,
 ) -> Board:
     """The board of some records.
 
     `columns` are plugins' (heading -> function of a row's records to its text), `problems` records that could not be
     read, which the board must not pass over in silence. With `paper` the published numbers stand beside ours. `family`:
-    over which comparisons marks are corrected. `known`: of names, to say what a further run would be.
+    over which comparisons marks are corrected. `known`: of names, to say what a further run would be. `most_bytes`:
+    methods of which a cell's peak memory is above it, or not known, are left out, and the board says which.
     Raises ZobenchError for no records, and for records that may not stand in one table (`split_protocols` gives each
     protocol its own section instead).
     """
     every = sections(records, split_protocols=split_protocols, known=known)
+    left_out = [] if most_bytes is None else [memory.above(section, most_bytes) for section in every]
+    if most_bytes is not None:
+        every = [memory.within(section, most_bytes) for section in every]
     if not every:
         raise ZobenchError(
             "no records to make a leaderboard of (those of tuning seeds are not reported): make some with `zobench run`"
@@ -105,6 +110,8 @@ def board(
         parts += [block] if paper and (block := published.beside(section)) else []
     if paper and (block := published.apart(every)):
         parts += ["## The paper: other models", block]
+    if most_bytes is not None:
+        parts[1:1] = [memory.said(most_bytes, [name for names in left_out for name in names])]
     unread = sorted(text.foreign(str(problem)) for problem in problems)
     if unread:
         parts[1:1] = ["**Records that could not be read, and are not in this board:**", text.bullets(unread)]

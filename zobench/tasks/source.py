@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, cast
 
 from ..errors import ZobenchError, library, said, unknown
+from ..paths import read
 from . import rows
 from .task import Task
 
@@ -52,6 +53,9 @@ class DataSource:
 HUB = "hub"
 Where: TypeAlias = "str | Path | DataSource"
 """Where to look for data: `HUB`, a folder with one of each task, or a plugin's source."""
+
+MADE = "made.json"
+"""Beside items that were made from a table: from which, and how they were split. It goes into the record."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,19 @@ def _folder(task: Task, folder: Path) -> Pools:
             "sha256": hashlib.sha256(content).hexdigest(),
             "rows": len(items),
         }
+    if (made := folder / MADE).is_file():  # made from a table: from which, and how it was split
+        files["made"] = _made(made)
     return Pools(pools[0], pools[1], "folder", files)
+
+
+def _made(path: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(read(path, "what the data were made from"))
+    except ValueError as e:
+        raise ZobenchError(f"{path}: not JSON: {e}") from None
+    if not isinstance(said, dict):
+        raise ZobenchError(f"{path}: no object in JSON")
+    return said
 
 
 # ---- a plugin

@@ -94,7 +94,7 @@ def _summary(section: Section, verdicts: Verdicts, shown: Sequence[Line], with_z
         column(unit, [text.NONE if line.peak_bytes is None else f"{line.peak_bytes / size:.3g}" for line in shown]),
         column("forwards", [text.NONE if line.forwards is None else text.count(line.forwards) for line in shown]),
     ]
-    return [one for one in made if set(one.cells) != {text.NONE}]
+    return [one for one in made if not set(one.cells) <= {text.NONE, "="}]
 
 
 def _average(line: Line, section: Section) -> str:

@@ -98,6 +98,10 @@ def _of_many(section: Section, verdicts: Verdicts, found: Sequence[Line]) -> tup
     standing = verdicts.best["average"]
     if standing is None:
         lost = [line.row.name for line in found if not line.row.reference]
+        shown = [line for line in found if line.average is not None]
+        if not lost and shown:
+            scores = ", ".join(f"{line.row.name} {text.percent(line.average or 0.0)}" for line in shown)
+            return f"**References alone: {scores}.**", []
         why = f"; none of {text.plural(len(lost), 'method')} finished every task and seed" if lost else ""
         return f"**There is no average to compare{why}.**", []
     best = next(line for line in found if line.row is standing.best)
