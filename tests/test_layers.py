@@ -46,11 +46,11 @@ BELOW = {
     "protocol": "report engine directions tasks redact settings errors",
     "contracts": "reserved settings errors",
     "plugins": "contracts scopes tasks report reserved redact settings paths errors",
-    "run": "devices plugins contracts protocol report estimator engine parameterisations scopes models tasks kernels "
-    "timers redact settings paths errors",
+    "run": "devices plugins contracts protocol report estimator engine parameterisations scopes directions models "
+    "tasks kernels timers redact settings paths errors",
     "bench": "devices run protocol report engine scopes models tasks settings errors",
-    "testing": "devices run protocol contracts estimator engine parameterisations scopes directions models tasks "
-    "settings errors",
+    "testing": "devices run protocol contracts estimator engine parameterisations scopes directions models "
+    "tasks settings errors",
     "cli": "devices testing bench run protocol report plugins engine models tasks kernels redact settings paths "
     "errors __version__",
     "__main__": "cli",

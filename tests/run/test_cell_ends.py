@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from functools import cache
 
 import pytest
@@ -66,8 +67,10 @@ def test_a_failed_cell_is_a_record_and_the_next_one_runs(
     failed, after = carry_out(made, place)
     assert failed["status"] == status
     if status == "oom":
-        assert failed["error"].startswith(f"{message}; less memory is taken with batch_size=1 (another protocol), ")
-        assert "--dtype bfloat16" in failed["error"]
+        assert failed["error"].startswith(f"{message}; planned were ")
+        mends = failed["error"].partition("; less memory is taken with ")[2]
+        assert re.search(r"batch_size=1 \(another protocol\) \([\d.]+ .iB less\)", mends)
+        assert re.search(r"--dtype bfloat16 \([\d.]+ .iB less\)", mends)
     else:
         assert failed["error"] == message
     assert failed == on_disk(tmp_path, failed)
@@ -114,7 +117,7 @@ def test_a_probe_that_runs_out_of_memory_is_oom(world, tmp_path, monkeypatch):
     monkeypatch.setattr("zobench.run.selection.train", full)
     made, place = plan(world, tmp_path, ["mezo"], ["exhaustive_sweep"])
     (record,) = carry_out(made, place)
-    assert record["status"] == "oom" and "; less memory is taken with batch_size=1" in record["error"]
+    assert record["status"] == "oom" and "batch_size=1 (another protocol)" in record["error"]
     assert_untouched(made.session.loaded, world)
 
 

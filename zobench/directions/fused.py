@@ -12,7 +12,7 @@ from .. import kernels
 from .coefficients import Scalar
 from .handle import Handle
 from .nodes import Lazy, Node
-from .noise.philox import Philox
+from .noise.philox import PART_OF_A_GPU, Philox, numbers
 from .noise.source import Noise
 
 
@@ -27,7 +27,7 @@ class Fused:
         """The direction on `p` as kernels take it; None where they do not: other noise, parts of the scope, a mask."""
         terms = direction.terms
         fits = 0 < len(terms) <= kernels.MOST_TERMS and p.mask is None and all(_counted(n, p) for n in terms)
-        return cls(p, terms) if fits and kernels.takes(p.raw) else None
+        return cls(p, terms) if fits and (kernels.takes(p.raw) or in_parts(p.raw)) else None
 
     def __neg__(self) -> Fused:
         return Fused(self.p, {n: -c for n, c in self.terms.items()})
@@ -51,18 +51,47 @@ def several(base: Tensor, points: Sequence[Fused | None], out: Tensor) -> bool:
     """Make out[j] = base + points[j] (None: base as it is) in one pass; False, and nothing done, where the points are
     of too many noises.
     """
-    from ..kernels.adding import add
-
     noises = list(dict.fromkeys(n for point in points if point is not None for n in point.terms))
     if not 0 < len(noises) <= kernels.MOST_TERMS:
         return False
     p = next(point.p for point in points if point is not None)
     counted = [n for n in noises if isinstance(n, Noise)]
-    seeds = [n.source.key(n.seed, n.kind, p) for n in counted if isinstance(n.source, Philox)]
+    seeds = [n.source.key(n.seed, n.kind, p.name) for n in counted if isinstance(n.source, Philox)]
     rows = [[0.0 if point is None else point.terms.get(n, 0.0) for n in noises] for point in points]
     coefficients = _on_device(rows, base.device)
-    add(base.contiguous(), out, seeds, [n.kind for n in counted], coefficients, Philox.rounds)
+    kinds = [n.kind for n in counted]
+    if kernels.usable(base.device.type):
+        from ..kernels.adding import add
+
+        add(base.contiguous(), out, seeds, kinds, coefficients, Philox.rounds)
+    else:
+        _add_in_parts(base, out, seeds, kinds, coefficients)
     return True
+
+
+def in_parts(weights: Tensor) -> bool:
+    """Whether noise is added to this tensor part by part: of a large one on a GPU without kernels, where the noise of
+    all of it would take several times its memory.
+    """
+    large = weights.device.type != "cpu" and weights.numel() > PART_OF_A_GPU and weights.is_contiguous()
+    return large and not kernels.usable(weights.device.type)
+
+
+def _add_in_parts(base: Tensor, out: Tensor, seeds: Sequence[int], kinds: Sequence[str], coefficients: Tensor) -> None:
+    """As `kernels.adding.add`: in float32 with one rounding, so that the two differ by what log, sin and cos do."""
+    flat, points = base.reshape(-1), out.view(len(out), -1)
+    for begin in range(0, flat.numel(), PART_OF_A_GPU):
+        here = slice(begin, begin + PART_OF_A_GPU)
+        start = flat[here].float()
+        zs = [
+            numbers(kind, seed, start.numel(), base.device, begin=begin)
+            for seed, kind in zip(seeds, kinds, strict=True)
+        ]
+        for point, row in zip(points, coefficients, strict=True):
+            value = start
+            for z, c in zip(zs, row, strict=True):
+                value = value + c * z
+            point[here].copy_(value)
 
 
 _MADE: dict[tuple[Any, ...], tuple[Sequence[Scalar], Tensor]] = {}

@@ -68,6 +68,7 @@ def choose(
     itemsize: int = 2,
     points: int = 2,
     master: bool = False,
+    state: int = 0,
 ) -> EngineChoice:
     """The engine and restore for `auto`.
 
@@ -79,7 +80,9 @@ def choose(
         scope_numel, model_numel, layer_numel: entries of the scope, the model, one decoder block.
         free_bytes: memory free on the device, with the model loaded.
         itemsize: bytes of a weight. points: looks a method asks for at once. master: float32 masters are held too.
+        state: bytes that the method will keep between steps, of what is free now.
     """
+    free_bytes = max(0, free_bytes - state)
     masters = 4 * scope_numel if master else 0
     about_a_layer = scope_numel <= 1.5 * (layer_numel or model_numel / 16)
     if about_a_layer and masters + points * scope_numel * itemsize <= free_bytes / 2:

@@ -23,7 +23,9 @@ Value: TypeAlias = Tensor | Fused
 """A direction on one tensor: computed, or to be drawn by the kernel that adds it."""
 
 DRAWN_BYTES = 2**28
-"""What engines keep of a step's noise on a CPU, at most. On a GPU they keep none: memory is what is short there."""
+"""What engines keep of a step's noise on a CPU, at most."""
+DRAWN_BYTES_OF_A_GPU = 2**26
+"""On a GPU, where memory is short: no more than shows beside the weights of a model that fills it."""
 _NO_DECAY = ("bias", "layer_norm", "layernorm")
 
 
@@ -80,7 +82,7 @@ class Engine:
         """A step begins on these tensors. If they or their masks changed, `settle` was called before."""
         self.handles = handles
         on_cpu = all(p.param.device.type == "cpu" for p in handles)
-        self.drawn.begin(handles, self.drawn_bytes if on_cpu else 0)
+        self.drawn.begin(handles, self.drawn_bytes if on_cpu else min(self.drawn_bytes, DRAWN_BYTES_OF_A_GPU))
 
     def losses(self, closure: Closure | None, points: Sequence[Direction]) -> list[Tensor]:
         """The losses at theta + point for each point, in order.

@@ -217,7 +217,8 @@ class Record(TypedDict):
     # has those of the untouched model's score, also where an earlier cell took it (early records: where it did not)
     time: dict[str, float]  # forward_s, perturb_s, update_s, step_s (medians); select_s, train_s, eval_s, total_s
     speed: NotRequired[SpeedInfo]
-    memory: dict[str, int]  # peak_bytes, weights_bytes, state_bytes
+    memory: dict[str, int]  # peak_bytes (without the speed-up's baseline), speed_peak_bytes (with it), weights_bytes,
+    # state_bytes; planned_bytes and planned_host_bytes: what zobench.run.memory_account said before it began
     environment: dict[str, Any]  # versions, platform, device, git commit, command, start, what `memory` measured
     files: NotRequired[dict[str, FileInfo]]  # steps | replay | weights | error: what lies beside; from schema 2 on
     resumed: NotRequired[ResumedInfo]  # where the cell went on in another process; its times are then those of all

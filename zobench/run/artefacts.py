@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 from safetensors.torch import save_file
 
 from .. import redact
-from ..estimator.log import LogWriter, StepLog
+from ..estimator.log import Log, LogWriter, StepLog, load_log
 from ..report import swap
 from ..report.plain import finite
 from ..scopes.scope import Scope
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from ..report.record import Record
     from .method import Applied
     from .train import Trained
+
+
+REPLAY = "replay log"
+"""What a record says was kept, where that is the log."""
 
 
 def plain(scope: Scope) -> bool:
@@ -106,6 +110,10 @@ class Artefacts:
             self._steps.close()
         for path in self.files.beside:
             path.unlink(missing_ok=True)
+
+    def kept_log(self) -> Log:
+        """The replay log that was kept last, whole or ZobenchError."""
+        return load_log(self.files.replay)
 
     def put(self, record: Record, traceback: str | None) -> bool:
         """Close the curve, keep the traceback of a failure, and put all in place, the record last.

@@ -17,7 +17,7 @@ from .diary import LeadsElsewhere
 from .environment import describe
 from .held_cell import HeldCell, Lost, machine
 from .memory import PeakMemory
-from .method import free_bytes
+from .method import free_of
 from .outcome import Outcome, as_record, failed
 from .stages import Stages
 from .surroundings import seeded
@@ -74,7 +74,7 @@ class Runner:
 
     def _head(self) -> dict[str, Any]:
         """What the journal of a cell begins with."""
-        free = free_bytes(self.session.loaded.device)
+        free = free_of(self.session.loaded)
         return {"machine": machine(self.environment), "free": free, "rerun": self.rerun}
 
     def _claimed(self, cell: Cell, claim: Claim) -> Record:
@@ -90,13 +90,13 @@ class Runner:
         try:
             try:
                 with seeded(cell.seed):
-                    self._stages(cell, out, work).run()
+                    self._stages(cell, out, work, memory).run()
             except LeadsElsewhere as e:
                 self.session.plugins.warn(f"{cell.id}: begins anew: {e}")
                 work.start_over()
                 out = Outcome()
                 with seeded(cell.seed):
-                    self._stages(cell, out, work).run()
+                    self._stages(cell, out, work, memory).run()
         except Lost:
             work.close(None)
             return self._lost(cell)
@@ -107,7 +107,8 @@ class Runner:
             failed(out, cell, e, self.known)
             if (why := failure.retry(e, self.session.loaded.device)) is not None:
                 out.fields["retry"] = why
-        out.memory["peak_bytes"] = memory.peak()
+        peak = memory.peak()
+        out.memory |= {"speed_peak_bytes": peak} if "peak_bytes" in out.memory else {"peak_bytes": peak}
         out.seconds["total_s"] = work.journal.past.seconds + time.perf_counter() - start
         if (resumed := work.resumed()) is not None:
             out.fields["resumed"] = resumed
@@ -133,8 +134,8 @@ class Runner:
             raise interrupt
         return made
 
-    def _stages(self, cell: Cell, out: Outcome, work: HeldCell) -> Stages:
-        return Stages(self.session, self.progress, self.guard, cell, out, work, self.known)
+    def _stages(self, cell: Cell, out: Outcome, work: HeldCell, memory: PeakMemory) -> Stages:
+        return Stages(self.session, self.progress, self.guard, cell, out, work, self.known, memory)
 
     def _lost(self, cell: Cell) -> Record:
         """What to return of a cell that another process took over."""

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from ..report import running
 from . import diary
-from .artefacts import Artefacts, log_facts, plain
+from .artefacts import REPLAY, Artefacts, log_facts, plain
 from .checksum import checksums
 from .diary import Diary, LeadsElsewhere
 from .journal import Journal
@@ -122,7 +122,7 @@ class HeldCell:
         if not (run.replayable and plain(scope)):
             return {"kept": self.artefacts.keep_weights(run.best, self.cell.computation.snapshot_limit), "log": facts}
         self.artefacts.keep_log([step for step in on.estimator.log if step.step < run.best_step], facts)
-        return {"kept": "replay log", "log": facts}
+        return {"kept": REPLAY, "log": facts}
 
     def end(self, of: Diary, run: Trained, **facts: Any) -> None:
         """A learning rate is done, whatever comes of the cell."""
@@ -177,7 +177,7 @@ class HeldCell:
         """As `keep`, of a run that an earlier process ended."""
         said = of.ended
         assert said is not None
-        if said["kept"] == "replay log":
+        if said["kept"] == REPLAY:
             self.artefacts.keep_log(diary.logged(of, run.best_step), said["log"])
         elif said["weights"] is not None:
             self.artefacts.clear()

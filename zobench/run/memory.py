@@ -22,9 +22,13 @@ class PeakMemory:
         self.kind = "resident size of the process"
         if self.devices:
             self.kind = f"allocated by torch on {'each of the devices' if len(self.devices) > 1 else 'the device'}"
-            for device in self.devices:
-                reset_peak(device)
-        else:
+        self.again()
+
+    def again(self) -> None:
+        """The peak counts from now on."""
+        for device in self.devices:
+            reset_peak(device)
+        if not self.devices:
             self._reset()
 
     def _reset(self) -> None:

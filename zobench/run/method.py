@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from ..devices import free
+from ..devices import GPUS, free, free_for, spread
 from ..engine import choose, engine_class
 from ..errors import ZobenchError
 from ..models.compiled import compiled
@@ -90,9 +90,19 @@ class Applied:
 
 @contextmanager
 def applied(
-    method: Method, loaded: LoadedModel, scope: Scope, *, lr: float, seed: int, keep: Callable[[Tensor], Tensor]
+    method: Method,
+    loaded: LoadedModel,
+    scope: Scope,
+    *,
+    lr: float,
+    seed: int,
+    keep: Callable[[Tensor], Tensor],
+    start: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Applied]:
-    """The method on the model, its scope ready to move; on leaving, the model is bit for bit as it was before."""
+    """The method on the model, its scope ready to move; on leaving, the model is bit for bit as it was before.
+
+    start: copies of the model's weights as they are now, by name, where there are some: these are not copied again.
+    """
     own_kind = method.parameterisation == method.cls.parameterisation  # of another its settings may have the names
     settings = method.settings if own_kind else {}
     free = _free(method, loaded)
@@ -100,10 +110,12 @@ def applied(
         _ = loaded.parameters  # counted, and kept, before anything stands on the model
     parameterisation = attach(method.parameterisation, loaded.model, scope, seed=seed, settings=settings)
     own = parameterisation.scope
+    theirs = {name: p for name, p in scope.named if start is not None and name in start}
     own.named[:] = ordered(own.named, method.computation.tensor_order)
     original: dict[str, Tensor] = {}
     try:
-        original.update((name, keep(p.detach())) for name, p in own.named)
+        known = start or {}
+        original.update((name, known[name] if p is theirs.get(name) else keep(p.detach())) for name, p in own.named)
         info = _engine(method, own, loaded, free)
         estimator = method.cls(
             own,
@@ -148,7 +160,7 @@ def _free(method: Method, loaded: LoadedModel) -> int | None:
     """The bytes by which engine and restore are chosen; None where the settings say both, as those of a replay do."""
     if "auto" not in (method.computation.engine, method.computation.restore):
         return None
-    return free_bytes(loaded.device) if method.free is None else method.free
+    return free_of(loaded) if method.free is None else method.free
 
 
 def _engine(method: Method, scope: Scope, loaded: LoadedModel, free: int | None) -> EngineSettings:
@@ -162,6 +174,7 @@ def _engine(method: Method, scope: Scope, loaded: LoadedModel, free: int | None)
             layer_numel=_largest_block(loaded),
             itemsize=scope.named[0][1].element_size(),
             master=wish.precision == "float32",
+            state=state_bytes(method.cls, method.settings, tuple(tuple(p.shape) for _, p in scope.named)),
         )
         engine = choice.engine if engine == "auto" else engine
         restore = choice.restore if restore == "auto" else restore
@@ -204,7 +217,25 @@ def free_bytes(device: torch.device) -> int:
     return free(device)
 
 
+def free_of(loaded: LoadedModel) -> int:
+    """Memory that could still be taken where the model lies; of several devices by the scarcest, at its share."""
+    if loaded.device.type not in GPUS:
+        return free_bytes(loaded.device)
+    return free_for(spread(loaded.model))
+
+
 def keeper(loaded: LoadedModel, size: int) -> Callable[[Tensor], Tensor]:
     """How tensors of `size` bytes in all are kept: on the device where four more copies fit, else on the host."""
-    roomy = 4 * size < free_bytes(loaded.device)
-    return (lambda t: t.clone()) if roomy else (lambda t: t.to("cpu", copy=True))
+    return kept(on_device=4 * size < free_of(loaded))
+
+
+def kept(*, on_device: bool) -> Callable[[Tensor], Tensor]:
+    """How tensors are kept: where they lie, or on the host."""
+    return (lambda t: t.clone()) if on_device else (lambda t: t.to("cpu", copy=True))
+
+
+def state_bytes(cls: type[Estimator], settings: Mapping[str, Any], scope: Sequence[tuple[int, ...]]) -> int:
+    """Bytes of a method's state on tensors of these shapes, as the method declares it, in float32."""
+    asked: Any = object.__new__(cls)
+    vars(asked).update(settings)
+    return int(4 * sum(asked.state_of(shape) for shape in scope))

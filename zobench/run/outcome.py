@@ -11,14 +11,21 @@ from .. import redact
 from ..engine import AUTO, engine_class
 from ..errors import ZobenchError, out_of_memory, said
 from ..report.record import SCHEMA, Record, ScopeInfo, ScoreInfo, Status, Trial
+from .memory_account import gib
+from .method import kept
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
     from ..protocol.cell import Cell
     from ..protocol.protocol import Computation
     from ..report.known import Known
     from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask, Score
     from ..tasks.sampling import Splits
+    from .memory_account import Account
     from .train import Trained
 
 
@@ -35,8 +42,14 @@ class Outcome:
     trials: list[Trial] = field(default_factory=list)
     metrics: dict[str, ScoreInfo] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
+    account: Account | None = None
+    """What it was planned to hold."""
     clusters: list[int] | None = None
     """Of each test item, where the task has them."""
+
+    def keep(self) -> Callable[[Tensor], Tensor]:
+        """How the cell keeps the scope as it was at first, and the best checkpoint: as was planned."""
+        return kept(on_device=self.account is not None and self.account.copies == "device")
 
 
 def as_record(cell: Cell, out: Outcome, environment: dict[str, Any]) -> Record:
@@ -122,13 +135,17 @@ def data_facts(
 
 
 def failed(out: Outcome, cell: Cell, e: BaseException, known: Known) -> None:
-    """Note what went wrong; what was measured before it stays. Out of memory is `oom`, with what takes less."""
+    """Note what went wrong; what was measured before it stays. Out of memory is `oom`, with what takes less, and by how
+    much where the cell's memory was planned.
+    """
     out.status = "oom" if out_of_memory(e) else "error"
     why = " ".join(str(e).split()) if isinstance(e, ZobenchError) else f"{type(e).__name__}: {said(e, first=True)}"
     changed = getattr(e, "__notes__", ())  # by zobench.run.unchanged: the cause, where there is one
     out.error = "; ".join([*(" ".join(str(line).split()) for line in changed), why])
     if out.status == "oom":
-        out.error += f"; less memory is taken with {less_memory(cell, known)}"
+        if out.account is not None:
+            out.error += f"; planned were {out.account.said()}"
+        out.error += f"; less memory is taken with {less_memory(cell, known, out.account)}"
     out.traceback = traceback.format_exc()
 
 
@@ -138,8 +155,12 @@ def _arithmetic(computed: Computation) -> bool:
     return (restore if computed.engine == AUTO else engine_class(computed.engine).restored(restore)) == "arithmetic"
 
 
-def less_memory(cell: Cell, known: Known) -> str:
-    """Settings of a run that take less memory than the cell's, what costs least first."""
+def less_memory(cell: Cell, known: Known, account: Account | None = None) -> str:
+    """Settings of a run that take less memory than the cell's: by the account those that take most off first."""
+    speed = ["speed_steps=0 (the baseline moves all weights)"] if cell.computation.speed_steps else []
+    if account is not None and account.ways:
+        most_first = sorted(account.ways.items(), key=lambda item: -item[1])
+        return ", ".join([*(f"{way} ({gib(size)} less)" for way, size in most_first), *speed])
     computed, rules, ways = cell.computation, cell.protocol, list[str]()
     if rules.batch_size > 1:
         ways.append(f"batch_size={rules.batch_size // 2} (another protocol)")

@@ -54,8 +54,9 @@ def measure(
     """Median step times of both sides and their ratio, and the forward passes it took.
 
     A side is put on the model anew for each of its blocks, so that neither runs with the other's adapters or copies
-    in place; the first step after that is not counted.
+    in place; the first step after that is not counted. One copy of the weights serves all blocks.
     """
+    start = {name: keep(p.detach()) for name, p in sides.baseline_scope.named}
     steps, warmup = sides.own.computation.speed_steps, sides.own.computation.speed_warmup
     taken: dict[str, list[PhaseTimes]] = {"baseline": [], "own": []}
     forwards, turn = 0, 0
@@ -65,7 +66,7 @@ def measure(
         side = ("baseline", "own")[turn % 2]
         method, scope = (sides.baseline, sides.baseline_scope) if side == "baseline" else (sides.own, sides.own_scope)
         todo = min(BLOCK, warmup + steps - len(taken[side]))
-        with applied(method, loaded, scope, lr=0.0, seed=seed, keep=keep) as on:
+        with applied(method, loaded, scope, lr=0.0, seed=seed, keep=keep, start=start) as on:
             on.estimator.timers.on, on.estimator.timers.clock = True, time.process_time
             feeds[side].batches_for(on.estimator)
             phases = _block(on, feeds[side], todo)

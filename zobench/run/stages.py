@@ -10,11 +10,13 @@ from ..estimator.vocabulary import Diverged
 from ..plugins import declared
 from ..report.record import Observed
 from . import references
+from .artefacts import REPLAY
 from .computed import engine_info, of_forwards
 from .diary import lines_so_far
 from .grid import Grid
 from .held_cell import HeldCell, Telling
-from .method import Applied, Method, applied, keeper, scope_bytes
+from .memory_account import planned
+from .method import Applied, Method, applied, free_of, kept
 from .outcome import Outcome, count, data_facts, info, scope_info
 from .prefix import KeptCache, prefixed
 from .selection import RunSelectionContext, everything, of_model
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask, Score
     from .diary import Diary
+    from .memory import PeakMemory
     from .progress import Reports
     from .session import Session
 
@@ -49,7 +52,9 @@ class Stages:
         out: Outcome,
         work: HeldCell,
         known: Known,
+        memory: PeakMemory,
     ) -> None:
+        self.memory = memory
         self.session, self.progress, self.guard = session, progress, guard
         self.cell, self.out, self.work, self.known = cell, out, work, known
 
@@ -81,6 +86,8 @@ class Stages:
         if cls.trains:
             scope = self._select(method, prepared)
             prepared = prefixed(prepared, self.session.loaded, scope, self.cell.computation)
+            self.out.account = planned(self.cell, loaded, scope, prepared, cls, self.work.free)
+            self.out.memory |= self.out.account.record()
             self._train(method, scope, prepared)
             if self.out.status != "ok":
                 return
@@ -140,10 +147,10 @@ class Stages:
 
     def _train(self, method: Method, scope: Scope, prepared: PreparedTask) -> None:
         best: Trained | None = None
-        grid, kept = Grid(self.cell.lrs, self.cell.protocol.further_lrs), self.work.kept(prepared)
+        grid, cache = Grid(self.cell.lrs, self.cell.protocol.further_lrs), self.work.kept(prepared)
         for lr in grid:
             with self.guard.watching(f"estimator {self.cell.estimator}, training at lr {lr:g},"):
-                run = self._rate(method, scope, prepared, kept, lr, best)
+                run = self._rate(method, scope, prepared, cache, lr, best)
             method = method.settled(self.out.fields["engine"])
             grid.heard(lr, run.best_loss if run.status == "ok" else None)
             best = run if _better(run, best) else best
@@ -160,17 +167,17 @@ class Stages:
         method: Method,
         scope: Scope,
         prepared: PreparedTask,
-        kept: KeptCache | None,
+        cache: KeptCache | None,
         lr: float,
         best: Trained | None,
     ) -> Trained:
         """Train at one learning rate; what rebuilds its checkpoint is kept where it is better than the best so far."""
-        diary = self.work.diary({"lr": lr}, kept, lines=True)
+        diary = self.work.diary({"lr": lr}, cache, lines=True)
         if (known := self._known(diary, lr, best)) is not None:
             return known
         if diary.began:
             method = method.settled(diary.began["engine"])
-        loaded, keep = self.session.loaded, keeper(self.session.loaded, scope_bytes(scope))
+        loaded, keep = self.session.loaded, self.out.keep()
         parameters = loaded.parameters  # counted before anything stands on the model
         with applied(method, loaded, scope, lr=lr, seed=self.cell.seed, keep=keep) as on:
             on.estimator.timers.on = True
@@ -188,6 +195,7 @@ class Stages:
                 keep=keep,
                 watcher=Telling(self.progress.watch(self.cell, self.work.artefacts), self.work.claim),
                 diary=diary,
+                beat=best,
             )
             if run.together:
                 _note_engine(self.out, on, {"points": "together"})
@@ -199,6 +207,7 @@ class Stages:
                 "scope": self.out.fields["scope"],
                 **self.work.keep(on, scope, run, better=better),
             }
+            run.rebuilt = facts["kept"] == REPLAY
             self.work.end(diary, run, **facts)
             _heard(self.out, run, facts, better=better)
         return run
@@ -217,17 +226,19 @@ class Stages:
     def _read(self, method: Method, scope: Scope, prepared: PreparedTask, best: Trained) -> None:
         """Dev and test metric at the chosen checkpoint: the only place where test is read with tuned weights."""
         loaded = self.session.loaded
-        keep = keeper(loaded, scope_bytes(scope))
+        keep = self.out.keep()
         self.out.fields["chosen"] = {"lr": best.lr, "step": best.best_step}
         medians = best.medians()
         if medians is not None:
             self.out.seconds.update({k: float(v) for k, v in medians.items()})  # type: ignore[arg-type]
         own = self.session.scored(self.cell, prepared)
         with applied(method, loaded, scope, lr=best.lr, seed=self.cell.seed, keep=keep) as on:
-            if best.rebuild is None:
-                on.put(best.best)
-            else:
+            if best.rebuild is not None:
                 best.rebuild(on)
+            elif best.best:
+                on.put(best.best)
+            else:  # a later rate wrote over it, and came to no good end
+                on.estimator.replay(self.work.artefacts.kept_log().steps)
             dev, test = self._score_dev(own), self._score_test(own)
         if not (math.isfinite(dev.value) and math.isfinite(test.value)):
             self.out.status, self.out.error = "diverged", "the chosen weights give scores that are no numbers"
@@ -291,7 +302,11 @@ class Stages:
             own=method,
             own_scope=scope,
         )
-        keep = keeper(loaded, self.out.memory["weights_bytes"])
+        self.out.memory["peak_bytes"] = self.memory.peak()  # what the baseline takes is none of the method's
+        self.memory.again()
+        keep = kept(
+            on_device=2 * self.out.memory["weights_bytes"] < free_of(loaded)
+        )  # one copy, and as much for a step
         try:
             with self.guard.watching(f"measuring the speed of estimator {self.cell.estimator}"):
                 self.out.fields["speed"], forwards = measure(

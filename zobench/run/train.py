@@ -55,7 +55,11 @@ class Written(Protocol):
 
 @dataclass
 class Trained:
-    """What one run of the loop gave. `best` holds the scope's tensors at the chosen checkpoint."""
+    """What one run of the loop gave.
+
+    best: the scope's tensors at the chosen checkpoint; none where an earlier run's is better, and none where a later
+    run wrote over them, which it may where they can be `rebuilt` by a log.
+    """
 
     lr: float
     status: Status = "ok"
@@ -70,6 +74,7 @@ class Trained:
     eval_forwards: int = 0
     eval_s: float = 0.0
     train_s: float = 0.0
+    rebuilt: bool = False
     together: bool = False  # the points of a call were looked at in one forward
     first_wide: int | None = None  # the step that first saw more than scalars, from 0
     rebuild: Callable[[Applied], None] | None = None
@@ -160,13 +165,17 @@ def train(
     keep: Callable[[Tensor], Tensor],
     watcher: Watcher | None = None,
     diary: Written | None = None,
+    beat: Trained | None = None,
 ) -> Trained:
     """Train for protocol.steps steps, or for its forwards or seconds, and keep the checkpoint of the lowest dev loss.
 
     The dev loss is taken at multiples of `eval_every` (so never at step 0; see Budget for other budgets); of equal
     ones the earlier is kept (protocol, section 8). A loss that is not finite ends the run as `diverged`; what raises
-    otherwise is the caller's. `keep(tensor)` copies a tensor to where checkpoints are held. `diary`: where the run is
-    written down, and goes on from what is written there.
+    otherwise is the caller's. `keep(tensor)` copies a tensor to where checkpoints are held.
+
+    diary: where the run is written down, and goes on from what is written there.
+    beat: the best run so far. Only a checkpoint that is better is copied; where that run's can be `rebuilt`, into the
+    same memory.
     """
     feed, out, budget = Feed(loaded, prepared, protocol.batch_size, seed), Trained(lr), Budget.given(protocol)
     feed.batches_for(estimator)
@@ -189,7 +198,7 @@ def train(
         if watcher is not None:
             watcher.step(step, budget.expected_steps(step), lr, loss)
         due = budget.due(step)
-        if due and not _checkpoint(estimator, loaded, prepared, out, keep, watcher):
+        if due and not _checkpoint(estimator, loaded, prepared, out, keep, watcher, beat):
             break
         if diary is not None:
             diary.stepped(estimator, feed, out, budget, evaluated=due)
@@ -219,6 +228,7 @@ def _checkpoint(
     out: Trained,
     keep: Callable[[Tensor], Tensor],
     watcher: Watcher | None,
+    beat: Trained | None,
 ) -> bool:
     """Evaluate on dev and keep the weights where they are the best so far; False where the dev loss is not finite."""
     start = time.perf_counter()
@@ -234,5 +244,17 @@ def _checkpoint(
         watcher.dev(out.steps, out.lr, seen.value)
     if out.best_loss is None or seen.value < out.best_loss:
         out.best_step, out.best_loss = out.steps, seen.value
-        out.best = {handle.name: keep(handle.param.detach()) for handle in estimator.handles}
+        if beat is None or beat.best_loss is None or seen.value < beat.best_loss:
+            if beat is not None and beat.rebuilt and not out.best:
+                out.best, beat.best = beat.best, {}
+            for handle in estimator.handles:
+                _over(out.best, handle.name, handle.param.detach(), keep)
     return True
+
+
+def _over(best: dict[str, Tensor], name: str, now: Tensor, keep: Callable[[Tensor], Tensor]) -> None:
+    """Put a copy of a tensor among those of the best checkpoint, over the one that is there."""
+    if name in best:
+        best[name].copy_(now)
+    else:
+        best[name] = keep(now)

@@ -151,6 +151,14 @@ class PreparedTask:
         out.prefix = prefix
         return out
 
+    def largest_batch(self, size: int) -> tuple[int, int, int]:
+        """Of the training batch of so many examples that is largest: tokens of its rows with what candidates have in
+        common once, tokens of options, and tokens of its rows each whole and padded.
+        """
+        of = [_lengths(example) for example in self._train]
+        tokens, answers, longest, rows = (sorted(column, reverse=True)[:size] for column in zip(*of, strict=True))
+        return sum(tokens), sum(answers), max(longest) * sum(rows)
+
     @property
     def together(self) -> int:
         """Rows that are scored in one forward where rows are shared; 0 where they are not."""
@@ -245,6 +253,13 @@ def form_of_rows(rows: RowsRule, loaded: LoadedModel, rules: Rules) -> RowsRule:
     if rows == "packed":
         raise ZobenchError(f"model {loaded.name} cannot keep packed rows apart: use --set rows=shared")
     return "shared"
+
+
+def _lengths(example: Encoded) -> tuple[int, int, int, int]:
+    """Of an example: tokens with the common prompt once, of options, of its longest row; its rows."""
+    options = [row.option_len for row in example.rows]
+    longest = max(len(row.ids) for row in example.rows)
+    return longest - max(options) + sum(options), sum(options), longest, len(options)
 
 
 def _numpy(loss: Tensor) -> Any:

@@ -60,7 +60,9 @@ class Noise(Node):
     def draw(self, p: Handle) -> Tensor | None:
         """The draw on one tensor, in the dtype of its source."""
         shape = self.shape_on(p)
-        return None if shape is None else self.source.draw(self.seed, self.kind, p, shape, full_shape=self.full_shape)
+        if shape is None:
+            return None
+        return self.source.draw(self.seed, self.kind, p, shape, full_shape=self.full_shape, among=self.shapes)
 
     def __repr__(self) -> str:
         return f"{self.label}<{self.kind},{self.seed}>"
@@ -81,8 +83,13 @@ class NoiseSource:
         """The seed of a step: steps are asked for in order, and the last RECALLED of them may be asked for again."""
         raise NotImplementedError
 
-    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, full_shape: bool) -> Tensor:
-        """A new tensor of this shape on the device of `p`. full_shape: every tensor of the scope in its own shape."""
+    def draw(
+        self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, full_shape: bool, among: Shapes | None = None
+    ) -> Tensor:
+        """A new tensor of this shape on the device of `p`. full_shape: every tensor of the scope in its own shape.
+
+        among: the shapes on all tensors of the step, of a source that draws some of them together.
+        """
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
@@ -112,7 +119,9 @@ class PerTensor(NoiseSource):
     def step_seed(self, step: int) -> int:
         return mix(self.seed, "step", step)
 
-    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, full_shape: bool) -> Tensor:
+    def draw(
+        self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, full_shape: bool, among: Shapes | None = None
+    ) -> Tensor:
         device = p.param.device
         g = self.seeded(device, mix(seed, kind, p.name))
         if kind == "gaussian":
@@ -146,7 +155,9 @@ class OfficialStream(PerTensor):
             self._seeds.pop(step - RECALLED - 1, None)
         return self._seeds[step]
 
-    def draw(self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, full_shape: bool) -> Tensor:
+    def draw(
+        self, seed: int, kind: str, p: Handle, shape: tuple[int, ...], *, full_shape: bool, among: Shapes | None = None
+    ) -> Tensor:
         if kind != "gaussian" or not full_shape:
             return super().draw(seed, kind, p, shape, full_shape=full_shape)
         device, (open_, position) = p.param.device, self._streams.pop(seed, ({}, 0))

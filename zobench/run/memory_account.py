@@ -1,0 +1,282 @@
+"""What a cell will hold, by part and in bytes, from shapes alone: no weights are needed, an outline of a model will do.
+
+The one account of memory: what `auto` becomes, where copies of the scope lie, what a dry run and a record say, and what
+an out-of-memory message names are all read from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from .. import kernels
+from ..directions.noise.philox import PART_OF_A_GPU
+from ..engine import AUTO, choose, engine_class
+from ..errors import ZobenchError
+from ..models.text import text_config
+from .method import state_bytes
+
+if TYPE_CHECKING:
+    from ..estimator.estimator import Estimator
+    from ..models.load import LoadedModel
+    from ..protocol.cell import Cell
+    from ..protocol.protocol import Computation, Protocol
+    from ..scopes.scope import Scope
+    from ..tasks.prepared import PreparedTask
+
+FLOAT32 = 4
+IN_HAND = 3
+"""float32 tensors of the largest size that a pass over weights has in hand: the noise, its multiple, a sum."""
+OF_A_PART = 48
+"""Bytes for each entry of a part that counter-based noise is drawn and added in where there are no kernels."""
+_PARTS = {"weights": "the weights", "theta": "exact copies or masters", "state": "the method's state"}
+_PARTS |= {"noise": "noise in hand", "activations": "activations and logits", "copies": "start and checkpoint"}
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Of a model, a scope and the rows of a task what memory depends on."""
+
+    weights: int
+    """Bytes of all weights."""
+    itemsize: int
+    """Bytes of one."""
+    scope: tuple[tuple[int, ...], ...]
+    """Of the tensors that move; empty where a parameterisation stands for them, which are small then."""
+    parameters: int
+    block: int
+    """Parameters of the model, and of its largest decoder block (0: none is found)."""
+    width: int
+    inner: int
+    vocabulary: int
+    tokens: int = 0
+    """Of the largest forward of training."""
+    answers: int = 0
+    """Of its places those whose logits are computed."""
+    replicated: int = 0
+    """Tokens of the largest forward over rows as MeZO has them, which the baseline of the speed-up passes over."""
+
+    @property
+    def numel(self) -> int:
+        """Parameters that move."""
+        return sum(map(math.prod, self.scope))
+
+    @property
+    def largest(self) -> int:
+        """Entries of the largest tensor that moves."""
+        return max(map(math.prod, self.scope), default=0)
+
+    @property
+    def size(self) -> int:
+        """Bytes of what moves, in the dtype of the weights."""
+        return self.numel * self.itemsize
+
+
+def shapes_of(
+    loaded: LoadedModel, scope: Scope, prepared: PreparedTask | None = None, protocol: Protocol | None = None
+) -> Shapes:
+    """The shapes of a model, loaded or an outline, with this scope; of a task's rows where they are given."""
+    config = text_config(loaded.model)
+    width = int(getattr(config, "hidden_size", 0) or loaded.model.get_input_embeddings().weight.shape[1])
+    try:
+        block = max(block.numel() for block in loaded.blocks)
+    except ZobenchError:
+        block = 0
+    out = Shapes(
+        weights=loaded.weights_bytes,
+        itemsize=scope.named[0][1].element_size(),
+        scope=tuple(tuple(p.shape) for _, p in scope.named),
+        parameters=loaded.parameters,
+        block=block,
+        width=width,
+        inner=int(getattr(config, "intermediate_size", 0) or 4 * width),
+        vocabulary=loaded.vocabulary,
+    )
+    if prepared is None or protocol is None:
+        return out
+    tokens, answers, padded = prepared.largest_batch(protocol.batch_size)
+    whole = prepared.rows == "replicated" or protocol.logits == "all"
+    own = padded if prepared.rows == "replicated" else tokens
+    return replace(out, tokens=own, answers=own if whole else answers, replicated=padded)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a cell will hold at most, and how it is computed so that it fits, where it can."""
+
+    engine: str
+    restore: str
+    copies: Literal["device", "host"]
+    """Where the scope as it was at first lies, and the best checkpoint."""
+    device: dict[str, int]
+    """Part -> bytes on the device, the weights included."""
+    host: dict[str, int]
+    room: int
+    """Bytes of the device, with nothing on it."""
+    speed: int = 0
+    """Bytes on the device beyond the weights while the speed-up is measured."""
+    ways: dict[str, int] = field(default_factory=dict)
+    """Settings that would take less -> by how many bytes."""
+
+    @property
+    def peak(self) -> int:
+        """Bytes on the device at most, without the baseline of the speed-up."""
+        return sum(self.device.values())
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device has the room."""
+        return self.peak <= self.room
+
+    def record(self) -> dict[str, int]:
+        """As a record has it, under `memory`."""
+        return {"planned_bytes": self.peak, "planned_host_bytes": sum(self.host.values())}
+
+    def said(self) -> str:
+        """In a line: the sum, and its parts above a hundredth of it."""
+        parts = [f"{_PARTS[k]} {gib(v)}" for k, v in self.device.items() if v > self.peak / 100]
+        host = f"; on the host {gib(sum(self.host.values()))}" if any(self.host.values()) else ""
+        return f"{gib(self.peak)} of {gib(self.room)} ({', '.join(parts)}){host}"
+
+
+def gib(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 / 20 else f"{size / 2**20:.1f} MiB"
+
+
+def memory_of(cell: Cell, shapes: Shapes, room: int, cls: type[Estimator], device: str = "cuda") -> Account:
+    """What a cell holds on a device of so many bytes: no weights are asked for.
+
+    shapes: see `shapes_of`. room: bytes of the device with nothing on it. cls: the cell's estimator. device: its type.
+    """
+    asked = Asked(cls, cell.estimator_settings, cell.computation, shapes, device)
+    out = asked.account(room)
+    return replace(out, ways={way: out.peak - less for way, less in asked.ways(cell, room).items() if less < out.peak})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A method on shapes, before it is known how it is computed."""
+
+    cls: type[Estimator]
+    settings: Mapping[str, Any]
+    computation: Computation
+    shapes: Shapes
+    device: str
+
+    @property
+    def full(self) -> bool:
+        """Whether weights themselves move."""
+        wish = self.computation.parameterisation
+        return (self.cls.parameterisation if wish == "estimator" else wish) == "full"
+
+    def account(self, room: int) -> Account:
+        """The parts, by the engine, the restore and the place of copies that fit."""
+        shapes = self.shapes if self.full else replace(self.shapes, scope=())
+        wish = self.computation
+        state = state_bytes(self.cls, self.settings, shapes.scope)
+        free = max(0, room - shapes.weights)
+        engine, restore = wish.engine, str(wish.restore)
+        if AUTO in (engine, restore):
+            choice = choose(
+                shapes.numel,
+                shapes.parameters,
+                free,
+                layer_numel=shapes.block,
+                itemsize=shapes.itemsize,
+                master=wish.precision == "float32",
+                state=state,
+            )
+            engine = choice.engine if engine == AUTO else engine
+            restore = choice.restore if restore == AUTO else restore
+        restore = engine_class(engine).restored(restore)
+        device = {
+            "weights": shapes.weights,
+            "theta": self._theta(shapes, engine, restore),
+            "state": state,
+            "noise": self._noise(shapes, engine),
+            "activations": self._activations(shapes, engine),
+        }
+        kept = 2 * shapes.size  # as it was at first, and the best checkpoint
+        beside = kept <= room - sum(device.values())
+        return Account(
+            engine=engine,
+            restore=restore,
+            copies="device" if beside else "host",
+            device=device | {"copies": kept if beside else 0},
+            host={"copies": 0 if beside else kept},
+            room=room,
+            speed=self._speed(room),
+        )
+
+    def _theta(self, shapes: Shapes, engine: str, restore: str) -> int:
+        """Bytes of theta held beside the parameters, or of the weights at points."""
+        wide = self.computation.precision == "float32" and shapes.itemsize < FLOAT32
+        masters = FLOAT32 * shapes.numel if wide else 0
+        if engine_class(engine).together:
+            looks = min(16, self.cls.forwards_per_step or 2)
+            at_once = shapes.size if engine_class(engine).one_order else shapes.largest * shapes.itemsize
+            return masters + looks * at_once
+        if restore != "exact":
+            return 0
+        return masters or shapes.size
+
+    def _noise(self, shapes: Shapes, engine: str) -> int:
+        """Bytes of noise, and of what is made of it, of one tensor at a time; kernels keep it in registers."""
+        if self.computation.noise == "philox" and not engine.startswith("official"):
+            if kernels.usable(self.device):
+                return 0
+            if self.device != "cpu":
+                return min(OF_A_PART * PART_OF_A_GPU, (OF_A_PART + IN_HAND * FLOAT32) * shapes.largest)
+        return IN_HAND * FLOAT32 * shapes.largest
+
+    def _activations(self, shapes: Shapes, engine: str) -> int:
+        looks = 2 if engine_class(engine).together else 1
+        return looks * activations(shapes, shapes.tokens, shapes.answers)
+
+    def _speed(self, room: int) -> int:
+        """Of the baseline, which moves all weights: what its largest tensor takes, its rows, and a copy if it fits."""
+        if not self.computation.speed_steps:
+            return 0
+        largest = self.shapes.largest if self.shapes.numel >= self.shapes.parameters else self.shapes.vocabulary
+        largest = max(largest, self.shapes.vocabulary * self.shapes.width)
+        tokens = self.shapes.replicated
+        beside = IN_HAND * FLOAT32 * largest + activations(self.shapes, tokens, tokens)
+        copy = self.shapes.weights
+        return beside + (copy if self.shapes.weights + beside + copy <= room else 0)
+
+    def ways(self, cell: Cell, room: int) -> dict[str, int]:
+        """Settings that may take less -> bytes on the device at most with them."""
+        wish, shapes = self.computation, self.shapes
+        out = {}
+        if wish.restore != "arithmetic" and "arithmetic" in engine_class("flat").restores:
+            lean = replace(wish, engine="flat", restore="arithmetic", precision="native")
+            out["engine=flat with restore=arithmetic"] = replace(self, computation=lean).account(room).peak
+        if shapes.itemsize > 2:
+            half = replace(shapes, itemsize=2, weights=shapes.weights // 2)
+            out["--dtype bfloat16"] = replace(self, shapes=half).account(room).peak
+        if cell.protocol.batch_size > 1:
+            some = replace(shapes, tokens=shapes.tokens // 2, answers=shapes.answers // 2)
+            out[f"batch_size={cell.protocol.batch_size // 2} (another protocol)"] = (
+                replace(self, shapes=some).account(room).peak
+            )
+        if shapes.block and shapes.numel > 2 * shapes.block:
+            one = replace(shapes, scope=((shapes.block,),))
+            out["a smaller scope (-s layer:0)"] = replace(self, shapes=one).account(room).peak
+        return out
+
+
+def activations(shapes: Shapes, tokens: int, answers: int) -> int:
+    """Bytes of a forward over so many tokens: a block's streams, and logits with their float32 copies."""
+    block = tokens * (6 * shapes.width + 3 * shapes.inner) * shapes.itemsize
+    return block + answers * shapes.vocabulary * (shapes.itemsize + 2 * FLOAT32)
+
+
+def planned(
+    cell: Cell, loaded: LoadedModel, scope: Scope, prepared: PreparedTask, cls: type[Estimator], free: int
+) -> Account:
+    """The account of a cell of a loaded model, before anything of it is taken; `free`: bytes that it may take."""
+    shapes = shapes_of(loaded, scope, prepared, cell.protocol)
+    return memory_of(cell, shapes, free + shapes.weights, cls, loaded.device.type)
