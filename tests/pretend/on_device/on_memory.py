@@ -20,7 +20,16 @@ from zobench.run.selection import everything
 
 UNIT = 10**9 // 4000
 ROOMS = (24, 48, 80, 141)
-SIZES = {"num_dev": 2, "num_test": 2, "steps": 2, "eval_every": 1, "num_train": 4}
+SIZES = {
+    "batch_size": 2,
+    "speed_steps": 1,
+    "speed_warmup": 0,
+    "num_dev": 2,
+    "num_test": 2,
+    "steps": 2,
+    "eval_every": 1,
+    "num_train": 4,
+}
 
 
 @functools.cache
@@ -58,15 +67,7 @@ place = run_kit.Place
 
 def cell(tmp_path, room: int, estimator: str, **settings):
     """The record of a cell, four rates over all weights, on a card of so many gigabytes / 4000; and its model."""
-    settings = {
-        "dtype": "float16",
-        "noise": "philox",
-        "batch_size": 2,
-        "speed_steps": 1,
-        "speed_warmup": 0,
-        **SIZES,
-        **settings,
-    }
+    settings = {"dtype": "float16", "noise": "philox", **SIZES, **settings}
     made, where = run_kit.plan(world(), tmp_path, [estimator], lrs=(1e-4, 1e-5, 2e-4), **settings)
     assert (
         made.session.loaded.device.type == "cuda"
