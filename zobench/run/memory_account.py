@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FLOAT32 = 4
 IN_HAND = 3
 """float32 tensors of the largest size that a pass over weights has in hand: the noise, its multiple, a sum."""
+ONE_BLOCK = "a smaller scope"
+"""The way that takes one decoder block instead of what moves."""
 OF_A_PART = 48
 """Bytes for each entry of a part that counter-based noise is drawn and added in where there are no kernels."""
 _PARTS = {"weights": "the weights", "theta": "exact copies or masters", "state": "the method's state"}
@@ -264,7 +266,7 @@ class Asked:
             )
         if shapes.block and shapes.numel > 2 * shapes.block:
             one = replace(shapes, scope=((shapes.block,),))
-            out["a smaller scope (-s layer:0)"] = replace(self, shapes=one).account(room).peak
+            out[ONE_BLOCK] = replace(self, shapes=one).account(room).peak
         return out
 
 

@@ -11,7 +11,7 @@ from .. import redact
 from ..engine import AUTO, engine_class
 from ..errors import ZobenchError, out_of_memory, said
 from ..report.record import SCHEMA, Record, ScopeInfo, ScoreInfo, Status, Trial
-from .memory_account import gib
+from .memory_account import ONE_BLOCK, gib
 from .method import kept
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ def less_memory(cell: Cell, known: Known, account: Account | None = None) -> str
     speed = ["speed_steps=0 (the baseline moves all weights)"] if cell.computation.speed_steps else []
     if account is not None and account.ways:
         most_first = sorted(account.ways.items(), key=lambda item: -item[1])
-        return ", ".join([*(f"{way} ({gib(size)} less)" for way, size in most_first), *speed])
+        named = "".join(f" (-s {name}:0)" for name in known.one_block[:1])
+        ways_said = [f"{way}{named if way == ONE_BLOCK else ''} ({gib(size)} less)" for way, size in most_first]
+        return ", ".join([*ways_said, *speed])
     computed, rules, ways = cell.computation, cell.protocol, list[str]()
     if rules.batch_size > 1:
         ways.append(f"batch_size={rules.batch_size // 2} (another protocol)")
