@@ -38,7 +38,7 @@ _PARTS |= {"noise": "noise in hand", "activations": "activations and logits", "c
 
 
 @dataclass(frozen=True)
-class Shapes:
+class CellShapes:
     """Of a model, a scope and the rows of a task what memory depends on."""
 
     weights: int
@@ -78,7 +78,7 @@ class Shapes:
 
 def shapes_of(
     loaded: LoadedModel, scope: Scope, prepared: PreparedTask | None = None, protocol: Protocol | None = None
-) -> Shapes:
+) -> CellShapes:
     """The shapes of a model, loaded or an outline, with this scope; of a task's rows where they are given."""
     config = text_config(loaded.model)
     width = int(getattr(config, "hidden_size", 0) or loaded.model.get_input_embeddings().weight.shape[1])
@@ -86,7 +86,7 @@ def shapes_of(
         block = max(block.numel() for block in loaded.blocks)
     except ZobenchError:
         block = 0
-    out = Shapes(
+    out = CellShapes(
         weights=loaded.weights_bytes,
         itemsize=scope.named[0][1].element_size(),
         scope=tuple(tuple(p.shape) for _, p in scope.named),
@@ -105,7 +105,7 @@ def shapes_of(
 
 
 @dataclass(frozen=True)
-class Account:
+class MemoryAccount:
     """What a cell will hold at most, and how it is computed so that it fits, where it can."""
 
     engine: str
@@ -148,24 +148,24 @@ def gib(size: float) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 / 20 else f"{size / 2**20:.1f} MiB"
 
 
-def memory_of(cell: Cell, shapes: Shapes, room: int, cls: type[Estimator], device: str = "cuda") -> Account:
+def memory_of(cell: Cell, shapes: CellShapes, room: int, cls: type[Estimator], device: str = "cuda") -> MemoryAccount:
     """What a cell holds on a device of so many bytes: no weights are asked for.
 
     shapes: see `shapes_of`. room: bytes of the device with nothing on it. cls: the cell's estimator. device: its type.
     """
-    asked = Asked(cls, cell.estimator_settings, cell.computation, shapes, device)
+    asked = PlannedMethod(cls, cell.estimator_settings, cell.computation, shapes, device)
     out = asked.account(room)
     return replace(out, ways={way: out.peak - less for way, less in asked.ways(cell, room).items() if less < out.peak})
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlannedMethod:
     """A method on shapes, before it is known how it is computed."""
 
     cls: type[Estimator]
     settings: Mapping[str, Any]
     computation: Computation
-    shapes: Shapes
+    shapes: CellShapes
     device: str
 
     @property
@@ -174,7 +174,7 @@ class Asked:
         wish = self.computation.parameterisation
         return (self.cls.parameterisation if wish == "estimator" else wish) == "full"
 
-    def account(self, room: int) -> Account:
+    def account(self, room: int) -> MemoryAccount:
         """The parts, by the engine, the restore and the place of copies that fit."""
         shapes = self.shapes if self.full else replace(self.shapes, scope=())
         wish = self.computation
@@ -203,7 +203,7 @@ class Asked:
         }
         kept = 2 * shapes.size  # as it was at first, and the best checkpoint
         beside = kept <= room - sum(device.values())
-        return Account(
+        return MemoryAccount(
             engine=engine,
             restore=restore,
             copies="device" if beside else "host",
@@ -213,7 +213,7 @@ class Asked:
             speed=self._speed(room),
         )
 
-    def _theta(self, shapes: Shapes, engine: str, restore: str) -> int:
+    def _theta(self, shapes: CellShapes, engine: str, restore: str) -> int:
         """Bytes of theta held beside the parameters, or of the weights at points."""
         wide = self.computation.precision == "float32" and shapes.itemsize < FLOAT32
         masters = FLOAT32 * shapes.numel if wide else 0
@@ -225,7 +225,7 @@ class Asked:
             return 0
         return masters or shapes.size
 
-    def _noise(self, shapes: Shapes, engine: str) -> int:
+    def _noise(self, shapes: CellShapes, engine: str) -> int:
         """Bytes of noise, and of what is made of it, of one tensor at a time; kernels keep it in registers."""
         if self.computation.noise == "philox" and not engine.startswith("official"):
             if kernels.usable(self.device):
@@ -234,7 +234,7 @@ class Asked:
                 return min(OF_A_PART * PART_OF_A_GPU, (OF_A_PART + IN_HAND * FLOAT32) * shapes.largest)
         return IN_HAND * FLOAT32 * shapes.largest
 
-    def _activations(self, shapes: Shapes, engine: str) -> int:
+    def _activations(self, shapes: CellShapes, engine: str) -> int:
         looks = 2 if engine_class(engine).together else 1
         return looks * activations(shapes, shapes.tokens, shapes.answers)
 
@@ -270,7 +270,7 @@ class Asked:
         return out
 
 
-def activations(shapes: Shapes, tokens: int, answers: int) -> int:
+def activations(shapes: CellShapes, tokens: int, answers: int) -> int:
     """Bytes of a forward over so many tokens: a block's streams, and logits with their float32 copies."""
     block = tokens * (6 * shapes.width + 3 * shapes.inner) * shapes.itemsize
     return block + answers * shapes.vocabulary * (shapes.itemsize + 2 * FLOAT32)
@@ -278,7 +278,7 @@ def activations(shapes: Shapes, tokens: int, answers: int) -> int:
 
 def planned(
     cell: Cell, loaded: LoadedModel, scope: Scope, prepared: PreparedTask, cls: type[Estimator], free: int
-) -> Account:
+) -> MemoryAccount:
     """The account of a cell of a loaded model, before anything of it is taken; `free`: bytes that it may take."""
     shapes = shapes_of(loaded, scope, prepared, cell.protocol)
     return memory_of(cell, shapes, free + shapes.weights, cls, loaded.device.type)

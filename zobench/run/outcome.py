@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask, Score
     from ..tasks.sampling import Splits
-    from .memory_account import Account
+    from .memory_account import MemoryAccount
     from .train import Trained
 
 
@@ -42,7 +42,7 @@ class Outcome:
     trials: list[Trial] = field(default_factory=list)
     metrics: dict[str, ScoreInfo] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
-    account: Account | None = None
+    account: MemoryAccount | None = None
     """What it was planned to hold."""
     clusters: list[int] | None = None
     """Of each test item, where the task has them."""
@@ -155,7 +155,7 @@ def _arithmetic(computed: Computation) -> bool:
     return (restore if computed.engine == AUTO else engine_class(computed.engine).restored(restore)) == "arithmetic"
 
 
-def less_memory(cell: Cell, known: Known, account: Account | None = None) -> str:
+def less_memory(cell: Cell, known: Known, account: MemoryAccount | None = None) -> str:
     """Settings of a run that take less memory than the cell's: by the account those that take most off first."""
     speed = ["speed_steps=0 (the baseline moves all weights)"] if cell.computation.speed_steps else []
     if account is not None and account.ways:
