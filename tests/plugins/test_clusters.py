@@ -108,14 +108,14 @@ def test_a_job_that_is_ended_goes_on_in_the_next(world, tmp_path, signum):
     more += ["--set", "submitit.cells_per_job=2"]
     line = words(world, tmp_path, results, *more, pause=0.5, seeds="0")
     process = subprocess.Popen([sys.executable, "-m", "zobench", *line], stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 200
+    until = time.monotonic() + 900
     while not started(tmp_path):
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.05)
     at_work = task_processes(results)
     assert len(at_work) == 1
     os.kill(at_work[0], signum)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     assert len(started(tmp_path)) == 3, "two cells, of which one began again"
     assert main(words(world, tmp_path, tmp_path / "local", pause=0, seeds="0")) == 0
