@@ -86,6 +86,16 @@ COMMANDS: dict[str, Command] = {
             "zobench export copa-lora_zo-all-s0-9c1cee87eabf --results runs --model MODEL --out adapter",
         ),
     ),
+    "fetch": Command(
+        ".fetch:fetch",
+        "Download the models and data of a grid, for --offline.",
+        ("zobench fetch --models Qwen/Qwen3-8B,facebook/opt-1.3b --tasks all", "zobench fetch --tasks sst2 --offline"),
+    ),
+    "doctor": Command(
+        ".doctor:doctor",
+        "Say what is installed and what is missing here.",
+        ("zobench doctor", "zobench doctor --json"),
+    ),
     "ls": Command(
         ".ls:ls",
         "List estimators, selectors, tasks, models and executors.",
