@@ -101,6 +101,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     numerics: ClassVar[int] = 1  # raised by one when a built-in method's numbers change: its cells then are others
     numerics_where: ClassVar[Mapping[str, Any]] = {}  # settings without which that changed no number
     own_directions: ClassVar[str] = ""  # why directions of a family cannot take the place of its own; empty: they can
+    around: ClassVar[type[Estimator] | None] = None  # what lays this method around another one's step: `dizo+fzoo`
     family: ClassVar[type[Directions] | None] = None  # of an estimator that was given one (zobench.plugins.along)
 
     @classmethod
@@ -154,7 +155,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self._spaces = {}
         self._in_step = self.settled_outside = False
         self._step_seed, self._drawn, self._held_labels = 0, 0, set[str]()
-        self._asked_family, self._made, self._losses = False, dict[str, Any](), None
+        self._asked_family, self._made, self._losses, self._confined = False, dict[str, Any](), None, None
         self.active: list[Handle] = []
         self._activate()
         self._built = True
@@ -255,6 +256,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         self._keep(_step_seed=seed, _drawn=0)
         self._held_labels.clear()
         self._made.clear()
+        self._keep(_confined=None)
         self.unchecked.clear()
         rates = tuple(float(g["lr"]) for g in self.param_groups)
         logged = StepLog(self.t, seed, rates, settled=self.settled_outside)

@@ -54,6 +54,10 @@ class Losses:
         values = est.engine.losses(self._objective, looks)
         return tuple(self._seen(values, len(looks)))
 
+    def seen(self) -> list[Tensor]:
+        """The losses that the step has seen so far, in order, each 0-dim."""
+        return list(self._logged.seen)
+
     def base(self) -> Tensor:
         """The loss at theta: one forward."""
         return self(0)[0]

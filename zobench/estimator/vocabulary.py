@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -77,6 +77,7 @@ class Vocabulary:
     _family: Directions | None
     _asked_family: bool
     _made: dict[str, Any]
+    _confined: Mapping[str, float] | None
     _losses: Any
 
     def noise(
@@ -142,9 +143,10 @@ class Vocabulary:
 
     def _shapes_on(self, shape: ShapeOf | None, on: Where | None) -> Shapes:
         """The shapes of a draw on the step's tensors."""
-        if shape is None and on is None:
+        confined = self._confined
+        if shape is None and on is None and confined is None:
             return self.space.full
-        chosen = (p for p in self.active if on is None or on(p))
+        chosen = (p for p in self.active if (on is None or on(p)) and (confined is None or p.name in confined))
         return self.space.make({p.name: tuple(shape(p) if shape else p.shape) for p in chosen})
 
     def _claim(self, label: str) -> None:
@@ -180,6 +182,13 @@ class Vocabulary:
                 "again under a scope that changes over the steps: use noise per_tensor"
             )
         return then
+
+    def confine(self, weights: Mapping[str, float]) -> None:
+        """For the rest of the step noise has values on these tensors alone, and moves are multiplied by their weights.
+
+        For a method around another one's step, which knows nothing of it. weights: by the tensors' names.
+        """
+        self._keep(_confined=dict(weights))
 
     def generator(self, label: str, *, every: int = 1) -> torch.Generator:
         """A CPU generator for choices that are no directions: which block, in which order.
@@ -268,6 +277,13 @@ class Vocabulary:
             raise TypeError(f"{type(self).__name__} can only {verb} a direction such as g * z, got {type(d).__name__}")
         check_displaces(d.lin(), self.active, verb)
         self._check_finite()
+        if (weights := self._confined) is not None:
+            of = self.compute(
+                lambda p: torch.tensor(weights[p.name], dtype=p.dtype, device=p.param.device),
+                on=lambda p: p.name in weights,
+                name="weight",
+            )
+            d = of * d
         return self.ready(d.lin())
 
     def ready(self, d: Direction) -> Direction:

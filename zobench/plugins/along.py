@@ -1,9 +1,9 @@
-"""Estimators along directions of a family: `mezo:lozo` is `mezo` with `--set directions=lozo`.
+"""Estimators along directions of a family, and methods around others: `mezo:lozo`, `dizo+fzoo`, `adalezo+fzoo:lozo`.
 
-    expression = estimator ":" family
+    expression = [around "+"] estimator [":" family]
 
-Wherever an estimator is named, an expression may stand. It becomes a class like any other, whose settings are the
-estimator's and those of the family as `directions.rank`, so that records hold all of them. Light: imports no torch.
+Wherever an estimator is named, an expression may stand. It becomes a class like any other, whose settings are those of
+its parts, of the family as `directions.rank`, so that records hold all of them. Light: imports no torch.
 """
 
 from __future__ import annotations
@@ -19,49 +19,102 @@ if TYPE_CHECKING:
     from ..estimator.estimator import Estimator
     from ..estimator.families import Directions
 
-MARK = ":"
+MARK, AROUND = ":", "+"
 SETTING = "directions"
 _PREFIX = f"{SETTING}."
 
 
-def is_along(text: str) -> bool:
-    """Whether the text is an estimator along directions of a family."""
-    return MARK in text
+def is_expression(text: str) -> bool:
+    """Whether the text is more than an estimator's name."""
+    return MARK in text or AROUND in text
 
 
-def split(text: str) -> tuple[str, str]:
-    """The names of the estimator and of the family. ZobenchError where one is missing."""
-    estimator, _, family = (part.strip() for part in text.partition(MARK))
-    if not estimator or not family or MARK in family:
-        raise ZobenchError(f"estimator {text.strip()!r}: write ESTIMATOR{MARK}DIRECTIONS, for example mezo{MARK}lozo")
-    return estimator, family
+def parts(text: str) -> tuple[str | None, str, str | None]:
+    """The names of what is around, of the estimator, and of the family; ZobenchError where one is missing."""
+    around, plus, rest = (part.strip() for part in text.rpartition(AROUND))
+    estimator, colon, family = (part.strip() for part in rest.partition(MARK))
+    halves = not estimator or bool(plus) != bool(around) or bool(colon) != bool(family)
+    if halves or MARK in family or AROUND in around or MARK in around:
+        raise ZobenchError(
+            f"estimator {text.strip()!r}: write ESTIMATOR{MARK}DIRECTIONS, or METHOD{AROUND}ESTIMATOR, for example "
+            f"mezo{MARK}lozo, dizo{AROUND}fzoo, dizo{AROUND}fzoo{MARK}lozo"
+        )
+    return around or None, estimator, family or None
+
+
+def joined(around: str | None, estimator: str, family: str | None) -> str:
+    """The expression of these names."""
+    return (f"{around}{AROUND}" if around else "") + estimator + (f"{MARK}{family}" if family else "")
 
 
 def canonical(text: str, estimators: Iterable[str], families: Iterable[str]) -> str:
     """The expression without spaces. ZobenchError for names that nobody registered."""
-    estimator, family = split(text)
-    known = list(estimators)
-    if estimator not in known:
-        raise ZobenchError(unknown("estimator", estimator, known, see="zobench ls estimators"))
-    known = list(families)
-    if family not in known:
-        raise ZobenchError(unknown("directions", family, known, see="zobench ls directions"))
-    return f"{estimator}{MARK}{family}"
+    around, estimator, family = parts(text)
+    known = {"estimator": list(estimators), "directions": list(families)}
+    for kind, name in (("estimator", around), ("estimator", estimator), ("directions", family)):
+        if name is not None and name not in known[kind]:
+            raise ZobenchError(unknown(kind, name, known[kind], see=f"zobench ls {kind.rstrip('s')}s"))
+    return joined(around, estimator, family)
 
 
 def apart(named: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """(kind, name) pairs, estimators along directions as the two that they are."""
+    """(kind, name) pairs, expressions of estimators as the names that they are made of."""
     for kind, name in named:
-        if kind == "estimators" and is_along(name):
-            estimator, family = split(name)
-            yield from (("estimators", estimator), ("directions", family))
+        if kind == "estimators" and is_expression(name):
+            around, estimator, family = parts(name)
+            yield from (("estimators", one) for one in (around, estimator) if one is not None)
+            if family is not None:
+                yield "directions", family
         else:
             yield kind, name
 
 
+def made_of(
+    text: str, find: Callable[[str], type[Estimator]], family_of: Callable[[str], type[Directions]]
+) -> type[Estimator]:
+    """The class that an expression means, of the registered ones that `find` and `family_of` give."""
+    around, estimator, family = parts(text)
+    cls = find(estimator)
+    if family is not None:
+        cls = build(joined(None, estimator, family), cls, family_of(family))
+    return cls if around is None else laid_around(around, find(around), estimator, cls)
+
+
+def laid_around(name: str, method: type[Estimator], inner: str, cls: type[Estimator]) -> type[Estimator]:
+    """A method around another one's step. ZobenchError where that makes no sense."""
+    outer = method.around
+    if outer is None:
+        raise ZobenchError(f"estimator {name}{AROUND}{inner}: {name} is no method around another one's step")
+    if not cls.trains or cls.differentiates or (cls.own_directions and "backpropagation" in cls.own_directions):
+        raise ZobenchError(f"estimator {name}{AROUND}{inner}: {inner} makes no zeroth-order step")
+    own = [key for key in settings_of(outer) if key in settings_of(cls)]
+    if own:
+        raise ZobenchError(f"estimator {name}{AROUND}{inner}: both have a setting called {own[0]}")
+    said = {outer.verified, cls.verified}
+    space: dict[str, Any] = {
+        "__module__": cls.__module__,
+        "__composed__": True,
+        "__doc__": f"{(outer.__doc__ or '').strip()}\n\nAround {inner}: {(cls.__doc__ or '').strip()}",
+        "verified": next(one for one in (False, None, True) if one in said),
+        "reference": f"{method.reference}; around {cls.reference}",
+        "public_code": outer.public_code,
+        "neutral": None,
+        "forwards_per_step": cls.forwards_per_step,
+        "extra_forwards_per_step": cls.extra_forwards_per_step + outer.extra_forwards_per_step,
+        "moves_along_looks": False,
+        "lr_grid": cls.lr_grid,
+        "small_lrs": cls.small_lrs,
+        "needs": {**cls.needs, **outer.needs},
+        "exercise": {**cls.exercise, **outer.exercise},
+        "around": None,
+    }
+    made: type[Estimator] = type(f"{method.__name__}{AROUND}{cls.__name__}", (outer, cls), space)
+    return made
+
+
 def build(text: str, cls: type[Estimator], family: type[Directions]) -> type[Estimator]:
     """The class that an expression means. ZobenchError for an estimator that takes no directions."""
-    estimator, _ = split(text)
+    _, estimator, _ = parts(text)
     if why := takes_none(cls):
         raise ZobenchError(f"estimator {estimator} takes no directions: {why}")
     declared = {f"{_PREFIX}{key}": setting for key, setting in settings_of(family).items()}

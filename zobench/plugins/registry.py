@@ -194,9 +194,8 @@ class Plugins:
             self._values[kind, name] = expressions.build(
                 name, lambda n: cast("type[Selector]", self.get("selectors", n))
             )
-        if (kind, name) not in self._values and kind == "estimators" and along.is_along(name):
-            estimator, family = along.split(name)
-            self._values[kind, name] = along.build(name, self.estimator(estimator), self.directions(family))
+        if (kind, name) not in self._values and kind == "estimators" and along.is_expression(name):
+            self._values[kind, name] = along.made_of(name, self.estimator, self.directions)
         if (kind, name) not in self._values:
             offer = self.offer(kind, name)
             self._values[kind, name] = import_offer(offer) if isinstance(offer.value, str) else offer.value

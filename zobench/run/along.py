@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ..errors import ZobenchError, unknown
-from ..plugins.along import MARK, SETTING, is_along, split
+from ..plugins.along import SETTING, is_expression, joined, parts
 from .plan import Wish
 
 
@@ -20,22 +20,24 @@ def of_settings(wish: Wish, refuses: Callable[[str], str], tell: Callable[[str],
     every = settings.pop(SETTING, None)
     own = {key.removesuffix(f".{SETTING}"): key for key in settings if key.endswith(f".{SETTING}")}
     chosen = {name: settings.pop(key) for name, key in own.items()}
-    bare = {split(name)[0] if is_along(name) else name for name in wish.estimators}
+    split = {name: parts(name) if is_expression(name) else (None, name, None) for name in wish.estimators}
+    bare = {name for _, name, _ in split.values()}
     if strange := next((name for name in chosen if name not in bare), None):
         raise ZobenchError(f"--set {own[strange]}: " + unknown("estimator of this run", strange, bare))
     asked, out = set(named), []
     for name in wish.estimators:
-        family = chosen.get(name, every)
+        around, plain, has = split[name]
+        family = chosen.get(plain, every)
         if family is None:
             out.append(name)
-        elif is_along(name):
+        elif has is not None:
             raise ZobenchError(
                 f"--set {SETTING}={family}: estimator {name} has its directions in its name; leave one out"
             )
-        elif why := refuses(name):
-            if name in asked or name in chosen:
+        elif why := refuses(plain):
+            if name in asked or plain in chosen:
                 raise ZobenchError(f"estimator {name} takes no directions: {why}")
             tell(f"left out of `all`: estimator {name} takes no directions: {why}")
         else:
-            out.append(f"{name}{MARK}{family}")
+            out.append(joined(around, plain, family))
     return replace(wish, estimators=tuple(out), settings=settings)

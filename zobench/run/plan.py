@@ -87,7 +87,7 @@ def expand(names: Sequence[str], known: Sequence[str], kind: str, families: Sequ
     """
     out: list[str] = []
     for name in names:
-        if kind == "estimator" and along.is_along(name):
+        if kind == "estimator" and along.is_expression(name):
             out.append(along.canonical(name, known, families))
         elif kind == "selector" and (expressions.is_expression(name) or name.isdecimal()):
             out.append(expressions.canonical(name, known))
@@ -154,7 +154,8 @@ def executor_settings(wish: Wish, plugins: Plugins, name: str) -> tuple[Wish, di
 def _address(estimator: str, key: str) -> Address:
     """A setting of an estimator, which may be one of its directions (`directions.rank`)."""
     group, _, name = key.rpartition(".")
-    prefixes = {estimator, estimator.partition(along.MARK)[0]} | ({group} if group else set())
+    names = along.parts(estimator)[:2] if along.is_expression(estimator) else ()
+    prefixes = {estimator, *(one for one in names if one)} | ({group} if group else set())
     return Address(frozenset(prefixes), name, key, False)
 
 

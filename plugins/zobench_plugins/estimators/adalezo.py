@@ -2,16 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from zobench import Estimator, Losses, Positive, Range
+from zobench import Estimator, Losses, Positive, Range, wide
 
 from .mezo_bcd import block_of
 
 Share = Annotated[float, Range(gt=0, le=1)]
+
+
+class Layerwise(Estimator):
+    """A step of another method on a few blocks, drawn by a bandit, and weighed by the inverse of their probabilities.
+
+    AdaLeZO (arXiv:2604.18264) as a plug-in; see `adalezo`, which this is around mezo. What the other method looks along
+    is confined to the drawn blocks, and its moves are multiplied by their weights; buffers of tensors that rest decay
+    as its own rule says. A block is rewarded by the spread of the losses that the step saw, largest less smallest,
+    which for two looks is 2 eps |c|; how the authors reward steps of other methods is not known to us (`verified`
+    False).
+    """
+
+    verified: ClassVar[bool | None] = False
+    public_code: ClassVar[str] = "none seen that is known to be the authors'"
+
+    ratio: Share = 0.2
+    """Draws a step, as a share of the blocks; at least one."""
+    temperature: Positive = 0.2
+    """Of the softmax: the lower, the more the steepest block is preferred."""
+    follow: Share = 0.1
+    """Weight of the new reward in a block's running mean."""
+    uniform: Share = 0.01
+    """Share of the draws that is uniform, so that no block is forgotten."""
+    most: Positive = 32.0
+    """The most that one draw may weigh."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.rewards = self.buffer("rewards", shape=lambda p: ())
+
+    def iterate(self, losses: Losses) -> Tensor | None:
+        q = {block_of(p.name): self.rewards[p] for p in self.active}  # equal on all tensors of a block
+        dice = self.generator("blocks")
+        weights = drawn_weights(q, self.ratio, self.temperature, self.uniform, self.most, dice)
+        drawn = [p for p in self.active if block_of(p.name) in weights]
+        before = len(losses.seen())
+        self.confine({p.name: weights[block_of(p.name)] for p in drawn})
+        shown = super().iterate(losses)
+        seen = torch.stack([wide(loss) for loss in losses.seen()[before:]])
+        spread = seen.max() - seen.min()
+        for p in drawn:
+            self.rewards[p].lerp_(spread.to(self.rewards[p]), self.follow)
+        return shown
+
+
+def drawn_weights(
+    q: Mapping[str, Tensor], ratio: float, tau: float, gamma: float, clip: float, dice: torch.Generator
+) -> dict[str, float]:
+    """Block -> weight of the blocks that a step draws (see AdaLeZO). q: block -> its running mean, 0-dim."""
+    first = next(iter(q.values())).device
+    scores = torch.stack([v.to(first) for v in q.values()]).cpu().double()  # one wait, not one a block
+    scores = scores / scores.max() if scores.max() > 0 else scores
+    p = (1 - gamma) * torch.softmax(scores / tau, 0) + gamma / len(q)
+    k = max(1, int(ratio * len(q)))
+    drawn = torch.multinomial(p, k, replacement=True, generator=dice)
+    w = drawn.bincount(minlength=len(q)) * (1 / (k * p)).clamp(max=clip)
+    return {name: float(v) for name, v in zip(q, w, strict=True) if v > 0}
 
 
 class AdaLeZO(Estimator):
@@ -48,6 +106,7 @@ class AdaLeZO(Estimator):
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     verified: ClassVar[bool | None] = False
+    around: ClassVar[type[Estimator] | None] = Layerwise
 
     eps: Positive = 1e-3
     """How far to look: the looks are at theta +- eps times the direction."""
@@ -68,14 +127,7 @@ class AdaLeZO(Estimator):
     def weights(self) -> dict[str, float]:
         """Block -> w_b of the blocks that are drawn in this step."""
         q = {block_of(p.name): self.q[p] for p in self.active}  # equal on all tensors of a block
-        first = next(iter(q.values())).device
-        scores = torch.stack([v.to(first) for v in q.values()]).cpu().double()  # one wait, not one a block
-        scores = scores / scores.max() if scores.max() > 0 else scores
-        p = (1 - self.gamma) * torch.softmax(scores / self.tau, 0) + self.gamma / len(q)
-        k = max(1, int(self.ratio * len(q)))
-        drawn = torch.multinomial(p, k, replacement=True, generator=self.generator("blocks"))
-        w = drawn.bincount(minlength=len(q)) * (1 / (k * p)).clamp(max=self.clip)
-        return {name: float(v) for name, v in zip(q, w, strict=True) if v > 0}
+        return drawn_weights(q, self.ratio, self.tau, self.gamma, self.clip, self.generator("blocks"))
 
     def iterate(self, losses: Losses) -> Tensor:
         weights = self.weights()

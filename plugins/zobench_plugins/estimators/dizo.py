@@ -2,17 +2,86 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
-from zobench import Count, Handle, Losses, Planned, Positive, Range, ZobenchError
+from zobench import Count, Estimator, Handle, Losses, Planned, Positive, Range, ZobenchError
 
 from .mezo import MeZO
 
 
-class DiZO(MeZO):
+class Projection(Estimator):
+    """A step of another method, and every kappa steps a search, by losses, for how far each projected tensor should
+    stand from its start (Harmony in Divergence, arXiv:2502.03304; see `dizo`, which is this around mezo).
+
+    Public code has it around MeZO alone (`verified` False around others).
+    """
+
+    verified: ClassVar[bool | None] = False
+    public_code: ClassVar[str] = "Skilteee/DiZO (no licence seen): around MeZO alone"
+    extra_forwards_per_step: ClassVar[float] = 0.4
+    needs: ClassVar[Mapping[str, object]] = {"targets": ("",)}
+    exercise: ClassVar[Mapping[str, object]] = {"kappa": 3, "inner": 2}
+
+    kappa: Count = 50
+    """Steps between projections."""
+    inner: Count = 10
+    """Steps of the search of a projection, 2 forwards each."""
+    tau: Annotated[float, Range(gt=0, lt=1)] = 0.2
+    """How far a projection may stretch or shrink the way from the start: 1 - tau to 1 + tau times."""
+    eps_p: Positive = 0.1
+    """How far the search looks, in units of the norm."""
+    lr_p: Positive = 2.0
+    """Learning rate of the search."""
+    targets: tuple[str, ...] = ("q_proj.weight", "v_proj.weight", "lora_")
+    """Projected are the tensors whose name has one of these in it."""
+
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """ZobenchError where no tensor is called so."""
+        super().check(settings, planned)
+        names, targets = planned.names, settings["targets"]
+        if names and not any(target in name for name in names for target in targets):
+            raise ZobenchError(_nothing(targets, "model", names[0]))
+
+    def projected(self, p: Handle) -> bool:
+        """Whether this tensor is one of those."""
+        return any(t in p.name for t in self.targets)
+
+    def setup(self) -> None:
+        super().setup()
+        if not any(map(self.projected, self.handles)):
+            raise ZobenchError(_nothing(self.targets, "scope", self.handles[0].name))
+        self.start = self.buffer("start", init=lambda p: p.data.clone(), on=self.projected)
+        self.start.allocate(self.handles)
+
+    def state_of(self, shape: tuple[int, ...]) -> float:
+        return super().state_of(shape) + math.prod(shape)
+
+    def iterate(self, losses: Losses) -> Tensor:
+        shown = super().iterate(losses)
+        if (self.t + 1) % self.kappa == 0 and any(map(self.projected, self.active)):
+            self.project(losses)
+        return losses.seen()[0] if shown is None else shown
+
+    def project(self, losses: Losses) -> None:
+        """Search gamma, and go there."""
+        delta = self.compute(lambda p: p.data.to(p.dtype) - self.start[p].to(p.dtype), on=self.projected, name="delta")
+        norm = self.freeze(delta.map(lambda d: d.norm().clamp(min=1e-12)), name="norm")
+        gamma, most = self.freeze(norm, name="gamma"), self.tau / self.eps_p * norm
+        for _ in range(self.inner):
+            z = self.noise(shape=lambda p: (), on=self.projected).clamp(-most, most)
+            looks = (((gamma + sign * self.eps_p * z) / norm - 1) * delta for sign in (1, -1))
+            lp, lm = losses.fresh()(*looks)
+            c = (lp - lm) / (2 * self.eps_p)
+            gamma.assign((gamma - self.lr_p * c * (norm * z)).clamp((1 - self.tau) * norm, (1 + self.tau) * norm))
+        self.move((gamma / norm - 1) * delta)
+
+
+class DiZO(Projection, MeZO):
     """MeZO, and every kappa steps a search, by losses, for how far each projected tensor should stand from its start.
 
     Paper: Harmony in Divergence (arXiv:2502.03304), the zeroth-order projection of its algorithm. theta_0: the
@@ -43,60 +112,11 @@ class DiZO(MeZO):
     forwards_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     extra_forwards_per_step: ClassVar[float] = 0.4
-    state_per_parameter: ClassVar[float] = 1.0
+    state_per_parameter: ClassVar[float] = 0.0  # of the step; the starts are counted by state_of
+    around: ClassVar[type[Estimator] | None] = Projection
     neutral: ClassVar[Mapping[str, object] | None] = {"kappa": 10**9}
     needs: ClassVar[Mapping[str, object]] = {"targets": ("",)}
     exercise: ClassVar[Mapping[str, object]] = {"kappa": 3, "inner": 2}
-
-    kappa: Count = 50
-    """Steps between projections."""
-    inner: Count = 10
-    """Steps of the search of a projection, 2 forwards each."""
-    tau: Annotated[float, Range(gt=0, lt=1)] = 0.2
-    """How far a projection may stretch or shrink the way from the start: 1 - tau to 1 + tau times."""
-    eps_p: Positive = 0.1
-    """How far the search looks, in units of the norm."""
-    lr_p: Positive = 2.0
-    """Learning rate of the search."""
-    targets: tuple[str, ...] = ("q_proj.weight", "v_proj.weight", "lora_")
-    """Projected are the tensors whose name has one of these in it."""
-
-    @classmethod
-    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
-        """ZobenchError where no tensor is called so."""
-        super().check(settings, planned)
-        names, targets = planned.names, settings["targets"]
-        if names and not any(target in name for name in names for target in targets):
-            raise ZobenchError(_nothing(targets, "model", names[0]))
-
-    def projected(self, p: Handle) -> bool:
-        """Whether this tensor is one of those."""
-        return any(t in p.name for t in self.targets)
-
-    def setup(self) -> None:
-        if not any(map(self.projected, self.handles)):
-            raise ZobenchError(_nothing(self.targets, "scope", self.handles[0].name))
-        self.start = self.buffer("start", init=lambda p: p.data.clone(), on=self.projected)
-        self.start.allocate(self.handles)
-
-    def iterate(self, losses: Losses) -> Tensor:
-        shown = super().iterate(losses)
-        if (self.t + 1) % self.kappa == 0 and any(map(self.projected, self.active)):
-            self.project(losses)
-        return shown
-
-    def project(self, losses: Losses) -> None:
-        """Search gamma, and go there."""
-        delta = self.compute(lambda p: p.data.to(p.dtype) - self.start[p].to(p.dtype), on=self.projected, name="delta")
-        norm = self.freeze(delta.map(lambda d: d.norm().clamp(min=1e-12)), name="norm")
-        gamma, most = self.freeze(norm, name="gamma"), self.tau / self.eps_p * norm
-        for _ in range(self.inner):
-            z = self.noise(shape=lambda p: (), on=self.projected).clamp(-most, most)
-            looks = (((gamma + sign * self.eps_p * z) / norm - 1) * delta for sign in (1, -1))
-            lp, lm = losses.fresh()(*looks)
-            c = (lp - lm) / (2 * self.eps_p)
-            gamma.assign((gamma - self.lr_p * c * (norm * z)).clamp((1 - self.tau) * norm, (1 + self.tau) * norm))
-        self.move((gamma / norm - 1) * delta)
 
 
 def _nothing(targets: Sequence[str], of: str, there: str) -> str:

@@ -11,7 +11,7 @@ from kits.reading_kit import Blocks, difference, objective
 from torch import nn
 
 from zobench import Directions, Draws, Estimator, Scope, ZobenchError
-from zobench.plugins.along import build, canonical, split
+from zobench.plugins.along import build, canonical, parts
 from zobench.plugins.registry import load_plugins
 from zobench.run.along import of_settings
 from zobench.run.plan import Wish
@@ -271,7 +271,7 @@ def test_what_makes_no_sense_is_refused_and_what_all_named_is_left_out():
 @pytest.mark.parametrize("text", ["@lozo", "mezo@", "a:b:c"])
 def test_half_a_name_is_told_of(text):
     with pytest.raises(ZobenchError, match="write ESTIMATOR:DIRECTIONS"):
-        split(text)
+        parts(text)
     assert canonical(" mezo : lozo ", ["mezo"], ["lozo"]) == "mezo:lozo"
 
 
