@@ -13,6 +13,6 @@ FAMILIES = {
     "sparse": f"{HERE}.sparse:Sparse",
     "sphere": f"{HERE}.plain:Sphere",
     "subzero": f"{HERE}.subzero:SubZeroDirections",
-    "tezo": f"{HERE}.tezo:TeZO",
+    "tezo": f"{HERE}.tezo:TeZODirections",
 }
 """Names and homes."""

@@ -11,7 +11,7 @@ from ..stacks import matrix_like, others, tall, wide
 FOREVER = 10**18
 
 
-class TeZO(Directions):
+class TeZODirections(Directions):
     """Of low rank over matrices and time: d = U diag(tau) V^T, U and V drawn once a run, tau (r) new every time.
 
     Paper: TeZO (arXiv:2501.19057): the perturbations of all steps as one tensor of low CP rank, whose factors over rows

@@ -39,7 +39,7 @@ def test_dizo_around_mezo_is_dizo_bit_for_bit(engine):
 
 @pytest.mark.parametrize("inner", ["mezo", "fzoo", "zo_adam", "hizoo", "n_spsa:lozo", "lozo", "es"])
 def test_dizo_projects_after_the_others_step(inner):
-    """Without a projection the path is the other method's own; with one it leaves it where that is due, and not before."""
+    """Without a projection the path is the other method's own; with one it leaves it where that is due, not before."""
     plain, _ = end(inner)
     never, _ = end(f"dizo+{inner}", **{**DIZO, "kappa": 100})
     assert same(plain, never)
