@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import zobench
+from zobench.plugins.registry import load_plugins
 
 ROOT = Path(__file__).parent.parent
 SOURCES = {
@@ -201,6 +202,50 @@ def test_the_core_imports_no_plugin_and_the_report_no_torch():
             top = one.path.partition(".")[0]
             assert not top.startswith("zobench_"), (module.name, one)
             assert not (module.room == "report" and top in HEAVY), (module.name, one)
+
+
+WORDS = {
+    "zero_shot": "the key of the untouched model's score in every record",
+    "all": "on the command line, every one of a kind; of logits, at all positions",
+    "layer": "a part of the name of a size in a config; the scope of a bench",
+    "record": "what a cell leaves behind",
+    "drop": "to leave out",
+    "small": "a font's size; the grid of an estimator's small runs",
+    "paper": "the grid of an estimator's paper; the bench of the paper's sizes",
+}
+"""Names of built-ins that are also words of the core, with what they mean there."""
+
+NAMED = {
+    "bench": {"boolq", "cb", "copa", "drop", "multirc", "record", "rte", "squad", "sst2", "wic", "wsc"},
+    "report.paper_join": {"first_outlier", "outlier_channels", "max_jump", "emergence_layer", "exhaustive_sweep"},
+    "cli.bench": {"sst2"},
+    "plugins.along": {"lozo"},
+}
+"""What still names built-ins: the paper's rows, lengths measured on its tasks, and the bench of these."""
+
+
+def words_of(tree: ast.AST) -> set[str]:
+    """Texts and names in the code, without docstrings."""
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in docs}
+    return {text for text in texts if isinstance(text, str)}
+
+
+def test_the_core_names_no_method_model_task_preset_or_data_set():
+    plugins = load_plugins(only="")
+    kinds = ("estimators", "selectors", "tasks", "models", "data_sources", "presets")
+    names = {name for kind in kinds for name in plugins.names(kind)} - set(WORDS)
+    assert len(names) > 50 and "embedded" in names
+    found = {module.name.partition(".")[2]: words_of(module.tree) & names for module in CORE}
+    allowed = {name: NAMED.get(name, NAMED.get(name.partition(".")[0], set())) for name in found}
+    assert {name: extra for name, words in found.items() if (extra := words - allowed[name])} == {}
+    every = {word for words in found.values() for word in words}
+    assert {name for of in NAMED.values() for name in of} <= every | set(WORDS)
+
+
+def test_names_in_code_are_found():
+    tree = ast.parse('def f(name="mezo"):\n    "sst2, in words"\n    return {"embedded": name, **g("icl")}')
+    assert words_of(tree) == {"mezo", "embedded", "icl"}
 
 
 def test_plugins_import_only_public_names():

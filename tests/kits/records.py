@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from zobench.report.identity import cell_id
-from zobench.report.known import Known
+from zobench.report.known import KnownNames
 from zobench.report.record import SCHEMA, PhaseTimes, Record, ScoreInfo, SpeedInfo
 from zobench.tasks.metrics import standard_error
 
@@ -14,7 +14,7 @@ PROTOCOL: dict[str, Any] = {"version": "mezo-1", "steps": 100, "eval_every": 25,
 RUN: dict[str, Any] = {"dtype": "float32", "engine": "auto", "noise": "per_tensor", "restore": "auto"}
 STANDS = {"zero_shot": "untouched", **dict.fromkeys(("icl", "hidden_probe", "adamw", "sgd"), "reference")}
 """As the plugins declare them."""
-KNOWN = Known(STANDS, ("mezo",), {}, ("all",), ("layer",), ("first_outlier",))
+KNOWN = KnownNames(STANDS, ("mezo",), {}, ("all",), ("layer",), ("first_outlier",))
 LAYERS = {"all": [0, 1, 2, 3], "layer": [1], "first_outlier": [2]}
 
 

@@ -2,10 +2,10 @@
 
 from kits.records import KNOWN, record
 
-from zobench.report.known import Known, filled
+from zobench.report.known import KnownNames, filled
 from zobench.report.leaderboard import render
 
-SOURCES = Known(sources={"ours": {"nature": "private"}})
+SOURCES = KnownNames(sources={"ours": {"nature": "private"}})
 
 
 def bare(estimator, **more):
@@ -22,7 +22,7 @@ def test_early_records_are_known_by_name():
 
 def test_what_a_record_says_itself_stands():
     mine = {**bare("mezo", data="ours"), "stands": "reference", "data": {"source": {"about": "as it was"}}}
-    assert filled([mine], Known({"mezo": "untouched"}, sources=SOURCES.sources)) == [mine]
+    assert filled([mine], KnownNames({"mezo": "untouched"}, sources=SOURCES.sources)) == [mine]
 
 
 def test_a_record_is_a_reference_wherever_it_is_read():
@@ -34,5 +34,5 @@ def test_a_record_is_a_reference_wherever_it_is_read():
 def test_known_records_are_not_changed():
     one = bare("zero_shot", data="ours")
     before = dict(one)
-    filled([one], Known({"zero_shot": "untouched"}, sources=SOURCES.sources))
+    filled([one], KnownNames({"zero_shot": "untouched"}, sources=SOURCES.sources))
     assert one == before

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ZobenchError
+from ..plugins import declared
 from .common import DataDir, Device, Dtype, Offline, PluginFiles, check_outputs, plugins_of, write_file
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def bench(
     engine: Annotated[
         str, typer.Option(help="Engines beside official, comma separated; the first is in the ratios.")
     ] = "auto",
-    estimator: Annotated[str, typer.Option(help="Whose steps.")] = "mezo",
+    estimator: Annotated[str | None, typer.Option(help="Whose steps. [the baseline of speed-ups]")] = None,
     layer: Annotated[
         int | None, typer.Option(help="The decoder block of the scope `layer`, 0-based. [the paper's]")
     ] = None,
@@ -80,9 +81,10 @@ def bench(
         raise ZobenchError("--model and --random-weights name two models: give one of them")
     check_outputs(json=json_file, plot=plot)
     given = {"tasks": tasks, "steps": steps, "warmup": warmup, "batch_size": batch_size, "threads": threads}
+    plugins = plugins_of(plugin)
+    estimator = declared.one(plugins, "baseline", "--estimator") if estimator is None else estimator
     chosen = _chosen(preset, engine, estimator, {name: value for name, value in given.items() if value is not None})
     chosen["compile"] = "blocks" if compile_blocks else "off"
-    plugins = plugins_of(plugin)
     cls = plugins.estimator(estimator)
     if not cls.trains:
         raise ZobenchError(f"--estimator {estimator} is a reference that makes no steps of its own")

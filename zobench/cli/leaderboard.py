@@ -6,7 +6,7 @@ import difflib
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from ..paths import check_becomes_folder, check_writable, is_file, is_folder, re
 from .common import FamilyName, FamilyOption, PluginFiles, note_twice, plugins_of, some
 
 if TYPE_CHECKING:
+    from ..plugins.registry import Plugins
     from ..report.leaderboard import Board
     from ..report.store import Reading
 
@@ -81,28 +82,15 @@ def leaderboard(
         check_becomes_folder(out.parent, "--out")
         if is_folder(out.parent, "--out"):
             check_writable(out, "--out")
-    from ..plugins import declared
-    from ..report import memory, store
-    from ..report.known import filled
-    from ..report.leaderboard import board as make
+    from ..report import store
     from . import board_export
 
     found = board_export.gather(results)
     if records is not None:
         board_export.put_records(found.records, records.value, out)
         return _faults(results, found, whole=False)
-    plugins = plugins_of(plugin)
-    known = declared.known(plugins)
-    board = make(
-        filled(found.records, known),
-        known=known,
-        paper=paper,
-        columns=plugins.leaderboard_columns(),
-        split_protocols=split_protocols,
-        problems=found.problems,
-        family=family.value,
-        most_bytes=None if max_memory is None else memory.parsed(max_memory, "--max-memory"),
-    )
+    options = {"paper": paper, "split_protocols": split_protocols, "family": family.value}
+    board = _board(found, plugins_of(plugin), max_memory, **options)
     path = results[0] / store.BOARD if out is None else out
     status = 0
     if check:
@@ -114,6 +102,19 @@ def leaderboard(
         if len(results) == 1 or out is not None:
             status = _put(results, path, board, asked=out is not None, html=html)
     return _faults(results, found, whole=check) or status
+
+
+def _board(found: Reading, plugins: Plugins, max_memory: str | None, **options: Any) -> Board:
+    """The board of these records, with what the plugins add to it and know of early ones."""
+    from ..plugins import declared
+    from ..report import memory
+    from ..report.known import filled
+    from ..report.leaderboard import board
+
+    options["most_bytes"] = None if max_memory is None else memory.parsed(max_memory, "--max-memory")
+    known = declared.known(plugins)
+    columns = plugins.leaderboard_columns()
+    return board(filled(found.records, known), known=known, columns=columns, problems=found.problems, **options)
 
 
 def _agree(

@@ -14,7 +14,7 @@ from ..engine import AUTO, ENGINES
 from ..errors import ZobenchError
 from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, PresetName, plugins_of
 from .run_config import as_toml, from_file, keep
-from .run_options import add_options, jobs_of, settings_of, shard_of, wish_of
+from .run_options import add_options, jobs_of, settings_of, shard_of, usual, wish_of
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
@@ -98,14 +98,10 @@ def run(
     if own is not None:
         plugin, tasks = [*(plugin or ()), own], own.stem if tasks == "all" else f"{tasks},{own.stem}"
     plugins = plugins_of(plugin)
-    from ..plugins import declared
-
     settings = settings_of(context, set_, steps, dtype, engine, lr)
     if jobs is not None:
         add_options(settings, (f"{executor}.jobs", jobs_of(jobs)))
-    model = declared.one(plugins, "usual_model", "--model") if model is None else model
-    selector = declared.one(plugins, "everything", "--selector") if selector is None else selector
-    preset = declared.usual_preset(plugins, model) if preset is None else preset
+    model, selector, preset = usual(plugins, model, selector, preset)
     wish = wish_of((estimator, selector, tasks), (seeds, tune_seeds, split_seeds), preset, settings)
     from ..run.place import Place
 

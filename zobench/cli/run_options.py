@@ -11,6 +11,7 @@ from .common import Dtype
 from .run_config import settings_in
 
 if TYPE_CHECKING:
+    from ..plugins.registry import Plugins
     from ..run.plan import Wish
 
 
@@ -35,6 +36,15 @@ def settings_of(
     if steps is not None and not {"eval_every", "protocol.eval_every"} & set(settings):
         settings["eval_every"] = str(max(1, steps // 5))
     return settings
+
+
+def usual(plugins: Plugins, model: str | None, selector: str | None, preset: str | None) -> tuple[str, str, str]:
+    """Model, selector and preset: those that are named, else those that plugins declare as the usual ones."""
+    from ..plugins import declared
+
+    model = declared.one(plugins, "usual_model", "--model") if model is None else model
+    selector = declared.one(plugins, "everything", "--selector") if selector is None else selector
+    return model, selector, declared.usual_preset(plugins, model) if preset is None else preset
 
 
 def wish_of(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from ..errors import ZobenchError, unknown
-from ..report.known import Known
+from ..report.known import KnownNames
 from .discovery import describe_fault
 from .registrations import KINDS, ROLES
 
@@ -40,7 +40,7 @@ def one(plugins: Plugins, name: str, option: str) -> str:
     raise ZobenchError(f"several {ROLES[name]} are named as the {name.replace('_', ' ')}: {by}: name one with {option}")
 
 
-def known(plugins: Plugins) -> Known:
+def known(plugins: Plugins) -> KnownNames:
     """What boards must know of early records, which do not say it themselves."""
     stands: dict[str, Stands] = dict.fromkeys(role(plugins, "reference"), "reference")
     stands |= dict.fromkeys(role(plugins, "untouched"), "untouched")
@@ -49,7 +49,7 @@ def known(plugins: Plugins) -> Known:
         with suppress(ZobenchError):  # a board must not fail for a source that it may not need
             sources[name] = source_facts(data_source(plugins, name))
     played = {name: role(plugins, name) for name in ("baseline", "everything", "one_block", "outlier_block")}
-    return Known(stands, sources=sources, **played)
+    return KnownNames(stands, sources=sources, **played)
 
 
 def source_facts(source: DataSource) -> dict[str, str]:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from . import stats, text
 from .entry import Entry, draw_of
-from .known import Known
+from .known import KnownNames
 from .record import Record
 from .rows import reported
 from .stats import BETTER, UNTESTED, Draw, Effect, Verdict
@@ -71,7 +71,7 @@ def dev_loss(entry: Entry) -> float:
     return stats.mean(known) if known and len(known) == len(found) else float("inf")
 
 
-def sweeps(records: Iterable[Record], known: Known) -> list[Sweep]:
+def sweeps(records: Iterable[Record], known: KnownNames) -> list[Sweep]:
     """The sweeps that these records hold: of all estimators and tasks for which two blocks or more were tuned alone."""
     blocks: dict[Group, dict[int, dict[Draw, Record]]] = defaultdict(lambda: defaultdict(dict))
     full: dict[Group, dict[Draw, Record]] = defaultdict(dict)
@@ -105,7 +105,7 @@ def _entries(found: Mapping[int, Mapping[Draw, Record]], expected: set[Draw]) ->
     return {block: Entry(draws, frozenset(expected)) for block, draws in sorted(found.items())}
 
 
-def _block(record: Record, known: Known) -> int | None:
+def _block(record: Record, known: KnownNames) -> int | None:
     """The one block that a record's cell tunes; None where it is no cell of a sweep."""
     selector, scope = record["cell"]["selector"], record["scope"]
     name, colon, index = selector.partition(":")

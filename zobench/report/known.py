@@ -10,7 +10,7 @@ from .record import Record, Stands
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownNames:
     """What is known of names, from what plugins declare."""
 
     stands: Mapping[str, Stands] = field(default_factory=dict)
@@ -33,16 +33,16 @@ class Known:
         return self.stands.get(estimator)
 
 
-NOTHING = Known()
+NOTHING = KnownNames()
 """No plugin said anything."""
 
 
-def filled(records: Iterable[Record], known: Known) -> list[Record]:
+def filled(records: Iterable[Record], known: KnownNames) -> list[Record]:
     """The records, with what early ones leave unsaid. What a record says itself stands."""
     return [_filled(record, known) for record in records]
 
 
-def _filled(record: Record, known: Known) -> Record:
+def _filled(record: Record, known: KnownNames) -> Record:
     cell, more = record["cell"], dict[str, Any]()
     stands = known.of(cell["estimator"], cell["selector"])
     if "stands" not in record and stands is not None:

@@ -10,7 +10,7 @@ from ..errors import ZobenchError
 from . import choices, compare, costs, memory, notes, stats, tables, text, units
 from . import paper as published
 from .first import page
-from .known import NOTHING, Known
+from .known import NOTHING, KnownNames
 from .record import SEALED, Record
 from .rows import Section, sections
 from .stats import Family
@@ -80,7 +80,7 @@ def board(
     split_protocols: bool = False,
     problems: Sequence[object] = (),
     family: Family = "board",
-    known: Known = NOTHING,
+    known: KnownNames = NOTHING,
     most_bytes: int | None = None,
 ) -> Board:
     """The board of some records.

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ZobenchError
 from . import stats, text, units
 from .entry import Entry, draw_of
-from .known import NOTHING, Known
+from .known import NOTHING, KnownNames
 from .origins import apart_by_code, told_of_code
 from .plain import canonical
 from .record import NO_SELECTOR, Record
@@ -93,7 +93,7 @@ class Section:
     distinct: Mapping[str, Any] = field(default_factory=dict)  # what tells it from its neighbours
     tuning: tuple[Record, ...] = ()  # of seeds that chose learning rates, and are not reported
     metric: str | None = None  # of all its tasks, where it is no fraction
-    known: Known = NOTHING
+    known: KnownNames = NOTHING
     """Of names: to say what a further run would be."""
 
     @property
@@ -119,7 +119,7 @@ def average(row: MethodRow, tasks: Sequence[str]) -> float | None:
     return stats.mean([m for task in tasks if (m := row.entry(task).mean()) is not None])
 
 
-def sections(records: Iterable[Record], *, split_protocols: bool = False, known: Known = NOTHING) -> list[Section]:
+def sections(records: Iterable[Record], *, split_protocols: bool = False, known: KnownNames = NOTHING) -> list[Section]:
     """The sections of a board, in a fixed order whatever the order of the records; their texts made inert.
 
     Raises ZobenchError where one section would hold several protocols (unless they may be split), several versions or

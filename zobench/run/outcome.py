@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..protocol.cell import Cell
     from ..protocol.protocol import Computation
-    from ..report.known import Known
+    from ..report.known import KnownNames
     from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask, Score
     from ..tasks.sampling import Splits
@@ -134,7 +134,7 @@ def data_facts(
     return {"provenance": provenance, "sizes": sizes, "notes": notes}
 
 
-def failed(out: Outcome, cell: Cell, e: BaseException, known: Known) -> None:
+def failed(out: Outcome, cell: Cell, e: BaseException, known: KnownNames) -> None:
     """Note what went wrong; what was measured before it stays. Out of memory is `oom`, with what takes less, and by how
     much where the cell's memory was planned.
     """
@@ -155,7 +155,7 @@ def _arithmetic(computed: Computation) -> bool:
     return (restore if computed.engine == AUTO else engine_class(computed.engine).restored(restore)) == "arithmetic"
 
 
-def less_memory(cell: Cell, known: Known, account: MemoryAccount | None = None) -> str:
+def less_memory(cell: Cell, known: KnownNames, account: MemoryAccount | None = None) -> str:
     """Settings of a run that take less memory than the cell's: by the account those that take most off first."""
     speed = ["speed_steps=0 (the baseline moves all weights)"] if cell.computation.speed_steps else []
     if account is not None and account.ways:

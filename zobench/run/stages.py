@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..estimator.estimator import Estimator
     from ..protocol.cell import Cell
-    from ..report.known import Known
+    from ..report.known import KnownNames
     from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask, Score
     from .diary import Diary
@@ -51,7 +51,7 @@ class Stages:
         cell: Cell,
         out: Outcome,
         work: HeldCell,
-        known: Known,
+        known: KnownNames,
         memory: PeakMemory,
     ) -> None:
         self.memory = memory

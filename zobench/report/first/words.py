@@ -13,7 +13,6 @@ from ..tables import plus_minus
 from .lines import Line
 
 SAID = {stats.BETTER: "better", stats.WORSE: "worse", stats.EQUAL: f"as good, within {100 * stats.MARGIN:g} points"}
-GRADIENTS = ("adamw", "sgd")
 FULL = "full MeZO"
 
 
@@ -156,7 +155,9 @@ def _range(best: Line) -> str:
 
 def _gradients(found: Sequence[Line], rivals: Sequence[Line]) -> list[str]:
     """How far gradients are."""
-    known = [(line.average, line) for line in found if line.row.estimator in GRADIENTS and line.average is not None]
+    known = [
+        (line.average, line) for line in found if line.row.reference and line.row.trains and line.average is not None
+    ]
     best = max((line.average for line in rivals if line.average is not None), default=None)
     if not known or best is None:
         return []
