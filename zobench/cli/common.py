@@ -39,7 +39,7 @@ DataDir = Annotated[
         "--data-dir", metavar="DIR", help="Read tasks from DIR/<task>/{train,validation}.jsonl instead of the hub."
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, xpu, mps; ROCm: cuda.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never ask a hub; use what is on this machine.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 

@@ -159,6 +159,12 @@ def _address(estimator: str, key: str) -> Address:
     return Address(frozenset(prefixes), name, key, False)
 
 
+def said_of_run(wish: Wish, plugins: Plugins) -> set[str]:
+    """The settings of the run that the user, or the preset, gives a value."""
+    given = {key for settings in (*_preset_settings(wish, plugins), wish.settings) for key in settings}
+    return {name for key in given for owner, _, name in [key.rpartition(".")] if owner in ("", "run")}
+
+
 def preset_of(wish: Wish, plugins: Plugins) -> Preset:
     """The preset of a run. ZobenchError for one that is not known, with the nearest names."""
     name = wish.preset or declared.one(plugins, "usual_preset", "--preset")

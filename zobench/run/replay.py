@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import load_file
 
 from .. import kernels
+from ..devices import processors
 from ..errors import ZobenchError
 from ..estimator.log import Log, load_log
 from ..protocol.protocol import computation_from
@@ -17,6 +18,7 @@ from ..report import store
 from ..scopes.scope import Scope
 from .checksum import checksums
 from .computed import settings
+from .device_defaults import COUNTED
 from .environment import device_facts
 from .method import Method, applied, keeper, scope_bytes
 
@@ -72,7 +74,13 @@ def _same_device(record: Record, loaded: LoadedModel) -> None:
     """ZobenchError where this is not the kind of device that the cell ran on: noise and rounding are others."""
     environment, here = record["environment"], device_facts(loaded.device)
     ran, name = str(environment.get("device", "")), environment.get("device_name")
-    if ran.partition(":")[0] != loaded.device.type or name != here["device_name"]:
+    other_card = name != here["device_name"]
+    ours, theirs = processors(loaded.device), environment.get("multiprocessors")
+    if record["engine"]["noise"] == COUNTED and loaded.device.type != "cpu":
+        other_card = False  # counters draw alike on every card: the checksums of the log say whether all else does
+    elif None not in (ours, theirs) and ours != theirs:
+        other_card, name = True, f"{name}, of {theirs} multiprocessors"
+    if ran.partition(":")[0] != loaded.device.type or other_card:
         raise ZobenchError(
             f"{record['id']} ran on {ran or 'a device that it does not name'} ({name}); {here['device']} "
             f"({here['device_name']}) would draw and round otherwise: replay it there, with --device"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
-from ..models.outline import Outline
+from ..models.outline import Outline, planned_device
 from ..paths import check_becomes_folder
 from ..plugins import declared
 from ..plugins.along import takes_none
@@ -26,6 +26,7 @@ from ..report.web import page
 from . import events
 from .account import Account
 from .along import of_settings
+from .device_defaults import for_device
 from .place import Place, Rerun, check_data_dir, data_source, outlined
 from .plan import Identity, Wish, executor_settings, expand, route
 from .progress import Progress
@@ -85,7 +86,8 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins, outline: Session | Non
     check_becomes_folder(place.results, "--results")
     check_data_dir(place)
     wish, spread = executor_settings(wish, plugins, place.executor)
-    routed = route(wish, plugins, place.model)
+    kind = outline.loaded.device.type if outline else planned_device(place.device).type
+    routed = for_device(route(wish, plugins, place.model), wish, plugins, kind)
     session = outline or _outline(place, plugins, routed.computation.dtype)
     loaded = session.loaded
     pools = {task: session.data(task) for task in wish.tasks}
