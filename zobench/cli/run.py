@@ -79,6 +79,9 @@ def run(
     ] = None,
     rerun: Annotated[Rerun, typer.Option(help="Which cells that have a record run again.")] = Rerun.missing,
     offline: Offline = False,
+    track: Annotated[
+        str | None, typer.Option(help="Tell a tracker of losses and scores: tensorboard, trackio or wandb.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the cells, their forwards and time; no weights are loaded.")
     ] = False,
@@ -105,6 +108,10 @@ def run(
     wish = wish_of((estimator, selector, tasks), (seeds, tune_seeds, split_seeds), preset, settings)
     from ..run.place import Place
 
+    if track is not None:
+        from ..run.track import Tracking
+
+        plugins.observe(f"--track {track}", Tracking(track, results))
     place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=shard_of(shard))
     _run(wish, place, plugins, as_toml(context), for_device=for_device, dry_run=dry_run)
 

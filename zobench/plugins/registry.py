@@ -242,6 +242,10 @@ class Plugins:
 
     # ---- observers and reporting
 
+    def observe(self, name: str, observer: object) -> None:
+        """Add an object whose methods are observers, which are guarded like those of plugins. `name`: for warnings."""
+        register(self._manager, observer, name)
+
     def fire_run_start(self, cells: list[dict[str, Any]]) -> None:
         """Call `zobench_run_start` of every plugin."""
         self._fire("zobench_run_start", cells=cells)
