@@ -60,7 +60,7 @@ def test_the_wheel_has_what_is_no_python(wheel):
     tasks = {f"zobench_tasks/{path.name}" for path in (ROOT / "tasks" / "zobench_tasks").glob("*.toml")}
     assert len(tasks) >= 11 and tasks <= names
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    assert "zobench/report/paper.json" in names
+    assert "zobench/report/papers/dominant-layer.toml" in names
     weights = {f"zobench_world/weights/{name}" for name in ("model.safetensors", "config.json", "tokenizer.json")}
     assert weights | {"zobench_world/rates.json"} <= names
     made = {"estimator.py", "selector.py", "task.py", "task.toml"}

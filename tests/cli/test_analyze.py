@@ -119,3 +119,24 @@ def test_plot_without_matplotlib(analyze, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     assert analyze("--plot", "x.png") == 2
     assert "pip install 'zobench[plots]'" in capsys.readouterr().err
+
+
+def test_sensitivity_without_training(place, tmp_path, capsys):
+    """Looks are what a hand-made displacement gives, the gradient's product is the derivative, weights stay."""
+    line = ["analyze", "sensitivity", "--model", str(place / "model"), "--data-dir", str(place / "data")]
+    line += ["--task", "sst2", "--preset", "smoke", "--batches", "2", "--batch-size", "3", "--seeds", "0,1"]
+    assert main([*line, "--json", str(tmp_path / "s.json"), "--plot", str(tmp_path / "s.png")]) == 0
+    facts = json.loads((tmp_path / "s.json").read_text())
+    assert [(x["block"], x["seed"], x["batch"]) for x in facts["looks"]] == [
+        (block, seed, batch) for block in range(3) for seed in (0, 1) for batch in (0, 1)
+    ]
+    assert facts["first_outlier"] == {"sst2": 1}
+    for x in facts["looks"]:
+        assert x["base"] == next(y["base"] for y in facts["looks"] if y["batch"] == x["batch"])
+        if x["block"] == 2:  # above the planted outlier the loss is smooth at this eps
+            mean = sum(y["slope"] for y in facts["looks"] if (y["block"], y["seed"]) == (2, x["seed"])) / 2
+            own = [y for y in facts["looks"] if (y["block"], y["seed"]) == (2, x["seed"])]
+            estimate = sum((y["plus"] - y["minus"]) / 2e-3 for y in own) / 2
+            assert estimate == pytest.approx(mean, rel=0.05, abs=1e-3)
+    assert (tmp_path / "s.png").read_bytes()[:4] == b"\x89PNG"
+    assert "Most sensitive: block" in capsys.readouterr().out

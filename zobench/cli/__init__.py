@@ -96,6 +96,15 @@ COMMANDS: dict[str, Command] = {
         "Say what is installed and what is missing here.",
         ("zobench doctor", "zobench doctor --json"),
     ),
+    "reproduce": Command(
+        ".reproduce:reproduce",
+        "Run a paper's tables on any model, its numbers beside ours.",
+        (
+            "zobench reproduce dominant-layer --table 1 --model meta-llama/Llama-2-7b-hf --budget paper --dry-run",
+            "zobench reproduce dominant-layer --table 5,6 --seeds 0,1,2 --out tables.md",
+            "zobench reproduce mezo --model shape:opt-13b --budget paper --dry-run --for-device a100-80gb",
+        ),
+    ),
     "ls": Command(
         ".ls:ls",
         "List estimators, selectors, tasks, models and executors.",

@@ -27,29 +27,18 @@ from .common import (
 )
 from .layers import layers
 from .methods import methods
+from .outlier_bar import bar
 from .ranks import factors, ranks
+from .sensitivity import sensitivity
 
 if TYPE_CHECKING:
     from ..models.activations import BlockActivation
     from ..models.load import LoadedModel
-    from ..plugins.registry import Plugins
-    from ..tasks.batch import Batch
-    from ..tasks.source import Pools
+    from ..run.looks import Sample
 
 app = typer.Typer(no_args_is_help=True)
 
 HEADINGS = ("block", "mean", "median", "max", "max/median", "jump", "position", "channel", "token")
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What to look at: which examples of which task."""
-
-    task: str
-    preset: str
-    seed: int
-    batches: int
-    batch_size: int
 
 
 @app.callback()
@@ -61,6 +50,7 @@ app.command()(layers)
 app.command()(methods)
 app.command()(ranks)
 app.command()(factors)
+app.command()(sensitivity)
 
 
 @app.command()
@@ -92,16 +82,17 @@ def activations(
     model = declared.one(found, "usual_model", "--model") if model is None else model
     name = declared.usual_preset(found, model) if preset is None else preset
     declared.check_preset(found, name)
-    asked = Asked(task, name, seed, batches, batch_size)
     from ..models.activations import block_activations
+    from ..run.looks import Sample, sampled
     from ..run.place import Place, check_data_dir, data_source, load
     from ..tasks.source import load_pools
 
+    asked = Sample(task, name, seed, batches, batch_size)
     place = Place(model, data_dir, device=device, offline=offline)
     check_data_dir(place)
     loaded = load(place, found, dtype.value)
     pools = load_pools(found.task(task), data_source(place, loaded, found), offline=offline)
-    calibration = _calibration(asked, found, pools, loaded)
+    _, calibration = sampled(asked, found, pools, loaded)
     table = block_activations(loaded, calibration, embedding=True)
     facts = _facts(asked, loaded, table, bar(found, model))
     tokens = sum(batch.tokens for batch in calibration)
@@ -118,40 +109,8 @@ def activations(
         write_file(plot, _drawn(plot, facts))
 
 
-def _calibration(asked: Asked, found: Plugins, pools: Pools, loaded: LoadedModel) -> list[Batch]:
-    """The first batches of training, as `zobench run` would see them with this preset and seed."""
-    from ..plugins import declared
-    from ..protocol.protocol import Protocol, protocol_from
-    from ..run.batch_order import batches
-    from ..settings import settings_of
-    from ..tasks.prepared import PreparedTask
-    from ..tasks.sampling import split
-
-    known = settings_of(Protocol)
-    task, preset = found.task(asked.task), declared.preset(found, asked.preset)
-    rules = protocol_from({k: v for k, v in preset.settings.items() if k in known})
-    dev = task.num_dev if rules.num_dev is None else rules.num_dev
-    splits = split(pools, num_train=rules.num_train, num_dev=dev, num_test=0, seed=rules.data_seed)
-    prepared = PreparedTask(task, dataclasses.replace(splits, dev=[], test=[]), loaded, rules)
-    order = batches(prepared.train_size, asked.batch_size, asked.seed)
-    return [prepared.train_batch(next(order)) for _ in range(asked.batches)]
-
-
-def bar(found: Plugins, model: str) -> dict[str, float]:
-    """The rule that selecting the outlier block goes by, and its bar for this model, where that is its own."""
-    from ..plugins import declared
-    from ..settings import settings_of
-
-    for name in declared.role(found, "outlier_block"):
-        cls = found.selector(name)
-        asked = declared.model_settings(found, model).get(f"{name}.ratio")
-        if asked is not None and {"rule", "ratio"} <= set(settings_of(cls)):
-            return {str(cls().settings["rule"]): float(cls(ratio=asked).settings["ratio"])}
-    return {}
-
-
 def _facts(
-    asked: Asked, loaded: LoadedModel, table: Sequence[BlockActivation], least: dict[str, float]
+    asked: Sample, loaded: LoadedModel, table: Sequence[BlockActivation], least: dict[str, float]
 ) -> dict[str, Any]:
     """All that is known, for JSON: what was asked, the rows, what each rule says (`least`: the bars of some)."""
     from ..models.outliers import RULES, choose_block, describe, jumps

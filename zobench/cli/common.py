@@ -83,6 +83,16 @@ Singular = enum.Enum("Singular", {kind.singular: kind.singular for kind in KINDS
 """`estimator`, `selector`, ... as the choices of an argument."""
 
 
+def numbers_of(text: str, option: str) -> tuple[int, ...]:
+    """Seeds, comma separated, each once: as MeZO's generators take them. ZobenchError for none, or other words."""
+    from ..settings import Range, convert
+
+    seeds = convert(text, tuple[Annotated[int, Range(ge=0, lt=2**32)], ...], option)
+    if not seeds:
+        raise ZobenchError(f"{option} names none; write for example {option} 0,1,2")
+    return tuple(dict.fromkeys(seeds))
+
+
 def plugins_of(files: Sequence[Path] | None, *, quiet: bool = False) -> Plugins:
     """Load the plugins, with those of `--plugin`; `quiet` when their load errors are shown otherwise."""
     return load_plugins(files or (), warn=_silent) if quiet else load_plugins(files or ())

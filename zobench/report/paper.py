@@ -1,19 +1,16 @@
 """The paper's numbers beside ours. They are printed numbers: no error bars, no part in our statistics, never bold.
 
-Source: paper.json, the tables of arXiv 2606.05516 (1 to 3, 5, 6, 10: scores; 11 and 12: single layers; 4 and 13:
-seconds per step). Which of our rows is which of its: paper_join.py.
+Source: papers/dominant-layer.toml, the tables of arXiv 2606.05516 (1 to 3, 5, 6, 10: scores; 11 and 12: single layers;
+4 and 13: seconds per step). Which of our rows is which of its: paper_join.py.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import paper_join, stats, text
+from . import paper_join, papers, stats, text
 from .rows import MethodRow, Section, average
 
 SCORE_TABLES = ("1", "2", "3", "5", "6", "10")
@@ -26,15 +23,12 @@ PROTOCOL_KEYS = {
     "num_train": "train",
     "num_test": "test",
 }
-"""Our protocol's settings and what paper.json calls them."""
+"""Our protocol's settings and what the paper's file calls them."""
 
 
-@functools.cache
-def numbers() -> dict[str, Any]:
-    """paper.json. Its scores are percentages, its times seconds."""
-    source = importlib.resources.files(__package__).joinpath("paper.json")
-    loaded: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
-    return loaded
+def numbers() -> Mapping[str, Any]:
+    """The paper's file. Its scores are percentages, its times seconds."""
+    return papers.read("dominant-layer").data
 
 
 def model_key(name: str) -> str:

@@ -111,10 +111,7 @@ def route(wish: Wish, plugins: Plugins, model: str | None = None) -> Routed:
     presets = _preset_settings(wish, plugins)
     estimators = {name: plugins.estimator(name) for name in wish.estimators}
     selectors = {name: plugins.selector(name) for name in wish.selectors}
-    owners: dict[str, list[Address]] = {
-        name: [_address(name, key) for key in settings_of(cls)] for name, cls in estimators.items()
-    }
-    owners |= {name: list(addresses(cls, name)) for name, cls in selectors.items()}
+    owners = _addresses(estimators, selectors)
     given: dict[str, dict[str, object]] = {name: {} for name in owners}
     rules: dict[str, dict[str, object]] = {"protocol": {}, "run": {}}
     lrs = wish.lrs
@@ -135,6 +132,25 @@ def route(wish: Wish, plugins: Plugins, model: str | None = None) -> Routed:
         {name: resolve(cls, given[name], owner=name) for name, cls in selectors.items()},
         lrs,
     )
+
+
+def fault_of(key: str, wish: Wish, plugins: Plugins) -> ZobenchError | None:
+    """Why `--set key=...` cannot be said of this wish: nobody has it, or two; None where it can be."""
+    owners = _addresses(
+        {name: plugins.estimator(name) for name in wish.estimators},
+        {name: plugins.selector(name) for name in wish.selectors},
+    )
+    try:
+        _owners(key, owners, must=True)
+    except ZobenchError as fault:
+        return fault
+    return None
+
+
+def _addresses(estimators: Mapping[str, type], selectors: Mapping[str, type]) -> dict[str, list[Address]]:
+    """By estimator and selector the settings that they have, and what reaches them."""
+    owners = {name: [_address(name, key) for key in settings_of(cls)] for name, cls in estimators.items()}
+    return owners | {name: list(addresses(cls, name)) for name, cls in selectors.items()}
 
 
 def executor_settings(wish: Wish, plugins: Plugins, name: str) -> tuple[Wish, dict[str, Any]]:

@@ -1,0 +1,51 @@
+import math
+
+import pytest
+
+from zobench.report import sensitivity
+
+
+def look(block, seed, batch, plus, minus, **more):
+    return {
+        "task": "sst2",
+        "block": block,
+        "parameters": 4,
+        "seed": seed,
+        "batch": batch,
+        "base": 1.0,
+        "plus": plus,
+        "minus": minus,
+        "slope": None,
+        "gradient": None,
+        **more,
+    }
+
+
+def test_what_looks_say_by_hand():
+    """Two directions, two batches; eps 0.5, so that a projected gradient is the difference itself."""
+    looks = [look(0, 0, 0, 1.3, 0.9), look(0, 0, 1, 1.1, 0.9), look(0, 1, 0, 0.8, 1.2), look(0, 1, 1, 1.1, 1.0)]
+    (one,) = sensitivity.blocks(looks, 0.5)
+    assert one.up.mean == pytest.approx((0.3 + 0.1 + 0.2 + 0.1) / 4)
+    assert one.down.mean == pytest.approx((0.1 + 0.1 + 0.2 + 0.0) / 4)
+    assert one.change.mean == pytest.approx((one.up.mean + one.down.mean) / 2)
+    first = 0.3 / (0.1 * math.sqrt(2))  # slopes 0.4 and 0.2
+    second = 0.15 / (0.25 * math.sqrt(2))  # -0.4 and 0.1
+    assert one.signal.mean == pytest.approx((first + second) / 2)
+    assert one.agreement.mean == pytest.approx((1.0 + 0.5) / 2)
+    assert one.alignment is None
+    assert one.change.half() > 0
+
+
+def test_alignment_is_the_cosine_times_the_root_of_the_size():
+    up = look(0, 0, 0, 1.2, 0.9, slope=3.0, gradient=2.0)
+    against = look(0, 0, 0, 0.9, 1.2, slope=3.0, gradient=2.0)
+    assert (sensitivity.alignment(up), sensitivity.alignment(against)) == (1.5, -1.5)
+
+
+def test_the_page_names_the_most_sensitive_and_the_outlier():
+    looks = [look(b, s, k, 1 + 0.1 * (b + 1) + 0.01 * s, 0.95) for b in (0, 1) for s in (0, 1) for k in (0, 1)]
+    page = sensitivity.markdown(looks, 1e-3, {"sst2": 0})
+    assert "Most sensitive: block 1; the first outlier block: 0." in page
+    assert "| 0 (first outlier) |" in page
+    assert "there is none" in sensitivity.markdown(looks, 1e-3, {"sst2": None})
+    assert sensitivity.most_sensitive(sensitivity.blocks(looks, 1e-3)) == 1

@@ -1,0 +1,85 @@
+"""A paper's tables as cells: the grids of its rows, for a model of any depth."""
+
+import pytest
+
+from zobench.cli import main
+from zobench.errors import ZobenchError
+from zobench.plugins.registry import load_plugins
+from zobench.report import papers
+from zobench.run.place import Place
+from zobench.run.reproduce import Asked, planned
+
+
+def made(world, results, tables, **more):
+    paper = papers.read("dominant-layer")
+    place = Place(str(world.model), world.data, results, "cpu", offline=True)
+    return planned(paper, Asked(tuple(papers.tables_of(paper, tables)), **more), place, load_plugins())
+
+
+def test_the_papers_grid(world, tmp_path):
+    """Rates, sizes and dtypes of ZO; of first order epochs of each task's own training examples."""
+    tables = made(world, tmp_path, ["1"], budget="paper", tasks=("sst2", "copa"))
+    cells = [cell for plan in tables.plans for cell in plan.todo]
+    of = {(c.task, c.estimator, c.selector): c for c in cells}
+    assert len(cells) == len(of) == 12
+    zo = of["copa", "mezo", "first_outlier"]
+    assert zo.lrs == (1e-7, 5e-7, 1e-6, 5e-6) and zo.computation.dtype == "float16"
+    assert (zo.protocol.steps, zo.protocol.batch_size, zo.protocol.eval_every) == (10_000, 16, 2_000)
+    assert of["copa", "lora_zo", "all"].lrs == (5e-6, 1e-5, 2e-5, 5e-5)
+    fo = of["copa", "adamw", "all"]
+    assert fo.lrs == (1e-5, 5e-5, 1e-4) and fo.computation.dtype == "bfloat16" and fo.protocol.batch_size == 8
+    sizes = {plan.outline.prepared("copa", fo.protocol)[0].train_size for plan in tables.plans}
+    (train,) = sizes
+    assert fo.protocol.steps == 5 * -(-train // 8) and fo.protocol.eval_every == -(-train // 8)
+    assert len(tables.plans) == 2  # one a dtype: the model is loaded twice, not four times
+
+
+def test_blocks_are_counted_from_the_end_of_the_model(world, tmp_path):
+    """Its dominant block may be named; a sweep has the model's blocks, not the paper's."""
+    tables = made(world, tmp_path, ["5"], block=0, tasks=("copa",))
+    deep = len(tables.plans[0].outline.loaded.blocks)
+    selectors = {cell.selector for plan in tables.plans for cell in plan.todo}
+    assert selectors == {"-", "all", "layer:0", f"layer:0+layer:{deep - 2}"}
+    both = made(world, tmp_path, ["5"], block=deep - 2, tasks=("copa",))
+    assert {c.selector for c in both.plans[0].todo} == {"-", "all", f"layer:{deep - 2}"}
+    sweep = made(world, tmp_path, ["12"], tasks=("copa",))
+    assert {cell.selector for cell in sweep.plans[0].todo} == {"-", "all", *(f"layer:{k}" for k in range(deep))}
+
+
+def test_settings_go_to_the_cells_that_have_them(world, tmp_path):
+    tables = made(
+        world, tmp_path, ["1"], tasks=("copa",), settings={"mezo.eps": "1e-2", "steps": "7", "eval_every": "7"}
+    )
+    cells = {(c.estimator, c.selector): c for plan in tables.plans for c in plan.todo}
+    assert cells["mezo", "all"].estimator_settings["eps"] == 1e-2
+    assert cells["lora_zo", "all"].estimator_settings["eps"] == 1e-3
+    assert {c.protocol.steps for c in cells.values()} == {7}
+    with pytest.raises(ZobenchError, match="nonsense"):
+        made(world, tmp_path, ["1"], tasks=("copa",), settings={"nonsense": "1"})
+    with pytest.raises(ZobenchError, match="--tasks record"):
+        made(world, tmp_path, ["1"], tasks=("record",))
+
+
+def test_the_command_goes_on_and_writes_the_page(world, tmp_path, capsys):
+    """Cells once; the same command again finds them done and prints the same page."""
+    line = ["reproduce", "dominant-layer", "--table", "5", "--tasks", "copa", "--block", "1", "--budget", "minutes"]
+    line += ["--model", str(world.model), "--data-dir", str(world.data), "--results", str(tmp_path / "r"), "--offline"]
+    line += [
+        "--device",
+        "cpu",
+        "--set",
+        "steps=2",
+        "--set",
+        "eval_every=2",
+        "--set",
+        "lr=1e-3",
+        "--set",
+        "speed_steps=0",
+    ]
+    assert main(line) == 0
+    first = capsys.readouterr()
+    assert "## Table 5" in first.out and "## Claims" in first.out
+    assert (tmp_path / "r" / "dominant-layer.md").read_text() == first.out
+    assert main(line) == 0
+    again = capsys.readouterr()
+    assert again.out == first.out and "0 cells to run" in again.err
