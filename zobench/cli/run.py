@@ -161,6 +161,7 @@ def _of_shape(wish: Wish, place: Place, plugins: Plugins, *, dry_run: bool) -> S
 def _execute(plan: RunPlan, place: Place, wish: Wish, options: str) -> None:
     from ..run.progress import Progress
     from ..run.whole_run import board, execute, prepare
+    from . import failures
     from .screen import show
 
     prepare(plan, place)
@@ -185,9 +186,8 @@ def _execute(plan: RunPlan, place: Place, wish: Wish, options: str) -> None:
         say(f"zobench: error: {fault}")
     show(board(plan, place))
     failed = [r for r in [*records, *plan.done.values()] if r["status"] != "ok"]
-    for record in failed:
-        again = f" (of the machine: {record['retry']}; the same command runs it again)" if "retry" in record else ""
-        say(f"failed: {record['id']}: {record['status']}: {record['error']}{again}")
+    for line in failures.lines(failed):
+        say(line)
     say(f"records: {place.results / 'cells'}  board: {place.results / 'leaderboard.md'}")
     if failed or plan.faults:
         raise typer.Exit(1)

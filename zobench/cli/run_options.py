@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,7 +61,7 @@ def wish_of(
     reported, tuning, splits = seeds
     return Wish(
         _names(estimators, "--estimator", "mezo,adamw"),
-        _names(selectors, "--selector", "all,layer"),
+        ranges(_names(selectors, "--selector", "all,layer")),
         _names(tasks, "--tasks", "sst2,copa"),
         _seeds(reported, "--seeds"),
         preset,
@@ -87,6 +88,27 @@ def _names(text: str, option: str, example: str) -> tuple[str, ...]:
     if not names:
         raise ZobenchError(f"{option} names none; write for example {option} {example}")
     return names
+
+
+MOST_OF_A_RANGE = 1000
+
+
+def ranges(names: tuple[str, ...]) -> tuple[str, ...]:
+    """`layer:0-31` as the 32 selectors that it is short for; other names as they are.
+
+    Raises ZobenchError for a range that runs backwards, or is longer than any model.
+    """
+    out: list[str] = []
+    for name in names:
+        found = re.fullmatch(r"([a-z][a-z0-9_]*):(\d+)-(\d+)", name)
+        if found is None:
+            out.append(name)
+            continue
+        first, last = int(found[2]), int(found[3])
+        if not first <= last < first + MOST_OF_A_RANGE:
+            raise ZobenchError(f"--selector {name}: write a range from the lower to the higher block, {found[1]}:0-31")
+        out += [f"{found[1]}:{n}" for n in range(first, last + 1)]
+    return tuple(dict.fromkeys(out))
 
 
 def _seeds(text: str | None, option: str) -> tuple[int, ...]:

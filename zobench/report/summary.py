@@ -24,9 +24,19 @@ def summarise(record: Record) -> str:
         parts[0] += f" (zero-shot {units.shown(before['metric'], before['value'])})"
     chosen = record.get("chosen")
     if chosen is not None:
-        parts.append(f"lr {chosen['lr']:g} at step {chosen['step']}")
+        parts.append(f"lr {chosen['lr']:g} at step {chosen['step']}{_by_dev(record)}")
     if record["time"].get("step_s"):
         parts.append(f"{text.milliseconds(record['time']['step_s'])} ms a step")
     if "speed" in record:
         parts.append(text.ratio(record["speed"]["ratio"]))
     return text.printable(f"{head}: {', '.join(parts)}")
+
+
+def _by_dev(record: Record) -> str:
+    """What dev said of the checkpoint that it chose, and of how many learning rates: ` (dev 88.0, best of 3 rates)`."""
+    dev = record["metrics"].get("dev")
+    if dev is None:
+        return ""
+    tried = len(record["trials"])
+    of = f", best of {tried} rates" if tried > 1 else ""
+    return f" (dev {units.shown(dev['metric'], dev['value'])}{of})"

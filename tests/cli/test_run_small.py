@@ -1,0 +1,48 @@
+"""Small things of `zobench run`: ranges of blocks, failures alike in a line, what dev said in the log."""
+
+from __future__ import annotations
+
+import pytest
+from kits.records import record, score
+
+from zobench.cli import failures
+from zobench.cli.run_options import ranges
+from zobench.errors import ZobenchError
+from zobench.report.summary import summarise
+
+
+def test_a_range_of_blocks_is_so_many_selectors():
+    assert ranges(("all", "layer:0-3", "layer:2")) == ("all", "layer:0", "layer:1", "layer:2", "layer:3")
+    assert ranges(("layer:1+layer:30", "first_outlier+layer:0", "all_but:layer:1")) == (
+        "layer:1+layer:30",
+        "first_outlier+layer:0",
+        "all_but:layer:1",
+    )
+    assert ranges(("layer:5-5",)) == ("layer:5",)
+
+
+@pytest.mark.parametrize("name", ["layer:3-1", "layer:0-1000000"])
+def test_a_range_that_is_none_is_refused(name: str):
+    with pytest.raises(ZobenchError, match="layer:0-31"):
+        ranges((name,))
+
+
+def test_cells_that_failed_alike_are_one_line_and_the_mend_is_said():
+    made = [record("lozo", task=f"t{n}", status="error", error="ValueError: x") for n in range(9)]
+    made += [record("mezo", status="oom", error="no room"), record("fzoo")]
+    lines = failures.lines(made)
+    assert len(lines) == 3 and lines[0].startswith("failed: 9 cells, t0-lozo-") and lines[0].endswith(": ValueError: x")
+    assert "--rerun failed" in lines[-1] and failures.lines([record()]) == []
+
+
+def test_what_the_machine_failed_runs_again_by_itself():
+    one = record(status="error", error="disk")
+    one["retry"] = "a full disk"
+    (line,) = failures.lines([one])
+    assert "the same command runs it again" in line
+
+
+def test_the_log_says_what_dev_said():
+    one = record(test=91, zero_shot=58)
+    one["metrics"]["dev"] = {**score([1.0, 1.0, 1.0, 0.0]), "loss": 0.5}
+    assert "lr 0.001 at step 75 (dev 75.0, best of 3 rates)" in summarise(one)
