@@ -9,8 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -130,6 +134,21 @@ def reading(name: str) -> dict[str, Any]:
     if not hasattr(transformers, "GgufConfig"):
         return {}
     return {"quantization_config": transformers.GgufConfig(gguf_file=name, dequantize=True)}
+
+
+@contextmanager
+def without_bar() -> Iterator[None]:
+    """Without the bar of transformers' reader, which no setting turns off once it is imported."""
+    reader = sys.modules.get("transformers.modeling_gguf_pytorch_utils")
+    if reader is None or not hasattr(reader, "tqdm"):
+        yield
+        return
+    shown = reader.tqdm
+    setattr(reader, "tqdm", partial(shown, disable=True))  # noqa: B010  # a module of a library, not ours to type
+    try:
+        yield
+    finally:
+        setattr(reader, "tqdm", shown)  # noqa: B010
 
 
 def plain(model: Any) -> None:

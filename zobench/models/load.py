@@ -245,7 +245,8 @@ def _quiet_loading() -> Iterator[None]:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        yield
+        with gguf.without_bar():
+            yield
     finally:
         logging.set_verbosity(level)
         if shown:
