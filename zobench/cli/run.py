@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ from ..engine import AUTO, ENGINES
 from ..errors import ZobenchError
 from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, PresetName, plugins_of
 from .run_config import as_toml, from_file, keep
-from .run_options import add_options, jobs_of, settings_of, shard_of, usual, wish_of
+from .run_options import add_options, duration_of, jobs_of, settings_of, shard_of, usual, wish_of
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
@@ -77,6 +78,9 @@ def run(
     shard: Annotated[
         str | None, typer.Option(help="Run the I-th of N shares of the cells, one a machine.", metavar="I/N")
     ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="The most that a cell may take, as 90s, 30m or 2h; then it ends as `timeout`.")
+    ] = None,
     rerun: Annotated[Rerun, typer.Option(help="Which cells that have a record run again.")] = Rerun.missing,
     offline: Offline = False,
     track: Annotated[
@@ -113,6 +117,7 @@ def run(
 
         plugins.observe(f"--track {track}", Tracking(track, results))
     place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=shard_of(shard))
+    place = replace(place, timeout=duration_of(timeout))
     _run(wish, place, plugins, as_toml(context), for_device=for_device, dry_run=dry_run)
 
 

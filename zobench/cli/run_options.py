@@ -137,3 +137,17 @@ def shard_of(text: str | None) -> tuple[int, int]:
     if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
         raise ZobenchError(f"--shard {text}: write which of how many, from 1, for example --shard 2/4")
     return int(i), int(n)
+
+
+def duration_of(text: str | None) -> float:
+    """Seconds of `--timeout 90`, `90s`, `30m` or `2h`; 0 of None."""
+    if text is None:
+        return 0.0
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ZobenchError(f"--timeout {text}: write a time above 0, as 90s, 30m or 2h")
+    return seconds

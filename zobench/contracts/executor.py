@@ -26,6 +26,10 @@ class RunCell(Protocol):
         """Bytes of the model's weights: what each process that runs cells takes at least."""
 
     @property
+    def timeout(self) -> float:
+        """Seconds that a cell may take, 0: as long as it takes. One that hangs has its process ended: give it its own."""
+
+    @property
     def results(self) -> Path:
         """The folder of the records, absolute: every process that runs cells must reach it."""
 

@@ -14,7 +14,7 @@ SCHEMA = 2
 SEALED = 2
 """The first schema whose records carry checksums."""
 
-Status = Literal["ok", "diverged", "oom", "error", "interrupted"]
+Status = Literal["ok", "diverged", "oom", "error", "interrupted", "timeout"]
 
 NO_SELECTOR = "-"
 """The selector of an estimator that trains nothing."""

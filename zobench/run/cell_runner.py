@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from ..report import running, store
 from ..report.judge import mark, settled
 from ..report.record import Record
 from ..report.running import Holder
-from . import failure, held_cell, stopping
+from . import failure, held_cell, limit, stopping
 from .diary import LeadsElsewhere
 from .environment import describe
 from .held_cell import HeldCell, Lost, machine
@@ -40,9 +41,12 @@ class Runner:
         progress: Reports,
         *,
         rerun: str = "missing",
+        timeout: float = 0.0,
     ) -> None:
+        """timeout: seconds that a cell may take; 0: as long as it takes."""
         self.session, self.results, self.progress = session, results, progress
-        self.rerun = rerun
+        self.rerun, self.timeout = rerun, timeout
+        self._watchdog: limit.Watchdog | None = None
         self.environment = describe(session.loaded.devices)  # now: a checkout may move on while cells run
         self.known = declared.known(session.plugins)
         self.guard = Guard(session.loaded, session.reload, session.plugins.warn)
@@ -89,14 +93,14 @@ class Runner:
         record: Record | None = None
         try:
             try:
-                with seeded(cell.seed):
-                    self._stages(cell, out, work, memory).run()
+                self._timed(cell, out, work, memory, started)
             except LeadsElsewhere as e:
                 self.session.plugins.warn(f"{cell.id}: begins anew: {e}")
                 work.start_over()
                 out = Outcome()
-                with seeded(cell.seed):
-                    self._stages(cell, out, work, memory).run()
+                self._timed(cell, out, work, memory, started)
+        except limit.TimedOut:
+            out.status, out.error = "timeout", self._too_long()
         except Lost:
             work.close(None)
             return self._lost(cell)
@@ -134,8 +138,21 @@ class Runner:
             raise interrupt
         return made
 
-    def _stages(self, cell: Cell, out: Outcome, work: HeldCell, memory: PeakMemory) -> Stages:
-        return Stages(self.session, self.progress, self.guard, cell, out, work, self.known, memory)
+    def _timed(self, cell: Cell, out: Outcome, work: HeldCell, memory: PeakMemory, started: str) -> None:
+        """All stages, in the time that there is."""
+        stages = Stages(self.session, self.progress, self.guard, cell, out, work, self.known, memory)
+        with contextlib.ExitStack() as held:
+            if self.timeout:
+                self._watchdog = self._watchdog or limit.Watchdog()
+                record = as_record(cell, Outcome("timeout", self._too_long()), {**self.environment, "started": started})
+                after = self.timeout + limit.GRACE_S
+                held.enter_context(self._watchdog.over(after, self.results, record, work.claim.path))
+            work.in_time = held.enter_context(limit.within(self.timeout))
+            held.enter_context(seeded(cell.seed))
+            stages.run()
+
+    def _too_long(self) -> str:
+        return f"not over after {self.timeout:g} s (--timeout); --rerun failed goes on where it was"
 
     def _lost(self, cell: Cell) -> Record:
         """What to return of a cell that another process took over."""

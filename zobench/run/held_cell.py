@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ class HeldCell:
         self.journal, self.anew = Journal.open(results, cell.id, head)
         """`anew`: why what an earlier process left of the cell is not used."""
         self.artefacts = Artefacts(results, cell.id)
+        self.in_time: Callable[[], None] = lambda: None
         self._caches = 0
         self.free: int = {**head, **self.journal.head}["free"]
 
@@ -95,7 +96,8 @@ class HeldCell:
         return self.diary(key, self.kept(prepared))
 
     def check(self) -> None:
-        """Lost where another process has the cell now."""
+        """Lost where another process has the cell now; what `in_time` raises where its time is over."""
+        self.in_time()
         if self.claim.lost:
             raise Lost(self.claim.what)
 

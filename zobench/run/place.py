@@ -39,6 +39,8 @@ class Place:
     """Settings of the executor."""
     shard: tuple[int, int] = (1, 1)
     """(i, n): of the cells the i-th of n shares, from 1."""
+    timeout: float = 0.0
+    """Seconds that a cell may take in a process; 0: as long as it takes."""
 
     def anywhere(self, models: list[str]) -> Place:
         """The same for processes in other folders; `models`: the names that plugins offer."""

@@ -79,6 +79,11 @@ class RunInProcess:
         return self.order.place.device
 
     @property
+    def timeout(self) -> float:
+        """Seconds that a cell may take; 0: as long as it takes."""
+        return self.order.place.timeout
+
+    @property
     def results(self) -> Path:
         """The folder of the records: every process that runs cells must reach it."""
         return self.order.place.results
@@ -109,8 +114,9 @@ class RunInProcess:
         if self._runner is None:
             from .cell_runner import Runner
 
+            place = self.order.place
             assert self.reports is not None, "whoever runs cells says where to tell of them"
-            self._runner = Runner(self.session, self.results, self.reports, rerun=self.order.place.rerun)
+            self._runner = Runner(self.session, self.results, self.reports, rerun=place.rerun, timeout=place.timeout)
             self._runner.environment["run"] = self.order.run
         with stoppable():
             return self._runner(cell)

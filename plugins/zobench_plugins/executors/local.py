@@ -18,7 +18,7 @@ ROOM = 2**30
 class Local:
     """The cells in their order. `jobs`: processes at once, 0: one for each GPU, or for each core of a CPU (`auto`).
 
-    With one they run in this process. With several each has its own copy of the model, its own GPU in turn, and its
+    With one they run in this process, unless one that takes too long is to be ended (`--timeout`). With several each has its own copy of the model, its own GPU in turn, and its
     share of the cores; one that crashes, or that the system ends, takes nothing with it but its cell.
     """
 
@@ -26,13 +26,13 @@ class Local:
 
     def prepare(self, cells: Sequence[Cell], run_cell: RunCell) -> None:
         """Load the model before anything is written, where cells run in this process."""
-        if self._at_once(len(cells), run_cell) <= 1:
+        if self._here(cells, run_cell):
             run_cell.load()
 
     def run(self, cells: Sequence[Cell], run_cell: RunCell) -> Iterator[Record]:
         """Yield each cell's record as it is done."""
         jobs, gpus = self._at_once(len(cells), run_cell), _gpus(run_cell.device)
-        if jobs <= 1:
+        if self._here(cells, run_cell):
             for cell in cells:
                 yield run_cell(cell)
             return
@@ -40,6 +40,10 @@ class Local:
 
         threads = max(1, cores() // jobs)
         yield from Processes(run_cell, [gpus[i % len(gpus)] if gpus else None for i in range(jobs)], threads).run(cells)
+
+    def _here(self, cells: Sequence[Cell], run_cell: RunCell) -> bool:
+        """Whether they run in this process."""
+        return self._at_once(len(cells), run_cell) <= 1 and not (run_cell.timeout and cells)
 
     def _at_once(self, cells: int, run_cell: RunCell) -> int:
         return min(self.jobs or len(_gpus(run_cell.device)) or fitting(run_cell.weights_bytes), cells)

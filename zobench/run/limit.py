@@ -1,0 +1,91 @@
+"""The time that a cell may take (`--timeout`): an alarm in its process, and a watchdog beside it that needs no answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, NoReturn
+
+AGAIN_S = 5.0
+"""Seconds after which the alarm rings again, where a plugin has caught it."""
+GRACE_S = 30.0
+"""Seconds that a cell has after its alarm before the watchdog ends its process: for a batch, a record."""
+
+
+class TimedOut(BaseException):
+    """The cell's time is over. No Exception: a plugin that catches what it does not know does not stop it."""
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[Callable[[], None]]:
+    """Inside, TimedOut is raised when so many seconds are over (0: never).
+
+    By an alarm where the system has one and this is the main thread; what is given raises it too, between two steps.
+    """
+    if not seconds:
+        yield lambda: None
+        return
+    until = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() > until:
+            raise TimedOut
+
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield check
+        return
+    before = signal.signal(signal.SIGALRM, _ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+    try:
+        yield check
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _ring(signum: int, frame: FrameType | None) -> NoReturn:
+    raise TimedOut
+
+
+class Watchdog:
+    """A process beside this one that ends it where a cell is not over long after its time, and writes its record.
+
+    Code that does not come back to Python hears no alarm, and where it holds the interpreter no thread runs.
+    """
+
+    def __init__(self) -> None:
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "zobench.report.watchdog"],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            text=True,
+            start_new_session=True,  # Ctrl-C is not for it: it ends when this process does
+        )
+        assert self._process.stdin is not None
+        self._pipe: IO[str] = self._process.stdin
+
+    @contextlib.contextmanager
+    def over(self, seconds: float, results: Path, record: Any, claim: Path) -> Iterator[None]:
+        """Inside, this process may take so long: then it is ended, and `record` is the record of its cell."""
+        where = {"results": str(results.absolute()), "claim": str(claim.absolute())}
+        self._say(seconds=seconds, pid=os.getpid(), record=record, **where)
+        try:
+            yield
+        finally:
+            self._say()
+
+    def _say(self, **facts: Any) -> None:
+        with contextlib.suppress(OSError):  # it was ended by somebody: the alarm is left
+            self._pipe.write(json.dumps(facts) + "\n")
+            self._pipe.flush()
