@@ -64,6 +64,21 @@ COMMANDS: dict[str, Command] = {
             "zobench leaderboard runs --records parquet --out cells.parquet",
         ),
     ),
+    "status": Command(
+        ".status:status",
+        "Say what of a grid is done, running, failed and left.",
+        ("zobench status runs", "zobench status runs --json"),
+    ),
+    "merge": Command(
+        ".merge:merge",
+        "Put the records of several folders into one.",
+        ("zobench merge runs-a runs-b -o runs", "zobench merge a b -o runs --prefer a"),
+    ),
+    "clean": Command(
+        ".clean:clean",
+        "Remove records of older settings, and what dead processes left.",
+        ("zobench clean runs", "zobench clean runs --yes", "zobench clean runs --no-older --yes"),
+    ),
     "pack": Command(
         ".pack:pack",
         "Put the records of a folder into one small file.",

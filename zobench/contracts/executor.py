@@ -27,7 +27,7 @@ class RunCell(Protocol):
 
     @property
     def timeout(self) -> float:
-        """Seconds that a cell may take, 0: as long as it takes. One that hangs has its process ended: give it its own."""
+        """Seconds that a cell may take, 0: as long as it takes. The process of one that hangs is ended with it."""
 
     @property
     def results(self) -> Path:

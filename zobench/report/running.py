@@ -59,6 +59,13 @@ def generation(path: Path) -> int | None:
     return None if found is None else int(found["n"])
 
 
+def files(folder: Path) -> list[Path]:
+    """The files of all cells that run, or did; drafts are left out."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return []
+
+
 def of_cell(folder: Path, what: str) -> list[Path]:
     """The files of a cell that runs, or did."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""The time that a cell may take (`--timeout`): an alarm in its process, and a watchdog beside it that needs no answer."""
+"""The time that a cell may take (`--timeout`): an alarm in its process, and a watchdog for what does not hear it."""
 
 from __future__ import annotations
 

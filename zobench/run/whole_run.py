@@ -16,7 +16,7 @@ from ..models.outline import Outline, planned_device
 from ..paths import check_becomes_folder
 from ..plugins import declared
 from ..plugins.along import takes_none
-from ..report import leaderboard, packed, running, store
+from ..report import leaderboard, packed, progress_of_grid, running, store
 from ..report.disk import sweep
 from ..report.judge import mark, settled
 from ..report.known import filled
@@ -261,6 +261,7 @@ def execute(plan: RunPlan, place: Place, progress: Progress) -> list[Record]:
         raise ZobenchError(f"--results {place.results}: cannot be made a folder of records: {e.strerror}") from e
     for folder in (place.results, place.results / store.CELLS):
         sweep(folder)
+    progress_of_grid.plan(place.results, map(_listed, plan.todo))
     records: list[Record] = []
     _carry_out(plan.todo, plan, place, progress, records)
     _look_again(plan.todo, plan, place, progress, records, wait=plan.later is not None)
@@ -278,9 +279,16 @@ def execute(plan: RunPlan, place: Place, progress: Progress) -> list[Record]:
         plan.faults += lost
         todo = _add(plan, share(planned, place.shard), place)
         progress.more(len(todo))
+        progress_of_grid.plan(place.results, map(_listed, todo))
         _carry_out(todo, plan, place, progress, records)
         _look_again(todo, plan, place, progress, records, wait=False)
+    progress_of_grid.settle(place.results)
     return records
+
+
+def _listed(cell: Cell) -> dict[str, Any]:
+    """A cell as a list of what is to be done has it."""
+    return {"id": cell.id, "task": cell.task, "estimator": cell.estimator, "selector": cell.selector, "seed": cell.seed}
 
 
 def _look_again(

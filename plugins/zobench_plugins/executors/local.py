@@ -18,8 +18,9 @@ ROOM = 2**30
 class Local:
     """The cells in their order. `jobs`: processes at once, 0: one for each GPU, or for each core of a CPU (`auto`).
 
-    With one they run in this process, unless one that takes too long is to be ended (`--timeout`). With several each has its own copy of the model, its own GPU in turn, and its
-    share of the cores; one that crashes, or that the system ends, takes nothing with it but its cell.
+    With one they run in this process; with one that is ended where a cell hangs, if cells have a time (`--timeout`).
+    With several each has its own copy of the model, its own GPU in turn, and its share of the cores; one that crashes,
+    or that the system ends, takes nothing with it but its cell.
     """
 
     jobs: Natural = 1

@@ -1,0 +1,127 @@
+"""Several results folders in one: records and side files checked, the same cell from two folders told. Light."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ZobenchError
+from . import disk, packed, store, swap
+from .judge import settled
+from .plain import canonical
+from .record import Record
+
+NOT_NUMBERS = frozenset(
+    {"time", "memory", "environment", "speed", "files", "resumed", "schema", "retry", "capabilities"}
+)
+"""What of two records of one cell may differ though both are right: how it was run, and on what."""
+
+
+@dataclass
+class Merged:
+    """What was put together."""
+
+    records: int = 0
+    by_folder: dict[Path, int] = field(default_factory=dict)
+    twice: int = 0
+    """Cells that several folders have with the same numbers: that of the first folder was taken."""
+
+
+def merge(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    prefer: Path | None = None,
+    say: Callable[[int, int], None] = lambda i, n: None,
+) -> Merged:
+    """Put the records of all folders, with what lies beside them, into `out`; nothing is written if anything is wrong.
+
+    prefer: the folder whose record is taken where two have finished ones of a cell with other numbers.
+
+    Raises ZobenchError, a line a fault: for what is no record or was changed, a file beside it that is another, such
+    conflicts, and records of other data or another version of a task, which may not stand in one table.
+    """
+    taken: dict[str, tuple[Path, Record]] = {}
+    faults: list[str] = []
+    done = Merged(by_folder={folder: 0 for folder in folders})
+    if store.is_results(out) and store.survey(out).records:
+        raise ZobenchError(f"{out} has records: name a new folder, or give it among those to be merged")
+    for folder in folders:
+        found = store.survey(folder)
+        faults += [f"{folder}: {problem}" for problem in found.problems]
+        faults += [f"{folder}: {cell}: cells/ and the pack have other finished records of it" for cell in found.twice]
+        faults += [f"{folder}: {problem}" for problem in store.beside(folder, found.records, hash_weights=True)[0]]
+        for record in found.records:
+            _take(record, folder, taken, faults, done, prefer)
+    faults += _kin(taken.values())
+    if faults:
+        raise ZobenchError("\n".join(faults))
+    for i, (folder, record) in enumerate(taken.values()):
+        _copy(record, folder, out)
+        done.by_folder[folder] += 1
+        say(i + 1, len(taken))
+    done.records = len(taken)
+    return done
+
+
+def _take(
+    record: Record,
+    folder: Path,
+    taken: dict[str, tuple[Path, Record]],
+    faults: list[str],
+    done: Merged,
+    prefer: Path | None,
+) -> None:
+    cell = record["id"]
+    if cell not in taken:
+        taken[cell] = folder, record
+        return
+    theirs, other = taken[cell]
+    if not (settled(record) and settled(other) and "ok" == record["status"] == other["status"]):
+        if swap.yields(other, record) and not swap.yields(record, other):
+            taken[cell] = folder, record
+        return
+    if differs := _numbers(record, other):
+        if prefer == folder:
+            taken[cell] = folder, record
+        elif prefer != theirs:
+            faults.append(
+                f"{cell}: {theirs} and {folder} have other numbers of it ({', '.join(differs)}): --prefer one of them"
+            )
+        return
+    done.twice += 1
+
+
+def _numbers(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What of the numbers of two records differs."""
+    keys = sorted({*one, *other} - NOT_NUMBERS)
+    return [key for key in keys if canonical(one.get(key)) != canonical(other.get(key))]
+
+
+def _kin(taken: Any) -> list[str]:
+    """Records of one task of one model that are of other data, or other versions of the task."""
+    first: dict[str, tuple[Path, Record]] = {}
+    out = []
+    for folder, record in taken:
+        cell: Mapping[str, Any] = {**record["cell"]}
+        key = canonical([[cell[k] for k in ("model", "model_revision", "data", "task")], record["protocol"]])
+        where, kin = first.setdefault(key, (folder, record))
+        if any(cell[k] != dict(kin["cell"])[k] for k in ("task_version", "data_revision")):
+            out.append(
+                f"{record['id']} of {folder} is of other data, or another version, of task {cell['task']} than "
+                f"{kin['id']} of {where}: they may not stand in one table"
+            )
+    return out
+
+
+def _copy(record: Record, folder: Path, out: Path) -> None:
+    """A record and what lies beside it, byte for byte, the record last."""
+    for info in record.get("files", {}).values():
+        path = folder / store.CELLS / info["name"]
+        if (data := store.side(folder, path)) is not None:
+            disk.write_bytes(out / store.CELLS / path.name, data)
+    lying = store.files(folder, record["id"]).record
+    text = lying.read_bytes() if lying.is_file() else packed.to_text(packed.open_pack(folder).lines[record["id"]][1])
+    disk.write_bytes(out / store.CELLS / lying.name, text)
