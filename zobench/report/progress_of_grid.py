@@ -40,7 +40,8 @@ class GridProgress:
 
 def plan(results: Path, cells: Iterable[Mapping[str, Any]]) -> None:
     """Write down what a run is about to do: of each cell its id and names. Nothing of none."""
-    listed = sorted(cells, key=lambda cell: str(cell["id"]))
+    names = ("id", "task", "estimator", "selector", "seed")
+    listed = sorted(({name: cell[name] for name in names} for cell in cells), key=lambda cell: str(cell["id"]))
     if listed:
         text = json.dumps({"cells": listed})
         name = hashlib.blake2b(text.encode(), digest_size=6).hexdigest() + ENDING

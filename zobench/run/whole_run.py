@@ -261,7 +261,7 @@ def execute(plan: RunPlan, place: Place, progress: Progress) -> list[Record]:
         raise ZobenchError(f"--results {place.results}: cannot be made a folder of records: {e.strerror}") from e
     for folder in (place.results, place.results / store.CELLS):
         sweep(folder)
-    progress_of_grid.plan(place.results, map(_listed, plan.todo))
+    progress_of_grid.plan(place.results, [{"id": c.id, **c.key()} for c in plan.todo])
     records: list[Record] = []
     _carry_out(plan.todo, plan, place, progress, records)
     _look_again(plan.todo, plan, place, progress, records, wait=plan.later is not None)
@@ -279,16 +279,11 @@ def execute(plan: RunPlan, place: Place, progress: Progress) -> list[Record]:
         plan.faults += lost
         todo = _add(plan, share(planned, place.shard), place)
         progress.more(len(todo))
-        progress_of_grid.plan(place.results, map(_listed, todo))
+        progress_of_grid.plan(place.results, [{"id": c.id, **c.key()} for c in todo])
         _carry_out(todo, plan, place, progress, records)
         _look_again(todo, plan, place, progress, records, wait=False)
     progress_of_grid.settle(place.results)
     return records
-
-
-def _listed(cell: Cell) -> dict[str, Any]:
-    """A cell as a list of what is to be done has it."""
-    return {"id": cell.id, "task": cell.task, "estimator": cell.estimator, "selector": cell.selector, "seed": cell.seed}
 
 
 def _look_again(
