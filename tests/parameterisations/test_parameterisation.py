@@ -222,6 +222,41 @@ def test_fused_projections_are_refused_by_name_and_taken_when_asked_for(make, fu
     assert picture(model) == before
 
 
+class Following(Scope):
+    """Masks that follow the weights."""
+
+    def mask(self, p, step):
+        return p.data > 0
+
+
+@pytest.mark.parametrize(("make", "targets"), [(llama, ("q_proj", "v_proj")), (gpt2, ("c_attn",))])
+def test_a_masked_scope_masks_the_product_of_the_adapters(make, targets):
+    model = make()
+    before, out = picture(model), logits(model)
+    generator = torch.Generator().manual_seed(5)
+    named = list(model.named_parameters())
+    masks = {
+        n: torch.rand(p.shape, generator=generator) < 0.5 for n, p in named if n.endswith("weight") and p.ndim == 2
+    }
+    put = attach("lora", model, Scope(named, masks=masks), settings={"targets": targets})
+    assert torch.allclose(logits(model), out, atol=1e-6), "B is zero at first"
+    with torch.no_grad():
+        for _, p in put.scope.named:
+            p.copy_(torch.randn(p.shape, generator=generator) / 10)
+    adapted = logits(model)
+    factors = {n: p.detach().clone() for n, p in put.scope.named}
+    put.detach()
+    assert picture(model) == before
+    plain = logits(model)
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            stem = n.removesuffix(".weight")
+            if f"{stem}.lora_A.zobench.weight" in factors:
+                product = 2 * factors[f"{stem}.lora_B.zobench.weight"] @ factors[f"{stem}.lora_A.zobench.weight"]
+                p.add_((product if product.shape == p.shape and "c_attn" not in n else product.T) * masks[n])
+    assert torch.allclose(logits(model), adapted, atol=1e-5) and not torch.allclose(plain, adapted, atol=1e-3)
+
+
 def test_faults_are_named():
     model = llama()
     with pytest.raises(ZobenchError, match="unknown parameterisation 'lorra'; did you mean 'lora'"):
@@ -230,9 +265,10 @@ def test_faults_are_named():
         attach("lora", model, whole(model), settings={"targets": ("to_q",)})
     with pytest.raises(ZobenchError, match=re.escape("lies in the chosen scope (1 tensors)")):
         attach("lora", model, Scope([("model.norm.weight", model.model.norm.weight)]))
-    with pytest.raises(ZobenchError, match="masks entries of model.layers.0.self_attn.q_proj.weight"):
-        named = list(model.named_parameters())
-        attach("lora", model, Scope(named, masks={n: torch.ones_like(p, dtype=torch.bool) for n, p in named}))
+    with pytest.raises(
+        ZobenchError, match="masks entries of model.layers.0.self_attn.q_proj.weight, and masks that ch"
+    ):
+        attach("lora", model, Following(model.named_parameters()))
     with pytest.raises(ZobenchError, match="lora.r=0: must be at least 1"):
         attach("lora", model, whole(model), settings={"r": 0})
 

@@ -37,8 +37,11 @@ class LoRA:
     Names are peft's: `model.layers.0.self_attn.q_proj.lora_A.zobench.weight`; while attached, a wrapped weight is
     called `...q_proj.base_layer.weight`.
 
+    A scope that masks entries of a target is trained as W + mask * (alpha / r) B A: the product is made whole, m n
+    entries of one module at a time, and A and B move whole.
+
     Raises ZobenchError when no target module lies in the scope, when the model has none of that name (with the
-    names it has), or when the scope masks entries of a target: two factors have no entries to mask.
+    names it has), or when the scope masks entries of a target by masks that change with the step.
     """
 
     r: Count = 8
@@ -49,13 +52,18 @@ class LoRA:
         for name, value in resolve(LoRA, settings, owner="lora").items():
             setattr(self, name, value)
         chosen = self._modules(model, scope)
-        refuse_masks(scope, {f"{n}.weight" for n in chosen}, "low-rank adapters cannot move single entries")
+        if type(scope).mask is not Scope.mask:
+            what = "masks that change with the step cannot be put on the product of low-rank adapters"
+            refuse_masks(scope, {f"{n}.weight" for n in chosen}, what)
         self._model: nn.Module | None = model
         self._wrapped = chosen
         self._required = [(p, p.requires_grad) for p in model.parameters()]
         try:
             self._inject(model)
             self._initialise(model, seed)
+            for n in chosen:
+                if (mask := scope.masks.get(f"{n}.weight")) is not None:
+                    _mask(model.get_submodule(n), mask)
             of = {f"{n}.{which}.{ADAPTER}.weight": [f"{n}.weight"] for n in chosen for which in ("lora_A", "lora_B")}
             self.scope: Scope = Substitutes([(n, p) for n, p in model.named_parameters() if n in of], scope, of)
         except BaseException:
@@ -122,6 +130,20 @@ class LoRA:
             weight: Any = base.weight
             for p, value in ((a, draw), (b, torch.zeros(b.shape))):
                 p.data = value.to(device=weight.device, dtype=weight.dtype)
+
+
+def _mask(wrapper: Any, mask: Tensor) -> None:
+    """Have an adapted module add mask * (alpha / r) B A to its weight, entry by entry, in the place of the product."""
+
+    def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        a, b = (getattr(wrapper, which)[ADAPTER].weight for which in ("lora_A", "lora_B"))
+        product = wrapper.scaling[ADAPTER] * (b @ a)
+        base = wrapper.base_layer
+        delta = product * mask if isinstance(base, nn.Linear) else (product.T * mask).T  # Conv1D keeps (in, out)
+        out: Tensor = base(x, *args, **kwargs) + nn.functional.linear(x.to(delta.dtype), delta)
+        return out
+
+    wrapper.forward = forward
 
 
 def targeted(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:

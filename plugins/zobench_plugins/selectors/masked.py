@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from zobench import Composite, Handle, Scope, SelectionContext
+from zobench import Composite, Handle, Scope, SelectionContext, is_static
 
 
 class Masking(Composite):
@@ -18,6 +18,15 @@ class Masking(Composite):
     def within(self, context: SelectionContext) -> Scope:
         """What is masked: the other selector's choice, or everything."""
         return self.chosen(context)[0] if self.of else context.everything()
+
+
+def inside(scope: Scope, masks: Mapping[str, Tensor]) -> Scope:
+    """The entries of a scope that masks leave: a plain Scope where the scope is the same in every step."""
+    if not is_static(scope):
+        return Inside(scope, masks)
+    own = scope.masks
+    both = {n: masks[n] & own[n] if n in own else masks[n] for n, _ in scope.named if n in masks}
+    return Scope([(n, p) for n, p in scope.named if n in both], masks=both, layers=scope.layers)
 
 
 class Inside(Scope):

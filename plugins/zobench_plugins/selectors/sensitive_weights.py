@@ -12,7 +12,7 @@ from torch import Tensor
 from zobench import Range, Scope, SelectionContext, ZobenchError
 
 from ..learned.masks import file_of_masks, masks_for
-from .masked import Inside, Masking
+from .masked import Masking, inside
 
 RANDOM = "random"
 
@@ -53,11 +53,11 @@ class SensitiveWeights(Masking):
         """That part of the scope. ZobenchError where it has no entry that the file names."""
         scope = self.within(context)
         if self.masks == RANDOM:
-            return Inside(scope, self._drawn(scope, context.seed))
+            return inside(scope, self._drawn(scope, context.seed))
         found = masks_for("sensitive_weights", self.masks, self.sha256, {n: p.shape for n, p in scope.named})
         masks = {n: _marked(p, found[n]) for n, p in scope.named if n in found}
         context.note(entries=sum(int(m.sum()) for m in masks.values()), tensors=len(masks))
-        return Inside(scope, masks)
+        return inside(scope, masks)
 
     def _drawn(self, scope: Scope, seed: int) -> dict[str, Tensor]:
         """A random mask of every tensor that gets an entry."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zobench import Handle, Range, Scope, SelectionContext
 
-from .masked import Inside, Masking
+from .masked import Masking, inside
 
 
 class SmallWeights(Masking):
@@ -51,7 +51,7 @@ class SmallWeights(Masking):
         h = {n: quantile(p.data, self.sparsity) for n, p in named if n in masked}
         if self.refresh == "never":
             masks = {n: small(p.data, h[n]) if n in masked else torch.ones_like(p, dtype=torch.bool) for n, p in named}
-            return Inside(scope, masks)
+            return inside(scope, masks)
         return _Following(scope, dict(named), h, self.sparsity if self.refresh == "threshold" else None)
 
 
