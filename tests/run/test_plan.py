@@ -7,6 +7,7 @@ import pytest
 
 from zobench.contracts.selector import Selector
 from zobench.errors import ZobenchError
+from zobench.plugins.registry import load_plugins
 from zobench.run.plan import Identity, Wish, cells, expand, parse_settings, route
 from zobench.settings import Count, Positive
 
@@ -167,3 +168,12 @@ def test_a_setting_younger_than_the_protocol_is_recorded_where_it_departs():
     other = planned(settings={"pad_targets": "drop"})[0]
     assert "pad_targets" not in usual.protocol.record() and other.protocol.record()["pad_targets"] == "drop"
     assert usual.id != other.id
+
+
+def test_evaluations_beyond_the_last_step_are_a_note_where_nothing_trains():
+    said: list[str] = []
+    sizes = {"protocol.steps": "4", "protocol.eval_every": "9"}
+    routed = route(wish(estimators=("zero_shot",), settings=sizes), load_plugins(warn=said.append))
+    assert routed.protocol.eval_every == 4 and any("nothing is trained" in one for one in said)
+    with pytest.raises(ZobenchError, match="above steps=4"):
+        route(wish(estimators=("zero_shot", "mezo"), settings=sizes), load_plugins())

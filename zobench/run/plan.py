@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -126,12 +126,21 @@ def route(wish: Wish, plugins: Plugins, model: str | None = None) -> Routed:
     if lrs is not None:
         checked_rates(lrs)
     return Routed(
-        protocol_from(rules["protocol"]),
+        protocol_from(_clipped(rules["protocol"], estimators.values(), plugins)),
         computation_from(rules["run"]),
         {name: resolve(cls, given[name], owner=name) for name, cls in estimators.items()},
         {name: resolve(cls, given[name], owner=name) for name, cls in selectors.items()},
         lrs,
     )
+
+
+def _clipped(values: dict[str, object], estimators: Iterable[Any], plugins: Plugins) -> dict[str, object]:
+    """The protocol's settings; where nothing trains, evaluations beyond the last step are no fault but a note."""
+    found = resolve(Protocol, values, owner="protocol")
+    if found["eval_every"] <= found["steps"] or any(cls.trains for cls in estimators):
+        return values
+    plugins.warn(f"eval_every={found['eval_every']} is taken as steps={found['steps']}: nothing is trained")
+    return {**values, "eval_every": found["steps"]}
 
 
 def fault_of(key: str, wish: Wish, plugins: Plugins) -> ZobenchError | None:
