@@ -33,7 +33,7 @@ ROOM = 10 * 2**30
 """Bytes of free disk below which it is said that there are few."""
 
 
-class Finding(NamedTuple):
+class Diagnosis(NamedTuple):
     """One line: what was looked at, what there is, and what to do; `bad`: no run can do without."""
 
     what: str
@@ -56,20 +56,20 @@ def doctor(plugin: PluginFiles = None, json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def findings(plugins: Plugins) -> Iterator[Finding]:
+def findings(plugins: Plugins) -> Iterator[Diagnosis]:
     """All that there is to say, what is needed first."""
     from .. import __version__
 
-    yield Finding("zobench", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    yield Diagnosis("zobench", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
     for name in NEEDED:
         version = _version(name)
-        yield Finding(name, version or "missing", "" if version else f"pip install {name}", version is None)
+        yield Diagnosis(name, version or "missing", "" if version else f"pip install {name}", version is None)
     for name, (needs, install) in EXTRAS.items():
         version = _version(name)
-        yield Finding(name, version or "not installed", "" if version else f"for {needs}: pip install {install}")
+        yield Diagnosis(name, version or "not installed", "" if version else f"for {needs}: pip install {install}")
     for info in plugins.loaded:
         if info.error:
-            yield Finding(
+            yield Diagnosis(
                 f"plugin {info.name}", info.error, f"pip install -U {info.dist}, or ZOBENCH_PLUGINS=-{info.name}"
             )
     if _version("torch"):
@@ -77,7 +77,7 @@ def findings(plugins: Plugins) -> Iterator[Finding]:
     yield from _places()
 
 
-def _devices() -> Iterator[Finding]:
+def _devices() -> Iterator[Diagnosis]:
     import torch
 
     from .. import devices, kernels
@@ -85,26 +85,26 @@ def _devices() -> Iterator[Finding]:
     kinds = [kind for kind in (*devices.GPUS, "mps") if devices.count(kind)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     free = devices.free(torch.device("cpu")) / 2**30
-    yield Finding("cpu", f"{cores} cores, {torch.get_num_threads()} threads, {free:.1f} GiB of memory free")
+    yield Diagnosis("cpu", f"{cores} cores, {torch.get_num_threads()} threads, {free:.1f} GiB of memory free")
     for kind in kinds:
         for i in range(devices.count(kind)):
             device = torch.device(kind, i)
-            yield Finding(f"{kind}:{i}", f"{devices.name(device)}, {devices.free(device) / 2**30:.1f} GiB free")
+            yield Diagnosis(f"{kind}:{i}", f"{devices.name(device)}, {devices.free(device) / 2**30:.1f} GiB free")
     if not kinds:
         seen = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")
         mend = "a driver is here: install torch for CUDA (pytorch.org)" if seen and torch.version.cuda is None else ""
-        yield Finding("GPUs", "none that torch sees", mend)
+        yield Diagnosis("GPUs", "none that torch sees", mend)
     best = devices.best()
-    yield Finding("--device auto", best)
+    yield Diagnosis("--device auto", best)
     why = kernels.why_not(best)
     mend = "pip install 'zobench[gpu]', and a C compiler (gcc)" if best == "cuda" and why else ""
-    yield Finding(
+    yield Diagnosis(
         "kernels", "noise is drawn where it is added" if why is None else f"noise is drawn by torch: {why}", mend
     )
     yield from _engines(torch.device(best))
 
 
-def _engines(device: torch.device) -> Iterator[Finding]:
+def _engines(device: torch.device) -> Iterator[Diagnosis]:
     """What `--engine auto` would come to for a 7B model in 16 bits, all weights and one block."""
     from .. import devices
     from ..engine import choose
@@ -115,25 +115,25 @@ def _engines(device: torch.device) -> Iterator[Finding]:
         lack = (
             f"a 7B model in 16 bits needs {2 * numel / 2**30:.1f} GiB, {devices.free(device) / 2**30:.1f} GiB are free"
         )
-        yield Finding("--engine auto", lack, "a smaller model, or another device: --dry-run says what fits")
+        yield Diagnosis("--engine auto", lack, "a smaller model, or another device: --dry-run says what fits")
         return
     for said, scope in (("all weights", numel), ("one block", block)):
         engine, restore = choose(scope, numel, left, layer_numel=block, itemsize=2)
-        yield Finding("--engine auto", f"{said} of a 7B model in 16 bits: {engine}, restore {restore}")
+        yield Diagnosis("--engine auto", f"{said} of a 7B model in 16 bits: {engine}, restore {restore}")
 
 
-def _places() -> Iterator[Finding]:
+def _places() -> Iterator[Diagnosis]:
     """Where the hub's files lie, with what room, and whether a token is there; whether files can be written here."""
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")).expanduser()
     standing = next((p for p in (home, *home.parents) if p.exists()), Path("/"))
     free = shutil.disk_usage(standing).free
-    yield Finding(
+    yield Diagnosis(
         "hub cache", f"{home}, {free / 2**30:.0f} GiB free", "" if free > ROOM else "free some, or set HF_HOME"
     )
     token = "HF_TOKEN" in os.environ or (home / "token").is_file()
-    yield Finding("hub token", "there" if token else "none", "" if token else "for gated models: huggingface-cli login")
+    yield Diagnosis("hub token", "there" if token else "none", "" if token else "for gated models: huggingface-cli login")
     writable = os.access(Path.cwd(), os.W_OK)
-    yield Finding("this folder", str(Path.cwd()), "" if writable else "not writable: --results elsewhere", not writable)
+    yield Diagnosis("this folder", str(Path.cwd()), "" if writable else "not writable: --results elsewhere", not writable)
 
 
 def _version(name: str) -> str | None:

@@ -14,8 +14,23 @@ import typer
 from ..engine import AUTO, ENGINES
 from ..errors import ZobenchError
 from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, PresetName, plugins_of
-from .run_config import as_toml, from_file, keep
-from .run_options import add_options, duration_of, jobs_of, settings_of, shard_of, usual, wish_of
+from .run_config import as_toml, keep
+from .run_options import (
+    ConfigFile,
+    ForDevice,
+    Jobs,
+    OwnData,
+    Shard,
+    Timeout,
+    Track,
+    add_options,
+    duration_of,
+    jobs_of,
+    settings_of,
+    shard_of,
+    usual,
+    wish_of,
+)
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
@@ -45,12 +60,7 @@ def run(
     tasks: Annotated[str, typer.Option("--tasks", "-t", help="Tasks, comma separated, or `all`.")] = "all",
     model: ModelName = None,
     data_dir: DataDir = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="A task of your own: a .csv, .tsv, .jsonl or .parquet with texts and labels.", metavar="FILE"
-        ),
-    ] = None,
+    data: OwnData = None,
     text: Annotated[str | None, typer.Option(help="With --data: the columns of text, comma separated.")] = None,
     label: Annotated[str | None, typer.Option(help="With --data: the column of labels.")] = None,
     prompt: Annotated[str | None, typer.Option(help="With --data: the prompt, such as '{review} It was'.")] = None,
@@ -71,32 +81,19 @@ def run(
     device: Device = "auto",
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights; float32 if nothing is said.")] = None,
     engine: Annotated[str | None, typer.Option(help=f"{', '.join((AUTO, *ENGINES))}.")] = None,
-    jobs: Annotated[
-        str | None, typer.Option(help="Cells at once: a number, or `auto`: one a GPU, or a core.", metavar="N|auto")
-    ] = None,
+    jobs: Jobs = None,
     executor: Annotated[str, typer.Option(help="How cells are spread (zobench ls executors).")] = "local",
-    shard: Annotated[
-        str | None, typer.Option(help="Run the I-th of N shares of the cells, one a machine.", metavar="I/N")
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(help="The most that a cell may take, as 90s, 30m or 2h; then it ends as `timeout`.")
-    ] = None,
+    shard: Shard = None,
+    timeout: Timeout = None,
     rerun: Annotated[Rerun, typer.Option(help="Which cells that have a record run again.")] = Rerun.missing,
     offline: Offline = False,
-    track: Annotated[
-        str | None, typer.Option(help="Tell a tracker of losses and scores: tensorboard, trackio or wandb.")
-    ] = None,
+    track: Track = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the cells, their forwards and time; no weights are loaded.")
     ] = False,
-    for_device: Annotated[
-        str | None, typer.Option(help="With --dry-run: on this GPU: a6000, a100-80gb, h100.", metavar="NAME")
-    ] = None,
+    for_device: ForDevice = None,
     plugin: PluginFiles = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Options from a TOML file.", metavar="FILE", callback=from_file, is_eager=True),
-    ] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Fine-tune and evaluate: every estimator x selector x task x seed, then the leaderboard."""
     if for_device is not None and not dry_run:

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import ZobenchError
 from .common import Dtype
-from .run_config import settings_in
+from .run_config import from_file, settings_in
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..run.plan import Wish
+
+OwnData = Annotated[
+    Path | None,
+    typer.Option(help="A task of your own: a .csv, .tsv, .jsonl or .parquet with texts and labels.", metavar="FILE"),
+]
+Jobs = Annotated[
+    str | None, typer.Option(help="Cells at once: a number, or `auto`: one a GPU, or a core.", metavar="N|auto")
+]
+Shard = Annotated[str | None, typer.Option(help="Run the I-th of N shares of the cells, one a machine.", metavar="I/N")]
+Timeout = Annotated[
+    str | None, typer.Option(help="The most that a cell may take, as 90s, 30m or 2h; then it ends as `timeout`.")
+]
+Track = Annotated[str | None, typer.Option(help="Tell a tracker of losses and scores: tensorboard, trackio or wandb.")]
+ForDevice = Annotated[
+    str | None, typer.Option(help="With --dry-run: on this GPU: a6000, a100-80gb, h100.", metavar="NAME")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="Options from a TOML file.", metavar="FILE", callback=from_file, is_eager=True)
+]
 
 
 def settings_of(
