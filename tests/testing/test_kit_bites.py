@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import ClassVar
 
 import pytest
@@ -205,9 +206,18 @@ class Unseeded(MeZO):
         return lp
 
 
+class OfPython(MeZO):
+    """As far as Python's own generator says."""
+
+    def iterate(self, losses):
+        z = self.noise()
+        self.descend(random.random() * losses.slope(z, self.eps) * z)
+
+
 def test_v7_random_streams():
     assert outcome("V7 random streams", MeZO) == "pass"
     assert "global random stream" in outcome("V7 random streams", GlobalStream)
+    assert outcome("V7 random streams", OfPython) == "the run depends on a global random stream"
     assert "another seed gives the same run" in outcome("V7 seed", GlobalStream)
     assert outcome("V7 seed", Unseeded) == "two runs with one seed differ"
 

@@ -1,0 +1,57 @@
+"""The mutants that are kept still fit the sources, and their tests notice them."""
+
+import ast
+import os
+
+import pytest
+from kits.mutation import ROOT, Mutant, read, survivors
+
+MUTANTS = read()
+
+
+def test_each_stands_where_it_is_said_to_and_changes_the_program():
+    wrong = []
+    for one in MUTANTS:
+        text = (ROOT / one.file).read_text(encoding="utf-8")
+        if text.count(one.old) != 1:
+            wrong.append(f"{one}: stands there {text.count(one.old)} times")
+        elif ast.dump(ast.parse(one.applied(text))) == ast.dump(ast.parse(text)):
+            wrong.append(f"{one}: changes nothing")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_their_tests_are_there():
+    known = {}
+    for name in {test for one in MUTANTS for test in one.tests}:
+        file, _, function = name.partition("[")[0].partition("::")
+        if file not in known:
+            known[file] = {
+                n.name for n in ast.parse((ROOT / file).read_text(encoding="utf-8")).body if hasattr(n, "name")
+            }
+        assert function in known[file], f"{name} is not there"
+    assert all(one.tests for one in MUTANTS)
+
+
+def test_a_mutant_is_applied_in_its_one_place():
+    one = Mutant("a.py", "1", "2", ())
+    assert one.applied("x = 1") == "x = 2"
+    for text in ("x = 3", "x = 1 + 1"):
+        with pytest.raises(ValueError, match="stands there (0|2) times"):
+            one.applied(text)
+
+
+@pytest.mark.slow
+def test_one_that_nobody_notices_survives_and_one_that_is_noticed_does_not():
+    """In a copy: nothing is changed here."""
+    test = ("tests/run/test_grid.py::test_a_grid_alone_is_what_it_says",)
+    seen = Mutant("zobench/run/grid.py", "yield from self._rates", "yield from self._rates[1:]", test)
+    unseen = Mutant("zobench/run/grid.py", ":.1e}", ":.2e}", test)
+    before = (ROOT / seen.file).read_bytes()
+    assert list(survivors([seen, unseen])) == [(unseen, "survived")]
+    assert (ROOT / seen.file).read_bytes() == before
+
+
+@pytest.mark.slow
+def test_all_are_noticed():
+    left = [f"{how}: {one}" for one, how in survivors(MUTANTS, jobs=os.cpu_count() or 1)]
+    assert not left, "\n".join(left)
