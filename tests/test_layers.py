@@ -219,9 +219,9 @@ NAMED = {
     "bench": {"boolq", "cb", "copa", "drop", "multirc", "record", "rte", "squad", "sst2", "wic", "wsc"},
     "report.paper_join": {"first_outlier", "outlier_channels", "max_jump", "emergence_layer", "exhaustive_sweep"},
     "cli.bench": {"sst2"},
-    "plugins.along": {"lozo"},
+    "plugins.along": {"lozo", "fzoo"},
 }
-"""What still names built-ins: the paper's rows, lengths measured on its tasks, and the bench of these."""
+"""What still names built-ins: the paper's rows, lengths of its tasks, the bench of these, examples in errors."""
 
 
 def words_of(tree: ast.AST) -> set[str]:

@@ -131,9 +131,11 @@ def _places() -> Iterator[Diagnosis]:
         "hub cache", f"{home}, {free / 2**30:.0f} GiB free", "" if free > ROOM else "free some, or set HF_HOME"
     )
     token = "HF_TOKEN" in os.environ or (home / "token").is_file()
-    yield Diagnosis("hub token", "there" if token else "none", "" if token else "for gated models: huggingface-cli login")
+    mend = "" if token else "for gated models: huggingface-cli login"
+    yield Diagnosis("hub token", "there" if token else "none", mend)
     writable = os.access(Path.cwd(), os.W_OK)
-    yield Diagnosis("this folder", str(Path.cwd()), "" if writable else "not writable: --results elsewhere", not writable)
+    mend = "" if writable else "not writable: --results elsewhere"
+    yield Diagnosis("this folder", str(Path.cwd()), mend, not writable)
 
 
 def _version(name: str) -> str | None:

@@ -85,7 +85,7 @@ def sensitivity(
         write_file(out, made.encode())
     if json_file is not None:
         facts: dict[str, Any] = {"model": loaded.name, "revision": loaded.revision, "dtype": loaded.dtype, "eps": eps}
-        facts |= {"first_outlier": outliers, "preset": sample.preset, "batch_size": batch_size, "looks": looks}
+        facts |= {"outlier_block": outliers, "preset": sample.preset, "batch_size": batch_size, "looks": looks}
         write_file(json_file, json.dumps(facts, indent=1, allow_nan=False).encode() + b"\n")
     if plot is not None:
         write_file(plot, drawn(plot, looks, eps, outliers, loaded.name))
