@@ -159,12 +159,12 @@ def _measured(
     """Time all sides on every task, with a line that says where it is."""
     from rich.console import Console
 
-    from .. import kernels
     from ..bench.ceilings import ceilings
     from ..bench.measure import measure
     from ..bench.report import Facts, TaskMeasurement
     from ..bench.sides import sides
     from ..protocol.protocol import computation_from
+    from ..run.device_defaults import COUNTED
 
     facts = Facts(
         name=loaded.name,
@@ -176,7 +176,7 @@ def _measured(
         layer=layer,
     )
     found, compared = [], sides(chosen["engines"], ("full", "layer"))
-    chosen["noise"] = "philox" if kernels.usable(loaded.device.type) else "per_tensor"  # of all engines but official
+    chosen["noise"] = "per_tensor" if loaded.device.type == "cpu" else COUNTED  # of all engines but official
     named = {"dtype": loaded.dtype, "noise": chosen["noise"], "rows": "packed", "compile": chosen["compile"]}
     wish = computation_from(named)
     sizes = {"layer": layer, "steps": chosen["steps"], "warmup": chosen["warmup"], "wish": wish}
