@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from pathlib import Path
@@ -85,3 +86,17 @@ def test_tensorboards_event_files_hold_the_losses(world, tmp_path):
 def test_an_unknown_tracker_is_refused(tmp_path):
     with pytest.raises(ZobenchError, match="tensorboard"):
         track.Tracking("tensorbord", tmp_path)
+
+
+def test_trackios_local_store_holds_the_losses(world, tmp_path, monkeypatch):
+    import sqlite3
+
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))  # read when it is imported
+    pytest.importorskip("trackio", reason="needs zobench[trackio]")
+    record, said = tracked(world, tmp_path / "runs", "trackio")
+    assert record["status"] == "ok" and not said
+    with sqlite3.connect(tmp_path / "store" / "runs.db") as store:
+        found = store.execute("select run_name, step, metrics from metrics").fetchall()
+    values = {key: value for _, _, text in found for key, value in json.loads(text).items()}
+    assert {name for name, _, _ in found} == {"sst2-mezo-all-s0"}
+    assert values["final/test"] == record["metrics"]["test"]["value"] and "dev_loss/lr=0.01" in values
