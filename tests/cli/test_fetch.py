@@ -91,7 +91,7 @@ def test_what_cannot_be_had_is_told_and_the_rest_is_fetched(world, capsys, no_ne
     out, err = capsys.readouterr()
     assert [row.split()[1].strip(":") for row in out.splitlines()] == ["model", "embedded"]
     errors = err.splitlines()
-    assert len(errors) == 2 and "nobody/nothing-here is not in the local cache" in errors[0] and "copa" in errors[1]
+    assert len(errors) == 2 and "nobody/nothing-here: is not in the local cache" in errors[0] and "copa" in errors[1]
 
 
 @pytest.mark.parametrize(("words", "says"), [([], "nothing to fetch"), (["--tasks", "sst3"], "did you mean 'sst2'")])
