@@ -10,7 +10,8 @@ import pytest
 
 from zobench.bench.shape_session import SIZES, session_of
 from zobench.cli import main
-from zobench.cli.dry_run import clock
+from zobench.cli.dry_run import bytes_of, clock
+from zobench.errors import ZobenchError
 from zobench.models.shapes import SHAPES
 from zobench.plugins.registry import load_plugins
 from zobench.run.device_pace import named
@@ -96,3 +97,40 @@ def test_every_task_with_lengths_has_its_size_and_clocks_read_well():
 
     assert set(SIZES) == set(measured_tasks())
     assert (clock(59.6), clock(3600 * 30)) == ("1 min 00 s", "30 h 00 min")
+
+
+def test_memory_is_told_with_the_mend_and_what_does_not_fit_can_be_left_out(capsys, tmp_path):
+    line = [
+        "run",
+        "--dry-run",
+        "--model",
+        "shape:llama2-7b",
+        "-e",
+        "mezo,zo_adam",
+        "-s",
+        "all,layer:1",
+        "--tasks",
+        "copa",
+    ]
+    line += ["--preset", "paper", "--dtype", "float16", "--results", str(tmp_path / "r")]
+    assert main([*line, "--for-device", "a6000"]) == 0
+    out = capsys.readouterr().out
+    over = [row for row in out.splitlines() if " ! " in row]
+    assert over and all("| zo_adam" in row and "| all" in row for row in over)
+    assert "!: zo_adam/all does not fit: " in out and " GiB less" in out
+    assert main([*line, "--for-device", "a6000", "--max-memory", "48GB"]) == 0
+    out, err = capsys.readouterr()
+    assert "3 cells to run" in out and "1 cells hold more than --max-memory 48GB" in err
+    assert main([*line, "--max-memory", "1GB"]) == 2
+    assert "none of 4 cells fits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "size"), [("16GB", 16 * 10**9), ("24 GiB", 24 * 2**30), ("1.5T", 15 * 10**11)])
+def test_sizes(text, size):
+    assert bytes_of(text) == size
+
+
+@pytest.mark.parametrize("text", ["16", "GB", "-3GB", "0GB", "16GBs"])
+def test_no_sizes(text):
+    with pytest.raises(ZobenchError, match="16GB or 24GiB"):
+        bytes_of(text)

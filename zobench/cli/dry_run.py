@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+
+from ..errors import ZobenchError
 
 if TYPE_CHECKING:
     from ..protocol.cell import Cell
-    from ..run.estimate import Cost
+    from ..run.estimate import Cost, Estimate
+    from ..run.memory_account import MemoryAccount
     from ..run.whole_run import RunPlan
 
-HEADS = ("task", "estimator", "selector", "seed", "learning rates", "scope", "step", "time", "forwards")
+HEADS = ("task", "estimator", "selector", "seed", "learning rates", "scope", "step", "time", "memory", "forwards")
 KNOWN = 5
 """Of the columns: those that are known of all cells before any is looked at."""
-WIDTHS = (8, 9, 14)
-"""Of the scope, the step and the time; forwards come last, and are as wide as they are."""
+WIDTHS = (8, 9, 14, 10)
+"""Of the scope, the step, the time and the memory; forwards come last, and are as wide as they are."""
 
 
 def show(plan: RunPlan, for_device: str | None) -> None:
@@ -30,16 +34,20 @@ def show(plan: RunPlan, for_device: str | None) -> None:
     widths = [max(map(len, column)) for column in zip(HEADS[:KNOWN], *known, strict=True)] + [*WIDTHS, len(HEADS[-1])]
     print(_row(HEADS, widths))
     print("|" + "|".join("-" * (width + 2) for width in widths) + "|", flush=True)
-    seconds, forwards, assumed = 0.0, 0, False
+    seconds, forwards, assumed, over = 0.0, 0, False, dict[str, str]()
     for words, (cell, _) in zip(known, cells, strict=True):
-        cost = estimate.of(cell)
+        cost, account = estimate.of(cell), estimate.memory(cell)
         seconds, forwards = seconds + cost.seconds, forwards + sum(cost.forwards.values())
         assumed |= cost.assumed
-        print(_row((*words, *_found(cost)), widths), flush=True)
+        if account is not None and not account.fits:
+            over[f"{cell.estimator}/{cell.selector}"] = f"{account.said()}{_ways(account)}"
+        print(_row((*words, *_found(cost, account)), widths), flush=True)
     print(
         f"\n{len(cells)} cells to run ({len(plan.done)} done before), {forwards} forwards, about {clock(seconds)} on "
         f"{estimate.pace.name if cells else 'any device'}, one cell at a time."
     )
+    for method, why in over.items():
+        print(f"!: {method} does not fit: {why}")
     if assumed:
         print("~: which weights move shows when the selector is run; taken to be one decoder block.")
 
@@ -49,11 +57,22 @@ def _known(cell: Cell, chosen: bool) -> tuple[str, ...]:
     return cell.task, cell.estimator, cell.selector, str(cell.seed), lrs
 
 
-def _found(cost: Cost) -> tuple[str, ...]:
+def _found(cost: Cost, account: MemoryAccount | None) -> tuple[str, ...]:
+    from ..run.memory_account import gib
+
     each = ", ".join(f"{purpose} {n}" for purpose, n in cost.forwards.items() if n)
-    if not cost.scope:
-        return "-", "-", clock(cost.seconds), each
-    return ("~" if cost.assumed else "") + _many(cost.scope), _second(cost.step_s), clock(cost.seconds), each
+    if not cost.scope or account is None:
+        return "-", "-", clock(cost.seconds), "-", each
+    held = gib(account.peak) + ("" if account.fits else " !")
+    return ("~" if cost.assumed else "") + _many(cost.scope), _second(cost.step_s), clock(cost.seconds), held, each
+
+
+def _ways(account: MemoryAccount) -> str:
+    """What takes less memory, most first."""
+    from ..run.memory_account import gib
+
+    most_first = sorted(account.ways.items(), key=lambda way: -way[1])
+    return "".join(f"; {way}: {gib(size)} less" for way, size in most_first)
 
 
 def _row(words: tuple[str, ...], widths: list[int]) -> str:
@@ -76,3 +95,40 @@ def clock(seconds: float) -> str:
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours} h {m:02d} min" if hours else f"{m} min {s:02d} s"
+
+
+def keep_fitting(plan: RunPlan, limit: str) -> None:
+    """Leave out of a plan the cells that would hold more than `limit` (`16GB`, `24GiB`), and say how many.
+
+    Raises ZobenchError for a limit that cannot be read, and where nothing is left.
+    """
+    from ..run import estimate as costs
+
+    size = bytes_of(limit)
+    assert plan.outline is not None
+    estimate = costs.Estimate(plan.outline)
+    later = [] if plan.later is None else plan.later.expected(plan.plugins)
+    can = [cell for cell in (*plan.todo, *later) if _fits(estimate, cell, size)]
+    left_out = len(plan.todo) + len(later) - len(can)
+    if not can and left_out:
+        raise ZobenchError(f"--max-memory {limit}: none of {left_out} cells fits; --dry-run says what each holds")
+    if left_out:
+        plan.plugins.warn(f"{left_out} cells hold more than --max-memory {limit} and are left out")
+    kept = {id(cell) for cell in can}
+    plan.todo = [cell for cell in plan.todo if id(cell) in kept]
+    if plan.later is not None:
+        plan.later = plan.later.only([cell for cell in later if id(cell) in kept])
+
+
+def _fits(estimate: Estimate, cell: Cell, size: int) -> bool:
+    account = estimate.memory(cell, size)
+    return account is None or account.fits
+
+
+def bytes_of(text: str) -> int:
+    """Bytes of `16GB`, `512MB` (powers of ten) or `24GiB`. Raises ZobenchError."""
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT])(i?)B?\s*", text, re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise ZobenchError(f"--max-memory {text}: write a size, for example 16GB or 24GiB")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** (" KMGT".index(found[2].upper())))

@@ -47,6 +47,10 @@ class Rerun(StrEnum):
     failed = "failed"
     always = "always"
 
+MaxMemory = Annotated[
+    str | None, typer.Option(help="Leave out cells that hold more on the device: 16GB, 24GiB.", metavar="SIZE")
+]
+
 
 def run(
     context: typer.Context,
@@ -92,6 +96,7 @@ def run(
         bool, typer.Option("--dry-run", help="Show the cells, their forwards and time; no weights are loaded.")
     ] = False,
     for_device: ForDevice = None,
+    max_memory: MaxMemory = None,
     plugin: PluginFiles = None,
     config: ConfigFile = None,
 ) -> None:
@@ -115,7 +120,7 @@ def run(
         plugins.observe(f"--track {track}", Tracking(track, results))
     place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=shard_of(shard))
     place = replace(place, timeout=duration_of(timeout))
-    _run(wish, place, plugins, as_toml(context), for_device=for_device, dry_run=dry_run)
+    _run(wish, place, plugins, as_toml(context), max_memory, for_device=for_device, dry_run=dry_run)
 
 
 def _own(data: Path, text: str | None, label: str | None, prompt: str | None, words: str | None, results: Path) -> Path:
@@ -125,16 +130,26 @@ def _own(data: Path, text: str | None, label: str | None, prompt: str | None, wo
     return write(task_of(data, text, label, prompt=prompt, words=words), results / "data", replace=True)
 
 
-def _run(wish: Wish, place: Place, plugins: Plugins, options: str, *, dry_run: bool, for_device: str | None) -> None:
+def _run(
+    wish: Wish,
+    place: Place,
+    plugins: Plugins,
+    options: str,
+    max_memory: str | None,
+    *,
+    dry_run: bool,
+    for_device: str | None,
+) -> None:
     from ..run.stopping import Stopped, stoppable
     from ..run.whole_run import make_plan
+    from .dry_run import keep_fitting, show
 
     try:
         with stoppable():
             plan = make_plan(wish, place, plugins, _of_shape(wish, place, plugins, dry_run=dry_run))
+            if max_memory is not None:
+                keep_fitting(plan, max_memory)
             if dry_run:
-                from .dry_run import show
-
                 show(plan, for_device)
             else:
                 _execute(plan, place, wish, options)

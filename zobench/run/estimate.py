@@ -16,6 +16,7 @@ from ..errors import ZobenchError
 from ..models.load import DTYPES
 from .batch_order import batches as training_order
 from .device_pace import DRAW, FUSED, KEPT, Pace, measured
+from .memory_account import memory_of, shapes_of
 from .method import free_bytes
 from .references import expected_forwards, learns
 from .selection import RunSelectionContext
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ..scopes.scope import Scope
     from ..tasks.batch import Batch
     from ..tasks.prepared import PreparedTask
+    from .memory_account import CellShapes, MemoryAccount
     from .session import Session
 
 BATCHES = 64
@@ -82,7 +84,23 @@ class Estimate:
         self.session = session
         self._pace = pace
         self._tokens: dict[Any, TokenCounts] = {}
-        self._scopes: dict[Any, tuple[int, int, bool]] = {}
+        self._scopes: dict[Any, tuple[Scope, int, bool]] = {}
+        self._shapes: dict[Any, CellShapes] = {}
+
+    def memory(self, cell: Cell, limit: int | None = None) -> MemoryAccount | None:
+        """What the cell will hold on the device, or on one of `limit` bytes; None for a cell that trains nothing."""
+        loaded, cls = self.session.loaded, self.session.plugins.estimator(cell.estimator)
+        if not cls.trains:
+            return None
+        scope, _, _ = self._scope(cell)
+        prepared, _ = self.session.prepared(cell.task, cell.protocol, cell.computation.rows)
+        key = (self._selected(cell), cell.task, cell.protocol, prepared.rows)
+        if key not in self._shapes:
+            self._shapes[key] = shapes_of(loaded, scope, prepared, cell.protocol)
+        room = limit if limit is not None else self.pace.memory
+        kind = loaded.device.type if room is None else "cuda"
+        whole = free_bytes(loaded.device) if room is None else room
+        return memory_of(cell, self._shapes[key], whole, cls, kind)
 
     @property
     def pace(self) -> Pace:
@@ -128,7 +146,8 @@ class Estimate:
         counts: tuple[int, int],
     ) -> Cost:
         (step, dev), rules, pace = counts, cell.protocol, self.pace
-        numel, lowest, assumed = self._scope(cell)
+        scope, lowest, assumed = self._scope(cell)
+        numel = scope.numel()
         engine, restore = self._engine(cell, numel)
         above = self._above(cell, lowest)
         all_forwards = step + cls.extra_forwards_per_step
@@ -172,23 +191,27 @@ class Estimate:
             self._tokens[key] = TokenCounts(own, length, each, longest, dev, test, of_dev)
         return self._tokens[key]
 
-    def _scope(self, cell: Cell) -> tuple[int, int, bool]:
-        """(entries that may move, the lowest block of them, whether that is assumed)."""
-        key = (cell.selector, str(sorted(cell.selector_settings.items())), cell.computation.parameterisation)
+    @staticmethod
+    def _selected(cell: Cell) -> tuple[str, ...]:
+        return cell.selector, str(sorted(cell.selector_settings.items()))
+
+    def _scope(self, cell: Cell) -> tuple[Scope, int, bool]:
+        """(what may move, the lowest block of it, whether that is assumed)."""
+        key = self._selected(cell)
         if key not in self._scopes:
             self._scopes[key] = self._looked_up(cell)
         return self._scopes[key]
 
-    def _looked_up(self, cell: Cell) -> tuple[int, int, bool]:
+    def _looked_up(self, cell: Cell) -> tuple[Scope, int, bool]:
         loaded = self.session.loaded
         selector = self.session.plugins.selector(cell.selector)(**cell.selector_settings)
+        told = Named(loaded, cell.seed)
         try:
-            scope = selector.select(Named(loaded, cell.seed))
+            scope = selector.select(told)
         except Exception:  # whatever it asks of weights or of data that are not there
-            blocks = _blocks(loaded)
-            return (loaded.blocks[0].numel() if blocks else loaded.parameters), 0, True
+            return (told.layers(0) if _blocks(loaded) else told.everything()), 0, True
         lowest = min(scope.layers, default=0) if len(scope.layers) < _blocks(loaded) else 0
-        return scope.numel(), lowest, False
+        return scope, lowest, False
 
     def _engine(self, cell: Cell, numel: int) -> tuple[str, str]:
         """The engine and the way of restoring that the run would choose."""
