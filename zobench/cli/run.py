@@ -47,6 +47,7 @@ class Rerun(StrEnum):
     failed = "failed"
     always = "always"
 
+
 MaxMemory = Annotated[
     str | None, typer.Option(help="Leave out cells that hold more on the device: 16GB, 24GiB.", metavar="SIZE")
 ]
