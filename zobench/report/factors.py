@@ -237,7 +237,7 @@ def markdown(section: Section) -> str:
 
 
 def _counted(name: str, count: int) -> str:
-    return f"{count} {name}" if name.endswith("s") else f"{count} {name}s"
+    return f"{count} {name}" if name.endswith("s") or count == 1 else f"{count} {name}s"
 
 
 def _tables_of_means(scores: Mapping[Cell, Sequence[float]], levels: Mapping[str, Sequence[str]]) -> list[str]:
@@ -245,7 +245,7 @@ def _tables_of_means(scores: Mapping[Cell, Sequence[float]], levels: Mapping[str
     names = tuple(levels)
     means = _means({key: [100 * x for x in of] for key, of in scores.items()}, len(names))
     out = []
-    for name in names[: names.index("selector")]:
+    for name in (name for name in names[: names.index("selector")] if len(levels[name]) > 1):
         i, j = names.index(name), names.index("selector")
         body = [
             [own, *(f"{means[i, j][own, w]:.1f}" for w in levels["selector"]), f"{means[i,][own,]:.1f}"]
