@@ -10,7 +10,6 @@ import torch
 
 from zobench.bench import lengths, random_models, report, work
 from zobench.bench.ceilings import Ceilings, ceilings
-from zobench.bench.costmodel import fit
 from zobench.bench.measure import PHASES, Timed, measure
 from zobench.bench.sides import (
     BASELINES,
@@ -25,6 +24,7 @@ from zobench.bench.sides import (
 from zobench.cli import main
 from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import Computation
+from zobench.report.cost_model import fit
 
 TINY = dict(
     hidden_size=32,

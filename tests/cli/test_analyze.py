@@ -140,3 +140,15 @@ def test_sensitivity_without_training(place, tmp_path, capsys):
             assert estimate == pytest.approx(mean, rel=0.05, abs=1e-3)
     assert (tmp_path / "s.png").read_bytes()[:4] == b"\x89PNG"
     assert "Most sensitive: block" in capsys.readouterr().out
+
+
+def test_propagation_from_the_perturbed_block_up(place, tmp_path):
+    """Nothing changes below the perturbed block, something from it on; the weights are what they were."""
+    line = ["analyze", "propagation", "--model", str(place / "model"), "--data-dir", str(place / "data")]
+    line += ["--task", "sst2", "--preset", "smoke", "--batches", "1", "--batch-size", "2", "--seeds", "0,1"]
+    assert main([*line, "--json", str(tmp_path / "p.json"), "--plot", str(tmp_path / "p.svg")]) == 0
+    facts = json.loads((tmp_path / "p.json").read_text())
+    assert [(x["block"], x["seed"]) for x in facts["reached"]] == [(b, s) for b in range(3) for s in (0, 1)]
+    for x in facts["reached"]:
+        assert all(c == 0 for c in x["change"][: x["block"]]) and all(c > 0 for c in x["change"][x["block"] :])
+    assert (tmp_path / "p.svg").read_bytes().startswith(b"<?xml")

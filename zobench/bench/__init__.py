@@ -2,5 +2,5 @@
 
 `random_models`: models of random weights in the shapes of real ones. `lengths`: how long the rows of the tasks are.
 `work`: batches of those lengths. `sides`: what is compared. `measure`: interleaved steps. `ceilings`: what the machine
-can do at most. `costmodel`: the paper's cost model, fitted. `report`: tables and JSON.
+can do at most. `report`: tables and JSON, and the paper's cost model fitted.
 """

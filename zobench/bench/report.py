@@ -9,8 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from ..report.cost_model import Fit, fit
 from .ceilings import Ceilings
-from .costmodel import Fit, fit
 from .measure import PHASES, Timed
 from .sides import OFFICIAL_FULL, OFFICIAL_LAYER, OFFICIAL_LAYER_OURS, Side
 from .work import Work

@@ -25,9 +25,11 @@ from .common import (
     plugins_of,
     write_file,
 )
+from .costs import cost
 from .layers import layers
 from .methods import methods
 from .outlier_bar import bar
+from .propagation import propagation
 from .ranks import factors, ranks
 from .sensitivity import sensitivity
 
@@ -51,6 +53,8 @@ app.command()(methods)
 app.command()(ranks)
 app.command()(factors)
 app.command()(sensitivity)
+app.command()(propagation)
+app.command()(cost)
 
 
 @app.command()

@@ -77,7 +77,7 @@ def sensitivity(
     looks: list[Mapping[str, Any]] = []
     outliers: dict[str, int | None] = {}
     for task, prepared, given in looking_at(tasks, sample, place, loaded, found):
-        looks += looked(loaded, prepared, given, seeds=drawn_seeds, eps=eps, gradients=gradients, progress=_say)
+        looks += looked(loaded, prepared, given, seeds=drawn_seeds, eps=eps, gradients=gradients, progress=tell)
         outliers[task] = outlier_block(loaded, given, bar(found, model))
     made = f"# {loaded.name}: each block perturbed\n\n{report.markdown(looks, eps, outliers)}"
     print(made, end="")
@@ -143,5 +143,6 @@ def drawn(
     return made.getvalue()
 
 
-def _say(line: str) -> None:
+def tell(line: str) -> None:
+    """A line of progress on stderr."""
     print(f"zobench: {line}", file=sys.stderr)

@@ -1,0 +1,56 @@
+"""`zobench analyze cost`: the paper's cost model of a step, fitted to step times in records. Imports no torch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ZobenchError
+from .common import check_outputs, figure_class, records_of, write_file
+
+if TYPE_CHECKING:
+    from ..report.fitted_cost import FittedCost
+
+
+def cost(
+    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
+    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
+) -> None:
+    """Print how well T = 2 F + gamma |S| (Dominant-Layer ZO, equations 3 to 11) describes the step times of records.
+
+    A fit for each estimator, setting of engine and device that was run over several scopes. The model holds forwards
+    to be the same over every scope: engine=official makes them so, and prefix_cache=off for other engines.
+    """
+    check_outputs(out=out, plot=plot)
+    from ..report import fitted_cost
+
+    found = fitted_cost.fitted(records_of(results))
+    if not found:
+        raise ZobenchError(f"no estimator was run over two scopes under {results}: for example --selector all,layer:1")
+    made = fitted_cost.markdown(found) + "\n"
+    print(made, end="")
+    if out is not None:
+        write_file(out, made.encode())
+    if plot is not None:
+        write_file(plot, drawn(plot, found))
+
+
+def drawn(path: Path, found: Sequence[FittedCost]) -> bytes:
+    """A panel a fit: milliseconds of a step by the parameters that move, measured as dots, fitted as lines, by task."""
+    figure = figure_class(path)(figsize=(4.2 * len(found), 3.2), layout="constrained")
+    for axes, one in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
+        for n, (task, steps) in enumerate(sorted(one.measured.items())):
+            sizes = sorted(steps)
+            colour = f"C{n % 10}"
+            axes.plot(sizes, [1e3 * steps[s] for s in sizes], "o", color=colour, markersize=3, label=task)
+            axes.plot(sizes, [1e3 * one.fit.step(task, s) for s in sizes], color=colour, linewidth=0.8)
+        axes.set(title=one.name, xlabel="parameters that move", ylabel="ms a step", xscale="log")
+        axes.legend(fontsize="x-small")
+    made = io.BytesIO()
+    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
+    return made.getvalue()
