@@ -185,3 +185,10 @@ def test_a_terminal_is_told_of_unreadable_records(monkeypatch: pytest.MonkeyPatc
 def test_references_alone_say_their_scores():
     found = seen([record("zero_shot", test=items(50), zero_shot=items(50)), record("adamw", test=items(90))])
     assert found.words.answer == "**References alone: zero_shot 50.0, adamw / all 90.0.** 2/2 ok."
+
+
+def test_of_many_methods_references_leave_room_for_the_others():
+    made = [r for k in range(25) for r in runs(f"m{k:02}", 60, 60, 60)]
+    made += [*runs("adamw", 90, 90, 90), *runs("sgd", 80, 80, 80), *runs("icl", 40, 40, 40)]
+    names = seen(made).summary[1].cells
+    assert names[:3] == ("*zero-shot*", "*adamw / all* 80%", "m00 / all 80%") and len(names) == page.MOST + 1

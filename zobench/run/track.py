@@ -25,11 +25,16 @@ class TrackedRun(Protocol):
         """No more will come."""
 
 
+def _needed(module: str) -> Any:
+    """A tracker's library, which is an extra of its name."""
+    return library(module, f"--track {module}", install=f"'zobench[{module}]'")
+
+
 class TensorBoard:
     """Event files under DIR/tensorboard/<cell>."""
 
     def __init__(self, results: Path, name: str, config: Mapping[str, Any]) -> None:
-        library("tensorboard", "--track tensorboard", install="'zobench[tensorboard]'")
+        _needed("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(str(results / "tensorboard" / name))
@@ -49,7 +54,7 @@ def _of_module(module: str, **options: Any) -> Callable[[Path, str, Mapping[str,
     """Trackers with wandb's interface: a project is a results folder, a run a cell."""
 
     def begin(results: Path, name: str, config: Mapping[str, Any]) -> TrackedRun:
-        tracker = library(module, f"--track {module}", install=f"'zobench[{module}]'")
+        tracker = _needed(module)
         run: TrackedRun = tracker.init(project=results.resolve().name, name=name, config=dict(config), **options)
         return run
 

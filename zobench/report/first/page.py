@@ -48,7 +48,7 @@ class Screen:
 def screen(section: Section, verdicts: Verdicts, warned: Sequence[str], most: int | None = MOST) -> Screen:
     """The first screen of a section; `most` None for all its methods."""
     every = lines(section, verdicts)
-    shown = every if most is None else every[:most]
+    shown = every if most is None or len(every) <= most else _first(every, most)
     untouched = zero_shot_scores(section)
     with_zero = bool(untouched) and not any(line.row.untouched for line in every)
     summary = _summary(section, verdicts, shown, with_zero)
@@ -60,6 +60,14 @@ def screen(section: Section, verdicts: Verdicts, warned: Sequence[str], most: in
         caption=_caption(section, verdicts, shown, summary),
         hidden=len(every) - len(shown),
     )
+
+
+def _first(every: Sequence[Line], most: int) -> list[Line]:
+    """Of many lines the untouched model's, the best reference's, and the best methods', in their order."""
+    references = [line for line in every if line.row.reference and not line.row.untouched]
+    best = max(references, key=lambda line: line.average or 0.0, default=None)
+    kept = [line for line in every if line.row.untouched or line is best or not line.row.reference]
+    return kept[:most]
 
 
 def _named(line: Line) -> str:
