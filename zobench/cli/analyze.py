@@ -26,6 +26,7 @@ from .common import (
     write_file,
 )
 from .costs import cost
+from .curves import curves
 from .layers import layers
 from .methods import methods
 from .outlier_bar import bar
@@ -55,6 +56,7 @@ app.command()(factors)
 app.command()(sensitivity)
 app.command()(propagation)
 app.command()(cost)
+app.command()(curves)
 
 
 @app.command()

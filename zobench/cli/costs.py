@@ -40,17 +40,29 @@ def cost(
         write_file(plot, drawn(plot, found))
 
 
+COLUMNS = 3
+"""Panels beside each other."""
+
+
 def drawn(path: Path, found: Sequence[FittedCost]) -> bytes:
     """A panel a fit: milliseconds of a step by the parameters that move, measured as dots, fitted as lines, by task."""
-    figure = figure_class(path)(figsize=(4.2 * len(found), 3.2), layout="constrained")
-    for axes, one in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
-        for n, (task, steps) in enumerate(sorted(one.measured.items())):
-            sizes = sorted(steps)
-            colour = f"C{n % 10}"
-            axes.plot(sizes, [1e3 * steps[s] for s in sizes], "o", color=colour, markersize=3, label=task)
-            axes.plot(sizes, [1e3 * one.fit.step(task, s) for s in sizes], color=colour, linewidth=0.8)
-        axes.set(title=one.name, xlabel="parameters that move", ylabel="ms a step", xscale="log")
-        axes.legend(fontsize="x-small")
+    tasks = sorted({task for one in found for task in one.measured})
+    wide = min(COLUMNS, len(found))
+    rows = -(-len(found) // wide)
+    figure = figure_class(path)(figsize=(3.6 * wide + 1.2, 3.0 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, wide, squeeze=False).flat)
+    lines = {}
+    for axes, one in zip(panels, found, strict=False):
+        for task, steps in one.measured.items():
+            sizes, colour = sorted(steps), f"C{tasks.index(task) % 10}"
+            axes.plot([n / 1e6 for n in sizes], [1e3 * steps[n] for n in sizes], "o", color=colour, markersize=3)
+            ends = [0, sizes[-1]]
+            fitted = [1e3 * one.fit.step(task, n) for n in ends]
+            (lines[task],) = axes.plot([n / 1e6 for n in ends], fitted, color=colour, linewidth=0.8)
+        axes.set(title=one.name, xlabel="millions of parameters that move", ylabel="ms a step", ylim=(0, None))
+    for axes in panels[len(found) :]:
+        axes.set_axis_off()
+    figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize="small")
     made = io.BytesIO()
     figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
     return made.getvalue()
