@@ -12,6 +12,10 @@ import torch
 from .. import devices
 
 
+SIZES = {True: (2**30, 8192), False: (2**27, 1024)}
+"""Bytes of the copy, rows and columns of the product: on a GPU, and on a CPU."""
+
+
 @dataclass(frozen=True)
 class Ceilings:
     """What the machine can do at best, measured."""
@@ -24,8 +28,7 @@ class Ceilings:
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """Medians of five, after one that is not counted."""
-    beside = devices.beside(device)
-    size, side = (2**30, 8192) if beside else (2**27, 1024)  # bytes of the copy; rows and columns of the product
+    size, side = SIZES[devices.beside(device)]
     source = torch.zeros(size // dtype.itemsize, dtype=dtype, device=device)
     target = torch.empty_like(source)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
