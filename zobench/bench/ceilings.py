@@ -11,7 +11,6 @@ import torch
 
 from .. import devices
 
-
 SIZES = {True: (2**30, 8192), False: (2**27, 1024)}
 """Bytes of the copy, rows and columns of the product: on a GPU, and on a CPU."""
 
