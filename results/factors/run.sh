@@ -34,6 +34,9 @@ for task in os.environ["TASKS"].split():
                 words = ["run", "--estimator", ",".join(names), "--selector", scope, "--tasks", task, "--lr", lrs]
                 words += ["--tune-seeds", "0", "--seeds", "1,2,3", "--results", os.environ["OUT"]]
                 words += [word for one in SETS for word in ("--set", one)]
-                if code := main(words):
+                code = main(words)
+                if code in (129, 130, 143):  # hung up, interrupted or ended
+                    raise SystemExit(code)
+                if code:
                     print(f"exit status {code}: zobench {' '.join(words)}", flush=True)
 PY
