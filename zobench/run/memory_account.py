@@ -16,7 +16,7 @@ from ..directions.noise.philox import PART_OF_A_GPU
 from ..engine import AUTO, choose, engine_class
 from ..errors import ZobenchError
 from ..models.text import text_config
-from .method import state_bytes
+from .method import state_bytes, taken_bytes
 
 if TYPE_CHECKING:
     from ..estimator.estimator import Estimator
@@ -179,6 +179,7 @@ class PlannedMethod:
         shapes = self.shapes if self.full else replace(self.shapes, scope=())
         wish = self.computation
         state = state_bytes(self.cls, self.settings, shapes.scope)
+        taken = taken_bytes(self.cls, self.settings, shapes.scope)
         free = max(0, room - shapes.weights)
         engine, restore = wish.engine, str(wish.restore)
         if AUTO in (engine, restore):
@@ -189,7 +190,7 @@ class PlannedMethod:
                 layer_numel=shapes.block,
                 itemsize=shapes.itemsize,
                 master=wish.precision == "float32",
-                state=state,
+                state=taken,
             )
             engine = choice.engine if engine == AUTO else engine
             restore = choice.restore if restore == AUTO else restore
@@ -198,7 +199,7 @@ class PlannedMethod:
             "weights": shapes.weights,
             "theta": self._theta(shapes, engine, restore),
             "state": state,
-            "noise": self._noise(shapes, engine),
+            "noise": max(self._noise(shapes, engine), taken - state),
             "activations": self._activations(shapes, engine),
         }
         kept = 2 * shapes.size  # as it was at first, and the best checkpoint

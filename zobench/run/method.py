@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -174,7 +175,7 @@ def _engine(method: Method, scope: Scope, loaded: LoadedModel, free: int | None)
             layer_numel=_largest_block(loaded),
             itemsize=scope.named[0][1].element_size(),
             master=wish.precision == "float32",
-            state=state_bytes(method.cls, method.settings, tuple(tuple(p.shape) for _, p in scope.named)),
+            state=taken_bytes(method.cls, method.settings, [tuple(p.shape) for _, p in scope.named]),
         )
         engine = choice.engine if engine == "auto" else engine
         restore = choice.restore if restore == "auto" else restore
@@ -239,3 +240,15 @@ def state_bytes(cls: type[Estimator], settings: Mapping[str, Any], scope: Sequen
     asked: Any = object.__new__(cls)
     vars(asked).update(settings)
     return int(4 * sum(asked.state_of(shape) for shape in scope))
+
+
+IN_HAND_OF_STATE = 8
+"""float32 tensors of the largest size that a step has in hand where a method keeps state: it is an expression over
+several tensors, computed before it is added.
+"""
+
+
+def taken_bytes(cls: type[Estimator], settings: Mapping[str, Any], scope: Sequence[tuple[int, ...]]) -> int:
+    """Bytes that a method takes for itself: its state, and what a step computes of it, one tensor at a time."""
+    state = state_bytes(cls, settings, scope)
+    return state + (IN_HAND_OF_STATE * 4 * max(map(math.prod, scope), default=0) if state else 0)

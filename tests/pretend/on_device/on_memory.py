@@ -1,8 +1,9 @@
-"""Cells of a LLaMA of 1/4000 of the bytes of LLaMA2-7B, on cards of 1/4000 of theirs: planned, measured, no more."""
+"""Cells of a small LLaMA, on cards as much smaller as it is than LLaMA2-7B: planned, measured, and no more."""
 
 from __future__ import annotations
 
 import functools
+import gc
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from zobench.run import checksum
 from zobench.run.memory_account import memory_of, shapes_of
 from zobench.run.selection import everything
 
-UNIT = 10**9 // 4000
+UNIT = 3_688_960 / 12.6
+"""What stands for a gigabyte: the model has so many bytes where LLaMA2-7B has 12.6 GB."""
+# the largest tensor is 10 % of this model and 2 % of LLaMA2-7B: methods that keep state have 8 of its size in hand
 ROOMS = (24, 48, 80, 141)
 SIZES = {
     "batch_size": 2,
@@ -34,7 +37,7 @@ SIZES = {
 
 @functools.cache
 def world() -> run_kit.World:
-    """12.6 GB / 4000 of float16 weights."""
+    """12.6 of our gigabytes of float16 weights."""
     folder = Path(tempfile.mkdtemp())
     torch.manual_seed(0)
     sizes = dict(hidden_size=256, intermediate_size=688, num_hidden_layers=2, num_attention_heads=4, vocab_size=512)
@@ -52,9 +55,9 @@ def scaled(monkeypatch):
     monkeypatch.setattr(checksum, "AT_ONCE", 2**14)
     monkeypatch.setattr(checksum, "LANE", 2**10)
     checksum._weights.cache_clear()
-    monkeypatch.setattr(philox, "PART_OF_A_GPU", 2**11)
-    monkeypatch.setattr("zobench.directions.fused.PART_OF_A_GPU", 2**11)
-    monkeypatch.setattr("zobench.run.memory_account.PART_OF_A_GPU", 2**11)
+    monkeypatch.setattr(philox, "PART_OF_A_GPU", 2**13)
+    monkeypatch.setattr("zobench.directions.fused.PART_OF_A_GPU", 2**13)
+    monkeypatch.setattr("zobench.run.memory_account.PART_OF_A_GPU", 2**13)
     monkeypatch.setattr(base, "DRAWN_BYTES_OF_A_GPU", 2**14)
     monkeypatch.setattr(run_kit, "Place", lambda *a, **k: replace(place(*a, **k), device="cuda"))
     yield
@@ -66,18 +69,19 @@ place = run_kit.Place
 
 
 def cell(tmp_path, room: int, estimator: str, **settings):
-    """The record of a cell, four rates over all weights, on a card of so many gigabytes / 4000; and its model."""
+    """The record of a cell, three rates over all weights, on a card of so many of our gigabytes; and its model."""
     settings = {"dtype": "float16", "noise": "philox", **SIZES, **settings}
     made, where = run_kit.plan(world(), tmp_path, [estimator], lrs=(1e-4, 1e-5, 2e-4), **settings)
     assert (
         made.session.loaded.device.type == "cuda"
     )  # loaded before: transformers warms up with more than this card has
-    pretend_cuda.install(1, room * UNIT)
+    gc.collect()  # models of earlier cells
+    pretend_cuda.install(1, int(room * UNIT))
     (record,) = run_kit.carry_out(made, where)
     return record, made
 
 
-@pytest.mark.parametrize(("room", "estimator"), [*((room, "mezo") for room in ROOMS), (48, "hizoo"), (80, "zo_adam")])
+@pytest.mark.parametrize(("room", "estimator"), [*((room, "mezo") for room in ROOMS), (66, "hizoo"), (88, "zo_adam")])
 def test_a_cell_fits_and_holds_what_was_planned(tmp_path, room, estimator):
     record, _ = cell(tmp_path, room, estimator)
     assert record["status"] == "ok", record["error"]
@@ -95,7 +99,7 @@ def test_a_cell_fits_and_holds_what_was_planned(tmp_path, room, estimator):
 def test_memory_that_runs_out_is_a_record_that_names_the_mend_with_its_bytes(tmp_path):
     record, _ = cell(tmp_path, 24, "hizoo")
     assert record["status"] == "oom"
-    assert "less memory is taken with a smaller scope (-s layer:0) (" in record["error"]
+    assert "less memory is taken with batch_size=1 (another protocol) (" in record["error"]
     assert record["memory"]["planned_bytes"] > 24 * UNIT
 
 
@@ -105,5 +109,5 @@ def test_an_outline_has_the_shapes_of_the_model(tmp_path):
     assert shapes_of(outline, everything(outline)) == shapes_of(loaded, everything(loaded))
     one = made.todo[0]
     cls = made.plugins.estimator("mezo")
-    assert memory_of(one, shapes_of(outline, everything(outline)), 24 * UNIT, cls).restore == "arithmetic"
-    assert memory_of(one, shapes_of(outline, everything(outline)), 141 * UNIT, cls).copies == "device"
+    assert memory_of(one, shapes_of(outline, everything(outline)), int(24 * UNIT), cls).restore == "arithmetic"
+    assert memory_of(one, shapes_of(outline, everything(outline)), int(141 * UNIT), cls).copies == "device"
