@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from pretend_kit import plugins, session, steps
 
-WAITS = {"adalezo": 2, "agzo": 3, "grzo": 2}
+WAITS = {"adalezo": 2, "agzo": 3, "grzo": 2, "zo_blockwise": 5}
 """Of the host, a step; else 1. adalezo draws blocks by what it has learnt of them, agzo looks at activations of padded
-rows, grzo checks its losses once more as what it shows is their mean.
+rows, grzo checks its losses once more as what it shows is their mean, zo_blockwise
+looks and moves block by block, of which there are five here, and checks before each move.
 """
 UNSEEN = {"forward_grad": "torch.func's wrapped tensors hide their memory from the pretend device"}
 TRAINED = [name for name in plugins().names("estimators") if plugins().estimator(name).trains]
