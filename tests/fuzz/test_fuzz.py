@@ -43,7 +43,7 @@ def planned_only(monkeypatch: pytest.MonkeyPatch, world: World, tmp_path: Path) 
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     monkeypatch.setattr(loading, "load_model", load_model)
     monkeypatch.setattr("zobench.cli.run._execute", lambda *_: None)
-    monkeypatch.setattr("zobench.cli.run._show", lambda *_: None)
+    monkeypatch.setattr("zobench.cli.dry_run.show", lambda *_: None)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     yield
