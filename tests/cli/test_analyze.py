@@ -130,7 +130,7 @@ def test_sensitivity_without_training(place, tmp_path, capsys):
     assert [(x["block"], x["seed"], x["batch"]) for x in facts["looks"]] == [
         (block, seed, batch) for block in range(3) for seed in (0, 1) for batch in (0, 1)
     ]
-    assert facts["first_outlier"] == {"sst2": 1}
+    assert facts["outlier_block"] == {"sst2": 1}
     for x in facts["looks"]:
         assert x["base"] == next(y["base"] for y in facts["looks"] if y["batch"] == x["batch"])
         if x["block"] == 2:  # above the planted outlier the loss is smooth at this eps
