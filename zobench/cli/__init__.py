@@ -76,7 +76,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "clean": Command(
         ".clean:clean",
-        "Remove records of older settings, and what dead processes left.",
+        "Remove records of older settings and what the dead left.",
         ("zobench clean runs", "zobench clean runs --yes", "zobench clean runs --no-older --yes"),
     ),
     "pack": Command(
