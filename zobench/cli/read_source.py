@@ -122,7 +122,8 @@ def setting_notes(cls: type) -> dict[str, str]:
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and isinstance(below, ast.Expr):
                 if isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
                     notes[item.target.id] = one_line(below.value.value)
-    return notes
+    declared = settings_of(cls)
+    return {name: text for name, text in notes.items() if name in declared}
 
 
 def _class_node(cls: type) -> ast.ClassDef | None:
