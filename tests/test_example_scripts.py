@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SHOWN = {
-    "a_method": [r"loss \d\.\d+ -> \d\.\d+\n", r"\| clipped +\| all ", r"\| mezo +\| all "],
-    "own_data": [r"\| mezo +\| all ", r"(Ann|Bob|Eve|Max) says: on \w+ I"],
+    "a_method": [r"loss \d\.\d+ -> \d\.\d+\n", r"\n\S* +clipped / all +\d", r"\n\S* +mezo / all +\d"],
+    "own_data": [r"\nmezo / all +\d", r"(Ann|Bob|Eve|Max) says: on \w+ I"],
     "own_loop": [r"loss .*: \d\.\d+ -> \d\.\d+\n", "replayed: the same weights, bit for bit"],
 }
 RECORDS = {"a_method": {("clipped", "sst2"), ("mezo", "sst2")}, "own_data": {("mezo", "mood")}, "own_loop": set()}
