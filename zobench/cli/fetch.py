@@ -60,8 +60,9 @@ def _model(name: str, plugins: Plugins, offline: bool) -> str:
     if name in plugins.names("models"):
         return f"model {name}: of a plugin, which brings it"
     from ..models.folder import find
+    from ..plugins import declared
 
-    found = find(name, offline=offline)
+    found = find(name, offline=offline, pinned=declared.revision(plugins, name))
     size = sum(path.stat().st_size for path in Path(found.path).iterdir() if path.is_file())
     return f"model {found.name} at {found.revision}: {size / 2**30:.2f} GiB in {found.path}"
 
