@@ -44,12 +44,18 @@ def best() -> str:
     return next((kind for kind in (*GPUS, "mps") if count(kind)), "cpu")
 
 
-def check(device: str) -> None:
-    """ZobenchError unless `device` is auto, a kind, or a kind with a number, and this machine has it."""
+def check_name(device: str) -> None:
+    """ZobenchError unless `device` is auto, a kind, or a kind with a number; whether it is here is not asked."""
     kind, _, number = device.partition(":")
     if device != "auto" and not (kind in KINDS and (not number or (kind in GPUS and number.isdecimal()))):
         hint = "; torch names the GPUs of ROCm cuda" if kind in ("rocm", "hip") else ""
         raise ZobenchError(unknown("device", device, ("auto", *KINDS, "cuda:1")) + hint)
+
+
+def check(device: str) -> None:
+    """ZobenchError unless `device` is auto, a kind, or a kind with a number, and this machine has it."""
+    check_name(device)
+    kind, _, number = device.partition(":")
     if kind in ("auto", "cpu"):
         return
     there = count(kind)

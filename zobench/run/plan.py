@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ZobenchError, unknown
 from ..plugins import along, declared, expressions
@@ -19,6 +19,7 @@ from ..settings import convert, resolve, settings_of
 from .rates import tuned
 
 if TYPE_CHECKING:
+    from ..contracts.selector import Selector
     from ..plugins.presets import Preset
     from ..plugins.registry import Plugins
 
@@ -202,7 +203,8 @@ def _preset_settings(wish: Wish, plugins: Plugins) -> list[Mapping[str, object]]
     name = wish.preset or declared.one(plugins, "usual_preset", "--preset")
     preset = preset_of(wish, plugins)
     used = dict.fromkeys(part for selector in wish.selectors for part in expressions.names(selector))
-    own = {f"{s}.{key}": v for s in used for key, v in plugins.selector(s).presets.get(name, {}).items()}
+    heads = {head: cast("type[Selector]", plugins.get("selectors", head)) for head in used}  # `all_but` of `all_but:x`
+    own = {f"{head}.{key}": v for head, cls in heads.items() for key, v in cls.presets.get(name, {}).items()}
     return [own, preset.settings]
 
 

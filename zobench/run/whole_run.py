@@ -16,6 +16,7 @@ from ..models.outline import Outline, planned_device
 from ..paths import check_becomes_folder
 from ..plugins import declared
 from ..plugins.along import takes_none
+from ..plugins.discovery import describe_fault
 from ..report import leaderboard, packed, progress_of_grid, running, store
 from ..report.disk import sweep
 from ..report.judge import mark, settled
@@ -330,8 +331,13 @@ def _carry_out(todo: Sequence[Cell], plan: RunPlan, place: Place, progress: Prog
 
 
 def _executor(plugins: Plugins, name: str, settings: Mapping[str, Any]) -> Any:
-    """The executor (zobench.Executor) with its settings."""
-    made = plugins.executor(name)()
+    """The executor (zobench.Executor) with its settings. ZobenchError where it cannot be made."""
+    try:
+        made = plugins.executor(name)()
+    except ZobenchError:
+        raise
+    except (Exception, SystemExit) as e:
+        raise ZobenchError(f"executor {name} raised {describe_fault(e)}") from e
     for key, value in settings.items():
         setattr(made, key, value)
     return made
