@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from .. import devices
+from ..errors import ZobenchError
 from .capabilities import Capabilities
 from .folder import ModelFolder, find, told
 from .load import DTYPES, LoadedModel, adopt, check_dtype
@@ -27,14 +28,14 @@ class Outline(LoadedModel):
     @cached_property
     def capabilities(self) -> Capabilities:
         """As those of most decoders; windows and the tokenizer's habits are this model's own."""
-        speech = Speech.of(self.tokenizer, self.vocabulary)
+        speech, blocks = Speech.of(self.tokenizer, self.vocabulary), self._has_blocks()
         return Capabilities(
             causal=True,
             padding="masked",
             window=window(self),
             packs=True,
-            last_block=True,
-            cuts=True,
+            last_block=blocks,
+            cuts=blocks,
             points=True,
             cache=CACHES[1],
             ends=speech.ends,
@@ -43,6 +44,13 @@ class Outline(LoadedModel):
             unreached=[],
             noise=0.0,
         )
+
+    def _has_blocks(self) -> bool:
+        """Whether decoder blocks are found, which only a selector that wants one minds."""
+        try:
+            return bool(self.blocks)
+        except ZobenchError:
+            return False
 
     @cached_property
     def unreached(self) -> list[str]:
@@ -78,6 +86,7 @@ def of_config(config: Any, tokenizer: Any, folder: ModelFolder, spec: str, *, dt
 
 
 def planned_device(device: str) -> torch.device:
-    """Where `device` would put inputs; nothing is opened there."""
+    """Where `device` would put inputs; nothing is opened there. ZobenchError for a name that is no device's."""
+    devices.check_name(device)
     kind, _, number = (devices.best() if device == "auto" else device).partition(":")
     return torch.device(kind, int(number or 0)) if kind in devices.GPUS else torch.device(kind)
