@@ -39,7 +39,7 @@ def in_training(words: list[str], results: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "WAIT": "1"},
-        preexec_fn=_heeds_control_c,
+        preexec_fn=_heeds_signals,
     )
     while not list(results.glob("cells/.*.steps.jsonl")):  # however long that takes: it ends with the process
         assert process.poll() is None, process.communicate()
@@ -55,9 +55,10 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
         process.kill()  # else, where this fails, it goes on beside the other tests
 
 
-def _heeds_control_c() -> None:
-    """A job in the background of a shell ignores it, and so would all that it starts."""
+def _heeds_signals() -> None:
+    """A job in the background of a shell ignores control C, one of nohup SIGHUP, and so would all that it starts."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 FAULTY = """
