@@ -14,6 +14,8 @@ from zobench.errors import ZobenchError
 from zobench.models import folder as folder_module
 from zobench.models.load import adopt, load_model, load_tokenizer
 from zobench.models.placement import placement
+from zobench.plugins import declared
+from zobench.plugins.registry import load_plugins
 
 WORDS = ["<pad>", "<s>", "</s>", *"abcdefgh"]
 GIB = 2**30
@@ -315,7 +317,8 @@ def test_a_hub_id_is_downloaded_and_its_commit_kept(hub, model_folder):
 
 def test_known_models_are_pinned_and_a_revision_overrides(hub, model_folder):
     hub["folder"] = model_folder
-    load_model("Qwen/Qwen3-8B")
+    pinned = declared.revision(load_plugins(only=""), "Qwen/Qwen3-8B")
+    load_model("Qwen/Qwen3-8B", revision=pinned)
     load_model("Qwen/Qwen3-8B", revision="main")
     assert [o["revision"] for _, o in hub["calls"]] == ["b968826d9c46dd6066d109eabc6255188de91218", "main"]
 

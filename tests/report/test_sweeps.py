@@ -52,7 +52,7 @@ def test_what_dev_is_not_known_of_is_not_chosen():
     assert sweep.ranked == [0, 1, 2]
     cells = made(right={k: RIGHT[k] for k in (0, 2)})
     del cells[-1]["metrics"]["dev"]
-    (sweep,) = blocks.sweeps(cells)
+    (sweep,) = swept(cells)
     assert sweep.ranked == [0, 2], "of one seed of block 2 it is not known"
 
 

@@ -303,7 +303,7 @@ def test_validation_is_held_out_and_the_same_for_every_seed(tokenizer):
     assert not any(np.array_equal(one.validation(4).ids, one.rows(step).ids) for step in range(7))
     assert one.digest() == other.digest()
     assert one.digest() != Generated(lambda rng, _: [("Ben has", 1.0)], tokenizer, tiny()).digest()
-    assert one.facts()["text"] == "pretrain_kit.document"
+    assert one.facts()["text"] == "kits.pretrain_kit.document"
 
 
 # ---- a corpus

@@ -74,7 +74,7 @@ def propagation(
         write_file(out, page.encode())
     if json_file is not None:
         facts: dict[str, Any] = {"model": loaded.name, "revision": loaded.revision, "dtype": loaded.dtype, "eps": eps}
-        facts |= {"first_outlier": outliers, "reached": made}
+        facts |= {"outlier_block": outliers, "reached": made}
         write_file(json_file, json.dumps(facts, indent=1, allow_nan=False).encode() + b"\n")
     if plot is not None:
         write_file(plot, drawn(plot, made, eps, outliers, loaded.name))

@@ -54,8 +54,9 @@ def words(section: Section, verdicts: Verdicts, found: Sequence[Line], warned: S
 def _title(section: Section, found: Sequence[Line]) -> str:
     rows = [line.row for line in found if not line.row.untouched]
     who = rows[0].name if len(rows) == 1 else text.plural(len(rows), "method") if rows else "zero-shot"
-    kind = f"{nature} task" if (nature := notes.source_of(section)[0]) else "task"
-    tasks = section.tasks[0] if len(section.tasks) == 1 else text.plural(len(section.tasks), kind)
+    nature = notes.source_of(section)[0]
+    kind = f"{nature} task".strip()
+    tasks = f"{nature} {section.tasks[0]}".strip() if len(section.tasks) == 1 else text.plural(len(section.tasks), kind)
     seeds = {r["cell"]["seed"] for r in section.records}
     told = f" · {text.settings(section.distinct)}" if section.distinct else ""
     return f"{who} · {section.model} · {tasks} · {text.plural(len(seeds), 'seed')}{told}"
