@@ -19,7 +19,7 @@ from zobench.plugins.along import takes_none
 from zobench.plugins.registry import load_plugins
 from zobench.reserved import HEADINGS, WORDS, shown
 from zobench.run.along import of_settings
-from zobench.run.plan import Wish, parse_settings, route
+from zobench.run.plan import Wish, executor_settings, parse_settings, route
 from zobench.testing import check_estimator, check_selector
 
 ROOT = Path(__file__).parent.parent
@@ -161,6 +161,7 @@ def check_names(given: dict[str, object]) -> None:
 
     settings = parse_settings(given["set_"] or [])  # type: ignore[arg-type]
     wish = Wish(names("estimator"), names("selector"), names("tasks"), settings=settings)
+    wish, _ = executor_settings(wish, BUILT_IN, str(given["executor"]))
     route(of_settings(wish, lambda name: takes_none(BUILT_IN.estimator(name)), print, wish.estimators), BUILT_IN)
     for task in names("tasks"):
         assert task == "all" or task in BUILT_IN.names("tasks")

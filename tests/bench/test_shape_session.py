@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import tomllib
 import socket
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from zobench.run.place import Place
 from zobench.run.plan import Wish
 from zobench.run.whole_run import make_plan
 
-PAPER = json.loads((Path(__file__).parents[2] / "zobench" / "report" / "paper.json").read_text())
+PAPER = tomllib.loads((Path(__file__).parents[2] / "zobench/report/papers/dominant-layer.toml").read_text())
 TASKS = ("sst2", "cb", "wsc", "copa", "drop")
 
 

@@ -41,10 +41,15 @@ class Halving(Sweep):
     lr: Positive | None = None
 
 
+REAL = load_plugins()
+SELECTORS = {"layer": Some, "exhaustive_sweep": Sweep, "halving": Halving}
 PLUGINS = SimpleNamespace(
     estimator={"mezo": Looks, "sparse_mezo": Sparse, "zero_shot": Nothing}.__getitem__,
     code=lambda used: {},
-    selector={"layer": Some, "exhaustive_sweep": Sweep, "halving": Halving}.__getitem__,
+    selector=SELECTORS.__getitem__,
+    get=lambda kind, name: SELECTORS[name] if kind == "selectors" else REAL.get(kind, name),
+    names=REAL.names,
+    offers=REAL.offers,
 )
 IDENTITY = Identity("tiny", "abc", "folder", {"sst2": 1, "rte": 1}, {"sst2": "d1", "rte": "d2"})
 

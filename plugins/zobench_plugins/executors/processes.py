@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -32,7 +31,7 @@ class Processes:
     """
 
     def __init__(self, run_cell: RunCell, gpus: Sequence[str | None], threads: int) -> None:
-        self.run_cell, self.payload, self.threads = run_cell, pickle.dumps(run_cell), threads
+        self.run_cell, self.threads = run_cell, threads
         self.gpus, self.context = gpus, _context()
         self.at_work: dict[Any, _Process] = {}
 
@@ -62,7 +61,7 @@ class Processes:
         _stop(list(self.at_work.values()), signum)
 
     def _start(self, gpu: str | None) -> _Process:
-        return _Process(self.context, gpu, self.threads, self.payload)
+        return _Process(self.context, gpu, self.threads, self.run_cell)
 
     def _give(self, process: _Process, todo: list[Cell]) -> None:
         """The next cell of the task it has at hand; else of one that no other has at hand; else the next."""
@@ -97,13 +96,15 @@ class Processes:
 class _Process:
     """One process: what it is doing, and the pipe to it."""
 
-    def __init__(self, context: Any, gpu: str | None, threads: int, payload: bytes) -> None:
+    def __init__(self, context: Any, gpu: str | None, threads: int, run_cell: RunCell) -> None:
         self.gpu, self.cell, self.task = gpu, None, ""  # type: tuple[str | None, Cell | None, str]
         self.pipe, theirs = context.Pipe()
-        arguments = (theirs, os.getpid(), gpu, threads, payload)
+        arguments = (theirs, os.getpid(), gpu, threads)
         self.handle = context.Process(target=_main, args=arguments, name="zobench cells", daemon=True)
         self.handle.start()
         theirs.close()
+        with contextlib.suppress(OSError):  # it died: the sentinel tells
+            self.pipe.send(run_cell)  # not an argument: those are read before its GPU is set
 
     def begin(self, cell: Cell) -> None:
         self.cell, self.task = cell, cell.task
@@ -153,8 +154,8 @@ def _context() -> Any:
     return context
 
 
-def _main(pipe: Connection, parent: int, gpu: str | None, threads: int, payload: bytes) -> None:
-    """What a process does: cells from the pipe, records to it, until it is closed at the other end."""
+def _main(pipe: Connection, parent: int, gpu: str | None, threads: int) -> None:
+    """What a process does: the pipe gives what runs cells, then cells, and takes records, until it is closed there."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # Ctrl-C goes to the process that was started, which passes it on once
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -165,7 +166,7 @@ def _main(pipe: Connection, parent: int, gpu: str | None, threads: int, payload:
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
-        run_cell: RunCell = pickle.loads(payload)
+        run_cell: RunCell = pipe.recv()
         while True:
             pipe.send(("record", run_cell(pipe.recv())))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
