@@ -86,7 +86,8 @@ def test_a_probe_learns_what_the_states_tell(world, tmp_path):
     model, real = made.session.loaded.model, made.session.loaded.model.forward
     labels = {Question.of(e).prompt: e.gold for name in ("train", "dev", "test") for e in prepared.examples(name)}
 
-    def telling(*args, input_ids, attention_mask, **kw):
+    def telling(*args, input_ids, attention_mask=None, **kw):
+        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         out = real(*args, input_ids=input_ids, attention_mask=attention_mask, **kw)
         for row, mask, *states in zip(input_ids, attention_mask, *(out.hidden_states or ()), strict=True):
             gold = labels.get(tuple(row[mask.bool()].tolist()), 0)

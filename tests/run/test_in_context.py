@@ -13,6 +13,7 @@ from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import Protocol, asked
 from zobench.report import leaderboard
 from zobench.run import estimate
+from zobench.run.device_pace import Pace
 from zobench.tasks.demonstrations import demonstrations, rendered
 from zobench.tasks.sampling import demonstration_seeds, sample
 
@@ -55,7 +56,7 @@ def test_it_stands_in_one_table_with_rows_that_see_none(world, tmp_path):
 
 @pytest.mark.parametrize("task", ["copa", "squad"])
 def test_what_it_costs_is_told_before(world, tmp_path, monkeypatch, task):
-    monkeypatch.setattr(estimate, "pace", lambda *_: estimate.Pace(batch_s=1.0, rows_s=1.0))
+    monkeypatch.setattr(estimate, "measured", lambda _: Pace("test", call_s=0.0, token_s=1.0, pass_s={}))
     told = {}
     for name in ("zero_shot", "icl"):
         made, place = plan(

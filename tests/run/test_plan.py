@@ -34,6 +34,7 @@ class Some(Selector):
 
 
 class Sweep(Selector):
+    presets: ClassVar[dict] = {"small": {"steps": 8}}
     steps: Count = 200
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from . import stats, text
 from .stats import Effect
 
-NOISELESS = math.sqrt(2 / math.pi)
+NOISELESS = (2 / math.pi) ** 0.5
 """The mean of |cosine| times sqrt(d) between a Gaussian direction of d entries and any vector, for large d."""
 
 Look = Mapping[str, Any]

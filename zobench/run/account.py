@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
 from ..plugins.discovery import describe_fault
 
 if TYPE_CHECKING:
+    from ..plugins.registry import Plugins
     from ..protocol.cell import Cell
     from ..report.record import Record
 
@@ -46,3 +47,16 @@ class Account:
             raise
         except (Exception, SystemExit) as e:
             raise ZobenchError(f"executor {self._name} raised {describe_fault(e)}; what is done is kept") from e
+
+
+def made_executor(plugins: Plugins, name: str, settings: Mapping[str, Any]) -> Any:
+    """The executor (zobench.Executor) with its settings. ZobenchError where it cannot be made."""
+    try:
+        made = plugins.executor(name)()
+    except ZobenchError:
+        raise
+    except (Exception, SystemExit) as e:
+        raise ZobenchError(f"executor {name} raised {describe_fault(e)}") from e
+    for key, value in settings.items():
+        setattr(made, key, value)
+    return made

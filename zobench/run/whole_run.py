@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ZobenchError
 from ..models.outline import Outline, planned_device
 from ..paths import check_becomes_folder
 from ..plugins import declared
 from ..plugins.along import takes_none
-from ..plugins.discovery import describe_fault
 from ..report import leaderboard, packed, progress_of_grid, running, store
 from ..report.disk import sweep
 from ..report.judge import mark, settled
@@ -25,7 +24,7 @@ from ..report.plain import canonical
 from ..report.swap import refusal
 from ..report.web import page
 from . import events
-from .account import Account
+from .account import Account, made_executor
 from .along import of_settings
 from .device_defaults import for_device
 from .place import Place, Rerun, check_data_dir, data_source, outlined
@@ -247,7 +246,7 @@ def prepare(plan: RunPlan, place: Place) -> None:
     Raises ZobenchError for what no cell could run for.
     """
     if plan.todo or plan.later is not None:
-        spread = _executor(plan.plugins, place.executor, plan.run_cell.order.place.spread)
+        spread = made_executor(plan.plugins, place.executor, plan.run_cell.order.place.spread)
         if hasattr(spread, "prepare"):
             spread.prepare(plan.todo, plan.run_cell)
 
@@ -318,7 +317,7 @@ def _carry_out(todo: Sequence[Cell], plan: RunPlan, place: Place, progress: Prog
         with progress, events.Listener(run_cell.order.live, progress):
             settings = run_cell.order.place.spread
             for record in account.follow(
-                lambda: _executor(plugins, place.executor, settings).run(list(todo), run_cell)
+                lambda: made_executor(plugins, place.executor, settings).run(list(todo), run_cell)
             ):
                 if "elsewhere" in record:
                     plan.elsewhere[record["id"]] = record["elsewhere"]
@@ -328,19 +327,6 @@ def _carry_out(todo: Sequence[Cell], plan: RunPlan, place: Place, progress: Prog
     finally:
         plan.faults += account.faults
         plugins.fire_run_end(records=made)
-
-
-def _executor(plugins: Plugins, name: str, settings: Mapping[str, Any]) -> Any:
-    """The executor (zobench.Executor) with its settings. ZobenchError where it cannot be made."""
-    try:
-        made = plugins.executor(name)()
-    except ZobenchError:
-        raise
-    except (Exception, SystemExit) as e:
-        raise ZobenchError(f"executor {name} raised {describe_fault(e)}") from e
-    for key, value in settings.items():
-        setattr(made, key, value)
-    return made
 
 
 def board(plan: RunPlan, place: Place) -> leaderboard.Board:

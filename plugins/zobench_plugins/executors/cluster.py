@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +37,14 @@ class OnRay:
         ours = not ray.is_initialized()
         if ours:
             self._connect(ray)
-        todo, payload = list(cells), pickle.dumps(run_cell)
+        todo, worker = list(cells), ray.put(run_cell)
         waiting: dict[Any, Cell] = {}
         task = ray.remote(**self._wants(run_cell.device))(_run)
         try:
             while todo or waiting:
                 while todo and (not self.jobs or len(waiting) < self.jobs):
                     cell = todo.pop(0)
-                    waiting[task.remote(payload, cell)] = cell
+                    waiting[task.remote(worker, cell)] = cell
                 ready, _ = ray.wait(list(waiting), num_returns=1)
                 yield _record(ray, ready[0], waiting.pop(ready[0]), run_cell)
         finally:
@@ -75,6 +74,8 @@ def _record(ray: Any, done: Any, cell: Cell, run_cell: RunCell) -> Record:
     try:
         kind, value = ray.get(done)
     except ray.exceptions.RayError as e:
+        if isinstance(cause := getattr(e, "cause", None), ZobenchError):  # of reading run_cell in the worker
+            raise ZobenchError(str(cause)) from None
         first = (str(e).strip().splitlines() or [type(e).__name__])[0]
         return run_cell.lost(cell, f"Ray lost it, with all retries: {type(e).__name__}: {first}")
     if kind == "fault":
@@ -82,9 +83,9 @@ def _record(ray: Any, done: Any, cell: Cell, run_cell: RunCell) -> Record:
     return value  # type: ignore[no-any-return]
 
 
-def _run(payload: bytes, cell: Cell) -> tuple[str, Any]:
+def _run(run_cell: RunCell, cell: Cell) -> tuple[str, Any]:
     """What a task does, in a process that keeps the model for the tasks that follow."""
     try:
-        return "record", pickle.loads(payload)(cell)
+        return "record", run_cell(cell)
     except ZobenchError as e:
         return "fault", str(e)
