@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -22,12 +21,14 @@ from .common import (
     PresetName,
     check_outputs,
     figure_class,
+    picture,
     plugins_of,
     write_file,
 )
 from .costs import cost
 from .curves import curves
 from .layers import layers
+from .looking import place_of
 from .methods import methods
 from .outlier_bar import bar
 from .propagation import propagation
@@ -82,25 +83,19 @@ def activations(
     With the same task, preset, seed, batches and dtype this is the table that `--selector first_outlier` goes by.
     """
     check_outputs(json=json_file, plot=plot)
-    from ..plugins import declared
-
     found = plugins_of(plugin)
-    model = declared.one(found, "usual_model", "--model") if model is None else model
-    name = declared.usual_preset(found, model) if preset is None else preset
-    declared.check_preset(found, name)
+    place, name = place_of(found, model, preset, data_dir, device=device, offline=offline)
     from ..models.activations import block_activations
     from ..run.looks import Sample, sampled
-    from ..run.place import Place, check_data_dir, data_source, load
+    from ..run.place import data_source, load
     from ..tasks.source import load_pools
 
     asked = Sample(task, name, seed, batches, batch_size)
-    place = Place(model, data_dir, device=device, offline=offline)
-    check_data_dir(place)
     loaded = load(place, found, dtype.value)
     pools = load_pools(found.task(task), data_source(place, loaded, found), offline=offline)
     _, calibration = sampled(asked, found, pools, loaded)
     table = block_activations(loaded, calibration, embedding=True)
-    facts = _facts(asked, loaded, table, bar(found, model))
+    facts = _facts(asked, loaded, table, bar(found, place.model))
     tokens = sum(batch.tokens for batch in calibration)
     print(
         f"{loaded.name}, {asked.task}: {len(calibration)} batches of {batch_size} training examples, {tokens} tokens\n"
@@ -174,6 +169,4 @@ def _drawn(path: Path, facts: dict[str, Any]) -> bytes:
         axes.plot([chosen], [rows[chosen]["max"]], "*", markersize=14, color="tab:red", label=f"block {chosen}")
     axes.set(yscale="log", xlabel="decoder block", ylabel="|h|", title=f"{facts['model']} on {facts['task']}")
     axes.legend()
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix.lower()[1:], dpi=150)
-    return drawn.getvalue()
+    return picture(figure, path)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import figure_class
+from .common import figure_class, picture
 
 if TYPE_CHECKING:
     from ..bench.report import TaskMeasurement
@@ -37,6 +36,4 @@ def drawn(path: Path, found: Sequence[TaskMeasurement]) -> bytes:
         axes.margins(x=0.1)
         axes.set(title=one.work.task, xlabel="ms a step")
     panels[0].legend(fontsize="small", loc="lower right")
-    made = io.BytesIO()
-    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
-    return made.getvalue()
+    return picture(figure, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import io
 import json
 import os
 import sys
@@ -145,6 +146,13 @@ def figure_class(path: Path) -> Any:
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ZobenchError(f"--plot {path}: name a .png, .pdf or .svg file")
     return library("matplotlib.figure", "--plot", install="'zobench[plots]'").Figure
+
+
+def picture(figure: Any, path: Path) -> bytes:
+    """The picture's file, in the format that the path's ending names."""
+    made = io.BytesIO()
+    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
+    return made.getvalue()
 
 
 def check_outputs(**options: Path | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import check_outputs, figure_class, records_of, write_file
+from .common import check_outputs, figure_class, picture, records_of, write_file
 
 if TYPE_CHECKING:
     from ..report.fitted_cost import FittedCost
@@ -63,6 +62,4 @@ def drawn(path: Path, found: Sequence[FittedCost]) -> bytes:
     for axes in panels[len(found) :]:
         axes.set_axis_off()
     figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize="small")
-    made = io.BytesIO()
-    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
-    return made.getvalue()
+    return picture(figure, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from .common import (
     MarginOption,
     check_outputs,
     figure_class,
+    picture,
     records_of,
     write_file,
 )
@@ -194,9 +194,7 @@ def drawn(path: Path, found: Sequence[Field]) -> bytes:
         control = next((named(s.against[0].control, field.kind) for s in shown), "the control")
         axes.set(title=field.shared, xlabel=f"test, percent, minus {control} (95 % interval)")
         axes.grid(axis="x", alpha=0.3)
-    made = io.BytesIO()
-    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
-    return made.getvalue()
+    return picture(figure, path)
 
 
 def _label(standing: MethodStanding) -> str:

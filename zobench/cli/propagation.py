@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,11 +20,12 @@ from .common import (
     check_outputs,
     figure_class,
     numbers_of,
+    picture,
     plugins_of,
     write_file,
 )
+from .looking import Tasks, looking_at, outlier_block, place_of, tell
 from .outlier_bar import bar
-from .sensitivity import Tasks, looking_at, outlier_block, tell
 
 
 def propagation(
@@ -51,23 +51,18 @@ def propagation(
     check_outputs(json=json_file, out=out, plot=plot)
     found = plugins_of(plugin)
     drawn_seeds = numbers_of(seeds, "--seeds")
-    from ..plugins import declared
     from ..report import propagation as report
     from ..run.looks import Sample
-    from ..run.place import Place, check_data_dir, load
+    from ..run.place import load
     from ..run.propagation import reached
 
-    model = declared.one(found, "usual_model", "--model") if model is None else model
-    name = declared.usual_preset(found, model) if preset is None else preset
-    declared.check_preset(found, name)
-    place = Place(model, data_dir, device=device, offline=offline)
-    check_data_dir(place)
+    place, name = place_of(found, model, preset, data_dir, device=device, offline=offline)
     loaded = load(place, found, dtype.value)
     made: list[Mapping[str, Any]] = []
     outliers: dict[str, int | None] = {}
     for task, _, given in looking_at(tasks, Sample("", name, 0, batches, batch_size), place, loaded, found):
         made += reached(loaded, task, given, seeds=drawn_seeds, eps=eps, progress=tell)
-        outliers[task] = outlier_block(loaded, given, bar(found, model))
+        outliers[task] = outlier_block(loaded, given, bar(found, place.model))
     page = f"# {loaded.name}: how far a block's perturbation reaches\n\n{report.markdown(made, eps, outliers)}"
     print(page, end="")
     if out is not None:
@@ -98,6 +93,4 @@ def drawn(
             axes.errorbar(at, means, yerr=halves, marker="o", markersize=2.5, linewidth=1, elinewidth=0.6, **style)
         axes.set(title=task, xlabel="after decoder block", ylabel="relative change of the stream", yscale="log")
     figure.suptitle(f"{title}, eps {eps:g} (red: the first outlier block)", fontsize="medium")
-    made = io.BytesIO()
-    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
-    return made.getvalue()
+    return picture(figure, path)

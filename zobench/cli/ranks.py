@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import enum
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import ZobenchError
-from .common import check_outputs, figure_class, records_of, write_file
+from .common import check_outputs, figure_class, picture, records_of, write_file
 
 if TYPE_CHECKING:
     from ..report.rows import Section
@@ -95,9 +94,7 @@ def shares(path: Path, section: Section) -> bytes:
     right.set(xlabel="of itself and what it is held against, %: 95 % interval", xlim=(0, 100))
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
-    made = io.BytesIO()
-    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
-    return made.getvalue()
+    return picture(figure, path)
 
 
 def drawn(path: Path, section: Section) -> bytes:
@@ -126,6 +123,4 @@ def drawn(path: Path, section: Section) -> bytes:
         axes[1].set_yticks(range(len(order)), [rows[i].name for i in reversed(order)], fontsize="small")
         axes[1].set(xlabel=f"mean rank; grey: within the critical difference, {result.critical_difference:.2f}")
         axes[1].grid(axis="x", alpha=0.3)
-    made = io.BytesIO()
-    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
-    return made.getvalue()
+    return picture(figure, path)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -22,16 +20,12 @@ from .common import (
     check_outputs,
     figure_class,
     numbers_of,
+    picture,
     plugins_of,
     write_file,
 )
+from .looking import Tasks, looking_at, outlier_block, place_of, tell
 from .outlier_bar import bar
-
-if TYPE_CHECKING:
-    from ..plugins.registry import Plugins
-
-Tasks = Annotated[str, typer.Option("--tasks", "--task", "-t", help="Tasks, comma separated, or `all`.")]
-"""Which tasks' training examples are looked at."""
 
 
 def sensitivity(
@@ -61,24 +55,19 @@ def sensitivity(
     check_outputs(json=json_file, out=out, plot=plot)
     found = plugins_of(plugin)
     drawn_seeds = numbers_of(seeds, "--seeds")
-    from ..plugins import declared
     from ..report import sensitivity as report
     from ..run.looks import Sample
-    from ..run.place import Place, check_data_dir, load
+    from ..run.place import load
     from ..run.sensitivity import looked
 
-    model = declared.one(found, "usual_model", "--model") if model is None else model
-    name = declared.usual_preset(found, model) if preset is None else preset
-    declared.check_preset(found, name)
-    place = Place(model, data_dir, device=device, offline=offline)
-    check_data_dir(place)
+    place, name = place_of(found, model, preset, data_dir, device=device, offline=offline)
     loaded = load(place, found, dtype.value)
     sample = Sample("", name, 0, batches, batch_size)
     looks: list[Mapping[str, Any]] = []
     outliers: dict[str, int | None] = {}
     for task, prepared, given in looking_at(tasks, sample, place, loaded, found):
         looks += looked(loaded, prepared, given, seeds=drawn_seeds, eps=eps, gradients=gradients, progress=tell)
-        outliers[task] = outlier_block(loaded, given, bar(found, model))
+        outliers[task] = outlier_block(loaded, given, bar(found, place.model))
     made = f"# {loaded.name}: each block perturbed\n\n{report.markdown(looks, eps, outliers)}"
     print(made, end="")
     if out is not None:
@@ -89,29 +78,6 @@ def sensitivity(
         write_file(json_file, json.dumps(facts, indent=1, allow_nan=False).encode() + b"\n")
     if plot is not None:
         write_file(plot, drawn(plot, looks, eps, outliers, loaded.name))
-
-
-def looking_at(tasks: str, sample: Any, place: Any, loaded: Any, plugins: Plugins) -> Any:
-    """(task, prepared, batches) of each of the tasks that are named. Raises ZobenchError."""
-    import dataclasses
-
-    from ..run.looks import sampled
-    from ..run.place import data_source
-    from ..run.plan import expand
-    from ..tasks.source import load_pools
-
-    named = [name.strip() for name in tasks.split(",") if name.strip()]
-    for name in expand(named, plugins.names("tasks"), "task"):
-        pools = load_pools(plugins.task(name), data_source(place, loaded, plugins), offline=place.offline)
-        yield name, *sampled(dataclasses.replace(sample, task=name), plugins, pools, loaded)
-
-
-def outlier_block(loaded: Any, batches: Sequence[Any], least: Mapping[str, float]) -> int | None:
-    """The first outlier block by the usual rule; `least`: the model's own bars of rules (see outlier_bar)."""
-    from ..models.activations import block_activations
-    from ..models.outliers import choose_block
-
-    return choose_block(block_activations(loaded, batches), ratio=least.get("plateau"))
 
 
 def drawn(
@@ -138,11 +104,4 @@ def drawn(
         panels[0][column].set_title(task)
         panels[1][column].set_xlabel("decoder block (red: first outlier)")
     figure.suptitle(f"{title}, eps {eps:g}, 95 % intervals", fontsize="medium")
-    made = io.BytesIO()
-    figure.savefig(made, format=path.suffix.lower()[1:], dpi=150)
-    return made.getvalue()
-
-
-def tell(line: str) -> None:
-    """A line of progress on stderr."""
-    print(f"zobench: {line}", file=sys.stderr)
+    return picture(figure, path)
