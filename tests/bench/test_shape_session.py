@@ -10,8 +10,7 @@ import pytest
 
 from zobench.bench.shape_session import SIZES, session_of
 from zobench.cli import main
-from zobench.cli.dry_run import bytes_of, clock
-from zobench.errors import ZobenchError
+from zobench.cli.dry_run import clock
 from zobench.models.shapes import SHAPES
 from zobench.plugins.registry import load_plugins
 from zobench.run.device_pace import named
@@ -123,14 +122,3 @@ def test_memory_is_told_with_the_mend_and_what_does_not_fit_can_be_left_out(caps
     assert "3 cells to run" in out and "1 cells hold more than --max-memory 48GB" in err
     assert main([*line, "--max-memory", "1GB"]) == 2
     assert "none of 4 cells fits" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("text", "size"), [("16GB", 16 * 10**9), ("24 GiB", 24 * 2**30), ("1.5T", 15 * 10**11)])
-def test_sizes(text, size):
-    assert bytes_of(text) == size
-
-
-@pytest.mark.parametrize("text", ["16", "GB", "-3GB", "0GB", "16GBs"])
-def test_no_sizes(text):
-    with pytest.raises(ZobenchError, match="16GB or 24GiB"):
-        bytes_of(text)

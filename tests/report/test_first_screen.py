@@ -17,10 +17,10 @@ from zobench.report.leaderboard import board, render
 from zobench.report.rows import sections
 
 
-def seen(records: Any, **options: Any) -> page.Screen:
+def seen(records: Any, **asked: Any) -> page.Screen:
     (section,) = sections(records, known=KNOWN)
     verdicts = compare.judge(section)
-    return page.screen(section, verdicts, notes.warnings(section, verdicts), **options)
+    return page.screen(section, verdicts, notes.warnings(section, verdicts), page.BoardAsked(**asked))
 
 
 def runs(estimator: str, *right: int, selector: str = "all", zero_shot: int = 50, **more: Any) -> list[Any]:
@@ -45,7 +45,7 @@ def test_the_answer_is_the_first_paragraph_and_the_rest_is_folded():
     assert title == "# 8 methods · tiny · 2 tasks · 3 seeds"
     assert answer.startswith("**mezo / layer is best, 83.5 ± ") and "28/32 ok, 4 failed." in answer
     assert "### " not in made, "every further table is folded"
-    assert render(small_board()).count("<details>") == render(small_board()).count("</details>") == 7
+    assert render(small_board()).count("<details>") == render(small_board()).count("</details>") == 8
 
 
 def test_one_method_says_what_it_gains_and_where():
@@ -129,7 +129,7 @@ def test_a_lost_seed_has_no_average_and_no_rank():
 
 def test_warnings_are_counted_and_stand_in_full_below():
     made = [r for k in range(12) for r in runs(f"m{k}", 60, 60, 60, lrs=(1e-3,))]
-    first, rest = render(made).split("<details>", 1)
+    first, rest = render(made).split("<sub>", 1)
     assert "one rate tried 12" in first and first.count("only one learning rate") == 0
     assert rest.count("only one learning rate was tried") == 12
 
@@ -146,9 +146,35 @@ def test_failures_alike_are_one_line():
 def test_many_methods_are_cut_and_said_so():
     made = [r for k in range(25) for r in runs(f"m{k:02}", 60, 60, 60)]
     found = seen(made)
-    assert len(found.summary[0].cells) == page.MOST + 1 and found.hidden == 5
-    assert "5 more methods below" in folded_away(render(made))
+    assert len(found.summary[0].cells) == page.MOST and found.hidden == 16
+    assert [len(one.cells) for one in found.rest] == [16] * len(found.rest)
+    first, rest = render(made).split("<details><summary>16 more methods</summary>")
+    assert "m08 / all" in first and "m09 / all" not in first and "m24 / all" in rest.split("</details>")[0]
     assert seen(made, most=None).hidden == 0
+
+
+def test_no_line_is_spent_on_saying_that_one_is_hidden():
+    def of(n: int) -> page.Screen:
+        return seen([r for k in range(n) for r in runs(f"m{k:02}", 60, 60, 60)])
+
+    assert of(10).hidden == 0 and len(of(10).summary[0].cells) == page.FITS, "with the untouched model's"
+    assert of(11).hidden == 2
+
+
+def test_full_mezo_is_shown_wherever_it_stands():
+    made = [r for k in range(25) for r in runs(f"m{k:02}", 60, 60, 60)] + runs("mezo", 55, 55, 55)
+    names = seen(made).summary[1].cells
+    assert names[-1] == "mezo / all 80%" and len(names) == page.MOST and names[-2] == "m07 / all 80%"
+
+
+def test_scores_by_task_stand_open_where_they_fit():
+    def made(n: int) -> str:
+        return render([r for k in range(n) for t in ("a", "b") for r in runs(f"m{k:02}", 60, 60, 60, task=t)])
+
+    assert "| test score" in folded_away(made(page.BY_TASK - 1)), "and the untouched model's line"
+    many = made(page.BY_TASK)
+    assert "| test score" not in folded_away(many) and "Next: " in folded_away(many)
+    assert "| test score" in many.split("<details><summary>Scores by task</summary>")[1].split("</details>")[0]
 
 
 def test_several_sections_have_a_screen_each():
@@ -163,16 +189,16 @@ def test_several_sections_have_a_screen_each():
 def test_the_terminal_shows_what_fits_and_ends_with_the_answer(width: int):
     made = [r for task in ("boolq", "copa", "multirc", "record", "rte", "squad", "wsc") for r in small(task)]
     lines = terminal.lines(seen(made), width)
-    assert max(map(len, lines)) <= width and lines[0].startswith("2 methods · tiny · 7 tasks")
+    assert max(map(len, lines)) <= width and lines[0].startswith("3 methods · tiny · 7 tasks")
     text = "\n".join(lines)
-    assert "**" not in text and "<sub>" not in text
+    assert "*" not in text and "<sub>" not in text
     assert "lozo / all is best" in "\n".join(lines[-4:]), "the answer is last, where the cursor is"
     assert text.count("mezo / all") >= 3 and all(task in text for task in ("boolq", "wsc"))
     assert ("(wider: " in text) == (width < 110)
 
 
 def small(task: str) -> list[Any]:
-    return runs("mezo", 60, 60, 60, task=task) + runs("lozo", 90, 90, 90, task=task)
+    return runs("mezo", 60, 60, 60, task=task) + runs("lozo", 90, 90, 90, task=task) + runs("sgd", 95, task=task)
 
 
 def test_a_terminal_is_told_of_unreadable_records(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -191,4 +217,4 @@ def test_of_many_methods_references_leave_room_for_the_others():
     made = [r for k in range(25) for r in runs(f"m{k:02}", 60, 60, 60)]
     made += [*runs("adamw", 90, 90, 90), *runs("sgd", 80, 80, 80), *runs("icl", 40, 40, 40)]
     names = seen(made).summary[1].cells
-    assert names[:3] == ("*zero-shot*", "*adamw / all* 80%", "m00 / all 80%") and len(names) == page.MOST + 1
+    assert names[:3] == ("*zero-shot*", "*adamw / all* 80%", "m00 / all 80%") and len(names) == page.MOST

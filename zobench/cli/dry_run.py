@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from ..errors import ZobenchError
@@ -102,9 +101,10 @@ def keep_fitting(plan: RunPlan, limit: str) -> None:
 
     Raises ZobenchError for a limit that cannot be read, and where nothing is left.
     """
+    from ..report.memory import parsed
     from ..run import estimate as costs
 
-    size = bytes_of(limit)
+    size = parsed(limit)
     assert plan.outline is not None
     estimate = costs.Estimate(plan.outline)
     later = [] if plan.later is None else plan.later.expected(plan.plugins)
@@ -123,12 +123,3 @@ def keep_fitting(plan: RunPlan, limit: str) -> None:
 def _fits(estimate: Estimate, cell: Cell, size: int) -> bool:
     account = estimate.memory(cell, size)
     return account is None or account.fits
-
-
-def bytes_of(text: str) -> int:
-    """Bytes of `16GB`, `512MB` (powers of ten) or `24GiB`. Raises ZobenchError."""
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT])(i?)B?\s*", text, re.IGNORECASE)
-    if found is None or not float(found[1]):
-        raise ZobenchError(f"--max-memory {text}: write a size, for example 16GB or 24GiB")
-    base = 1024 if found[3] else 1000
-    return int(float(found[1]) * base ** (" KMGT".index(found[2].upper())))

@@ -30,6 +30,14 @@ class BoardFormat(StrEnum):
     html = "html"
 
 
+class SortBy(StrEnum):
+    """What methods are sorted by: their average, the best first; what they take, the least first."""
+
+    average = "average"
+    memory = "memory"
+    time = "time"
+
+
 class RecordsFormat(StrEnum):
     """What the records are written as, a flat row a cell."""
 
@@ -65,6 +73,9 @@ def leaderboard(
     max_memory: Annotated[
         str | None, typer.Option(help="Only methods whose cells' peak memory was within this, such as 16GB.")
     ] = None,
+    sort: Annotated[
+        SortBy, typer.Option(help="Methods by average, or by peak memory or time of a step, the least first.")
+    ] = SortBy.average,
     full: Annotated[bool, typer.Option("--full", help="Print all of it, as Markdown.")] = False,
     family: FamilyOption = FamilyName.board,
     plugin: PluginFiles = None,
@@ -89,7 +100,7 @@ def leaderboard(
     if records is not None:
         board_export.put_records(found.records, records.value, out)
         return _faults(results, found, whole=False)
-    options = {"paper": paper, "split_protocols": split_protocols, "family": family.value}
+    options = {"paper": paper, "split_protocols": split_protocols, "family": family.value, "order": sort.value}
     board = _board(found, plugins_of(plugin), max_memory, **options)
     path = results[0] / store.BOARD if out is None else out
     status = 0
@@ -111,7 +122,7 @@ def _board(found: Reading, plugins: Plugins, max_memory: str | None, **options: 
     from ..report.known import filled
     from ..report.leaderboard import board
 
-    options["most_bytes"] = None if max_memory is None else memory.parsed(max_memory, "--max-memory")
+    options["most_bytes"] = None if max_memory is None else memory.parsed(max_memory)
     known = declared.known(plugins)
     columns = plugins.leaderboard_columns()
     return board(filled(found.records, known), known=known, columns=columns, problems=found.problems, **options)

@@ -49,7 +49,8 @@ class Rerun(StrEnum):
 
 
 MaxMemory = Annotated[
-    str | None, typer.Option(help="Leave out cells that hold more on the device: 16GB, 24GiB.", metavar="SIZE")
+    str | None,
+    typer.Option(help="Leave out cells that hold more (16GB, 24GiB); the board shown is of what fits.", metavar="SIZE"),
 ]
 
 
@@ -141,6 +142,7 @@ def _run(
     dry_run: bool,
     for_device: str | None,
 ) -> None:
+    from ..report.memory import parsed
     from ..run.stopping import Stopped, stoppable
     from ..run.whole_run import make_plan
     from .dry_run import keep_fitting, show
@@ -153,7 +155,7 @@ def _run(
             if dry_run:
                 show(plan, for_device)
             else:
-                _execute(plan, place, wish, options)
+                _execute(plan, place, wish, options, None if max_memory is None else parsed(max_memory))
     except Stopped as stopped:
         say(f"zobench: {stopped}")
         raise typer.Exit(stopped.status) from None
@@ -176,7 +178,7 @@ def _of_shape(wish: Wish, place: Place, plugins: Plugins, *, dry_run: bool) -> S
     return session_of(shape, plugins, dtype=computed(wish, place, plugins).dtype, device=place.device)
 
 
-def _execute(plan: RunPlan, place: Place, wish: Wish, options: str) -> None:
+def _execute(plan: RunPlan, place: Place, wish: Wish, options: str, most_bytes: int | None) -> None:
     from ..run.progress import Progress
     from ..run.whole_run import board, execute, prepare
     from . import failures
@@ -202,7 +204,7 @@ def _execute(plan: RunPlan, place: Place, wish: Wish, options: str) -> None:
         say(f"elsewhere: {cell_id}: runs on {by}")
     for fault in plan.faults:
         say(f"zobench: error: {fault}")
-    show(board(plan, place))
+    show(board(plan, place, most_bytes))
     failed = [r for r in [*records, *plan.done.values()] if r["status"] != "ok"]
     for line in failures.lines(failed):
         say(line)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PIPED = 120
 """Columns where the output is no terminal and COLUMNS says nothing."""
 
-_MARKUP = re.compile(r"\*\*|^\*(?=[^*])|(?<=[^*])\*(?= \(|$)|</?sub>")
+_MARKUP = re.compile(r"\*\*|^\*(?=[^*])|(?<=[^* ])\*(?= |$)|</?sub>")
 GAP = 2
 
 

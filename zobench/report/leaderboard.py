@@ -11,14 +11,15 @@ from . import choices, compare, costs, memory, notes, stats, tables, text, units
 from . import paper as published
 from .first import page
 from .known import NOTHING, KnownNames
+from .order import SORTED, Order, ordered
 from .record import SEALED, Record
 from .rows import Section, sections
 from .stats import Family
 
 HOW_TO_READ = (
     "How to read: test scores in percent (accuracy; F1 where a task has it), higher is better; learning rate and "
-    "checkpoint were chosen on dev, test was read once. References are in italics, above the methods, which are "
-    "sorted by average. ± is half the width of the 95 % interval, over seeds and test items together. In tables "
+    "checkpoint were chosen on dev, test was read once. References are in italics, {}. "
+    "± is half the width of the 95 % interval, over seeds and test items together. In tables "
     "**bold** is only what is better than every other method in its column beyond chance. "
     f"`{text.NONE}` is not run, or nothing to show; a failed cell says how it failed."
 )
@@ -82,20 +83,24 @@ def board(
     family: Family = "board",
     known: KnownNames = NOTHING,
     most_bytes: int | None = None,
+    order: Order = "average",
 ) -> Board:
     """The board of some records.
 
     `columns` are plugins' (heading -> function of a row's records to its text), `problems` records that could not be
     read, which the board must not pass over in silence. With `paper` the published numbers stand beside ours. `family`:
     over which comparisons marks are corrected. `known`: of names, to say what a further run would be. `most_bytes`:
-    methods of which a cell's peak memory is above it, or not known, are left out, and the board says which.
+    methods of which a cell's peak memory is above it, or not known, are left out, and the board says which. `order`:
+    what the methods are sorted by.
     Raises ZobenchError for no records, and for records that may not stand in one table (`split_protocols` gives each
     protocol its own section instead).
     """
     every = sections(records, split_protocols=split_protocols, known=known)
-    left_out = [] if most_bytes is None else [memory.above(section, most_bytes) for section in every]
+    limits: list[memory.MemoryLimit | None] = [None] * len(every)
     if most_bytes is not None:
+        limits = [memory.MemoryLimit(most_bytes, tuple(memory.above(section, most_bytes))) for section in every]
         every = [memory.within(section, most_bytes) for section in every]
+    every = [ordered(section, order) for section in every]
     if not every:
         raise ZobenchError(
             "no records to make a leaderboard of (those of tuning seeds are not reported): make some with `zobench run`"
@@ -103,19 +108,19 @@ def board(
     alone = len(every) == 1
     parts = [] if alone else ["# zobench leaderboard"]
     screens, verdicts = [], [compare.judge(section, family) for section in every]
-    for section, judged in zip(every, verdicts, strict=True):
-        found, blocks = _section(section, columns or {}, judged, family, level=1 if alone else 2)
+    for section, judged, limit in zip(every, verdicts, limits, strict=True):
+        asked = page.BoardAsked(order, limit, level=1 if alone else 2)
+        found, blocks = _section(section, columns or {}, judged, family, asked)
         screens.append(found)
         parts += blocks
         parts += [block] if paper and (block := published.beside(section)) else []
     if paper and (block := published.apart(every)):
         parts += ["## The paper: other models", block]
-    if most_bytes is not None:
-        parts[1:1] = [memory.said(most_bytes, [name for names in left_out for name in names])]
     unread = sorted(text.foreign(str(problem)) for problem in problems)
     if unread:
         parts[1:1] = ["**Records that could not be read, and are not in this board:**", text.bullets(unread)]
-    made = "\n\n".join([*parts, "---", *_folded("How to read", [HOW_TO_READ]), _foot(every)]) + "\n"
+    how = text.folded("How to read", [HOW_TO_READ.format(SORTED[order])])
+    made = "\n\n".join([*parts, "---", *how, _foot(every)]) + "\n"
     return Board(made, tuple(screens), tuple(every), tuple(verdicts), tuple(unread))
 
 
@@ -124,7 +129,7 @@ def _section(
     columns: Mapping[str, Callable[[list[Record]], str]],
     verdicts: compare.Verdicts,
     family: Family,
-    level: int,
+    asked: page.BoardAsked,
 ) -> tuple[page.Screen, list[str]]:
     further, faults = notes.plugin_columns(columns)
     shared, settings = choices.settings_table(section)
@@ -132,7 +137,7 @@ def _section(
     # Before the warnings: `faults` fills as the plugins' columns are called.
     cost = costs.cost_table(section, further)
     warned = [*notes.warnings(section, verdicts), *faults]
-    found = page.screen(section, verdicts, warned)
+    found = page.screen(section, verdicts, warned, asked)
     scores = [
         _score_caption(section),
         tables.score_table(section, verdicts),
@@ -149,13 +154,13 @@ def _section(
     chosen = [*_part(RATES, choices.rate_table(section)), *_part(f"### Settings\n\nOf all rows: {shared}.", settings)]
     failed = choices.failure_table(section)
     return found, [
-        *page.markdown(found, level),
-        *_folded(f"All scores: {RULED}", scores),
-        *_folded("Costs: time, memory, layers, forward passes", costly),
-        *_folded("Learning rates and settings", chosen),
-        *_folded("Data, protocol and departures from it", _head(section)),
-        *_folded(text.plural(len(warned), "warning"), _listed("Warnings", warned)),
-        *_folded(_failed(section), _part("### Failed cells", failed)),
+        *page.markdown(found, asked.level),
+        *text.folded(f"All scores: {RULED}", scores),
+        *text.folded("Costs: time, memory, layers, forward passes", costly),
+        *text.folded("Learning rates and settings", chosen),
+        *text.folded("Data, protocol and departures from it", _head(section)),
+        *text.folded(text.plural(len(warned), "warning"), _listed("Warnings", warned)),
+        *text.folded(_failed(section), _part("### Failed cells", failed)),
     ]
 
 
@@ -164,11 +169,6 @@ RULED = "by column, gains, spread, what is told apart"
 
 def _failed(section: Section) -> str:
     return text.plural(sum(r["status"] != "ok" for r in section.records), "failed cell")
-
-
-def _folded(title: str, blocks: Sequence[str]) -> list[str]:
-    """Blocks that open on a click; none where there are none."""
-    return [f"<details><summary>{title}</summary>", *blocks, "</details>"] if blocks else []
 
 
 def _part(caption: str, table: str) -> list[str]:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..errors import ZobenchError
 from . import text
 from .rows import MethodRow, Section
 
-UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+MOST_NAMES = 4
+"""Methods that a sentence names."""
 
 
-def parsed(said: str, option: str) -> int:
-    """Bytes of `16GB`, `16 GiB`, `900MB`. Raises ZobenchError, naming the option, for what is none."""
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", said, re.IGNORECASE)
-    if found is None or float(found[1]) == 0:
-        raise ZobenchError(f"{option} {said}: write for example {option} 16GB")
-    unit = UNITS[found[2].lower()]
-    if found[3]:
-        unit = 1024 ** ["", "k", "m", "g", "t"].index(found[2].lower())
-    return int(float(found[1]) * unit)
+def parsed(said: str, option: str = "--max-memory") -> int:
+    """Bytes of `16GB`, `900M` (powers of ten) or `24GiB`. Raises ZobenchError, naming the option, for what is none."""
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT])(i?)B?\s*", said, re.IGNORECASE)
+    if found is None or not float(found[1]):
+        raise ZobenchError(f"{option} {said}: write a size, for example 16GB or 24GiB")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** (" KMGT".index(found[2].upper())))
 
 
 def peak(row: MethodRow) -> int | None:
@@ -49,7 +46,28 @@ def above(section: Section, most: int) -> list[str]:
     return out
 
 
-def said(most: int, left_out: Sequence[str]) -> str:
-    """What the board must say of it."""
-    rest = "; ".join(left_out) if left_out else "none"
-    return f"**Within {text.size(most)} of peak memory**, as measured in the cells. Left out: {rest}."
+@dataclass(frozen=True)
+class MemoryLimit:
+    """What a board was kept within."""
+
+    most: int
+    """Bytes."""
+    left_out: tuple[str, ...]
+    """The rows that take more, each with what it took; and those of which it is not known."""
+
+    @property
+    def size(self) -> str:
+        """As people write it: `16 GB`, and `24 GiB` for what is whole in that."""
+        for unit, n in (("GiB", 1024**3), ("GB", 1000**3), ("MiB", 1024**2), ("MB", 1000**2)):
+            if self.most >= n and self.most % n == 0:
+                return f"{self.most // n} {unit}"
+        return text.size(self.most)
+
+    def said(self) -> list[str]:
+        """Which rows are left out."""
+        if not self.left_out:
+            return ["Every method fits."]
+        shown = self.left_out if len(self.left_out) <= MOST_NAMES else self.left_out[: MOST_NAMES - 1]
+        more = len(self.left_out) - len(shown)
+        rest = f" and {more} more" if more else ""
+        return [f"Left out: {', '.join(shown)}{rest}."]

@@ -164,6 +164,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: int | Seq
     return tabulate(cells, [escape(h) for h in headers], tablefmt="pipe", disable_numparse=True, colalign=aligned)
 
 
+def folded(title: str, blocks: Sequence[str]) -> list[str]:
+    """Blocks of Markdown that open on a click; none where there are none."""
+    return [f"<details><summary>{title}</summary>", *blocks, "</details>"] if blocks else []
+
+
 def bullets(lines: Sequence[str]) -> str:
     """A Markdown list."""
     return "\n".join(f"- {printable(line).replace('<', '&lt;')}" for line in lines)

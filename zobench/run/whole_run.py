@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -329,14 +330,16 @@ def _carry_out(todo: Sequence[Cell], plan: RunPlan, place: Place, progress: Prog
         plugins.fire_run_end(records=made)
 
 
-def board(plan: RunPlan, place: Place) -> leaderboard.Board:
-    """The leaderboard of everything in the results folder, written beside the records."""
+def board(plan: RunPlan, place: Place, most_bytes: int | None = None) -> leaderboard.Board:
+    """The leaderboard of everything in the results folder, written beside the records.
+
+    What is returned is of those methods alone that took at most `most_bytes`, where that is given.
+    """
     every, problems = store.read(place.results)
     columns = plan.plugins.leaderboard_columns()
     known = declared.known(plan.plugins)
-    made = leaderboard.board(
-        filled(every, known), known=known, columns=columns, split_protocols=True, problems=problems
-    )
+    make = partial(leaderboard.board, filled(every, known), known=known, columns=columns, split_protocols=True)
+    made = make(problems=problems)
     store.write_text(place.results / store.BOARD, made.markdown)
     page.write(place.results / page.PAGE, made, page.losses_of(place.results))
-    return made
+    return made if most_bytes is None else make(problems=problems, most_bytes=most_bytes)

@@ -7,13 +7,24 @@ from dataclasses import dataclass
 
 from .. import stats, text
 from ..compare import Verdicts
+from ..memory import MemoryLimit
+from ..order import Order, said
 from ..rows import Section
 from ..tables import ITEMS_ALONE, MARKS, plus_minus, zero_shot_scores
 from .lines import Line, lines
 from .words import Words, words
 
-MOST = 20
-"""Lines that a first screen has; what more there are is in the full tables."""
+MOST = 10
+"""Lines of the summary where there are more than FITS: with the answer and what to do next they fill 768 pixels."""
+
+FITS = MOST + 1
+"""Lines that fit without the line that says how many more there are."""
+
+BY_TASK = 5
+"""Lines up to which the table of scores by task fits beside the summary; of more it is folded."""
+
+MOST_COMPARED = 20
+"""Methods that are compared each with each."""
 
 FEW_TASKS = 6
 """Up to so many tasks their scores have a decimal."""
@@ -31,6 +42,18 @@ class Column:
 
 
 @dataclass(frozen=True)
+class BoardAsked:
+    """What a board was asked for."""
+
+    order: Order = "average"
+    limit: MemoryLimit | None = None
+    level: int = 1
+    """Of the section's heading."""
+    most: int | None = MOST
+    """Lines that are shown, None for all."""
+
+
+@dataclass(frozen=True)
 class Screen:
     """The first screen of a section."""
 
@@ -41,33 +64,43 @@ class Screen:
     tasks: tuple[Column, ...]
     """The name, and a column a task; empty where there is one task, whose score the summary has."""
     caption: str
+    rest: tuple[Column, ...]
+    """The summary of the methods that its table leaves out; empty where it has all."""
     hidden: int
-    """Methods that the tables leave out: those at the end."""
+    """How many they are."""
 
 
-def screen(section: Section, verdicts: Verdicts, warned: Sequence[str], most: int | None = MOST) -> Screen:
-    """The first screen of a section; `most` None for all its methods."""
+def screen(section: Section, verdicts: Verdicts, warned: Sequence[str], asked: BoardAsked | None = None) -> Screen:
+    """The first screen of a section."""
+    asked = BoardAsked() if asked is None else asked
     every = lines(section, verdicts)
-    shown = every if most is None or len(every) <= most else _first(every, most)
     untouched = zero_shot_scores(section)
     with_zero = bool(untouched) and not any(line.row.untouched for line in every)
+    shown = _first(every, verdicts, asked, with_zero)
+    rest = [line for line in every if not any(line is one for one in shown)]
     summary = _summary(section, verdicts, shown, with_zero)
     return Screen(
-        words=words(section, verdicts, every, warned),
+        words=words(section, verdicts, every, warned, (said(section, asked.order), asked.limit)),
         lines=tuple(every),
         summary=tuple(summary),
         tasks=tuple(_tasks(section, verdicts, shown, with_zero)) if len(section.tasks) > 1 else (),
         caption=_caption(section, verdicts, shown, summary),
-        hidden=len(every) - len(shown),
+        rest=tuple(_summary(section, verdicts, rest, False)) if rest else (),
+        hidden=len(rest),
     )
 
 
-def _first(every: Sequence[Line], most: int) -> list[Line]:
-    """Of many lines the untouched model's, the best reference's, and the best methods', in their order."""
+def _first(every: Sequence[Line], verdicts: Verdicts, asked: BoardAsked, with_zero: bool) -> list[Line]:
+    """Of many lines the untouched model's, the best reference's, full MeZO's and the first methods', in their order."""
+    if asked.most is None or len(every) + with_zero <= asked.most + (FITS - MOST):
+        return list(every)
     references = [line for line in every if line.row.reference and not line.row.untouched]
     best = max(references, key=lambda line: line.average or 0.0, default=None)
-    kept = [line for line in every if line.row.untouched or line is best or not line.row.reference]
-    return kept[:most]
+    kept = {id(line) for line in every if line.row.untouched or line is best or line.row is verdicts.control}
+    room = asked.most - with_zero - len(kept)
+    others = [line for line in every if id(line) not in kept and not line.row.reference]
+    kept |= {id(line) for line in others[: max(0, room)]}
+    return [line for line in every if id(line) in kept]
 
 
 def _named(line: Line) -> str:
@@ -191,15 +224,18 @@ def _caption(section: Section, verdicts: Verdicts, shown: Sequence[Line], summar
 
 def markdown(found: Screen, level: int) -> list[str]:
     """The blocks of a first screen, its heading at `level`."""
-    said = found.words
-    out = [f"{'#' * level} {said.title}", " ".join([said.answer, *said.more])]
+    words = found.words
+    out = [f"{'#' * level} {words.title}", " ".join([words.answer, *words.more])]
     out.append(_table(found.summary))
     if found.hidden:
-        out.append(f"{text.plural(found.hidden, 'more method')} below, in *All scores*.")
-    out.append(_table(found.tasks))
-    out += [" ".join(said.counted)]
-    following = [*said.following, "`zobench leaderboard DIR` writes `board.html`: curves, filters, items"]
+        out += text.folded(text.plural(found.hidden, "more method"), [_table(found.rest)])
+    by_task = _table(found.tasks)
+    few = bool(found.tasks) and len(found.tasks[0].cells) <= BY_TASK
+    out.append(by_task if few else "")
+    following = [*words.following, "`zobench leaderboard DIR` writes `board.html`: curves, filters, items"]
     out.append(f"Next: {' · '.join(following)}")
+    out += text.folded("Scores by task", [by_task]) if by_task and not few else []
+    out += [" ".join(words.counted)]
     out.append(f"<sub>{found.caption}</sub>")
     return [block for block in out if block]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .. import notes, stats, text
 from ..compare import ColumnStanding, Verdicts
+from ..memory import MemoryLimit
 from ..rows import MethodRow, Section
 from ..tables import plus_minus
 from .lines import Line
@@ -31,13 +32,28 @@ class Words:
     """What to run next: options of the run, or commands."""
 
 
-def words(section: Section, verdicts: Verdicts, found: Sequence[Line], warned: Sequence[str]) -> Words:
-    """The sentences of a section. `warned`: its warnings, which are counted here and stand in full further down."""
+def words(
+    section: Section,
+    verdicts: Verdicts,
+    found: Sequence[Line],
+    warned: Sequence[str],
+    asked: tuple[Sequence[str], MemoryLimit | None] = ((), None),
+) -> Words:
+    """The sentences of a section. `warned`: its warnings, which are counted here and stand in full further down;
+    `asked`: what is to be said of the order of its methods, and the memory that they are kept within.
+    """
+    of_order, limit = asked
     rivals = [line for line in found if not line.row.reference and line.row.trains]
-    if len(rivals) == 1:
+    if not rivals and limit is not None and limit.left_out:
+        answer, more = "**no method fits.**", list[str]()
+    elif len(rivals) == 1:
         answer, more = _of_one(section, verdicts, rivals[0])
     else:
         answer, more = _of_many(section, verdicts, found)
+    if limit is not None:
+        answer = f"**Within {limit.size} of peak memory: {answer.removeprefix('**')}"
+        more += limit.said()
+    more += of_order
     more += _gradients(found, rivals)
     seeds = _seeds(verdicts, rivals)
     if 0 < seeds < stats.MARK_SEEDS:
@@ -53,7 +69,8 @@ def words(section: Section, verdicts: Verdicts, found: Sequence[Line], warned: S
 
 def _title(section: Section, found: Sequence[Line]) -> str:
     rows = [line.row for line in found if not line.row.untouched]
-    who = rows[0].name if len(rows) == 1 else text.plural(len(rows), "method") if rows else "zero-shot"
+    alone = "zero-shot" if found else "no method"
+    who = rows[0].name if len(rows) == 1 else text.plural(len(rows), "method") if rows else alone
     nature = notes.source_of(section)[0]
     kind = f"{nature} task".strip()
     tasks = f"{nature} {section.tasks[0]}".strip() if len(section.tasks) == 1 else text.plural(len(section.tasks), kind)

@@ -10,7 +10,7 @@ from typing import Any
 from .. import stats, units
 from ..entry import Entry
 from ..first.lines import Line
-from ..first.page import MOST, Screen
+from ..first.page import MOST_COMPARED, Screen
 from ..leaderboard import Board
 from ..record import NO_SELECTOR, Record
 from ..rows import MethodRow, Section
@@ -127,7 +127,7 @@ def _score(entry: Entry) -> list[float | None] | None:
 
 def _grid(section: Section) -> dict[str, Any]:
     """Tasks on which each method is better, not told apart, or worse than each other, at a false discovery rate."""
-    rows = [row for row in section.rows if row.trains][:MOST]
+    rows = [row for row in section.rows if row.trains][:MOST_COMPARED]
     found = {
         (a, b, task): rows[a].entry(task).minus(rows[b].entry(task))
         for a in range(len(rows))
