@@ -46,7 +46,11 @@ _seen: set[str] = set()
 
 def text(said: str) -> str:
     """The text with every secret in it replaced by `[redacted]`. What was redacted before stays as it is."""
-    for value in _values():
+    return _text(said, _Known())
+
+
+def _text(said: str, known: _Known) -> str:
+    for value in known.values():
         said = said.replace(value, HIDDEN)
     said = _FORMS.sub(HIDDEN, said)
     if "://" in said:
@@ -59,6 +63,7 @@ def text(said: str) -> str:
 def arguments(given: Sequence[str]) -> list[str]:
     """The words of a command line, each as `text`; what follows a secret's name, whole, blanks and all."""
     out: list[str] = []
+    known = _Known()
     after = False  # an option that wants a secret
     for word in given:
         name, sign, value = word.partition("=")
@@ -69,26 +74,30 @@ def arguments(given: Sequence[str]) -> list[str]:
             _seen.add(value)
             out.append(f"{name}={HIDDEN}")
         else:
-            out.append(text(word))
+            out.append(_text(word, known))
         after = word.startswith("--") and not sign and _SECRET_NAME.fullmatch(word[2:]) is not None
     return out
 
 
 def clean(value: Any) -> Any:
     """A copy of JSON-like data with `text` applied to its strings, and none under a name that tells of a secret."""
+    return _clean(value, _Known())
+
+
+def _clean(value: Any, known: _Known) -> Any:
     if isinstance(value, str):
-        return text(value)
+        return _text(value, known)
     if isinstance(value, Mapping):
-        return {key: _under(key, one) for key, one in value.items()}
+        return {key: _under(key, one, known) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [clean(one) if isinstance(one, str | Mapping | list | tuple) else one for one in value]
+        return [_clean(one, known) if isinstance(one, str | Mapping | list | tuple) else one for one in value]
     return value
 
 
-def _under(key: object, value: Any) -> Any:
+def _under(key: object, value: Any, known: _Known) -> Any:
     secret = isinstance(key, str) and isinstance(value, str) and _SECRET_NAME.fullmatch(key)
     if not (secret and value):
-        return clean(value)
+        return _clean(value, known)
     _seen.add(str(value))
     return HIDDEN
 
@@ -99,10 +108,20 @@ def _without_value(found: re.Match[str]) -> str:
     return f"{found.string[found.start() : start]}{quote}{HIDDEN}{quote}"
 
 
-def _values() -> list[str]:
-    """The secrets that this process knows of, the longest first: one may be a part of another."""
-    found = _seen | {os.environ[name].strip() for name in _secret_variables(tuple(os.environ))}
-    return sorted((v for v in found if len(v) >= _SHORTEST and v != HIDDEN), key=len, reverse=True)
+class _Known:
+    """The secrets that this process knows of, for the strings of one call: the environment is looked through once."""
+
+    def __init__(self) -> None:
+        self.given = {os.environ[name].strip() for name in _secret_variables(tuple(os.environ))}
+        self.seen, self.found = -1, list[str]()
+
+    def values(self) -> list[str]:
+        """Those of now, the longest first: one may be a part of another."""
+        if self.seen != len(_seen):  # a string before this one may have stood under a secret's name
+            self.seen = len(_seen)
+            long = (v for v in _seen | self.given if len(v) >= _SHORTEST and v != HIDDEN)
+            self.found = sorted(long, key=len, reverse=True)
+        return self.found
 
 
 @functools.lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from operator import is_
 from types import FunctionType
 from typing import Any
 
@@ -47,12 +48,14 @@ class _Thing:
                 yield f"the forward of {self.called}"
             del now[key]
         for key, was in self.attributes.items():
-            is_ = now.get(key)
-            if key in self.held and any(isinstance(was, k) and isinstance(is_, k) for k in (dict, list, set)):
-                if not _same(is_, self.held[key]):
-                    yield from self._contents(key, is_, self.held[key])
-                _fill(was, self.held[key])
-            elif is_ is not was and self._blamed(key, was, is_):
+            found, held = now.get(key), self.held.get(key)
+            if found is was and key in now and (held is None or _same(was, held)):
+                continue  # as all of them are nearly always
+            if held is not None and any(isinstance(was, k) and isinstance(found, k) for k in (dict, list, set)):
+                if not _same(found, held):
+                    yield from self._contents(key, found, held)
+                _fill(was, held)
+            elif found is not was and self._blamed(key, was, found):
                 yield f"{key} of {self.called}"
             now[key] = was
 
@@ -128,13 +131,15 @@ def _fill(container: Any, held: Any) -> None:
 
 
 def _same(container: Any, held: Any) -> bool:
+    if not (container or held):
+        return True
     if isinstance(container, set):
         return bool(container == held)
     if len(container) != len(held):
         return False
     if isinstance(container, list):
-        return all(a is b for a, b in zip(container, held, strict=True))
-    return list(container) == list(held) and all(container[k] is v for k, v in held.items())
+        return all(map(is_, container, held))
+    return list(container) == list(held) and all(map(is_, container.values(), held.values()))
 
 
 def _configs(values: Any) -> Iterator[Any]:
