@@ -44,7 +44,7 @@ BELOW = {
     "tasks": "devices models settings paths errors",
     "estimator": "devices engine scopes directions timers reserved settings errors",
     "report": "redact paths errors reserved",
-    "protocol": "report engine directions tasks redact settings errors",
+    "protocol": "report parameterisations engine directions tasks redact settings errors",
     "contracts": "reserved settings errors",
     "plugins": "contracts scopes tasks report reserved redact settings paths errors",
     "run": "devices plugins contracts protocol report estimator engine parameterisations scopes directions models "
@@ -84,6 +84,7 @@ LIGHT = [
     "settings",
     "reserved",
     "engine",
+    "parameterisations",
     "cli.",
     "report.",
     "run.account",

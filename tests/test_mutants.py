@@ -4,7 +4,7 @@ import ast
 import os
 
 import pytest
-from kits.mutation import ROOT, Mutant, read, survivors
+from kits.mutation import ROOT, Mutant, read, remembered, verdicts
 
 MUTANTS = read()
 
@@ -41,17 +41,29 @@ def test_a_mutant_is_applied_in_its_one_place():
 
 
 @pytest.mark.slow
-def test_one_that_nobody_notices_survives_and_one_that_is_noticed_does_not():
+def test_each_kind_of_verdict_is_told_written_and_not_asked_for_twice(tmp_path):
     """In a copy: nothing is changed here."""
-    test = ("tests/run/test_grid.py::test_a_grid_alone_is_what_it_says",)
+    test, kept = ("tests/run/test_grid.py::test_a_grid_alone_is_what_it_says",), tmp_path / "verdicts"
     seen = Mutant("zobench/run/grid.py", "yield from self._rates", "yield from self._rates[1:]", test)
     unseen = Mutant("zobench/run/grid.py", ":.1e}", ":.2e}", test)
+    lame = Mutant("zobench/run/grid.py", ":.1e}", ":.2e}", ("tests/run/test_grid.py::test_that_is_not_there",))
+    broken = Mutant("zobench/run/grid.py", "from __future__ import annotations", "import nothing_like_it", test)
     before = (ROOT / seen.file).read_bytes()
-    assert list(survivors([seen, unseen])) == [(unseen, "survived")]
+    found = {one.mutant: one for one in remembered([seen, unseen, lame, broken], 1, kept)}
+    assert {mutant: one.word for mutant, one in found.items()} == {
+        seen: "killed",
+        unseen: "survived",
+        lame: "not judged",
+        broken: "not judged",
+    }
+    assert found[seen].how.startswith(f"{test[0]}: assert [") and "nothing_like_it" in found[broken].how
+    assert f"{lame.tests[0]} of the sources as they are: " in found[lame].how and "not found" in found[lame].how
     assert (ROOT / seen.file).read_bytes() == before
+    assert next(remembered([seen, unseen], 1, kept)) == found[seen]  # without a process of its own
+    assert len(kept.read_text(encoding="utf-8").splitlines()) == 4
 
 
 @pytest.mark.slow
 def test_all_are_noticed():
-    left = [f"{how}: {one}" for one, how in survivors(MUTANTS, jobs=os.cpu_count() or 1)]
+    left = [str(one) for one in verdicts(MUTANTS, jobs=os.cpu_count() or 1) if one.word != "killed"]
     assert not left, "\n".join(left)

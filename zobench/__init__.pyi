@@ -71,18 +71,14 @@ from .models.activations import (
     body_forward as body_forward,
 )
 from .models.blocks import Block as Block
-from .models.load import (
-    LoadedModel as LoadedModel,
-)
-from .models.load import (
-    load_model as load_model,
-)
+from .models.load import LoadedModel as LoadedModel
 from .models.outliers import choose_block as choose_block
 from .plugins.expressions import Composite as Composite
 from .plugins.hookspecs import hookimpl as hookimpl
 from .plugins.presets import Preset as Preset
 from .protocol.cell import Cell as Cell
 from .report.record import Record as Record
+from .run.named_model import load_model as load_model
 from .scopes.combine import (
     complement as complement,
 )

@@ -203,3 +203,27 @@ def test_what_has_as_many_entries_as_there_are_points_by_chance_is_not_cut():
 
     want = Objective(model, mean, x, batched=False).many(points)
     assert torch.stack(Objective(model, mean, x).many(points)).tolist() == pytest.approx(torch.stack(want).tolist())
+
+
+class Gathers(nn.Module):
+    """A head that is given two places of each copy of a batch of three rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.head(self.body(x).view(-1, 3, 6)[:, [0, 2]])
+
+
+def test_what_is_gathered_of_each_point_is_cut_by_points():
+    g = torch.Generator().manual_seed(0)
+    model, x = Gathers(), torch.randn(3, 6, generator=g)
+    points = [{n: torch.randn(p.shape, generator=g) for n, p in model.named_parameters()} for _ in range(2)]
+
+    def loss(forward, batch):
+        out = forward(batch)
+        return out.square().mean(dim=(1, 2)) if len(out) > 1 else out.square().mean()
+
+    want = Objective(model, loss, x, batched=False).many(points)
+    assert torch.stack(Objective(model, loss, x).many(points)).tolist() == pytest.approx(torch.stack(want).tolist())

@@ -112,6 +112,17 @@ def test_forwards_are_counted():
     assert run.opt.forwards == {"train": 9, "extra": 6}
     assert run.opt.forwards["backward"] == 0
 
+    class Gradient(Estimator):
+        def iterate(self, losses):
+            losses.base()
+            loss, g = losses.gradient()
+            self.descend(g)
+            return loss
+
+    run = Run(Gradient)
+    run.go(3)
+    assert run.opt.forwards == {"train": 6, "backward": 3}
+
 
 def test_slope_jvp_and_gradient_agree():
     class Three(Estimator):

@@ -9,13 +9,13 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from zobench_world.model import load as load_embedded
 
+import zobench
 from zobench import devices
+from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.models import folder as folder_module
 from zobench.models.load import adopt, load_model, load_tokenizer
 from zobench.models.placement import placement
-from zobench.plugins import declared
-from zobench.plugins.registry import load_plugins
 
 WORDS = ["<pad>", "<s>", "</s>", *"abcdefgh"]
 GIB = 2**30
@@ -316,11 +316,16 @@ def test_a_hub_id_is_downloaded_and_its_commit_kept(hub, model_folder):
 
 
 def test_known_models_are_pinned_and_a_revision_overrides(hub, model_folder):
-    hub["folder"] = model_folder
-    pinned = declared.revision(load_plugins(only=""), "Qwen/Qwen3-8B")
-    load_model("Qwen/Qwen3-8B", revision=pinned)
-    load_model("Qwen/Qwen3-8B", revision="main")
-    assert [o["revision"] for _, o in hub["calls"]] == ["b968826d9c46dd6066d109eabc6255188de91218", "main"]
+    """From Python as by `--model` and on the bench."""
+    hub["folder"], name, commit = model_folder, "Qwen/Qwen3-8B", "b968826d9c46dd6066d109eabc6255188de91218"
+    zobench.load_model(name, offline=True)
+    zobench.load_model(name, revision="main")
+    zobench.load_model("someone/little")
+    assert main(["bench", "--model", name, "--layer", "99", "--device", "cpu"]) == 2
+    assert [o["revision"] for _, o in hub["calls"]] == [commit, "main", None, commit]
+    assert [o["local_files_only"] for _, o in hub["calls"]][:2] == [True, False]
+    folder = zobench.load_model(model_folder, device="cpu")
+    assert (folder.name, len(hub["calls"])) == (model_folder.name, 4)
 
 
 @pytest.mark.parametrize(

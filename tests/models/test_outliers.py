@@ -81,6 +81,7 @@ def test_jumps_and_ratio():
     assert jumps(table([2, 6, 3], [1, 1, 1])) == [None, 3, 0.5]
     assert jumps(table([0, 6], [1, 1])) == [None, None]
     assert jumps([]) == []
+    assert table([6], [2])[0].ratio == 3
     assert table([6], [0])[0].ratio == math.inf
     assert table([0], [0])[0].ratio == 0
 

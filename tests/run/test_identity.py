@@ -78,6 +78,16 @@ def test_built_ins_have_no_digest_and_numerics_only_above_the_first(world: World
     assert cell.key()["numerics"] == 2 and cell.id != old
 
 
+def test_a_raised_numerics_of_a_selector_is_in_its_cells_alone(world: World, tmp_path: Path, monkeypatch):
+    (before, _) = plan(world, tmp_path, ["mezo", "zero_shot"], ["all", "layer"], layer__index=1)
+    monkeypatch.setattr(load_plugins().selector("layer"), "numerics", 3)
+    (after, _) = plan(world, tmp_path, ["mezo", "zero_shot"], ["all", "layer"], layer__index=1)
+    told = {(c.estimator, c.selector): c.key().get("numerics") for c in after.todo}
+    assert told == {("mezo", "all"): None, ("mezo", "layer"): 3, ("zero_shot", "-"): None}
+    same = {c.id for c in before.todo} & {c.id for c in after.todo}
+    assert same == {c.id for c in before.todo if c.selector != "layer"}
+
+
 def test_a_changed_numerics_is_told_of(world: World, tmp_path: Path, monkeypatch, capsys):
     run(world, tmp_path, ["zero_shot"])
     monkeypatch.setattr(cell_module, "NUMERICS", 2)

@@ -9,7 +9,7 @@ from zobench.errors import ZobenchError
 from zobench.plugins import declared
 from zobench.plugins.registry import load_plugins
 from zobench.run import rates
-from zobench.run.plan import Wish, grid
+from zobench.run.plan import Wish, checked_rates, grid
 
 METHOD = SimpleNamespace(lr_grid=(1e-6, 1e-7), small_lrs=(1e-3, 1e-4))
 NAMES = ("mezo", "all", "sst2")
@@ -54,6 +54,10 @@ def table(tmp_path):
 def collected(monkeypatch, tmp_path, *made, problems=()):
     monkeypatch.setattr("zobench.report.store.read", lambda results: (leave(results, *made), list(problems)))
     return rates.collect([tmp_path], "embedded", STEPS)
+
+
+def test_a_rate_that_is_given_twice_is_tried_once():
+    assert checked_rates((1e-3, 1e-2, 1e-3)) == (1e-3, 1e-2)
 
 
 def test_what_dev_chose_is_collected_by_estimator_selector_and_task(monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from zobench.report import packed, store
 from zobench.report.record import EngineInfo, EngineSettings, Observed
 from zobench.run import stages as runner_module
 from zobench.run.computed import engine_info
-from zobench.run.replay import _log, method_of, rebuild
+from zobench.run.replay import _log, _same_device, method_of, rebuild
 
 LOG, WEIGHTS = "replay log", "weights"
 CASES = [
@@ -269,6 +270,29 @@ def test_a_record_of_another_device_is_replayed_there_alone(replayed, device, na
     with pytest.raises(ZobenchError, match=r"would draw and round otherwise: replay it there") as e:
         replayed(environment={"device": device, "device_name": name})
     assert "\n" not in str(e.value)
+
+
+def test_of_two_cards_the_noise_says_whether_one_replays_the_other(monkeypatch):
+    """A generator draws by multiprocessors, a counter alike everywhere; kernels round otherwise than torch."""
+    monkeypatch.setattr("zobench.run.replay.processors", lambda device: 132)
+    monkeypatch.setattr("zobench.run.replay.kernels.drawn_by", lambda kind: "triton")
+    here = {"device": "cuda:0", "device_name": "H200"}
+    monkeypatch.setattr("zobench.run.replay.device_facts", lambda device: here)
+
+    def why_not(name="H200", multiprocessors=132, **engine):
+        facts = {"device": "cuda:0", "device_name": name, "multiprocessors": multiprocessors}
+        record = {"id": "one", "environment": facts, "engine": {"noise": "per_tensor", **engine}}
+        try:
+            _same_device(record, SimpleNamespace(device=torch.device("cuda:0")))
+        except ZobenchError as e:
+            return str(e)
+        return ""
+
+    assert why_not() == why_not(multiprocessors=None) == why_not(noise="philox", kernels="triton") == ""
+    assert why_not(noise="philox", name="A100", multiprocessors=108) == ""
+    assert "(A100)" in why_not(name="A100")
+    assert "(H200, of 108 multiprocessors)" in why_not(multiprocessors=108)
+    assert "its noise was drawn by torch, and would be by triton here" in why_not(noise="philox", kernels="torch")
 
 
 def test_weights_that_are_not_those_test_was_read_at_are_refused(kept, replayed, tmp_path):

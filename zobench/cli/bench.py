@@ -92,7 +92,7 @@ def bench(
 
     if chosen["threads"]:
         torch.set_num_threads(chosen["threads"])
-    loaded, at = _model(model, random_weights, preset, device, dtype, layer, offline)
+    loaded, at = _model(model, random_weights, preset, device, dtype, layer, offline, plugins)
     works = [_work(name, loaded, plugins, chosen, data_dir) for name in chosen["tasks"]]
     found, facts, machine = _measured(works, loaded, at, cls, chosen)
 
@@ -130,6 +130,7 @@ def _model(
     dtype: Dtype | None,
     layer: int | None,
     offline: bool,
+    plugins: Plugins,
 ) -> tuple[LoadedModel, int]:
     """The model, and the block that is tuned alone."""
     from ..bench.random_models import random_model
@@ -146,7 +147,8 @@ def _model(
         loaded = random_model(shape, dtype=wanted, device=device)
         at = SHAPES[shape][2] if layer is None else layer
     else:
-        loaded = load_model(model, dtype=wanted, device=device, offline=offline)
+        pinned = declared.revision(plugins, model)
+        loaded = load_model(model, dtype=wanted, device=device, offline=offline, pinned=pinned)
         at = min(1, len(loaded.blocks) - 1) if layer is None else layer
     if not 0 <= at < len(loaded.blocks):
         raise ZobenchError(f"--layer {at}: {loaded.name} has decoder blocks 0 to {len(loaded.blocks) - 1}")

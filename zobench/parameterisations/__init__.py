@@ -5,7 +5,8 @@
     prefix   keys and values before those of the text, in its attention modules (zobench.parameterisations.prefix)
     scales   the scales of its linear layers, whose weights are rounded to a few bits (zobench.parameterisations.scales)
 
-A parameterisation is the only thing that changes a model's graph. It is put on and taken off again:
+A parameterisation is the only thing that changes a model's graph. Light: the names are known without torch. It is put
+on and taken off again:
 
     put = attach("lora", model, scope, seed=0, settings={"r": 8})
     ...                                # train put.scope: the adapters of the scope's target modules
@@ -14,17 +15,27 @@ A parameterisation is the only thing that changes a model's graph. It is put on 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
-from typing import Protocol
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ZobenchError, unknown
-from ..scopes.scope import Scope
 from ..settings import settings_of
-from .lora import LoRA
-from .prefix import PrefixTuning
-from .scales import QuantisedScales
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..scopes.scope import Scope
+
+PARAMETERISATIONS: dict[str, str | type] = {
+    "full": "zobench.parameterisations:Full",
+    "lora": "zobench.parameterisations.lora:LoRA",
+    "prefix": "zobench.parameterisations.prefix:PrefixTuning",
+    "scales": "zobench.parameterisations.scales:QuantisedScales",
+}
+"""Each parameterisation by the name a user types: its class, or 'module:Class', imported on first use."""
+OF_THE_ESTIMATOR = "estimator"
+"""Stands for the one that the estimator declares."""
 
 
 class Attached(Protocol):
@@ -49,9 +60,13 @@ def attach(
     """
     if name not in PARAMETERISATIONS:
         raise ZobenchError(unknown("parameterisation", name, PARAMETERISATIONS))
-    cls = PARAMETERISATIONS[name]
+    cls: Any = PARAMETERISATIONS[name]
+    if isinstance(cls, str):
+        module, _, attribute = cls.partition(":")
+        cls = getattr(importlib.import_module(module), attribute)
     own = {k: v for k, v in (settings or {}).items() if k in settings_of(cls)}
-    return cls(model, scope, seed, **own)
+    made: Attached = cls(model, scope, seed, **own)
+    return made
 
 
 class Full:
@@ -62,11 +77,3 @@ class Full:
 
     def detach(self) -> None:
         """Nothing was attached."""
-
-
-PARAMETERISATIONS: Mapping[str, type[Full | LoRA | PrefixTuning | QuantisedScales]] = {
-    "full": Full,
-    "lora": LoRA,
-    "prefix": PrefixTuning,
-    "scales": QuantisedScales,
-}

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..engine import AUTO, ENGINES, engine_class
 from ..errors import ZobenchError, unknown
+from ..parameterisations import OF_THE_ESTIMATOR, PARAMETERISATIONS
 from ..settings import Count, Natural, NonNegative, resolve
 from ..tasks.rules import RowsRule, Rules
 
@@ -57,7 +58,7 @@ class Computation:
     restore: Literal["auto", "exact", "arithmetic"] = "auto"
     precision: Literal["native", "float32"] = "native"
     tensor_order: Literal["model", "transformers-4"] = "model"  # of the tensors in an official noise stream
-    parameterisation: Literal["estimator", "full", "lora", "prefix", "scales"] = "estimator"
+    parameterisation: str = OF_THE_ESTIMATOR  # else one of zobench.parameterisations
     rows: RowsRule = "auto"  # what candidates have in common once in a forward, or MeZO's rows; official: replicated
     prefix_cache: Literal["auto", "off"] = (
         "auto"  # what enters the lowest block that moves once an example; official: off
@@ -105,6 +106,9 @@ def protocol_from(values: dict[str, object]) -> Protocol:
 def computation_from(values: dict[str, object]) -> Computation:
     """A checked computation. Raises ZobenchError for unknown names, bad values, and what an engine cannot do."""
     made = Computation(**resolve(Computation, values, owner="run"))
+    known = (OF_THE_ESTIMATOR, *PARAMETERISATIONS)
+    if made.parameterisation not in known:
+        raise ZobenchError(unknown("parameterisation", made.parameterisation, known))
     if made.engine == AUTO:
         return made
     if made.engine not in ENGINES:
