@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import nn
 
+READS_WITHIN = "reads_within"
+"""An attribute of a module whose forward reads the parameters of its submodules itself: it is their owner."""
+
 
 @contextmanager
 def replaced(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:

@@ -100,6 +100,35 @@ def test_models_that_do_not_keep_the_order_of_the_batch_are_refused():
         assert Objective(model, lambda forward, b: forward(b).square().mean(), x, batched=False).many(points)
 
 
+class Reads(nn.Module):
+    """A module that computes with the weights of its submodules, and runs none of them."""
+
+    def __init__(self, *, says_so: bool):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 2, bias=False), nn.Linear(2, 6, bias=False)
+        self.reads_within = says_so
+
+    def forward(self, x):
+        return x + x @ (self.b.weight @ self.a.weight).T
+
+
+def test_weights_that_another_module_reads_are_refused_or_displaced():
+    x = torch.randn(7, 6, generator=torch.Generator().manual_seed(0))
+
+    def of(says_so):
+        torch.manual_seed(0)
+        model = nn.Sequential(Reads(says_so=says_so))
+        return model, points_of(model.double(), 2), lambda forward, b: forward(b).square().mean()
+
+    model, points, mean = of(False)
+    with pytest.raises(ZobenchError, match=r"the module that owns 0\.a\.weight did not run, and others may read it"):
+        Objective(model, mean, x.double()).many(points)
+    model, points, mean = of(True)
+    got = torch.stack(Objective(model, mean, x.double()).many(points))
+    want = torch.stack(Objective(model, mean, x.double(), batched=False).many(points))
+    assert torch.allclose(got, want, rtol=1e-6) and float((got[0] - got[1]).abs()) > 1e-3
+
+
 def test_a_loss_of_several_forwards_is_refused():
     run = Run()
     twice = Objective(run.model, lambda forward, b: cross_entropy(forward, b) + cross_entropy(forward, b), run.batch(0))

@@ -257,6 +257,23 @@ def test_a_masked_scope_masks_the_product_of_the_adapters(make, targets):
     assert torch.allclose(logits(model), adapted, atol=1e-5) and not torch.allclose(plain, adapted, atol=1e-3)
 
 
+@torch.no_grad()
+def test_masked_adapters_are_displaced_where_points_go_side_by_side():
+    model, ids = llama(), torch.arange(3, 11).view(2, 4)
+    masks = {n: torch.arange(p.numel()).view_as(p) % 3 == 0 for n, p in model.named_parameters() if p.ndim == 2}
+    put = attach("lora", model, Scope(list(model.named_parameters()), masks=masks))
+    generator = torch.Generator().manual_seed(5)
+    points = [{n: torch.randn(p.shape, generator=generator) for n, p in put.scope.named} for _ in range(2)]
+
+    def loss(forward, batch):
+        return forward(input_ids=batch).logits.square().mean()
+
+    together, in_turn = (Objective(model, loss, ids, batched=batched).many(points) for batched in (True, False))
+    put.detach()
+    assert torch.allclose(torch.stack(together), torch.stack(in_turn), rtol=1e-4)
+    assert abs(float(together[0] - together[1])) > 1e-2 * float(together[0])
+
+
 def test_faults_are_named():
     model = llama()
     with pytest.raises(ZobenchError, match="unknown parameterisation 'lorra'; did you mean 'lora'"):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 from kits.run_kit import World, assert_untouched, plan, run
+from kits.tiny_models import tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from zobench import Scope
 from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.models.load import load_model
+from zobench.parameterisations import attach
 from zobench.plugins.registry import load_plugins
+from zobench.run import export_prefix
 from zobench.run.export import export
 from zobench.run.outcome import info
+from zobench.run.replay import rebuild, scope_of
 
 
 def exported(world, record, results, out):
@@ -22,13 +27,23 @@ def exported(world, record, results, out):
     return names
 
 
+MASKED_LORA = {"outlier_channels__index": "1", "lora_zo__targets": "down_proj", "lora_zo__eps": 0.5}
+
 WHOLE = [
     ("mezo", "all", {}),
     ("mezo", "layer", {"layer__index": "1"}),
     ("mezo", "all", {"dtype": "bfloat16"}),
     ("zo_adam", "first_outlier", {"first_outlier__ratio": 0.001}),
     ("qzo", "all", {"qzo__bits": 4, "qzo__group": 8}),
+    ("qzo", "layer:1", {"qzo__bits": 4, "qzo__group": 8}),
+    ("mezo", "layer:1", {"parameterisation": "scales"}),
     ("adamw", "layer", {"layer__index": "2"}),
+    ("mezo", "layer:0+layer:2", {}),
+    ("mezo", "small_weights", {}),  # masks that change with the step
+    ("sparse_mezo", "all", {}),  # masks of the estimator's own
+    ("mezo", "outlier_channels", {"outlier_channels__index": "1"}),  # masks that stay
+    ("mezo", "round_robin", {}),  # another block each step
+    ("lora_zo", "outlier_channels", MASKED_LORA),  # added up
 ]
 
 
@@ -87,9 +102,82 @@ def test_a_card_says_what_it_is_and_how_it_was_made(world, tmp_path, capsys):
     assert main(words) == 2 and "is not an empty folder" in capsys.readouterr().err
 
 
+def of_peft(world, folder, **settings):
+    """The model that peft loads, and the task that it is scored on, a row at a time."""
+    from peft import PeftModel
+
+    made, _ = plan(world, folder.parent / "plan", ["zero_shot"], rows="replicated", score_batch_size="1", **settings)
+    (cell,) = made.todo
+    prepared, _ = made.session.prepared("sst2", cell.protocol, cell.computation.rows)
+    base = AutoModelForCausalLM.from_pretrained(world.model, dtype=torch.float32).eval()
+    return PeftModel.from_pretrained(base, folder).eval(), prepared
+
+
+@pytest.mark.parametrize(
+    ("estimator", "settings"),
+    [("prefix_zo", {"prefix_zo__num_prefix": 3}), ("mezo", {"parameterisation": "prefix"})],
+    ids=str,
+)
+def test_peft_gives_the_predictions_of_a_prefix(world, tmp_path, estimator, settings):
+    (record,) = run(world, tmp_path / "r", [estimator], lrs=(3e-1,), steps=8, **settings)
+    assert record["status"] == "ok" and record["chosen"]["step"] > 0, record["error"]
+    names = exported(world, record, tmp_path / "r", tmp_path / "out")
+    assert set(names) == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    assert "position_ids" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    tuned, prepared = of_peft(world, tmp_path / "out")
+    assert tuned.peft_config["default"].num_virtual_tokens == (3 if estimator == "prefix_zo" else 5)
+    with torch.no_grad():
+        score = info(prepared.test_score(tuned))
+        untouched = info(prepared.test_score(tuned.get_base_model()))
+    assert score["items"] == record["metrics"]["test"]["items"]
+    assert untouched["items"] == record["metrics"]["zero_shot"]["items"]
+
+
+def test_peft_gives_the_logits_of_a_prefix_padded_or_not(world, tmp_path):
+    (record,) = run(world, tmp_path / "r", ["prefix_zo"], lrs=(1e0,), steps=8)
+    exported(world, record, tmp_path / "r", tmp_path / "out")
+    loaded = load_model(str(world.model), device="cpu", offline=True)
+    ids = export_prefix.text_for(loaded)
+    weights = rebuild(record, tmp_path / "r", loaded, load_plugins())
+    put = attach("prefix", loaded.model, scope_of(record, loaded))
+    with torch.no_grad():
+        for name, p in put.scope.named:
+            p.copy_(weights[name])
+        want = loaded.model(input_ids=ids, use_cache=False).logits
+    put.detach()
+    tuned, _ = of_peft(world, tmp_path / "out")
+    mask = torch.ones(1, ids.shape[1] + 4, dtype=torch.long)
+    mask[:, :4] = 0
+    padded = torch.cat((ids[:, :4], ids), 1)
+    with torch.no_grad():
+        alone = tuned(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        places = (mask.cumsum(-1) - 1).clamp(min=0)
+        beside = tuned(input_ids=padded, attention_mask=mask, position_ids=places).logits[:, 4:]
+        assert float((loaded.model(input_ids=ids).logits - want).abs().max()) > 1e-2, "the prefix says something"
+    assert float((alone - want).abs().max()) < 1e-4 and float((beside - want).abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen3", "gemma", "phi", "gpt_neox", "opt", "gpt2"])
+def test_a_prefix_is_peft_s_where_the_model_sees_differences_of_places_alone(family):
+    loaded = tiny(family)
+    model = loaded.model
+    put = attach("prefix", model, Scope(list(model.named_parameters())), settings={"num_prefix": 3})
+    tensors = {n: p.detach().clone() for n, p in put.scope.named}
+    with torch.no_grad():
+        want = model(input_ids=export_prefix.text_for(loaded), use_cache=False).logits
+    put.detach()
+    prefix = export_prefix.held(model, tensors)
+    with torch.no_grad():
+        forms = [export_prefix._gives(loaded, one, want) for one in export_prefix._forms(model, prefix)]
+    assert forms == ([False] if family in ("opt", "gpt2") else [True, False]), "turned, and as it is"
+
+
 def test_what_cannot_be_exported_says_why(world, tmp_path, capsys):
-    (prefix,) = run(world, tmp_path / "r", ["mezo"], parameterisation="prefix")
-    with pytest.raises(ZobenchError, match="peft counts the places of a text after its prefix"):
+    (prefix,) = run(world, tmp_path / "r", ["mezo"], ["layer:1"], parameterisation="prefix")
+    with pytest.raises(ZobenchError, match="trained a prefix: its prefix stands in 1 of 3 blocks, and peft's must"):
         exported(world, prefix, tmp_path / "r", tmp_path / "out")
+    (untouched,) = run(world, tmp_path / "r", ["zero_shot"])
+    with pytest.raises(ZobenchError, match="there are no chosen weights: it trains nothing"):
+        exported(world, untouched, tmp_path / "r", tmp_path / "out")
     assert not (tmp_path / "out").exists() and [p.name for p in tmp_path.iterdir()] == ["r"]
     assert main(["export", "nothing", "--results", str(tmp_path / "r"), "--out", str(tmp_path / "x")]) == 2

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ZobenchError
-from ..forwards import replaced
+from ..forwards import READS_WITHIN, replaced
 
 Weights = Callable[[str], Sequence[Tensor]]
 ELSE = "use another engine (engine=flat), or an Objective with batched=False"
@@ -25,15 +25,19 @@ def lockstep(model: nn.Module, parameters: Mapping[str, Tensor], points: int, we
     """Inside, a forward of the model over `points` copies of a batch, one after the other along the first axis, runs
     each copy with its own weights: `weights(name)`, one tensor a point, asked for whenever an owner of it runs.
 
-    ZobenchError for a model in which an owner of such weights lies inside another, and, in the forward, for one that
-    is given something else than the parts of the copies in order, such as the tokens that were chosen for an expert.
+    ZobenchError for a model in which an owner of such weights lies inside another; in the forward, for one that is
+    given something else than the parts of the copies in order, such as the tokens that were chosen for an expert; and
+    at the end, for one that did not run, as another may have read its weights, which nobody displaced.
     """
     shape = _Shape(points)
     found = _owners(model, parameters)
+    idle = {id(module): min(own) for module, own in found}
     hook = model.register_forward_pre_hook(shape.see, with_kwargs=True, prepend=True)
     try:
-        with replaced({module: _side_by_side(module, own, shape, weights) for module, own in found}):
+        with replaced({module: _side_by_side(module, own, shape, weights, idle) for module, own in found}):
             yield
+        if shape.seen and idle:
+            raise ZobenchError(f"the module that owns {min(idle.values())} did not run, and others may read it: {ELSE}")
     finally:
         hook.remove()
 
@@ -46,11 +50,14 @@ class _Shape:
     def __init__(self, points: int) -> None:
         self.points = points
         self._sizes: tuple[int, ...] = ()
+        self.seen = False
+        """Whether the model was called."""
 
     def see(self, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """What the model is called on: its first tensor is the batch, (rows, length, ...)."""
         batch = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
         self._sizes = (batch.shape[0], batch.shape[:2].numel())
+        self.seen = True
 
     def split(self, x: Any) -> bool:
         """Whether this is a tensor of parts."""
@@ -66,9 +73,14 @@ class _Shape:
 def _owners(model: nn.Module, parameters: Mapping[str, Tensor]) -> list[tuple[nn.Module, dict[str, Tensor]]]:
     """The modules that have some of these parameters as their own, each with these."""
     of = {id(p): name for name, p in parameters.items()}
-    found, inside = [], set[int]()
+    found, inside, within = [], set[int](), set[int]()
     for name, module in model.named_modules():
-        own = {of[id(p)]: p for p in module.parameters(recurse=False) if id(p) in of}
+        if id(module) in within:
+            continue
+        reads_within = getattr(module, READS_WITHIN, False)
+        own = {of[id(p)]: p for p in module.parameters(recurse=reads_within) if id(p) in of}
+        if reads_within:
+            within.update(id(m) for m in module.modules() if m is not module)
         if not own:
             continue
         if id(module) in inside:
@@ -78,10 +90,13 @@ def _owners(model: nn.Module, parameters: Mapping[str, Tensor]) -> list[tuple[nn
     return found
 
 
-def _side_by_side(module: nn.Module, own: Mapping[str, Tensor], shape: _Shape, weights: Weights) -> Callable[..., Any]:
+def _side_by_side(
+    module: nn.Module, own: Mapping[str, Tensor], shape: _Shape, weights: Weights, idle: dict[int, str]
+) -> Callable[..., Any]:
     plain = module.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
+        idle.pop(id(module), None)
         if not any(map(shape.split, (*args, *kwargs.values()))):
             raise ZobenchError(f"{type(module).__name__} of {next(iter(own))} has not the batch first: {ELSE}")
         tables = {name: weights(name) for name in own}

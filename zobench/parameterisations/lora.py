@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..devices import streams_kept
 from ..directions.noise.source import mix
 from ..errors import ZobenchError, library
+from ..forwards import READS_WITHIN
 from ..scopes.scope import Scope
 from ..settings import Count, Positive, resolve
 from .substitute_scope import Substitutes, refuse_masks, where
@@ -136,14 +137,36 @@ def _mask(wrapper: Any, mask: Tensor) -> None:
     """Have an adapted module add mask * (alpha / r) B A to its weight, entry by entry, in the place of the product."""
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        a, b = (getattr(wrapper, which)[ADAPTER].weight for which in ("lora_A", "lora_B"))
-        product = wrapper.scaling[ADAPTER] * (b @ a)
-        base = wrapper.base_layer
-        delta = product * mask if isinstance(base, nn.Linear) else (product.T * mask).T  # Conv1D keeps (in, out)
-        out: Tensor = base(x, *args, **kwargs) + nn.functional.linear(x.to(delta.dtype), delta)
+        delta = _delta(wrapper)
+        out: Tensor = wrapper.base_layer(x, *args, **kwargs) + nn.functional.linear(x.to(delta.dtype), delta)
         return out
 
+    wrapper.zobench_mask = mask
+    setattr(wrapper, READS_WITHIN, True)
     wrapper.forward = forward
+
+
+def _delta(wrapper: Any) -> Tensor:
+    """(alpha / r) B A of an adapted module, masked where it is: (out, in)."""
+    a, b = (getattr(wrapper, which)[ADAPTER].weight for which in ("lora_A", "lora_B"))
+    product: Tensor = wrapper.scaling[ADAPTER] * (b @ a)
+    mask: Tensor | None = getattr(wrapper, "zobench_mask", None)
+    if mask is None:
+        return product
+    return product * (mask if isinstance(wrapper.base_layer, nn.Linear) else mask.T)  # Conv1D keeps (in, out)
+
+
+@torch.no_grad()
+def tuned(wrapper: Any) -> Tensor:
+    """The weight that an adapted module stands for, as its own is kept."""
+    delta, base = _delta(wrapper), wrapper.base_layer
+    weight: Tensor = base.weight
+    return weight + (delta if isinstance(base, nn.Linear) else delta.T).to(weight.dtype)
+
+
+def adapted(names: Iterable[str]) -> tuple[str, ...]:
+    """The modules that adapters of these names stand on, in their order."""
+    return tuple(dict.fromkeys(name.partition(".lora_")[0] for name in names))
 
 
 def targeted(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:

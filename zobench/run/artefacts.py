@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from .train import Trained
 
 
+MASK = "mask of "
+"""Before the name of a masked tensor: what its mask is called in a file of weights."""
+
+NO_MASKS: Mapping[str, Tensor] = {}
+
 REPLAY = "replay log"
 """What a record says was kept, where that is the log."""
 
@@ -87,12 +92,14 @@ class Artefacts:
         with LogWriter(self.files.replay, facts=facts) as writer:
             writer.write(steps)
 
-    def keep_weights(self, weights: Mapping[str, Tensor], limit: int) -> str:
+    def keep_weights(self, weights: Mapping[str, Tensor], limit: int, masks: Mapping[str, Tensor] = NO_MASKS) -> str:
         """Keep the weights of a checkpoint likewise, where they are not over `limit` bytes; says what was kept.
 
-        For a run whose steps saw more than losses, or on a scope that changes, or of parts of tensors.
+        For a run whose steps saw more than losses, or on a scope that changes, or of parts of tensors. masks: which
+        parts, where the weights do not show it.
         """
         self.clear()
+        weights = {**weights, **{f"{MASK}{name}": mask for name, mask in masks.items()}}
         size = sum(t.numel() * t.element_size() for t in weights.values())
         if size > limit:
             return f"nothing: {size} bytes of weights are over snapshot_limit={limit}"

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,12 @@ import torch
 from safetensors.torch import save_file
 
 from ..errors import ZobenchError, library
-from ..parameterisations.lora import ADAPTER
+from ..parameterisations.lora import ADAPTER, adapted, tuned
 from ..parameterisations.scales import QuantisedLinear
 from .export_card import card
+from .export_prefix import save_prefix, text_for
 from .method import Method, applied, keeper, scope_bytes
-from .replay import method_of, rebuild, scope_of
+from .replay import masks_of, method_of, rebuild, scope_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,54 +29,70 @@ if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..report.record import Record
 
-WHOLE = frozenset({"full", "scales"})
-"""Parameterisations whose trained weights are the model's own, or stand for them."""
-
 
 def export(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins, out: Path) -> list[str]:
     """Write `out`, a new folder: for `AutoModelForCausalLM.from_pretrained`, or, of a cell that trained adapters, for
     `PeftModel.from_pretrained` on the base model. Returns the names of its files.
 
-    The model is left as it was. Raises ZobenchError where `rebuild` does, where `out` is there and not empty, and for a
-    parameterisation that neither library has a format for.
+    Adapters whose product was masked have no format of their own: their model is saved whole, the product added. The
+    model is left as it was. Raises ZobenchError where `rebuild` does, where `out` is there and not empty, and for what
+    neither library has a format for.
     """
     kind = record["engine"]["parameterisation"] if "engine" in record else "full"
-    if kind not in (*WHOLE, "lora"):
-        raise ZobenchError(f"{record['id']} trained a {kind}: {_WHY.get(kind, 'no library loads that')}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ZobenchError(f"--out {out}: it exists and is not an empty folder; name another")
-    weights = rebuild(record, results, loaded, plugins)
-    tensors, modules = _trained(record, loaded, plugins, weights, kind)
-    with _new_folder(out) as draft:
-        if kind == "lora":
-            _save_lora(method_of(record, plugins), loaded, tensors, modules, draft)
-        else:
-            with _standing(loaded.model, tensors):
-                loaded.model.save_pretrained(draft)
-            loaded.tokenizer.save_pretrained(draft)
-        (draft / "README.md").write_text(card(record, peft=kind == "lora"), encoding="utf-8")
-        return sorted(path.name for path in draft.iterdir())
+    weights, masks = rebuild(record, results, loaded, plugins), masks_of(record, results)
+    found = _trained(record, loaded, plugins, weights, masks)
+    try:
+        with _new_folder(out) as draft:
+            if found.kind == "lora":
+                _save_lora(method_of(record, plugins), loaded, found.tensors, draft)
+            elif found.kind == "prefix":
+                assert found.answers is not None
+                save_prefix(loaded, found.tensors, found.answers, draft)
+            else:
+                with _standing(loaded.model, found.tensors):
+                    loaded.model.save_pretrained(draft)
+                loaded.tokenizer.save_pretrained(draft)
+            (draft / "README.md").write_text(card(record, found.kind), encoding="utf-8")
+            return sorted(path.name for path in draft.iterdir())
+    except ZobenchError as e:
+        raise ZobenchError(f"{record['id']} trained a {kind}: {e}" if found.kind == "prefix" else str(e)) from e
 
 
-_WHY = {
-    "prefix": "peft counts the places of a text after its prefix, this one is trained with the text at its own; "
-    "`zobench replay` writes its keys and values"
-}
+@dataclass(frozen=True)
+class _Found:
+    """What a cell trained, in the form that it is saved in."""
+
+    kind: str
+    """full | lora | prefix: the model's own tensors, or those of adapters."""
+    tensors: dict[str, Tensor]
+    """By the model's own names; of adapters by theirs."""
+    answers: Tensor | None = None
+    """Of a prefix: the logits of `text_for`."""
 
 
+@torch.no_grad()
 def _trained(
-    record: Record, loaded: LoadedModel, plugins: Plugins, weights: Mapping[str, Tensor], kind: str
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors to save, by the model's own names (adapters: by theirs), and the modules that have adapters."""
-    scope, method = scope_of(record, loaded), method_of(record, plugins)
-    keep = keeper(loaded, scope_bytes(scope))
+    record: Record,
+    loaded: LoadedModel,
+    plugins: Plugins,
+    weights: Mapping[str, Tensor],
+    masks: Mapping[str, Tensor],
+) -> _Found:
+    """The model with the chosen weights in it, as what is saved of it."""
+    scope, method = scope_of(record, loaded, masks), method_of(record, plugins)
+    kind, keep = method.parameterisation, keeper(loaded, scope_bytes(scope))
     with applied(method, loaded, scope, lr=record["chosen"]["lr"], seed=record["cell"]["seed"], keep=keep) as on:
         on.put(weights)
         if kind == "scales":
-            return _dequantised(loaded.model), ()
+            return _Found("full", _dequantised(loaded.model))
         own = {handle.name: handle.param.detach().clone() for handle in on.estimator.handles}
-    modules = tuple(dict.fromkeys(name.partition(".lora_")[0] for name in own)) if kind == "lora" else ()
-    return own, modules
+        if kind == "prefix":
+            return _Found(kind, own, loaded.model(input_ids=text_for(loaded), use_cache=False).logits)
+        if masks:
+            return _Found("full", {f"{n}.weight": tuned(loaded.model.get_submodule(n)) for n in adapted(own)})
+    return _Found("lora" if kind == "lora" else "full", own)
 
 
 def _dequantised(model: nn.Module) -> dict[str, Tensor]:
@@ -98,9 +116,7 @@ def _standing(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]
                 own[name].copy_(value)
 
 
-def _save_lora(
-    method: Method, loaded: LoadedModel, tensors: Mapping[str, Tensor], modules: tuple[str, ...], out: Path
-) -> None:
+def _save_lora(method: Method, loaded: LoadedModel, tensors: Mapping[str, Tensor], out: Path) -> None:
     from ..parameterisations.lora import LoRA
     from ..settings import resolve, settings_of
 
@@ -108,6 +124,7 @@ def _save_lora(
     said = method.settings if method.parameterisation == method.cls.parameterisation else {}  # as it was attached
     own = settings_of(LoRA)
     settings = resolve(LoRA, {k: v for k, v in said.items() if k in own}, owner="lora")
+    modules = adapted(tensors)
     conv = any(type(loaded.model.get_submodule(name)).__name__ == "Conv1D" for name in modules)
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",

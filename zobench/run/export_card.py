@@ -10,15 +10,20 @@ from ..report.summary import summarise
 from ..report.web.again import command
 
 
-def card(record: Record, *, peft: bool) -> str:
-    """README.md: what it is, how to load it, its scores with the untouched model's, how it was made."""
+def card(record: Record, kind: str) -> str:
+    """README.md: what it is, how to load it, its scores with the untouched model's, how it was made.
+
+    kind: what was saved: full | lora | prefix.
+    """
     cell, scope = record["cell"], record["scope"]
     assert scope is not None  # a cell that chose weights has one
+    peft = kind != "full"
     lines = ["---", f"base_model: {json.dumps(cell['model'])}", f"library_name: {'peft' if peft else 'transformers'}"]
     lines += ["pipeline_tag: text-generation", "tags:", "- zeroth-order", "- zobench", "---", ""]
     method = f"{cell['estimator']} / {cell['selector']}"
     lines += [f"# {text.foreign(cell['model'])}, tuned on {text.foreign(cell['task'])} by {text.foreign(method)}", ""]
     lines += ["```python", *(_PEFT if peft else _WHOLE), "```", ""]
+    lines += [_OF_PREFIX, ""] if kind == "prefix" else []
     lines += [text.table(["", "metric", "value", "items"], _scores(record), left=2), ""]
     blocks = text.layers(scope["layers"])
     lines += [
@@ -50,6 +55,12 @@ _PEFT = (
     "",
     'base = AutoModelForCausalLM.from_pretrained("the base model")',
     'model = PeftModel.from_pretrained(base, "this folder")',
+)
+
+
+_OF_PREFIX = (
+    "Rows of a batch that are padded on the left need `position_ids` that count from their first token; one row alone, "
+    "rows of one length, and padding on the right need nothing."
 )
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from ..report import running
 from . import diary
-from .artefacts import REPLAY, Artefacts, log_facts, plain
+from .artefacts import NO_MASKS, REPLAY, Artefacts, log_facts, plain
 from .checksum import checksums
 from .diary import Diary, LeadsElsewhere
 from .journal import Journal
@@ -122,7 +122,9 @@ class HeldCell:
             return {"kept": None, "log": None}
         facts = log_facts(on, run, self.cell)
         if not (run.replayable and plain(scope)):
-            return {"kept": self.artefacts.keep_weights(run.best, self.cell.computation.snapshot_limit), "log": facts}
+            masks = scope.masks if on.scope is not scope else NO_MASKS  # whole weights show what moved
+            kept = self.artefacts.keep_weights(run.best, self.cell.computation.snapshot_limit, masks)
+            return {"kept": kept, "log": facts}
         self.artefacts.keep_log([step for step in on.estimator.log if step.step < run.best_step], facts)
         return {"kept": REPLAY, "log": facts}
 

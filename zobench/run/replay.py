@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import repeat
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from ..estimator.log import Log, load_log
 from ..protocol.protocol import computation_from
 from ..report import store
 from ..scopes.scope import Scope
+from .artefacts import MASK
 from .checksum import checksums
 from .computed import settings
 from .device_defaults import COUNTED
@@ -42,14 +43,15 @@ def rebuild(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins
     """
     cell, files = record["cell"], store.files(results, record)
     if record["status"] != "ok" or "chosen" not in record:
-        raise ZobenchError(f"{record['id']}: there are no chosen weights: the cell is {record['status']}")
+        why = "it trains nothing" if record["status"] == "ok" else f"the cell is {record['status']}"
+        raise ZobenchError(f"{record['id']}: there are no chosen weights: {why}")
     if loaded.revision != cell["model_revision"]:
         raise ZobenchError(
             f"{record['id']} ran on {cell['model']} at {cell['model_revision']}, "
             f"which is not {loaded.name} at {loaded.revision}"
         )
     if files.weights.is_file():
-        return load_file(files.weights)
+        return {name: t for name, t in load_file(files.weights).items() if not name.startswith(MASK)}
     data = store.side(results, files.replay)
     if data is None:
         raise ZobenchError(
@@ -142,12 +144,19 @@ def _rates(record: Record) -> Iterator[float]:
         yield from (lr * (1.0 - step / protocol["steps"]) for step in range(protocol["steps"]))
 
 
-def scope_of(record: Record, loaded: LoadedModel) -> Scope:
-    """What could move, on a model that was loaded anew."""
+def masks_of(record: Record, results: Path) -> dict[str, Tensor]:
+    """The masks that stand beside the weights a cell kept, by tensor: of those whose weights do not show them."""
+    path = store.files(results, record).weights
+    kept = load_file(path) if path.is_file() else {}
+    return {name.removeprefix(MASK): t for name, t in kept.items() if name.startswith(MASK)}
+
+
+def scope_of(record: Record, loaded: LoadedModel, masks: Mapping[str, Tensor] | None = None) -> Scope:
+    """What could move, on a model that was loaded anew; masks are in no record."""
     info = record["scope"]
     assert info is not None  # a cell that chose weights has one
     names = set(info["names"])
-    return Scope([(n, p) for n, p in loaded.model.named_parameters() if n in names], layers=info["layers"])
+    return Scope([(n, p) for n, p in loaded.model.named_parameters() if n in names], layers=info["layers"], masks=masks)
 
 
 def method_of(record: Record, plugins: Plugins) -> Method:
