@@ -8,6 +8,7 @@ import torch
 from kits.toy_runs import Adaptive, MeZO, Run, apart, same
 
 from zobench import Estimator, Handle, matrices
+from zobench.directions import piecewise
 from zobench.engine import build
 from zobench.engine.base import DRAWN_BYTES, DRAWN_BYTES_OF_A_GPU
 from zobench.plugins.registry import load_plugins
@@ -33,7 +34,7 @@ class Two(Estimator):
 
 
 def bounded(limit, method=MeZO, **kw):
-    run = Run(method, dtype=torch.float32, **kw)
+    run = Run(method, **{"dtype": torch.float32, **kw})
     if limit is not None:
         run.opt.engine.drawn_bytes = limit
     return run
@@ -98,6 +99,29 @@ def test_a_replay_is_the_run_bit_for_bit():
     run.go(5)
     again.opt.replay(run.opt.log)
     assert same(run.weights(), again.weights())
+
+
+# ---- in pieces
+
+
+@pytest.mark.parametrize("limit", [0, DRAWN_BYTES])
+@pytest.mark.parametrize(("method", "dtype"), [(MeZO, torch.float32), (Two, torch.bfloat16), (Two, torch.float64)])
+@pytest.mark.parametrize(
+    ("engine", "precision"), [("flat", "native"), ("flat", "float32"), ("deferred", "native"), ("pair", "native")]
+)
+def test_in_pieces_not_a_bit_changes(engine, precision, method, dtype, limit, monkeypatch):
+    """Tensors of 48, 64 and 24 entries: whole, and in pieces of which the last has 16 to 24."""
+    made, passed = [], []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    onto = piecewise.Piecewise.onto
+    monkeypatch.setattr(piecewise.Piecewise, "onto", lambda v, *to: passed.append(v) or onto(v, *to))
+    for size in (piecewise.PIECE, 16, 32):
+        monkeypatch.setattr(piecewise, "PIECE", size)
+        run = bounded(limit, method, dtype=dtype, engine=engine, precision=precision, weight_decay=0.01)
+        made.append((run.go(3), run.weights()))
+        assert bool(passed) == (size < 64 and (engine, limit) != ("pair", 0))  # which looks at two points at once
+    for losses, weights in made[1:]:
+        assert losses == made[0][0] and same(weights, made[0][1])
 
 
 # ---- the bound

@@ -133,15 +133,28 @@ class Drawn:
 
     def value(self, node: Node, p: Handle, get: Get) -> Tensor | None:
         """The node's value on one tensor, not to be changed."""
-        kept = self._kept[node] if node in self._kept else self._admitted(node)
-        if kept is None:
+        if not self.keeps(node):
             return node.value(p, get)
-        value, version = kept.get(p.name, (None, 0))
-        if value is None or value._version != version:
+        value = self.kept(node, p)
+        if value is None:
             value = node.value(p, get)
-            if value is not None and not value.is_inference():  # these count no versions
-                kept[p.name] = value, value._version
+            if value is not None:
+                self.keep(node, p, value)
         return value
+
+    def keeps(self, node: Node) -> bool:
+        """Whether values of this node are kept, as they are drawn."""
+        return node in self._kept or self._admitted(node) is not None
+
+    def kept(self, node: Node, p: Handle) -> Tensor | None:
+        """The value that is kept; None where there is none yet, or it was changed."""
+        value, version = self._kept.get(node, {}).get(p.name, (None, 0))
+        return value if value is not None and value._version == version else None
+
+    def keep(self, node: Node, p: Handle, value: Tensor) -> None:
+        """Keep a value of a node that is kept."""
+        if not value.is_inference():  # these count no versions
+            self._kept[node][p.name] = value, value._version
 
     def _admitted(self, node: Node) -> dict[str, tuple[Tensor, int]] | None:
         size = node.size(self._handles) if self.room else 0

@@ -10,19 +10,19 @@ from torch import Tensor
 
 from ..directions.algebra import Direction
 from ..directions.buffer import Buffer
-from ..directions.fused import Fused
 from ..directions.handle import Handle
 from ..directions.nodes import Drawn
+from ..directions.piecewise import Uncomputed
 from ..directions.shapes import fits
 from ..errors import ZobenchError
 from ..timers import Timers
 
 Closure: TypeAlias = Callable[[], Tensor]
 Group: TypeAlias = dict[str, Any]
-Value: TypeAlias = Tensor | Fused
-"""A direction on one tensor: computed, or to be drawn by the kernel that adds it."""
+Value: TypeAlias = Tensor | Uncomputed
+"""A direction on one tensor: computed, or to be drawn where it is added."""
 
-DRAWN_BYTES = 2**28
+DRAWN_BYTES = 2**30
 """What engines keep of a step's noise on a CPU, at most."""
 DRAWN_BYTES_OF_A_GPU = 2**26
 """On a GPU, where memory is short: no more than shows beside the weights of a model that fills it."""
@@ -142,7 +142,7 @@ def decay(p: Handle) -> float:
 
 def plus(p: Handle, base: Tensor, v: Value, out: Tensor) -> Tensor:
     """Make out = base + v on one tensor, rounded once to out's dtype; out may be base."""
-    if isinstance(v, Fused):
+    if not isinstance(v, Tensor):
         return v.onto(base, out)
     v = fitted(p, v)
     return out.add_(v) if out is base else torch.add(base, v, out=out)

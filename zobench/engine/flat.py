@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..directions.algebra import ZERO, Direction
 from ..directions.buffer import Buffer
-from ..directions.fused import Fused
 from ..directions.handle import Handle
 from ..directions.nodes import Plan
+from ..directions.piecewise import uncomputed
 from .base import Closure, Engine, Group, Value, decay, plus
 from .buffer_guard import BufferGuard
 from .theta import Held
@@ -126,7 +126,7 @@ class Flat(Engine):
         def act(p: Handle, values: list[Value | None]) -> None:
             v, rate = values[0], float(p.group["lr"]) * decay(p) if decays else 0.0
             if rate and v is not None:
-                v = (v.drawn() if isinstance(v, Fused) else v) - rate * (p.raw if held is None else held.theta(p))
+                v = (v if isinstance(v, Tensor) else v.drawn()) - rate * (p.raw if held is None else held.theta(p))
             if held is not None and v is None:
                 held.back(p)
             elif v is not None:
@@ -153,7 +153,8 @@ class Flat(Engine):
         try:
             for p in self.handles:
                 if id(p.group) not in plans:
-                    plans[id(p.group)] = Plan(*directions(p.group), drawn=self.drawn, fuse=Fused.of)
+                    of = directions(p.group)
+                    plans[id(p.group)] = Plan(*of, drawn=self.drawn, fuse=uncomputed(self.drawn, sole=len(of) == 1))
                 act(p, plans[id(p.group)].on(p))
                 done.append(p)
         except BaseException:

@@ -12,6 +12,7 @@ from ..directions.algebra import Direction
 from ..directions.fused import Fused, several
 from ..directions.handle import Handle
 from ..directions.nodes import Plan
+from ..directions.piecewise import uncomputed
 from .base import Closure, Value, plus
 from .flat import Flat
 from .theta import Held
@@ -62,7 +63,7 @@ class Pair(Flat):
     def _copies(self, points: Sequence[Direction]) -> list[dict[str, Tensor]]:
         """The weights at each point, of the tensors that some point displaces."""
         copies: list[dict[str, Tensor]] = [{} for _ in points]
-        plan = Plan(*points, drawn=self.drawn, fuse=Fused.of)
+        plan = Plan(*points, drawn=self.drawn, fuse=uncomputed(self.drawn, sole=len(points) == 1))
         self.sweeps += 1
         for p in self.handles:
             values = plan.on(p)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..directions.algebra import ZERO, Direction
-from ..directions.fused import Fused
 from ..directions.handle import Handle
 from ..directions.nodes import Plan
+from ..directions.piecewise import uncomputed
 from ..models.lockstep import lockstep
 from .base import Closure, Value
 from .deferred import Deferred
@@ -49,7 +49,8 @@ class Streamed(Pair, Deferred):
     def _side_by_side(self, objective: Any, points: Sequence[Direction]) -> list[Tensor]:
         """The losses at these points, by one forward; what is pending is paid on the way."""
         self.sweeps += 1
-        plan, owing = Plan(*points, self.pending, drawn=self.drawn, fuse=Fused.of), set[str]()
+        fuse = uncomputed(self.drawn, sole=False)
+        plan, owing = Plan(*points, self.pending, drawn=self.drawn, fuse=fuse), set[str]()
         if self.pending.terms:
             owing.update(p.name for p in self.handles)
 
@@ -73,7 +74,7 @@ class Streamed(Pair, Deferred):
             with lockstep(objective.model, parameters, len(points), weights):
                 losses: list[Tensor] = objective.tiled(len(points))
         finally:  # of what no module ran on, or after a fault
-            rest = Plan(self.pending, drawn=self.drawn, fuse=Fused.of)
+            rest = Plan(self.pending, drawn=self.drawn, fuse=fuse)
             for p in self.handles:
                 if p.name in owing:
                     pay(p, rest.on(p)[0])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .. import kernels
 from ..directions.noise.philox import PART_OF_A_GPU
 from ..engine import AUTO, choose, engine_class
+from ..engine.base import DRAWN_BYTES
 from ..errors import ZobenchError
 from ..models.text import text_config
 from .method import state_bytes, taken_bytes
@@ -233,7 +234,9 @@ class PlannedMethod:
                 return 0
             if self.device != "cpu":
                 return min(OF_A_PART * PART_OF_A_GPU, (OF_A_PART + IN_HAND * FLOAT32) * shapes.largest)
-        return IN_HAND * FLOAT32 * shapes.largest
+        kept = FLOAT32 * shapes.numel
+        keeps = self.device == "cpu" and engine != "official" and kept <= DRAWN_BYTES
+        return IN_HAND * FLOAT32 * shapes.largest + (kept if keeps else 0)
 
     def _activations(self, shapes: CellShapes, engine: str) -> int:
         looks = 2 if engine_class(engine).together else 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,6 +64,10 @@ class Noise(Node):
             return None
         return self.source.draw(self.seed, self.kind, p, shape, full_shape=self.full_shape, among=self.shapes)
 
+    def filler(self, p: Handle) -> Callable[[Tensor], object] | None:
+        """What draws the next entries on `p` into a tensor of their number; None where they are drawn all at once."""
+        return self.source.filler(self.seed, self.kind, p) if self.full_shape else None
+
     def __repr__(self) -> str:
         return f"{self.label}<{self.kind},{self.seed}>"
 
@@ -91,6 +95,14 @@ class NoiseSource:
         among: the shapes on all tensors of the step, of a source that draws some of them together.
         """
         raise NotImplementedError
+
+    def filler(self, seed: int, kind: str, p: Handle) -> Callable[[Tensor], object] | None:
+        """Of a draw in the tensor's own shape, what puts the next entries into a contiguous float tensor.
+
+        Called for consecutive parts of a multiple of 16 entries (the last: 16 at least), before anything else is drawn,
+        it gives what `draw` gives. None: this source draws whole tensors alone.
+        """
+        return None
 
     def state(self) -> dict[str, Any]:
         """What must be saved to go on: plain numbers and tensors."""
@@ -128,6 +140,19 @@ class PerTensor(NoiseSource):
             return torch.randn(shape, dtype=torch.float32, device=device, generator=g)
         signs = torch.randint(0, 2, shape, dtype=torch.int8, device=device, generator=g)
         return signs.to(torch.float32).mul_(2).sub_(1)
+
+    def filler(self, seed: int, kind: str, p: Handle) -> Callable[[Tensor], object] | None:
+        own = type(self).draw is PerTensor.draw and "draw" not in vars(self)
+        if not own or kind != "gaussian" or p.param.device.type != "cpu":
+            return None
+        g = self.seeded(p.param.device, mix(seed, kind, p.name))
+
+        def fill(out: Tensor) -> Tensor:  # torch fills by 16 entries: the stream of a whole tensor
+            if out.dtype == torch.float32:
+                return out.normal_(generator=g)
+            return out.copy_(torch.empty(out.shape).normal_(generator=g))
+
+        return fill
 
 
 class OfficialStream(PerTensor):
