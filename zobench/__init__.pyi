@@ -19,6 +19,7 @@ from .contracts.selector import (
 from .contracts.selector import (
     Selector as Selector,
 )
+from .contracts.transform import Transform as Transform
 from .devices import wide as wide
 from .directions.algebra import (
     Algebra as Algebra,

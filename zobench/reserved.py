@@ -32,6 +32,7 @@ WORDS: Mapping[str, frozenset[str]] = {
     "models": frozenset({"none"}),
     "presets": frozenset({"none"}),
     "data_sources": frozenset({"hub", "folder"}),
+    "transforms": frozenset({"all", "none", "auto"}),
 }
 """Words that mean something else where a name of the kind may stand."""
 
@@ -39,6 +40,7 @@ OURS: Mapping[str, frozenset[str]] = {
     "estimators": frozenset({"check", "setup", "iterate", "state_of", "fit"}),
     "directions": frozenset({"check", "draw", "state_of"}),
     "selectors": frozenset({"check", "select", "expected_forwards"}),
+    "transforms": frozenset({"check", "output"}),
 }
 """Methods that a class of the kind writes itself."""
 
@@ -127,6 +129,7 @@ _UNDECLARED: Mapping[str, frozenset[str]] = {
     "estimators": frozenset({"defaults", "state"}),  # torch.optim.Optimizer makes them, without saying so
     "directions": frozenset(),
     "selectors": frozenset({"of", "parts", "chosen"}),  # of selectors made of selectors
+    "transforms": frozenset({"settings"}),
 }
 
 

@@ -79,7 +79,7 @@ def test_ls_has_every_builtin_described(capsys, monkeypatch):
 def test_ls_prints_a_table_a_kind(capsys, local):
     assert main(["ls", "--plugin", local]) == 0
     out = capsys.readouterr().out
-    assert [word for word in out.split() if word.isupper() and word.endswith("S")].count("SETTINGS") == 3
+    assert [word for word in out.split() if word.isupper() and word.endswith("S")].count("SETTINGS") == 4
     assert "\nmine" in out and "The first line." in out and "The rest" not in out
     assert all(line == line.rstrip() for line in out.splitlines())
     assert main(["ls", "models"]) == 0
@@ -104,7 +104,7 @@ def test_ls_of_one_kind_of_a_local_file(capsys, local):
 
 def test_what_the_source_says_is_what_the_class_says():
     plugins = load_plugins(only="")
-    for kind in ("estimators", "selectors", "directions"):
+    for kind in ("estimators", "selectors", "directions", "transforms"):
         for name in plugins.names(kind):
             summary = summarise(plugins.offer(kind, name))
             cls = plugins.get(kind, name)

@@ -93,6 +93,28 @@ def test_hook_zobench_directions(local):
     assert plugins.code([("estimators", "mezo:lozo")]) == {}, "both are built in"
 
 
+def test_hook_zobench_transforms(local):
+    plugins = local("""
+        import zobench
+        class Silence(zobench.Transform):
+            "A channel that is 0."
+            block: zobench.Natural = 0
+            channel: zobench.Natural = 0
+            def output(self, stream, first):
+                return stream
+        @zobench.hookimpl
+        def zobench_transforms():
+            return {"silence": Silence, "other": "zobench_plugins.transforms.clamp:Clamp"}
+    """)
+    from zobench.plugins import transforms
+
+    assert {"silence", "other"} <= set(plugins.names("transforms"))
+    assert transforms.canonical(" silence : 1:17+other:2:3:0.50", plugins) == "silence:1:17+other:2:3:0.5"
+    one, other = transforms.made_of("silence:1:17+other:2:3:0.5", plugins)
+    assert (one.at, one.channel) == (1, 17) and (other.at, other.limit) == (2, 0.5)
+    assert list(plugins.code([("transforms", "silence")])) != [] == list(plugins.code([("transforms", "clamp")]))
+
+
 def test_hook_zobench_selectors(local):
     plugins = local(selectors("first"))
     assert plugins.selector("first").__doc__ == "The first block."

@@ -27,6 +27,7 @@ CELLS = {
     "agzo, activations": ("agzo", "layer:1", {"engine": "deferred"}),
     "grzo, each example": ("grzo", "layer:1", {}),
     "forwards as a budget": ("fzoo", "layer:1", {"train_forwards": 120, "lr_schedule": "linear"}),
+    "a transformed model": ("mezo", "layer:2", {"transform": "plant:1:3:20+clamp:0:5:0.25", "engine": "flat"}),
     "probes": ("mezo", "exhaustive_sweep", {"exhaustive_sweep__steps": 4}),
 }
 STEPS = {"steps": 9, "eval_every": 4, "lrs": (1e-3, 1e-2)}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .common import Offline, PluginFiles, plugins_of
-from .replay import found_cell
+from .replay import found_cell, of_transform
 
 
 def export(
@@ -39,3 +39,5 @@ def export(
     loaded = load(Place(name, device=device, offline=offline), plugins, record["cell"]["run_settings"]["dtype"])
     names = write(record, results, loaded, plugins, out)
     print(f"{out}: {', '.join(names)}")
+    if said := of_transform(record):
+        print(said)

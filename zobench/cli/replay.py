@@ -42,6 +42,14 @@ def replay(
         save_file({name: t.contiguous().cpu() for name, t in weights.items()}, draft)
     chosen = record["chosen"]
     print(f"{out}: {len(weights)} tensors of {cell} at step {chosen['step']}, lr {chosen['lr']:g}")
+    if said := of_transform(record):
+        print(said)
+
+
+def of_transform(record: Record) -> str:
+    """What weights are of that were trained in a transformed model; empty for others."""
+    said = record["protocol"].get("transform")
+    return f"trained under transform={said}: without it they are not what was scored" if said else ""
 
 
 def found_cell(results: Path, cell: str, plugins: Plugins) -> Record:

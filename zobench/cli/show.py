@@ -1,4 +1,4 @@
-"""`zobench show`: all that is known of one estimator, selector, task, model, executor, preset or data source."""
+"""`zobench show`: all that is known of one estimator, selector, task, model, executor, or what else has a name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..plugins import along, declared, expressions
+from ..plugins import along, declared, expressions, transforms
 from ..plugins.presets import Preset
 from ..plugins.registry import KINDS, Plugins
 from ..settings import settings_of
@@ -59,7 +59,8 @@ def show(
     if doc:
         print(f"\n{doc}")
     if isinstance(value, type) and KINDS[plural].settings:
-        _print_settings(value, "directions" if plural == "directions" else name)
+        said = f"--set transform={transforms.form(name, value)}" if plural == "transforms" else ""
+        _print_settings(value, "directions" if plural == "directions" else name, said)
 
 
 def _preset_facts(found: Plugins, name: str, preset: Preset) -> dict[str, str]:
@@ -110,7 +111,8 @@ def _class_facts(value: object) -> dict[str, str]:
     return source | card.facts(value) if inspect.isclass(value) else source
 
 
-def _print_settings(cls: type, name: str) -> None:
+def _print_settings(cls: type, name: str, said: str = "") -> None:
+    """A table of them; `said`: how all of them are given together."""
     settings = settings_of(cls).values()
     if not settings:
         return print("\nno settings")
@@ -118,7 +120,13 @@ def _print_settings(cls: type, name: str) -> None:
     notes = _notes(cls)
     headings = ("SETTING", "TYPE", "DEFAULT", "CHANGE WITH", *(("MEANING",) if notes else ()))
     rows = [
-        (s.name, s.describe_type(), _text(s.default), f"--set {_address(s.name, name)}=...", notes.get(s.name, ""))
+        (
+            s.name,
+            s.describe_type(),
+            _text(s.default),
+            said or f"--set {_address(s.name, name)}=...",
+            notes.get(s.name, ""),
+        )
         for s in settings
     ]
     print_table(headings, [row[: len(headings)] for row in rows])

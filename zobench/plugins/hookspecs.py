@@ -15,6 +15,7 @@ import pluggy
 if TYPE_CHECKING:
     from ..contracts.executor import Executor
     from ..contracts.selector import Selector
+    from ..contracts.transform import Transform
     from ..estimator.estimator import Estimator
     from ..estimator.families import Directions
     from ..models.load import LoadedModel
@@ -47,6 +48,11 @@ def zobench_directions() -> Mapping[str, type[Directions] | Lazy]:  # type: igno
 @hookspec
 def zobench_selectors() -> Mapping[str, type[Selector] | Lazy]:  # type: ignore[empty-body]
     """Selectors by the name a user types: `{"every_other": EveryOther}`."""
+
+
+@hookspec
+def zobench_transforms() -> Mapping[str, type[Transform] | Lazy]:  # type: ignore[empty-body]
+    """Changes of what a decoder block puts out, by the name a user types: `--set transform=silence:1:17`."""
 
 
 @hookspec

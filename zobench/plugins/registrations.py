@@ -42,6 +42,9 @@ KINDS: Mapping[str, Kind] = {
     "directions": Kind(
         "directions", ("zobench.estimator.families", "Directions"), "a subclass of zobench.Directions", settings=True
     ),
+    "transforms": Kind(
+        "transform", ("zobench.contracts.transform", "Transform"), "a subclass of zobench.Transform", settings=True
+    ),
     "tasks": Kind("task", ("zobench.tasks.task", "Task"), "a pathlib.Path of a TOML file or a zobench.Task"),
     "models": Kind("model", None, "a function that loads a model", "_-."),
     "executors": Kind("executor", None, "a class with a method `run`"),

@@ -38,6 +38,7 @@ from .registrations import COLUMNS, KINDS, TABLES, Offer, check_offer, hook_of, 
 if TYPE_CHECKING:
     from ..contracts.executor import Executor
     from ..contracts.selector import Selector
+    from ..contracts.transform import Transform
     from ..estimator.estimator import Estimator
     from ..estimator.families import Directions
     from ..models.load import LoadedModel
@@ -165,6 +166,10 @@ class Plugins:
         cls = cast("type[Selector]", self.get("selectors", name))
         expressions.check_whole(name, cls)
         return cls
+
+    def transform(self, name: str) -> type[Transform]:
+        """The transform of that name. Errors as `estimator`."""
+        return cast("type[Transform]", self.get("transforms", name))
 
     def executor(self, name: str) -> type[Executor]:
         """The executor of that name. Errors as `estimator`."""

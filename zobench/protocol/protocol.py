@@ -18,7 +18,7 @@ from ..settings import Count, Natural, NonNegative, resolve
 from ..tasks.rules import RowsRule, Rules
 
 VERSION = "mezo-1"
-YOUNGER = frozenset({"pad_targets", "train_forwards", "train_seconds", "further_lrs"})
+YOUNGER = frozenset({"pad_targets", "train_forwards", "train_seconds", "further_lrs", "transform"})
 """Settings that came after VERSION. Their default is what was done before them, and at it they stay out of records, so
 that records from before and after them compare and have the same identity.
 """
@@ -40,6 +40,7 @@ class Protocol(Rules):
     further_lrs: Natural = 0  # rates tried beyond a grid of several, at most, while the best on dev is an end of it
     lr_schedule: Literal["constant", "linear"] = "constant"
     weight_decay: NonNegative = 0.0
+    transform: str = ""  # what is changed of what blocks put out, in training and scoring alike (plugins/transforms.py)
 
     def record(self) -> dict[str, Any]:
         """As it stands in a record, under `protocol`."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
-from ..plugins import declared
+from ..models.transformed import transformed
+from ..plugins import declared, transforms
 from ..report import running, store
 from ..report.judge import mark, settled
 from ..report.record import Record
@@ -83,6 +84,11 @@ class Runner:
 
     def _claimed(self, cell: Cell, claim: Claim) -> Record:
         self.guard.begin(cell.id)
+        changes = transforms.made_of(cell.protocol.transform, self.session.plugins)
+        with self.guard.wearing(transformed(self.session.loaded, changes)):
+            return self._run(cell, claim)
+
+    def _run(self, cell: Cell, claim: Claim) -> Record:
         started, start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
         out, work = Outcome(), HeldCell(self.results, cell, claim, self._head())
         if work.anew is not None:

@@ -29,6 +29,7 @@ def card(record: Record, kind: str) -> str:
     lines += [
         f"{text.count(scope['parameters'])} parameters ({text.share(scope['fraction'])}) were free to move, in decoder "
         f"blocks {blocks}. Learning rate and step were chosen on dev; test was read once.",
+        *_of_transform(record),
         "",
         f"In a line: {text.foreign(summarise(record))}.",
         "",
@@ -41,6 +42,18 @@ def card(record: Record, kind: str) -> str:
         "The licence is that of the base model and of the data.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_transform(record: Record) -> list[str]:
+    """That the weights are of a transformed model, where they are."""
+    said = record["protocol"].get("transform")
+    if not said:
+        return []
+    return [
+        "",
+        f"Trained and scored under `transform={said}`, which these files do not hold: loaded alone, the weights "
+        "give other scores than those above.",
+    ]
 
 
 _WHOLE = (

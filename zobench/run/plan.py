@@ -10,7 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ZobenchError, unknown
-from ..plugins import along, declared, expressions
+from ..plugins import along, declared, expressions, transforms
 from ..plugins.expressions import Address, addresses
 from ..protocol.cell import Cell, raised
 from ..protocol.protocol import Computation, Protocol, computation_from, protocol_from
@@ -126,8 +126,9 @@ def route(wish: Wish, plugins: Plugins, model: str | None = None) -> Routed:
                     (rules if owner in rules else given)[owner][name] = value
     if lrs is not None:
         checked_rates(lrs)
+    protocol = protocol_from(_clipped(rules["protocol"], estimators.values(), plugins))
     return Routed(
-        protocol_from(_clipped(rules["protocol"], estimators.values(), plugins)),
+        replace(protocol, transform=transforms.canonical(protocol.transform, plugins)),
         computation_from(rules["run"]),
         {name: resolve(cls, given[name], owner=name) for name, cls in estimators.items()},
         {name: resolve(cls, given[name], owner=name) for name, cls in selectors.items()},
@@ -305,7 +306,9 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, t
             computation=routed.computation,
             estimator_settings=routed.estimators[estimator],
             selector_settings=routed.selectors[selector] if cls.trains else {},
-            code=plugins.code(_used(plugins, identity, task, estimator, selector if cls.trains else None)),
+            code=plugins.code(
+                _used(plugins, identity, task, estimator, selector if cls.trains else None, routed.protocol.transform)
+            ),
             raised=raised(cls, routed.estimators[estimator])
             + (raised(plugins.selector(selector), routed.selectors[selector]) if cls.trains else 0),
         )
@@ -314,13 +317,14 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, t
 
 
 def _used(
-    plugins: Plugins, identity: Identity, task: str, estimator: str, selector: str | None
+    plugins: Plugins, identity: Identity, task: str, estimator: str, selector: str | None, transform: str
 ) -> list[tuple[str, str]]:
     """What a cell uses that a plugin may have brought, as (kind, name)."""
     named = {"models": identity.model_plugin, "tasks": task, "estimators": estimator, "selectors": selector}
     data = identity.own_data.get(task, identity.data)
     named["data_sources"] = data if data in plugins.names("data_sources") else None
-    return [(kind, name) for kind, name in named.items() if name is not None]
+    changes = [("transforms", name) for name in transforms.names(transform)]
+    return [*((kind, name) for kind, name in named.items() if name is not None), *changes]
 
 
 def grid(

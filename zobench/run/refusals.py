@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..contracts.planned import Planned
 from ..errors import ZobenchError
+from ..models.text import text_config
+from ..plugins import transforms
 from ..plugins.discovery import describe_fault
 from ..protocol.protocol import asked
 from ..report.record import NO_SELECTOR
@@ -62,6 +65,8 @@ class _Judge:
         sizes = self._once(lambda: self._splits(cell), "sizes", cell.task)
         rules.check(task)
         rules.check_room(task, self.session.loaded.context_length)
+        if rules.transform:
+            self._once(lambda: self._check_transform(rules.transform), "transform", rules.transform)
         scored = _guarded(
             f"estimator {cell.estimator}: its `scored_by`", lambda: asked(rules, cls.scored_by, cell.estimator_settings)
         )
@@ -101,6 +106,17 @@ class _Judge:
             return  # a selector that wants blocks says so itself
         selector = self.session.plugins.selector(cell.selector)(**cell.selector_settings)
         _guarded(f"selector {cell.selector}: its `check`", lambda: selector.check(blocks))
+
+    def _check_transform(self, said: str) -> None:
+        """ZobenchError for blocks and channels that the model does not have."""
+        loaded, called = self.session.loaded, transforms.names(said)
+        channels = int(text_config(loaded.model).hidden_size)
+        for name, change in zip(called, transforms.made_of(said, self.session.plugins), strict=True):
+            if change.at >= len(loaded.blocks):
+                raise ZobenchError(
+                    f"transform={said}: there is no block {change.at}; {loaded.name} has {len(loaded.blocks)}"
+                )
+            _guarded(f"transform {name}: its `check`", partial(change.check, len(loaded.blocks), channels))
 
     def _check_estimator(self, cell: Cell, cls: type[Estimator], sizes: Splits) -> None:
         asked_for = cell.computation.parameterisation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,17 @@ class Guard:
             raise ZobenchError(f"{cell} cannot run: an earlier cell changed the model, and {self.broken}")
         if changed:
             self.warn(f"before {cell} something changed the model: {_few(changed)}; it is put back")
+
+    @contextmanager
+    def wearing(self, changes: AbstractContextManager[None]) -> Iterator[None]:
+        """Inside, what `changes` attaches is part of the model, and is put back as all else is."""
+        plain = self.anatomy
+        with changes:
+            self.anatomy = Anatomy(self.model)
+            try:
+                yield
+            finally:
+                self.anatomy = plain
 
     def check(self, who: str) -> None:
         """Put back what is not as it was. Raises ModelChanged, which says what `who` changed, where anything is not."""

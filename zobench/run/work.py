@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
+from ..plugins import transforms
 from ..plugins.registry import load_plugins
 from ..report import store
 from ..report.record import NO_SELECTOR
@@ -192,6 +193,7 @@ class Elsewhere(RunInProcess):
 def _used(cell: Cell, model: str, plugins: Plugins) -> list[tuple[str, str]]:
     """What the cell uses that a plugin may have brought, as (kind, name)."""
     named = [("tasks", cell.task), ("estimators", cell.estimator)]
+    named += [("transforms", name) for name in transforms.names(cell.protocol.transform)]
     named += [("models", model)] if model in plugins.names("models") else []
     return named + ([("selectors", cell.selector)] if cell.selector != NO_SELECTOR else [])
 
