@@ -38,7 +38,7 @@ BELOW = {
     "kernels": "",
     "directions": "devices kernels errors",
     "scopes": "directions errors",
-    "parameterisations": "devices scopes directions settings errors",
+    "parameterisations": "devices scopes directions forwards settings errors",
     "models": "devices forwards paths errors",
     "engine": "devices directions models timers errors",
     "tasks": "devices models settings paths errors",

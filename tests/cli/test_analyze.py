@@ -35,9 +35,13 @@ def place(tmp_path_factory):
     special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
     tf.PreTrainedTokenizerFast(tokenizer_object=core, **special).save_pretrained(root / "model")
     items = [{"sentence": " ".join("abcdefgh"[i % 5 : 8]), "label": i % 2, "idx": i} for i in range(60)]
-    (root / "data" / "sst2").mkdir(parents=True)
-    for name in ("train", "validation"):
-        (root / "data" / "sst2" / f"{name}.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items))
+    pairs = [
+        {"premise": "a b", "choice1": "c", "choice2": "d e", "question": "cause", "label": i % 2} for i in range(60)
+    ]
+    for task, rows in (("sst2", items), ("copa", [{**one, "idx": i} for i, one in enumerate(pairs)])):
+        (root / "data" / task).mkdir(parents=True)
+        for name in ("train", "validation"):
+            (root / "data" / task / f"{name}.jsonl").write_text("".join(json.dumps(i) + "\n" for i in rows))
     return root
 
 
@@ -84,6 +88,29 @@ def test_it_is_the_table_of_the_selector(analyze, place, tmp_path):
     table = block_activations(loaded, [prepared.train_batch(next(order)) for _ in range(2)])
     facts = json.loads((tmp_path / "out.json").read_text())
     assert [(r["max"], r["mean"], r["token"]) for r in facts["rows"][1:]] == [(r.max, r.mean, r.token) for r in table]
+
+
+def test_of_several_tasks_one_table_and_one_picture(place, tmp_path, capsys):
+    """The planted block is every rule's on every task, and how far it is over their thresholds."""
+    line = ["analyze", "activations", "--model", str(place / "model"), "--data-dir", str(place / "data")]
+    line += ["--tasks", "sst2,copa", "--preset", "smoke", "--batches", "2", "--batch-size", "3"]
+    files = {option: str(tmp_path / name) for option, name in (("--json", "a.json"), ("--out", "a.md"))}
+    assert main([*line, *(x for pair in files.items() for x in pair), "--plot", str(tmp_path / "a.svg")]) == 0
+    out = capsys.readouterr().out
+    assert out == (tmp_path / "a.md").read_text()
+    facts = json.loads((tmp_path / "a.json").read_text())
+    assert facts["agree"] == {"plateau": True, "jump": True, "ratio": True}
+    assert "plateau, jump, ratio choose block 1 on every task." in out
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows] == ["task", "sst2", "copa"] and all(c.startswith("1 (x") for c in rows[1][1:4])
+    for one in facts["tasks"]:
+        table = [row for row in one["rows"] if row["index"] >= 0]
+        said, top = one["rules"]["plateau"], max(row["max"] for row in table)
+        assert said["margin"] == pytest.approx(min(table[1]["ratio"] / 100, table[1]["max"] / (0.1 * top)))
+        assert said["rival"] == 0
+        assert said["rival_margin"] == pytest.approx(min(table[0]["ratio"] / 100, table[0]["max"] / (0.1 * top)))
+    drawn = (tmp_path / "a.svg").read_text()
+    assert "<svg" in drawn
 
 
 def test_plot(analyze, tmp_path):

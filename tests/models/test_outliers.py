@@ -4,7 +4,7 @@ import pytest
 from kits.tiny_models import CONFIGS, LAYERS, batches, plant, tiny
 
 from zobench.models.activations import BlockActivation, block_activations
-from zobench.models.outliers import RULES, choose_block, describe, jumps
+from zobench.models.outliers import RULES, OutlierChoice, choice, choose_block, describe, jumps, margins
 
 
 def table(maxima, medians):
@@ -48,6 +48,31 @@ def test_no_outlier_gives_none(rule):
 def test_the_choice_is_stable_in_the_fraction(fraction):
     assert choose_block(LLAMA2_7B, fraction=fraction) == 1
     assert choose_block(QWEN3_8B, fraction=fraction) == 6
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_margins_are_by_how_much_thresholds_may_change(rule):
+    """Thresholds higher by less than the chosen block's margin change nothing, and by more something."""
+    for rows in (LLAMA2_7B, QWEN3_8B):
+        found = choice(rows, rule=rule)
+        assert found.block == choose_block(rows, rule=rule) and found.margin >= 1
+        assert found.margin == margins(rows, rule=rule)[found.block]
+
+        def harder(factor):
+            of = {"ratio": {"plateau": 100, "jump": 100, "ratio": 1000}[rule] * factor}
+            return choose_block(rows, rule=rule, fraction=0.1 * factor, jump=5 * factor, **of)  # noqa: B023
+
+        assert harder(found.margin * 0.999) == found.block != harder(found.margin * 1.001)
+        if found.rival_margin:
+            assert harder(found.rival_margin * 1.001) == found.block != harder(found.rival_margin * 0.999)
+
+
+def test_where_no_block_passes_the_nearest_is_named():
+    found = choice(QUIET)
+    assert found.block is None and found.margin is None and found.rival == 4
+    assert found.rival_margin == pytest.approx(12.3 / 0.88 / 100)
+    assert str(found) == "none (block 4 at x0.14)" and str(choice(LLAMA2_7B)) == "1 (x8.9; block 0 at x0.11)"
+    assert choice([]) == OutlierChoice(None, None, None, None)
 
 
 def test_each_threshold_binds():

@@ -15,6 +15,7 @@ ratio     the first block whose max is at least `ratio` times its median. With a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
@@ -41,18 +42,81 @@ def choose_block(
     table: a row a block in the order of the blocks; a row of the embedding (negative index) is never chosen.
     ratio: None takes RATIOS[rule].
     """
+    reached = margins(table, rule=rule, fraction=fraction, ratio=ratio, jump=jump)
+    return next((index for index, margin in reached.items() if margin >= 1), None)
+
+
+def margins(
+    table: Sequence[BlockActivation],
+    *,
+    rule: Rule = "plateau",
+    fraction: float = FRACTION,
+    ratio: float | None = None,
+    jump: float = JUMP,
+) -> dict[int, float]:
+    """By block how far it is over the rule's thresholds: the least of measured / threshold, 1 or more where it passes.
+
+    Arguments as of `choose_block`. The choice would be another one if thresholds were higher by the chosen block's
+    factor, or so low that an earlier block reaches 1.
+    """
     blocks = [row for row in table if row.index >= 0]
     least = RATIOS[rule] if ratio is None else ratio
     top = max((row.max for row in blocks), default=0.0)
+    out: dict[int, float] = {}
     for before, row in zip([None, *blocks], blocks, strict=False):
-        if row.ratio < least:
-            continue
-        if rule == "plateau" and row.max < fraction * top:
-            continue
-        if rule == "jump" and (before is None or row.max < jump * before.max):
-            continue
-        return row.index
-    return None
+        factors = [row.ratio / least]
+        if rule == "plateau":
+            factors.append(_over(row.max, fraction * top))
+        if rule == "jump":
+            factors.append(0.0 if before is None else _over(row.max, jump * before.max))
+        out[row.index] = min(factors)
+    return out
+
+
+def _over(value: float, threshold: float) -> float:
+    """Their quotient; all is over a threshold of 0."""
+    return value / threshold if threshold > 0 else float("inf")
+
+
+@dataclass(frozen=True)
+class OutlierChoice:
+    """What a rule says of a table, and how surely."""
+
+    block: int | None
+    """None: no block passes."""
+    margin: float | None
+    """Of that block; None where there is none."""
+    rival: int | None
+    """The block before it, or of all where none passes, that comes nearest; None where there is no block before."""
+    rival_margin: float | None
+    """Below 1."""
+
+    def __str__(self) -> str:
+        near = "" if self.rival is None else f"block {self.rival} at x{self.rival_margin:.2g}"
+        if self.block is None:
+            return f"none ({near})"
+        return f"{self.block} (x{self.margin:.2g}{f'; {near}' if near else ''})"
+
+
+def choice(
+    table: Sequence[BlockActivation],
+    *,
+    rule: Rule = "plateau",
+    fraction: float = FRACTION,
+    ratio: float | None = None,
+    jump: float = JUMP,
+) -> OutlierChoice:
+    """The first outlier block by a rule with its margins. Arguments as of `choose_block`."""
+    reached = margins(table, rule=rule, fraction=fraction, ratio=ratio, jump=jump)
+    block = next((index for index, margin in reached.items() if margin >= 1), None)
+    before = {i: m for i, m in reached.items() if block is None or i < block}
+    rival = max(before, key=lambda i: before[i], default=None)
+    return OutlierChoice(
+        block,
+        None if block is None else reached[block],
+        rival,
+        None if rival is None else before[rival],
+    )
 
 
 def jumps(table: Sequence[BlockActivation]) -> list[float | None]:
