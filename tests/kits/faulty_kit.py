@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from subprocess import Popen
+
+from kits.processes import Forked, started
 
 WAITING = """
     import os, time
@@ -27,38 +26,14 @@ WAITING = """
 """
 """MeZO, which in its third step waits for ever where WAIT is set."""
 
-LONG = 600
-"""Seconds after which a process that should end counts as one that does not: no test waits for a part of them."""
 
-
-def in_training(words: list[str], results: Path) -> subprocess.Popen[str]:
-    """A run of `waiting` in a process of its own, which waits in its training."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zobench", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "WAIT": "1"},
-        preexec_fn=_heeds_signals,
-    )
+def in_training(words: list[str], results: Path, *, afresh: bool = False) -> Forked | Popen[str]:
+    """A run of `waiting` in a process of its own (see kits.processes), which waits in its training."""
+    process = started(words, afresh=afresh, WAIT="1")
     while not list(results.glob("cells/.*.steps.jsonl")):  # however long that takes: it ends with the process
         assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+        time.sleep(0.01)
     return process
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """What it wrote on standard output and standard error, once it has ended."""
-    try:
-        return process.communicate(timeout=LONG)
-    finally:
-        process.kill()  # else, where this fails, it goes on beside the other tests
-
-
-def _heeds_signals() -> None:
-    """A job in the background of a shell ignores control C, one of nohup SIGHUP, and so would all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 FAULTY = """

@@ -196,8 +196,14 @@ def tiny(folder: Path) -> list[str]:
     return ["--model", str(save_model(folder / "model")), "--data-dir", str(save_data(folder / "data"))]
 
 
-def main() -> None:
-    """The harness from the command line."""
+def _trained(plugins: Any) -> list[str]:
+    """The estimators that train with their defaults."""
+    every = {name: plugins.estimator(name) for name in plugins.names("estimators")}
+    return [name for name, cls in every.items() if cls.trains and not cls.needs]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The harness from the command line; 1 where anything differs in the end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--longest", type=float, default=8.0, help="seconds that a process lives at most")
@@ -205,15 +211,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--embedded", action="store_true", help="on the model in the package, which takes longer")
     parser.add_argument("--estimators", help="comma separated, instead of all")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     import torch  # noqa: F401  (before the forks, which then need not)
     import transformers  # noqa: F401
 
     from zobench.plugins.registry import load_plugins
 
-    plugins = load_plugins()
-    every = [n for n in plugins.names("estimators") if plugins.estimator(n).trains and not plugins.estimator(n).needs]
-    names = given.estimators.split(",") if given.estimators else every
+    names = given.estimators.split(",") if given.estimators else _trained(load_plugins())
     given.results.mkdir(parents=True, exist_ok=True)
     where = [] if given.embedded else tiny(given.results)
     whole, killed = given.results / "whole", given.results / "killed"
@@ -231,8 +235,8 @@ def main() -> None:
     print(json.dumps({s: sum(r["status"] == s for r in records) for s in {r["status"] for r in records}}))
     wrong = differences(whole, killed)
     print("\n".join(wrong) or "no difference")
-    sys.exit(bool(wrong))
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

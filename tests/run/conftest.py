@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,27 @@ def measured_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(capabilities, "measure", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_once() -> Iterator[None]:
+    """transformers reads the same files once, and each load is given a copy of what it read.
+
+    The checks before that, of the files, and those after it, of the model, are made each time.
+    """
+    read, known = load._read_model, {}
+
+    def once(folder, spec, config, dtype, place):
+        key = (folder.path, folder.revision, dtype)
+        if place.device != "cpu" or place.room or folder.revision is None:
+            return read(folder, spec, config, dtype, place)
+        if key not in known:
+            known[key] = read(folder, spec, config, dtype, place)
+        return deepcopy(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "_read_model", once)
         yield
 
 

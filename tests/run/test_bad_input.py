@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from kits.faulty_kit import WAITING, ended, in_training
+from kits.faulty_kit import WAITING, in_training
+from kits.processes import ended
 from kits.run_kit import QUICK, World, plan, plugin_file
 
 from zobench.cli import main
@@ -500,7 +501,7 @@ def test_status_and_stderr_of_a_real_process(command):
 def test_control_c_is_130_with_a_record_and_the_cell_runs_again(command, tmp_path):
     results = tmp_path / "r"
     words = command(estimator="waiting", plugin=plugin_file(tmp_path, WAITING))
-    process = in_training(words, results)
+    process = in_training(words, results, afresh=True)
     process.send_signal(signal.SIGINT)
     out, err = ended(process)
     assert process.returncode == 130, err

@@ -1,8 +1,14 @@
-"""Decoder blocks run by torch.compile: the same numbers up to rounding, whatever moves, and back as they were."""
+"""Decoder blocks run by torch.compile: the same numbers up to rounding, whatever moves, and back as they were.
+
+Code that a compiler makes takes seconds: one cell runs it. The others have their blocks traced, and run by torch; slow
+tests compile them too.
+"""
 
 import shutil
+from functools import partial
 
 import pytest
+import torch
 from kits.run_kit import run
 
 from zobench.errors import ZobenchError
@@ -26,8 +32,26 @@ def test_it_is_off_unless_asked_for_and_refused_where_bits_are_the_models_own():
             computation_from({"engine": engine, "compile": "blocks"})
 
 
-@pytest.mark.parametrize(("estimator", "selector", "engine"), CASES)
+@pytest.fixture
+def traced(monkeypatch):
+    """Blocks are traced as for a compiler, and what it would be given is run by torch."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+
+
+@pytest.mark.parametrize(("estimator", "selector", "engine"), list(CASES)[1:])
+def test_a_traced_cell_gives_the_same_numbers(world, tmp_path, traced, estimator, selector, engine):
+    assert_same_numbers(world, tmp_path, estimator, selector, engine)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "selector", "engine"),
+    [pytest.param(*case, marks=[pytest.mark.slow] if i else []) for i, case in enumerate(CASES)],
+)
 def test_a_cell_gives_the_same_numbers(world, tmp_path, estimator, selector, engine):
+    assert_same_numbers(world, tmp_path, estimator, selector, engine)
+
+
+def assert_same_numbers(world, tmp_path, estimator, selector, engine):
     made = {}
     for wish in ("off", "blocks"):
         settings = {"engine": engine, "compile": wish, **({"layer__index": 1} if selector == "layer" else {})}
@@ -42,7 +66,7 @@ def test_a_cell_gives_the_same_numbers(world, tmp_path, estimator, selector, eng
     assert plain["id"] != fast["id"]
 
 
-def test_a_task_that_generates_gives_the_same_scores(world, tmp_path):
+def test_a_task_that_generates_gives_the_same_scores(world, tmp_path, traced):
     made = []
     for wish in ("off", "blocks"):
         made += run(world, tmp_path / wish, ["mezo"], ["layer"], ["squad"], compile=wish, layer__index=1)

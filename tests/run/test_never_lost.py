@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from kits.faulty_kit import WAITING, ended, in_training
+from kits.faulty_kit import WAITING, in_training
+from kits.processes import ended
 from kits.run_kit import carry_out, numbers, plan, plugin_file, run
 
 from zobench.cli import main

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 
 from kits.plugin_kit import install_example
 from kits.run_kit import QUICK, plugin_file
@@ -56,18 +53,6 @@ ONE_FILE = """
 """
 
 
-def zobench(*words, site=None):
-    """Standard output of the command in a process of its own, which must end well."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if site is not None:
-        environment["PYTHONPATH"] = str(site)
-    done = subprocess.run(
-        [sys.executable, "-m", "zobench", *map(str, words)], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def quick(world, results, *words):
     sizes = [
         x for key, value in {**QUICK, "speed_steps": 2, "speed_warmup": 1}.items() for x in ("--set", f"{key}={value}")
@@ -81,11 +66,15 @@ def rows(board):
     return [line.split()[1] for line in board.splitlines() if len(line.split()) > 3 and line.split()[2] == "/"]
 
 
-def test_an_installed_package(world, tmp_path):
+def test_an_installed_package(world, tmp_path, monkeypatch, capsys):
+    """tests/test_example_plugin.py asks another process whether it sees the package."""
     site, data, results = install_example(tmp_path / "example"), tmp_path / "data", tmp_path / "r"
     shutil.copytree(world.data / "sst2", data / "review")  # the task reads SST-2's fields
     words = ["--estimator", "greedy,mezo", "--selector", "middle", "--tasks", "review", "--data-dir", data]
-    board = zobench(*quick(world, results, *words, "--set", "greedy.n=2"), site=site)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        assert main([str(w) for w in quick(world, results, *words, "--set", "greedy.n=2")]) == 0
+    board = capsys.readouterr().out
     records = {r["cell"]["estimator"]: r for r in store.read(results)[0]}
     assert set(records) == {"greedy", "mezo"}
     assert [n for n in ("greedy", "mezo") if any(row.startswith(n) for row in rows(board))] == ["greedy", "mezo"]
@@ -96,7 +85,9 @@ def test_an_installed_package(world, tmp_path):
     assert records["greedy"]["cell"]["estimator_settings"]["n"] == 2
     assert records["greedy"]["forwards"]["train"] == 4 * (2 + 3)
     assert records["mezo"]["metrics"]["zero_shot"] == records["greedy"]["metrics"]["zero_shot"]
-    zobench("leaderboard", results, "--check")  # without the package too: a board is made of records alone
+    assert (
+        main(["leaderboard", str(results), "--check"]) == 0
+    )  # without the package too: a board is made of records alone
 
 
 def test_one_file_with_an_estimator_a_selector_and_a_column(world, tmp_path, capsys):
