@@ -80,6 +80,7 @@ from .plugins.presets import Preset as Preset
 from .protocol.cell import Cell as Cell
 from .report.record import Record as Record
 from .run.named_model import load_model as load_model
+from .run.progress import progress_bars as progress_bars
 from .scopes.combine import (
     complement as complement,
 )

@@ -218,3 +218,47 @@ def test_of_many_methods_references_leave_room_for_the_others():
     made += [*runs("adamw", 90, 90, 90), *runs("sgd", 80, 80, 80), *runs("icl", 40, 40, 40)]
     names = seen(made).summary[1].cells
     assert names[:3] == ("*zero-shot*", "*adamw / all* 80%", "m00 / all 80%") and len(names) == page.MOST
+
+
+def varied() -> list[Any]:
+    """One method on two tasks and three seeds, of which each cell moved, took and held another part."""
+    made = [r for task, n in (("a", 90), ("b", 60)) for r in runs("mezo", n, n, n, task=task, selector="layer")]
+    for k, one in enumerate(made):
+        one["scope"]["fraction"] = 0.1 + 0.05 * k
+        one["memory"]["peak_bytes"] = (k + 1) * 2**30
+        one["time"]["step_s"] = 0.01 * (k + 1)
+        one["speed"]["ratio"] = 2.0 ** (k + 1)
+    return made
+
+
+def test_the_numbers_of_a_line_are_those_of_all_its_cells():
+    found = seen(varied())
+    (line,) = found.lines
+    assert line.share == pytest.approx((0.1, 0.35)) and line.peak_bytes == 6 * 2**30
+    assert (line.average, line.gained, line.forwards) == (pytest.approx(0.75), pytest.approx(0.25), 200)
+    assert (line.step_s, line.speedup) == (pytest.approx(0.035), pytest.approx(2**3.5))
+    shown = {one.heading: one.cells[-1] for one in found.summary}
+    assert shown["method / scope"] == "mezo / layer 10-35%"
+    assert {heading: shown[heading] for heading in ("GiB", "speed-up", "ms/step", "gain", "forwards")} == {
+        "GiB": "6",
+        "speed-up": "11.31x",
+        "ms/step": "35.0",
+        "gain": "+25.0",
+        "forwards": "200",
+    }
+
+
+def test_ps_are_short_and_never_nought():
+    said = ["<.001", "=.001", "=.005", "=.25", "=1"]
+    assert [page._p(p) for p in (0.0009, 0.001, 0.005, 0.25, 0.999)] == said
+
+
+@pytest.mark.parametrize(("right", "said"), [(95, "95.0, 5.0 points more"), (80, "80.0, 10.0 points less")])
+def test_gradients_are_further_or_not_so_far(right, said):
+    found = seen([*runs("mezo", 90, 90, 90), *runs("adamw", right, right, right)])
+    assert f"Gradients (adamw / all) reach {said}." in found.words.more
+
+
+def test_the_seeds_of_an_answer_are_those_of_its_poorest_task():
+    made = [*runs("mezo", 60, 61, 62, task="a"), *runs("mezo", 60, task="b")]
+    assert "One seed: nothing is told apart from luck, so do not quote." in seen(made).words.more

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kits.records import items, record, small_board, trial
+from kits.records import KNOWN, items, record, small_board, trial
 
 from zobench.errors import ZobenchError
 from zobench.report import paper
@@ -432,7 +432,7 @@ def test_a_row_of_the_paper_is_found_by_what_moves():
         of_blocks(1, selector="outlier_channels:mlp", task="copa", test=83),
         of_blocks(7, selector="layer:7", estimator="adamw", task="copa", test=82),
     ]
-    board = render(made, paper=True)
+    board = render(made, paper=True, known=KNOWN)
     for title in ("Its table 1:", "Its table 3:", "Its table 5:", "Its table 6:"):
         assert any("ours: mezo / layer:1" in name for name in paper_table(board, title)), title
     five, six = (paper_table(board, f"Its table {n}:") for n in (5, 6))

@@ -17,6 +17,7 @@ from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.report import cleaning, merging, progress_of_grid, running, store
 from zobench.report.running import Claim, Holder
+from zobench.report.seal import file_info
 
 # ---- claims
 
@@ -160,6 +161,17 @@ def test_what_is_done_running_failed_and_left(tmp_path, capsys):
     assert not (tmp_path / "running").exists()
 
 
+def test_what_runs_side_by_side_is_done_sooner(tmp_path):
+    made = [record(seed=seed) for seed in range(4)]
+    progress_of_grid.plan(tmp_path, cells(*made))
+    made[0]["time"]["total_s"] = 100.0
+    store.write(tmp_path, made[0])
+    both = [Claim.take(tmp_path / "running", one["id"]) for one in made[1:3]]
+    assert progress_of_grid.look(tmp_path).to_go_s == 150.0  # three cells by two processes
+    for claim in both:
+        claim.release()
+
+
 def test_status_of_no_results_folder_is_one_line(tmp_path, capsys):
     assert main(["status", str(tmp_path / "none")]) == 2
     assert "no results folder" in capsys.readouterr().err
@@ -216,7 +228,33 @@ def test_conflicts_seals_and_other_data_are_named_and_nothing_is_written(tmp_pat
     assert kept["metrics"]["test"]["value"] == 0.81
 
 
+def test_weights_beside_a_record_are_read_before_they_are_merged(tmp_path):
+    """A size that is right is not enough here."""
+    one, two = record(), record(seed=1)
+    weights = store.files(tmp_path / "a", one["id"]).weights
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"as they were")
+    one["files"] = {"weights": file_info(weights)}
+    folders = [folder_of(tmp_path / "a", one), folder_of(tmp_path / "b", two)]
+    weights.write_bytes(b"as they_were")
+    with pytest.raises(ZobenchError, match=weights.name):
+        merging.merge(folders, tmp_path / "out")
+    weights.write_bytes(b"as they were")
+    assert merging.merge(folders, tmp_path / "out").records == 2
+    assert store.files(tmp_path / "out", one["id"]).weights.read_bytes() == b"as they were"
+
+
 # ---- cleaning
+
+
+def test_nothing_of_a_cell_that_runs_is_listed(tmp_path):
+    old, new = record(settings={"eps": 1e-2}), record()
+    new["environment"]["started"] = "2026-01-02T00:00:00Z"
+    results = folder_of(tmp_path, old, new)
+    claim = Claim.take(results / "running", old["id"])
+    assert cleaning.find(results).older == {}
+    claim.release()
+    assert cleaning.find(results).older == {old["id"]: new["id"]}
 
 
 def test_older_settings_and_leftovers_are_listed_then_removed(tmp_path, capsys):

@@ -41,6 +41,13 @@ def measured_tasks() -> list[str]:
     return list(_table()["tasks"])
 
 
+def hub_items(task: str) -> tuple[int, int] | None:
+    """Items of the hub's data to train and choose on, and to test on; None for a task without lengths."""
+    table = _table()
+    found = table["items"].get(task) if task in table["tasks"] else None
+    return None if found is None else (found[0], found[1])
+
+
 def source() -> str:
     """With which tokenizer they were measured, in a line."""
     return str(_table()["source"])
@@ -83,7 +90,7 @@ def main(argv: Sequence[str]) -> None:
     found = measure(given.data_dir, given.model)
     tasks = {name: [[n.prompt, list(n.options), n.gold] for n in of] for name, of in found.items()}
     lines = [f"  {json.dumps(name)}: {json.dumps(of, separators=(',', ':'))}" for name, of in tasks.items()]
-    head = f'{{\n "source": {json.dumps(given.source)},\n "tasks": {{\n'
+    head = f'{{\n "source": {json.dumps(given.source)},\n "items": {json.dumps(_table()["items"])},\n "tasks": {{\n'
     FILE.write_text(head + ",\n".join(lines) + "\n }\n}\n", encoding="utf-8")
     print(f"{FILE}: {', '.join(f'{name} {len(of)}' for name, of in tasks.items())}")
 

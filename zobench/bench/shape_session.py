@@ -18,7 +18,7 @@ from ..tasks.prepared import PreparedTask
 from ..tasks.rules import Rules
 from ..tasks.sampling import Splits, split
 from ..tasks.source import Pools
-from .lengths import Lengths, measured_tasks, shipped
+from .lengths import Lengths, hub_items, shipped
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
@@ -26,21 +26,6 @@ if TYPE_CHECKING:
     from ..protocol.protocol import Protocol
     from ..tasks.rules import RowsRule
     from ..tasks.task import Task
-
-SIZES = {
-    "boolq": (9427, 3270),
-    "cb": (250, 56),
-    "copa": (400, 100),
-    "drop": (77400, 9535),
-    "multirc": (27243, 4848),
-    "record": (100730, 10000),
-    "rte": (2490, 277),
-    "squad": (87599, 10570),
-    "sst2": (67349, 872),
-    "wic": (5428, 638),
-    "wsc": (554, 104),
-}
-"""Items of the hub's data, to train and choose on, and to test on."""
 
 
 def session_of(shape: str, plugins: Plugins, *, dtype: str, device: str) -> Session:
@@ -72,9 +57,9 @@ class ShapeSession(Session):
 
     def data(self, name: str) -> Pools:
         """So many items as the hub has."""
-        if name not in measured_tasks() or name not in SIZES:
+        if (sizes := hub_items(name)) is None:
             raise ZobenchError(f"there are no lengths of task {name} in the package: name a --model for its tokenizer")
-        train, test = SIZES[name]
+        train, test = sizes
         return Pools([{"id": i} for i in range(train)], [{"id": i} for i in range(test)], "hub")
 
     def prepared(self, name: str, protocol: Protocol, rows: RowsRule = "shared") -> tuple[PreparedTask, Splits]:

@@ -7,11 +7,13 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
+from ..errors import ZobenchError
 from .common import AsJson, PluginFiles, plugins_of, print_json, print_table
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ EXTRAS = {
     "datasets": ("data of the hub", "datasets"),
     "evaluate": ("metrics of evaluate", "evaluate"),
     "matplotlib": ("--plot", "'zobench[plots]'"),
-    "ray": ("--executor ray", "'zobench[ray]'"),
-    "submitit": ("--executor submitit", "'zobench[slurm]'"),
     "gguf": ("models in GGUF files", "'zobench[gguf]'"),
 }
 """Library -> what needs it, and what pip is told."""
@@ -64,7 +64,7 @@ def findings(plugins: Plugins) -> Iterator[Diagnosis]:
     for name in NEEDED:
         version = _version(name)
         yield Diagnosis(name, version or "missing", "" if version else f"pip install {name}", version is None)
-    for name, (needs, install) in EXTRAS.items():
+    for name, (needs, install) in {**EXTRAS, **_of_executors(plugins)}.items():
         version = _version(name)
         yield Diagnosis(name, version or "not installed", "" if version else f"for {needs}: pip install {install}")
     for info in plugins.loaded:
@@ -75,6 +75,16 @@ def findings(plugins: Plugins) -> Iterator[Diagnosis]:
     if _version("torch"):
         yield from _devices()
     yield from _places()
+
+
+def _of_executors(plugins: Plugins) -> dict[str, tuple[str, str]]:
+    """The libraries that executors say they need, as EXTRAS."""
+    out = {}
+    for name in plugins.names("executors"):
+        with suppress(ZobenchError):  # of a plugin that cannot be imported, which is told elsewhere
+            if (needs := getattr(plugins.executor(name), "needs", None)) is not None:
+                out[needs[0]] = (f"--executor {name}", f"'{needs[1]}'")
+    return out
 
 
 def _devices() -> Iterator[Diagnosis]:

@@ -57,7 +57,8 @@ class Executor(Protocol):
 
     It is made without arguments. Its annotated attributes are settings (`--set NAME.key=value`, as those of an
     estimator); one that is called `jobs` is also what `--jobs` sets. If it has a method `prepare(cells, run_cell)`, it
-    is called before anything is said or written; what it raises then is all that happens.
+    is called before anything is said or written; what it raises then is all that happens. `needs: ClassVar = ("ray",
+    "zobench[ray]")`, the module that it imports and what pip is told, is what `zobench doctor` looks for.
     """
 
     def run(self, cells: Sequence[Cell], run_cell: RunCell) -> Iterator[Record]:

@@ -14,7 +14,7 @@ from ..errors import ZobenchError, library
 from ..forwards import READS_WITHIN
 from ..scopes.scope import Scope
 from ..settings import Count, Positive, resolve
-from .substitute_scope import Substitutes, refuse_masks, where
+from .substitute_scope import Substitutes, put_module, refuse_masks, where
 
 ADAPTER = "zobench"
 FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "W_pack")
@@ -77,7 +77,7 @@ class LoRA:
         if model is None:
             return
         for name, module in self._wrapped.items():
-            _put(model, name, module)
+            put_module(model, name, module)
         for p, required in self._required:
             p.requires_grad_(required)
 
@@ -107,7 +107,7 @@ class LoRA:
         for p, _ in self._required:
             p.requires_grad_(False)
         for i, name in enumerate(self._wrapped):
-            _put(model, name, holder.get_submodule(f"m{i}"))
+            put_module(model, name, holder.get_submodule(f"m{i}"))
 
     def _modules(self, model: nn.Module, scope: Scope) -> dict[str, nn.Module]:
         """Full name -> module of the targets whose weight is in the scope, in the model's order."""
@@ -185,11 +185,6 @@ def adapters(model: nn.Module, settings: Mapping[str, object]) -> tuple[str, ...
     return tuple(
         f"{n}.{which}.{ADAPTER}.weight" for n in targeted(model, own["targets"]) for which in ("lora_A", "lora_B")
     )
-
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)
 
 
 def _no_fused_experts(scope: Scope, targets: Sequence[str], model: str) -> None:

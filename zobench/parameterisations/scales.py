@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ..errors import ZobenchError
 from ..scopes.scope import Scope
 from ..settings import Count, Range, resolve
-from .substitute_scope import Substitutes, refuse_masks, where
+from .substitute_scope import Substitutes, put_module, refuse_masks, where
 
 SCALES = "scales"
 
@@ -48,7 +48,7 @@ class QuantisedScales:
         refuse_masks(scope, {f"{n}.weight" for n in chosen}, "a scale is of many of them")
         self._required = [(p, p.requires_grad) for p in model.parameters()]
         for name, module in self._linear.items():
-            _replace(model, name, QuantisedLinear(module, self.bits, self.group))
+            put_module(model, name, QuantisedLinear(module, self.bits, self.group))
         for n, p in model.named_parameters():
             p.requires_grad_(n.removesuffix(f".{SCALES}") in chosen and n.endswith(f".{SCALES}"))
         of = {f"{n}.{SCALES}": [f"{n}.weight"] for n in chosen}
@@ -57,7 +57,7 @@ class QuantisedScales:
     def detach(self) -> None:
         """Put the original layers back."""
         for name, module in self._linear.items():
-            _replace(self._model, name, module)
+            put_module(self._model, name, module)
         for p, required in self._required:
             p.requires_grad_(required)
         self._linear, self._required = {}, []
@@ -92,8 +92,3 @@ class QuantisedLinear(nn.Module):
     def weights(self) -> Tensor:
         """What codes and scales stand for, (out, in)."""
         return (self.codes * self.scales[..., None]).flatten(1)[:, : self.in_features]
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, module)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..directions.handle import Handle
 from ..errors import ZobenchError
@@ -40,3 +40,9 @@ def refuse_masks(scope: Scope, names: Collection[str], what: str) -> None:
 def where(scope: Scope) -> str:
     """The scope in a few words, for an error."""
     return f"blocks {list(scope.layers)}" if scope.layers else f"{len(scope.named)} tensors"
+
+
+def put_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module into the place of the one that has this full name."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, module)

@@ -48,7 +48,9 @@ def known(plugins: Plugins) -> KnownNames:
     for name in plugins.names("data_sources"):
         with suppress(ZobenchError):  # a board must not fail for a source that it may not need
             sources[name] = source_facts(data_source(plugins, name))
-    played = {name: role(plugins, name) for name in ("baseline", "everything", "one_block", "outlier_block")}
+    played = {
+        name: role(plugins, name) for name in ("baseline", "everything", "one_block", "outlier_block", "whole_blocks")
+    }
     return KnownNames(stands, sources=sources, **played)
 
 

@@ -81,6 +81,7 @@ ROLES: Mapping[str, str] = {
     "everything": "selectors",  # takes all weights: if no selector is named, and the usual control of selectors
     "one_block": "selectors",  # takes the decoder block after the colon: `zobench analyze layers`
     "outlier_block": "selectors",  # whose choice that page marks, and whose rule `zobench analyze activations` goes by
+    "whole_blocks": "selectors",  # take one whole decoder block that they choose in another way: the paper's tables
     "usual_model": "models",  # if no model is named
     "usual_preset": "presets",  # if no preset is named, of models that no preset names
 }

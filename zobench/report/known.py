@@ -25,6 +25,8 @@ class KnownNames:
     """Selectors of the decoder block that stands after a colon."""
     outlier_block: tuple[str, ...] = ()
     """Selectors of the block with the activation outlier."""
+    whole_blocks: tuple[str, ...] = ()
+    """Selectors of one whole decoder block, chosen in another way."""
 
     def of(self, estimator: str, selector: str) -> Stands | None:
         """The part that a cell of these plays on a board."""

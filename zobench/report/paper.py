@@ -103,7 +103,7 @@ def _scores(printed: Sequence[Mapping[str, Any]], section: Section | None, block
     body: list[list[str]] = []
     for row in printed:
         scores = row["scores"]
-        body.append([f"paper: {row['method']}", *(_number(scores.get(t)) for t in (*tasks, *last))])
+        body.append([f"paper: {row['method']}", *(as_printed(scores.get(t)) for t in (*tasks, *last))])
         for own in paper_join.ours(row, block, section):
             body += _comparison(own, scores, tasks, last)
     return text.table(["method", *tasks, *last], body, left=1)
@@ -116,9 +116,11 @@ def _layers(printed: Mapping[str, Any], section: Section | None) -> str:
     rows += [(f"layer {n}", scores) for n, scores in enumerate(printed["layers"])]
     body: list[list[str]] = []
     for n, (name, scores) in enumerate(rows, start=-2):
-        body.append([f"paper: {name}", *(_number(scores.get(t)) for t in tasks)])
+        body.append([f"paper: {name}", *(as_printed(scores.get(t)) for t in tasks)])
         for own in section.rows if section is not None and n != -2 else ():
-            found = own.selector == "all" if n == -1 else paper_join.of_blocks(own, [n])
+            found = (
+                own.selector in section.known.everything if n == -1 else paper_join.of_blocks(own, [n], section.known)
+            )
             if found and own.estimator == printed["estimator"]:
                 body += _comparison(own, scores, tasks, [])
     return text.table(["layer", *tasks], body, left=1)
@@ -157,7 +159,8 @@ def _measured(row: MethodRow, task: str) -> str:
     return f"{text.ratio(stats.geometric_mean([one['ratio'] for one in found]))}: {text.milliseconds(own)}"
 
 
-def _number(value: float | None) -> str:
+def as_printed(value: float | None) -> str:
+    """A number as the papers print theirs."""
     return text.NONE if value is None else f"{value:.2f}"
 
 

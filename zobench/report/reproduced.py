@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from . import stats, text
 from .entry import Entry, draw_of
-from .paper import model_key
+from .paper import as_printed, model_key
 from .papers import AVERAGE, Paper, PrintedClaim, PrintedRow, PrintedTable
 from .record import Record
 from .stats import Draw, Effect
@@ -100,7 +100,7 @@ def _scores(table: PrintedTable, rows: Sequence[OurRow], same: bool) -> str:
     for row in rows:
         printed = _printed(row.printed, tasks)
         if same or not table.sweeps:
-            body.append([f"paper: {row.printed.method}", *(_number(printed.get(t)) for t in (*tasks, *average))])
+            body.append([f"paper: {row.printed.method}", *(as_printed(printed.get(t)) for t in (*tasks, *average))])
         effects = {task: row.entries[task].effect if task in row.entries else None for task in tasks}
         effects |= {AVERAGE: row.effect(tasks)} if average else {}
         shown = [_ours(row, task, effects[task]) for task in (*tasks, *average)]
@@ -118,10 +118,6 @@ def _printed(row: PrintedRow, tasks: Sequence[str]) -> dict[str, float]:
     own = [row.scores[task] for task in tasks if task in row.scores]
     whole = {AVERAGE: stats.mean(own)} if own and len(own) == len(tasks) else {}
     return {**{task: row.scores[task] for task in tasks if task in row.scores}, **whole}
-
-
-def _number(value: float | None) -> str:
-    return text.NONE if value is None else f"{value:.2f}"
 
 
 def _ours(row: OurRow, task: str, effect: Effect | None) -> str:

@@ -47,22 +47,31 @@ class Reports(Protocol):
         """A step is done."""
 
 
+def progress_bars(console: Console, *, refresh_per_second: float = 10) -> Bars:
+    """Progress bars (rich's) that say what is done, how far, the time left and a note, and go when they are over.
+
+    Elsewhere than on a terminal nothing is shown. Each task is given a `note`: `bars.add_task("cells", note="")`.
+    """
+    return Bars(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+        refresh_per_second=refresh_per_second,
+    )
+
+
 class Progress:
     """The console of a run: cells done, the step and its time left, the last dev loss."""
 
     def __init__(self, plugins: Plugins, total: int, console: Console | None = None) -> None:
         self.plugins, self.total, self.done = plugins, total, 0
         self.console = console or Console(stderr=True)
-        self.bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-        )
+        self.bars = progress_bars(self.console)
         self._cells: TaskID = self.bars.add_task("cells", total=total, note="")
         self._inner: TaskID = self.bars.add_task("", total=1, note="", visible=False)
         self._elsewhere: dict[str, TaskID] = {}

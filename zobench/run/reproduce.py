@@ -13,10 +13,10 @@ from ..plugins import declared, expressions
 from ..report.papers import PrintedRow, PrintedTable
 from ..report.record import NO_SELECTOR
 from ..tasks.sampling import split
-from .place import check_data_dir, data_source, outlined
+from .place import check_data_dir
 from .plan import Wish, fault_of, route
 from .session import Session
-from .whole_run import computed, make_plan
+from .whole_run import computed, make_plan, outline_of
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
@@ -84,7 +84,7 @@ def planned(
 
     def session_of(dtype: str) -> Session:
         if dtype not in sessions:
-            sessions[dtype] = _outline(place, plugins, dtype) if outline is None else outline(dtype)
+            sessions[dtype] = outline_of(place, plugins, dtype) if outline is None else outline(dtype)
         return sessions[dtype]
 
     session = session_of(_dtype(paper, asked))
@@ -105,11 +105,6 @@ def planned(
         first.done |= plan.done
         first.retried |= plan.retried
     return Reproduction(list(merged.values()), tables)
-
-
-def _outline(place: Place, plugins: Plugins, dtype: str) -> Session:
-    loaded = outlined(place, plugins, dtype)
-    return Session(loaded, plugins, data_source(place, loaded, plugins), place.offline)
 
 
 def _dtype(paper: Paper, asked: Asked) -> str:

@@ -89,7 +89,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins, outline: Session | Non
     wish, spread = executor_settings(wish, plugins, place.executor)
     kind = outline.loaded.device.type if outline else planned_device(place.device).type
     routed = for_device(route(wish, plugins, place.model), wish, plugins, kind)
-    session = outline or _outline(place, plugins, routed.computation.dtype)
+    session = outline or outline_of(place, plugins, routed.computation.dtype)
     loaded = session.loaded
     pools = {task: session.data(task) for task in wish.tasks}
     identity = Identity(
@@ -133,7 +133,7 @@ def computed(wish: Wish, place: Place, plugins: Plugins) -> Computation:
     return route(mine, plugins).computation
 
 
-def _outline(place: Place, plugins: Plugins, dtype: str) -> Session:
+def outline_of(place: Place, plugins: Plugins, dtype: str) -> Session:
     """The model without its weights, and the data."""
     loaded = outlined(place, plugins, dtype)
     return Session(loaded, plugins, data_source(place, loaded, plugins), place.offline)

@@ -16,7 +16,7 @@ from ..estimator.estimator import Estimator
 from ..estimator.losses import Losses
 from .attempt import Attempt, Case, distance, same
 from .problems import half_masks
-from .watch import Noting, Values, Watch, equal_terms
+from .watch import Noting, Values, Watch
 
 INTERRUPTED = 4
 """The step after which a run is interrupted: with a refresh every three, between two of them."""
@@ -75,7 +75,7 @@ def replay(case: Case) -> str:
         attempt.go(1)
         looked = looked or bool(watch.looks)
         for move in watch.moves if watch.looks else []:
-            exact = any(equal_terms(move, look) for look in watch.looks)
+            exact = any(same(move, look) for look in watch.looks)
             bitwise = bitwise and exact
             off = 0.0 if exact else _residual(move, watch.looks)
             expect(off < 1e-10, f"step {step} moved along a direction that it did not look along (off by {off:.0%})")

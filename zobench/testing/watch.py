@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..directions.algebra import Algebra, Direction
@@ -77,8 +76,3 @@ class Noting(Objective):
     def jvp(self, tangents: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         self._taken[0] += 1
         return super().jvp(tangents)
-
-
-def equal_terms(a: Values, b: Values) -> bool:
-    """Bitwise equality of two terms."""
-    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import ClassVar
 
-from torch import Tensor
+from zobench import Buffer, Count, Direction, Directions, Draws, matrices
 
-from zobench import Buffer, Count, Direction, Directions, Draws, Handle, matrices
-
-from ..estimators.subzero import orthonormal
+from ..estimators.agzo import leading
 
 
 class AGZODirections(Directions):
@@ -36,18 +34,10 @@ class AGZODirections(Directions):
     iterations: Count = 3
     """Rounds of the power iteration that finds A."""
 
-    def leading(self, start: Direction, p: Handle, x: Tensor) -> Tensor:
-        """A (in, r): the leading directions of the rows of `x` (tokens, in), as far as the iterations find them."""
-        x, a = x.to(p.dtype), start.on(p)
-        assert a is not None, "a linear layer's weight is a matrix"
-        for _ in range(self.iterations):
-            a = orthonormal(x.T @ (x @ a))
-        return a
-
     def found(self, of: Draws) -> Buffer:
         """A of every linear layer that moves."""
         start = of.noise(shape=lambda p: (p.shape[1], min(self.rank, p.shape[1])), on=matrices, label="start")
-        _, found = of.losses.with_inputs(partial(self.leading, start))
+        _, found = of.losses.with_inputs(partial(leading, start, self.iterations))
         a: Buffer = found
         return a
 

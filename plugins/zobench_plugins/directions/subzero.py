@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zobench import Count, Direction, Directions, Draws, Handle, Planned
 
-from ..estimators.subzero import orthonormal, refuse_narrow
+from ..estimators.subzero import factors, orthonormal, refuse_narrow
 from ..stacks import matrix_like, others, sides, tall, wide
 
 
@@ -44,7 +44,7 @@ class SubZeroDirections(Directions):
         refuse_narrow(planned)
 
     def state_of(self, shape: tuple[int, ...]) -> float:
-        return min(self.rank, *shape) * sum(shape) if len(shape) == 2 else 0.0
+        return factors(self.rank, shape)
 
     def draw(self, of: Draws) -> Direction:
         rank = self.rank

@@ -13,6 +13,15 @@ from zobench import Count, Direction, Estimator, Handle, Losses, Positive, matri
 from .subzero import orthonormal
 
 
+def leading(start: Direction, iterations: int, p: Handle, x: Tensor) -> Tensor:
+    """A (in, r): the leading directions of the rows of `x` (tokens, in), as far as the iterations find them."""
+    x, a = x.to(p.dtype), start.on(p)
+    assert a is not None, "a linear layer's weight is a matrix"
+    for _ in range(iterations):
+        a = orthonormal(x.T @ (x @ a))
+    return a
+
+
 class AGZO(Estimator):
     """Directions in the span of what enters each linear layer: d = R A^T, A the leading directions of its inputs.
 
@@ -66,17 +75,9 @@ class AGZO(Estimator):
     looks: Literal["one_sided", "two_sided"] = "one_sided"
     """What the slope is taken from (see above)."""
 
-    def leading(self, start: Direction, p: Handle, x: Tensor) -> Tensor:
-        """A (in, r): the leading directions of the rows of `x` (tokens, in), as far as the iterations find them."""
-        x, a = x.to(p.dtype), start.on(p)
-        assert a is not None, "a linear layer's weight is a matrix"
-        for _ in range(self.iterations):
-            a = orthonormal(x.T @ (x @ a))
-        return a
-
     def iterate(self, losses: Losses) -> Tensor:
         start = self.noise(shape=lambda p: (p.shape[1], min(self.rank, p.shape[1])), on=matrices, label="start")
-        l0, a = losses.with_inputs(partial(self.leading, start))
+        l0, a = losses.with_inputs(partial(leading, start, self.iterations))
         r = self.noise(shape=lambda p: (p.shape[0], a[p].shape[1]), on=lambda p: p in a, label="r")
         d = r @ a.T + self.noise(on=lambda p: p not in a)
         if self.looks == "two_sided":

@@ -30,6 +30,11 @@ def orthonormal(x: Tensor) -> Tensor:
     return q
 
 
+def factors(rank: int, shape: tuple[int, ...]) -> float:
+    """Entries of U and V of a tensor of this shape."""
+    return min(rank, *shape) * sum(shape) if len(shape) == 2 else 0.0
+
+
 class SubZero(Estimator):
     """Directions in a random subspace of each matrix: d = s U Z V^T, U and V orthonormal and held for many steps.
 
@@ -86,7 +91,7 @@ class SubZero(Estimator):
         self.s = self.buffer("s", init=lambda p: _scale(p, rank), shape=lambda p: (), on=matrices)
 
     def state_of(self, shape: tuple[int, ...]) -> float:
-        return min(self.rank, *shape) * sum(shape) if len(shape) == 2 else 0.0
+        return factors(self.rank, shape)
 
     def basis(self, axis: int) -> Direction:
         """U (axis 0) or V (axis 1), kept as long as it is held."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zobench import Natural, NonNegative, Positive, ZobenchError
 
@@ -23,6 +23,8 @@ class OnRay:
     gpus: of a cell; none: 1, or 0 with --device cpu. retries: of a cell whose node or worker was lost.
     All nodes need zobench with its plugins, and must reach the results, the data and the model by the same paths.
     """
+
+    needs: ClassVar[tuple[str, str]] = ("ray", "zobench[ray]")
 
     address: str = ""
     cpus: Positive = 1.0

@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zobench import Count, Natural, Positive, ZobenchError
 
@@ -27,6 +27,8 @@ class Submitit:
     does, and is requeued: it goes on with what is not done. One that is lost is submitted anew, `restarts` times.
     gpus: of a job; none: 1, or 0 with --device cpu. cluster: slurm, or local: processes of this machine, to try it.
     """
+
+    needs: ClassVar[tuple[str, str]] = ("submitit", "zobench[slurm]")
 
     cluster: str = "slurm"
     partition: str = ""

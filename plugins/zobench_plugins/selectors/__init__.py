@@ -36,4 +36,9 @@ def zobench_selectors() -> Mapping[str, str]:
 @hookimpl
 def zobench_roles() -> Mapping[str, Sequence[str]]:
     """What scopes are held against, and what `zobench analyze` knows of them."""
-    return {"everything": ["all"], "one_block": ["layer"], "outlier_block": ["first_outlier"]}
+    return {
+        "everything": ["all"],
+        "one_block": ["layer"],
+        "outlier_block": ["first_outlier"],
+        "whole_blocks": ["max_jump", "emergence_layer", "exhaustive_sweep"],
+    }

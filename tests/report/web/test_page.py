@@ -62,6 +62,48 @@ def test_lines_are_those_of_the_first_screen():
     assert better == 1 and sum(pair[2:]) == 2
 
 
+def test_a_row_has_all_numbers_of_its_line():
+    cells = [record("lozo", "layer", test=80 + k, ms=10.0 * (k + 1), seed=k) for k in range(2)]
+    for k, one in enumerate(cells):
+        one["scope"]["fraction"] = 0.2 + 0.1 * k  # type: ignore[index]
+        one["memory"]["peak_bytes"], one["time"]["train_s"] = 1000 + k, 3.0 + k
+    (section,) = made(cells)["sections"]
+    (row,) = section["rows"]
+    assert row["half"] > 0 and row["scores"]["sst2"] == [pytest.approx(0.805), row["half"]]
+    numbers = ("share", "ms", "bytes", "seconds", "average", "gain", "forwards", "speedup", "control", "p", "rank")
+    want = [0.3, 15.0, 1001, 3.5, 0.805, 0.305, 200, 2.0, None, None, None]
+    assert [row[name] for name in numbers] == [None if x is None else pytest.approx(x) for x in want]
+    assert (row["name"], row["method"], row["scope"], row["reference"]) == ("lozo / layer", "lozo", "layer", False)
+
+
+def test_a_cell_has_all_numbers_of_its_record():
+    one = record("lozo", "layer", "copa", 3, test=items(81), zero_shot=items(52), ms=7.0, speedup=3.0)
+    one["metrics"]["dev"] = {**one["metrics"]["test"], "value": 0.77, "loss": 0.5}
+    one["engine"] = {"engine": "pair"}
+    one["forwards"] |= {"extra": 40}
+    (cell,) = cells(made([one]))
+    names = (
+        "task",
+        "seed",
+        "status",
+        "engine",
+        "steps",
+        "score",
+        "metric",
+        "percent",
+        "zero",
+        "dev",
+        "lr",
+        "step",
+        "ms",
+    )
+    want = ["copa", 3, "ok", "pair", 100, 0.81, "accuracy", True, 0.52, 0.77, 1e-3, 75, 7.0]
+    assert [cell[name] for name in names] == want
+    names = ("seconds", "bytes", "speedup", "forwards", "error", "layers")
+    assert [cell[name] for name in names] == [1.0, 3 * 2**20, 3.0, 640, None, [1]]
+    assert cell["stderr"] == pytest.approx(one["metrics"]["test"]["stderr"])
+
+
 def test_swept_layers_make_a_heat_map():
     swept = [record("mezo", f"layer:{n}", test=items(60 + n)) for n in range(3)]
     for n, one in enumerate(swept):
@@ -126,6 +168,13 @@ def test_the_command_says_all_that_the_record_knows():
     assert options["--tasks"] == "copa" and options["--lr"] == "0.001,0.01" and options["--engine"] == "flat"
     sets = [b for a, b in zip(words, words[1:], strict=False) if a == "--set"]
     assert "lozo.rank=2" in sets and "protocol.steps=100" in sets and not any("version" in s for s in sets)
+
+
+def test_the_command_names_the_selector_of_a_setting_and_a_folder_of_data():
+    told = {"selector_settings": {"index": [1, 2], "all_but.x": 0.5}, "data": "folder", "lrs": (1.25e-3,)}
+    words = shlex.split(command(record("mezo", "layer", **told)))
+    assert {"layer.index=1,2", "all_but.x=0.5"} <= set(words) and "--data-dir" in words and "0.00125" in words
+    assert "--data-dir" not in command(record())
 
 
 def test_every_board_has_its_page(tmp_path: Path):

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+
+from zobench import progress_bars
 
 if TYPE_CHECKING:
     from .checkpoint import TrainingCounts
@@ -19,17 +19,7 @@ class TrainingProgress:
 
     def __init__(self, recipe: Recipe, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self.bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-            refresh_per_second=2,
-        )
+        self.bars = progress_bars(self.console, refresh_per_second=2)
         self.bar = self.bars.add_task("pre-training", total=recipe.steps, note="", start=False)
         self.since: tuple[float, int] | None = None  # the time and the tokens after this sitting's first step
 
