@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import paper_join, papers, stats, text
+from .known import NOTHING
 from .rows import MethodRow, Section, average
 
 SCORE_TABLES = ("1", "2", "3", "5", "6", "10")
@@ -111,16 +112,14 @@ def _scores(printed: Sequence[Mapping[str, Any]], section: Section | None, block
 
 def _layers(printed: Mapping[str, Any], section: Section | None) -> str:
     """A row a block: the paper's scores, and ours under those that we have."""
-    tasks = list(printed["full"])
+    tasks, known = list(printed["full"]), NOTHING if section is None else section.known
     rows = [("zero-shot", printed["zero_shot"]), ("full", printed["full"])]
     rows += [(f"layer {n}", scores) for n, scores in enumerate(printed["layers"])]
     body: list[list[str]] = []
     for n, (name, scores) in enumerate(rows, start=-2):
         body.append([f"paper: {name}", *(as_printed(scores.get(t)) for t in tasks)])
         for own in section.rows if section is not None and n != -2 else ():
-            found = (
-                own.selector in section.known.everything if n == -1 else paper_join.of_blocks(own, [n], section.known)
-            )
+            found = own.selector in known.everything if n == -1 else paper_join.of_blocks(own, [n], known)
             if found and own.estimator == printed["estimator"]:
                 body += _comparison(own, scores, tasks, [])
     return text.table(["layer", *tasks], body, left=1)

@@ -24,7 +24,7 @@ def ours(printed: Mapping[str, Any], dominant: int, section: Section | None) -> 
 def _same(printed: Mapping[str, Any], dominant: int, row: MethodRow, known: KnownNames) -> bool:
     if "part" in printed:
         of_parts = printed["runs"].partition(":")[0]
-        return row.selector.partition(":")[0] == of_parts and _part(row) == printed["part"]
+        return bool(row.selector.partition(":")[0] == of_parts and _part(row) == printed["part"])
     if "blocks" in printed:
         return of_blocks(row, printed["blocks"], known)
     if printed["selector"] in known.outlier_block:
