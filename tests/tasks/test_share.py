@@ -225,6 +225,23 @@ def test_items_of_a_split_are_batched_by_length():
     assert seen == [(4, lengths[0])]
 
 
+def test_short_rows_are_scored_by_tokens():
+    """As many as have so many tokens with their padding, and no fewer than without; the same predictions."""
+    one = llama()
+    made, seen = prepared("RTE", one, eval_batch_size=1), calls(one)
+    expected = made.test_score(one)
+    lengths = sorted((len(e.rows[0].ids) - 1 for e, _ in made._scored["test"]), reverse=True)
+    by_tokens = made.scoring_in("tokens")
+    for most, sizes in ((1, [1, 1, 1, 1]), (2 * lengths[0], [2, 2]), (10_000, [4])):
+        seen.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("zobench.tasks.prepared.SCORED_TOKENS", most)
+            score = by_tokens.test_score(one)
+            assert score.forwards == by_tokens.scoring_forwards("test") == len(sizes)
+        assert [rows for rows, _ in seen] == sizes and score.predictions == expected.predictions
+    assert made.replicated().scoring_in("tokens").tokens_together == 0  # as MeZO scores
+
+
 def test_nan_weights_score_nan():
     one = llama()
     one.lm_head.weight.fill_(math.nan)
@@ -262,9 +279,24 @@ def test_a_row_that_is_done_says_no_more():
     assert mine == generated(alone, one) and {len(row) for row in mine} != {NEW_TOKENS}
 
 
+@pytest.mark.parametrize("cache", [True, False])
+def test_rows_that_are_done_leave_the_batch(cache):
+    one = llama()
+    made = prepared("SQuAD", one, eval_batch_size=4)
+    alone = made.replicated()
+    first = sorted({row[1] for row in generated(alone, one)})[:2]
+    made.stop = alone.stop = made.stop | frozenset(first)
+    made.forward = replace(made.forward, cache=made.forward.cache if cache else None)
+    expected, seen = generated(alone, one), calls(one)
+    assert generated(made.scoring_in("tokens"), one) == expected
+    assert seen[0][0] == 4 and seen[-1][0] < 4
+
+
 def generated(made, model):
     from zobench.tasks.generate import answers
 
     prompts = [encoded.rows[0].ids for encoded, _ in made._scored["test"]]
     given = {"room": partial(room, made), "stop": made.stop, "pad_id": 0, "device": "cpu"}
-    return answers(made.forward.through(model), prompts, together=made.together, **given)[0]
+    return answers(made.forward.through(model), prompts, together=made.together, tokens=made.tokens_together, **given)[
+        0
+    ]

@@ -15,7 +15,7 @@ from ..engine import AUTO, ENGINES, engine_class
 from ..errors import ZobenchError, unknown
 from ..parameterisations import OF_THE_ESTIMATOR, PARAMETERISATIONS
 from ..settings import Count, Natural, NonNegative, resolve
-from ..tasks.rules import RowsRule, Rules
+from ..tasks.rules import BatchRule, RowsRule, Rules
 
 VERSION = "mezo-1"
 YOUNGER = frozenset({"pad_targets", "train_forwards", "train_seconds", "further_lrs", "transform"})
@@ -64,6 +64,7 @@ class Computation:
     prefix_cache: Literal["auto", "off"] = (
         "auto"  # what enters the lowest block that moves once an example; official: off
     )
+    scored_in: BatchRule = "rows"  # what a forward scores: eval_batch_size rows, or as many more as have 512 tokens
     compile: Literal["off", "blocks"] = "off"  # decoder blocks by torch.compile; official engines: off
     speed_steps: Natural = 30  # steps of each side in the cell's speed measurement; 0 leaves it out
     speed_warmup: Natural = 10
@@ -73,7 +74,7 @@ class Computation:
         """As it stands in a record, under `cell.run_settings`: settings that are younger than some records are left
         out at the value of what was done before them.
         """
-        before = {"rows": "replicated", "prefix_cache": "off", "compile": "off"}
+        before = {"rows": "replicated", "prefix_cache": "off", "compile": "off", "scored_in": "rows"}
         return {name: value for name, value in vars(self).items() if before.get(name) != value}
 
 

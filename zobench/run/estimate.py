@@ -118,6 +118,7 @@ class Estimate:
         """
         session, rules, cls = self.session, cell.protocol, self.session.plugins.estimator(cell.estimator)
         prepared, splits = session.prepared(cell.task, rules, cell.computation.rows)
+        prepared = prepared.scoring_in(cell.computation.scored_in)
         own, tokens = session.scored(cell, prepared), self._tokens_of(cell, prepared)
         dev = math.ceil(len(splits.dev) / rules.eval_batch_size)
         step = cls.forwards_per_step or 2

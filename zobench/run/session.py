@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..protocol.cell import Cell
     from ..protocol.protocol import Protocol
     from ..tasks.prepared import Score
-    from ..tasks.rules import RowsRule
+    from ..tasks.rules import BatchRule, RowsRule
     from ..tasks.task import Task
 
 
@@ -33,7 +33,7 @@ class Session:
     reload: Callable[[], LoadedModel] | None = None
     """Loads the same model anew, on the host: what a cell left changed is put back from it."""
     pools: dict[str, Pools] = field(default_factory=dict)
-    zero_shot: dict[tuple[str, Protocol, RowsRule], Score] = field(default_factory=dict)
+    zero_shot: dict[tuple[str, Protocol, RowsRule, BatchRule], Score] = field(default_factory=dict)
     _prepared: tuple[tuple[str, Protocol, RowsRule], PreparedTask, Splits] | None = None
 
     def task(self, name: str) -> Task:
@@ -76,7 +76,7 @@ class Session:
         `forwards` of the score are those it took then: a cell counts them whether it took the score or found it, so
         that its record does not depend on the cells before it.
         """
-        key = (name, protocol, prepared.rows)
+        key = (name, protocol, prepared.rows, prepared.scored_in)
         if key not in self.zero_shot:
             self.zero_shot[key] = prepared.test_score(self.loaded.model, progress)
         return self.zero_shot[key]

@@ -65,6 +65,7 @@ class Stages:
             self.out.fields["stands"] = stands
         self.out.memory["weights_bytes"] = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
         prepared, splits = self.session.prepared(self.cell.task, self.cell.protocol, self.cell.computation.rows)
+        prepared = prepared.scoring_in(self.cell.computation.scored_in)
         self.out.fields["capabilities"] = loaded.capabilities.record()
         if loaded.weights is not None:
             self.out.fields["weights"] = loaded.weights

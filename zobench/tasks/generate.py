@@ -10,7 +10,10 @@ from torch import Tensor
 
 from ..models.forward import Forward
 from ..models.positions import rows_by_length
-from .padding import padded
+from .padding import padded, parts
+
+SELECT = "batch_select_indices"
+"""What caches of transformers have to keep some rows alone."""
 
 
 def stop_tokens(tokenizer: Any) -> frozenset[int]:
@@ -21,24 +24,28 @@ def stop_tokens(tokenizer: Any) -> frozenset[int]:
 
 
 def greedy(
-    forward: Forward, ids: Tensor, mask: Tensor | None, *, limit: int, stop: frozenset[int]
+    forward: Forward, ids: Tensor, mask: Tensor | None, *, limit: int, stop: frozenset[int], leave: bool = False
 ) -> tuple[list[list[int] | None], int]:
     """New ids of each row (with the stop token, if one came) and the forward passes it took.
 
     ids: int64 (rows, length), left-padded where `mask` (rows, length) is 0; None for no padding. A row of which a
-    logit is NaN gives None. The keys and values of earlier tokens are reused where the forward can.
+    logit is NaN gives None. The keys and values of earlier tokens are reused where the forward can. leave: rows that
+    are done are passed over no more once they are half of all.
     """
     if mask is not None and forward.padding == "seen":
         return _by_length(forward, ids, mask, limit, stop)
     rows: list[list[int] | None] = [[] for _ in range(ids.shape[0])]
-    going, past, forwards = set(range(ids.shape[0])), None, 0
+    there = list(range(ids.shape[0]))  # the rows that the forward passes over
+    going, past, forwards = set(there), None, 0
     while going and forwards < limit:
         last, past = forward.next(ids, mask, past)
         forwards += 1
         step = last.argmax(-1, keepdim=True)
         chosen = torch.where(last.isnan().any(-1), -1, step[:, 0]).tolist()
-        for number in sorted(going):
-            row, token = rows[number], chosen[number]
+        for number, token in zip(there, chosen, strict=True):
+            if number not in going:
+                continue
+            row = rows[number]
             if token < 0 or row is None:
                 rows[number] = None
             else:
@@ -46,7 +53,13 @@ def greedy(
             if token < 0 or token in stop:
                 going.discard(number)
         ids = torch.cat([ids, step], dim=1)
-        mask = None if mask is None else torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        mask = None if mask is None else torch.cat([mask, mask.new_ones(len(there), 1)], dim=1)
+        if leave and going and 2 * len(going) <= len(there) and (past is None or hasattr(past, SELECT)):
+            kept = torch.tensor([at for at, number in enumerate(there) if number in going], device=ids.device)
+            there, ids = [number for number in there if number in going], ids[kept]
+            mask = None if mask is None else mask[kept]
+            if past is not None:
+                getattr(past, SELECT)(kept)
     return rows, forwards
 
 
@@ -73,26 +86,29 @@ def answers(
     pad_id: int,
     device: torch.device | str,
     together: int = 0,
+    tokens: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[list[int] | None], int]:
     """What `greedy` gives for each prompt, in their order, and the calls of the model that it took.
 
     room: the tokens that may follow a prompt of so many. together: 0: each prompt alone, without padding or mask; else
     that many a batch, those of like length together, padded on the left; a row that is done waits for the others.
+    tokens: a batch of short ones has as many more as have so many tokens, and rows that are done leave it.
     """
     out: list[list[int] | None] = [None] * len(prompts)
     order, forwards = list(range(len(prompts))), 0
     if together:
         order.sort(key=lambda i: -len(prompts[i]))
-    size = together or 1
-    for start in range(0, len(order), size):
-        part = order[start : start + size]
+    done = 0
+    for these in parts([len(prompts[i]) for i in order], together or 1, tokens):
+        part = order[these]
         ids, mask = padded([prompts[i] for i in part], pad_id)
         limit, masked = room(ids.shape[1]), mask.to(device) if together else None
-        made, used = greedy(forward, ids.to(device), masked, limit=limit, stop=stop)
+        made, used = greedy(forward, ids.to(device), masked, limit=limit, stop=stop, leave=tokens > 0)
         for i, row in zip(part, made, strict=True):
             out[i] = row
         forwards += used
+        done += len(part)
         if progress is not None:
-            progress(start + len(part), len(order))
+            progress(done, len(order))
     return out, forwards

@@ -21,7 +21,7 @@ from .encode import PAD_TOKEN, Encoded, Encoder
 from .generate import stop_tokens
 from .kinds import KINDS
 from .metrics import mean, standard_error
-from .rules import RowsRule, Rules
+from .rules import SCORED_TOKENS, BatchRule, RowsRule, Rules
 from .sampling import Splits
 from .score import Progress, Scorer
 from .task import Task
@@ -71,6 +71,8 @@ class PreparedTask:
 
     prefix: PrefixCache | None = None
     """What training and dev losses take hidden states from (see `above`)."""
+    scored_in: BatchRule = "rows"
+    """What one forward scores."""
 
     def __init__(
         self,
@@ -164,6 +166,17 @@ class PreparedTask:
         """Rows that are scored in one forward where rows are shared; 0 where they are not."""
         return max(self.rules.eval_batch_size, self.rules.score_batch_size) if self.rows != "replicated" else 0
 
+    @property
+    def tokens_together(self) -> int:
+        """So many tokens of short rows are scored in one forward, however many rows that is; 0: `together` rows."""
+        return SCORED_TOKENS if self.scored_in == "tokens" and self.rows != "replicated" else 0
+
+    def scoring_in(self, scored_in: BatchRule) -> PreparedTask:
+        """The same task, of which one forward scores so many rows, or so many tokens."""
+        out = copy.copy(self)
+        out.scored_in = scored_in
+        return out
+
     def scoring_forwards(self, name: Literal["dev", "test"]) -> int:
         """The calls of the model that scoring this split takes; for generation at most: an answer may stop early."""
         return self.kind.scoring_forwards(self, self._scored[name])
@@ -241,7 +254,8 @@ class PreparedTask:
 
     def scorer(self, forward: Forward) -> Scorer:
         """Scores rows by their log-probabilities, as the rules and the form of rows have it."""
-        return Scorer(forward, self.rules, self.pad_id, self.device, self._positions, self.together)
+        sizes = self.together, self.tokens_together
+        return Scorer(forward, self.rules, self.pad_id, self.device, self._positions, *sizes)
 
 
 def form_of_rows(rows: RowsRule, loaded: LoadedModel, rules: Rules) -> RowsRule:

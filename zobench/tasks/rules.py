@@ -15,6 +15,13 @@ and dev rows stand side by side, so that there is little padding; auto: packed, 
 else shared.
 """
 
+BatchRule = Literal["rows", "tokens"]
+"""Of dev and test items what one forward scores, where rows are not replicated: `eval_batch_size` of them, or as many
+more as have SCORED_TOKENS tokens.
+"""
+SCORED_TOKENS = 512
+"""Padding included."""
+
 
 class HasLoss(Protocol):
     """What has a training loss of its own."""

@@ -13,6 +13,7 @@ from ..models.forward import Forward
 from .batch import collate, share, stems
 from .encode import Encoded, Row
 from .loss import option_log_probs
+from .padding import parts
 from .rules import Rules
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -28,7 +29,8 @@ class Scorer:
     sum of the calibration row; calibration rows that come again (in most tasks all are the same) are not run again.
 
     together: 0: the rows as they are, item by item, `score_batch_size` of them a forward. Else that many stems (see
-    zobench.tasks.batch) of all items a forward, those of like length together: the same scores, up to rounding.
+    zobench.tasks.batch) of all items a forward, those of like length together: the same scores, up to rounding;
+    `tokens`: of short ones as many more as have so many tokens.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class Scorer:
         device: torch.device | str,
         most: int | None = None,
         together: int = 0,
+        tokens: int = 0,
     ) -> None:
         self.forward, self.rules, self.pad_id, self.device = forward, rules, pad_id, device
-        self.most, self.together = most, together
+        self.most, self.together, self.tokens = most, together, tokens
         self.forwards = 0
         self._known: dict[Row, tuple[float, float]] = {}  # sum and mean of rows that were run
 
@@ -103,10 +106,10 @@ class Scorer:
         return selected.sum(-1), selected.sum(-1) / batch.option_len
 
     def _run_together(self, rows: Sequence[Row], items: int = 0, progress: Progress | None = None) -> None:
-        """Run rows, all different, `together` stems a forward; the longest first, so that memory runs out at once."""
+        """Run rows, all different, in `parts` of stems; the longest first, so that memory runs out at once."""
         held, done = sorted(stems(rows), key=lambda stem: -len(stem.ids)), 0
-        for start in range(0, len(held), self.together):
-            part = [rows[number] for stem in held[start : start + self.together] for number in stem.rows]
+        for these in parts([len(stem.ids) for stem in held], self.together, self.tokens):
+            part = [rows[number] for stem in held[these] for number in stem.rows]
             shared = share(part, self.pad_id, most=self.most).to(self.device)
             sums = shared.log_probs(self.forward).sum(-1)
             means = sums / shared.inside.sum(-1)
@@ -121,12 +124,13 @@ def _best(scores: list[float]) -> int | None:
     return None if any(math.isnan(s) for s in scores) else scores.index(max(scores))
 
 
-def expected_forwards(items: Sequence[Item], size: int, together: int) -> int:
+def expected_forwards(items: Sequence[Item], size: int, together: int, tokens: int = 0) -> int:
     """The forwards that `Scorer.choices` takes, `size` being the rules' `score_batch_size`; models that see padding
     take more, as rows of other lengths are run apart.
     """
     if together:
-        return math.ceil(len(stems(_distinct(items))) / together)
+        lengths = sorted((len(stem.ids) for stem in stems(_distinct(items))), reverse=True)
+        return len(parts(lengths, together, tokens))
     forwards, known = 0, set[Row]()
     for encoded, sfc in items:
         new = set(() if sfc is None else sfc.rows) - known

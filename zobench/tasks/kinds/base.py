@@ -129,7 +129,7 @@ class TaskKind(ABC):
         """The calls of the model that `score` takes, at most."""
         from ..score import expected_forwards
 
-        return expected_forwards(scored, prepared.rules.score_batch_size, prepared.together)
+        return expected_forwards(scored, prepared.rules.score_batch_size, prepared.together, prepared.tokens_together)
 
     def notes(self, prepared: Prepared) -> dict[str, str]:
         """What a reader of records must know of the task with this model, by name."""

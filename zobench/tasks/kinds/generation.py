@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..example import Example, RowForm
 from ..metrics import TEXT_METRICS
+from ..padding import parts
 from .base import ItemScores, TaskKind, Values
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ..rules import Rules
     from ..score import Item, Progress
     from .handed import Prepared, TaskFile
+
+OF_GENERATION = 16
+"""Times as many tokens of prompts at once as are scored at once: most forwards are over one token a row."""
 
 
 class Generation(TaskKind):
@@ -76,6 +80,7 @@ class Generation(TaskKind):
             pad_id=prepared.pad_id,
             device=prepared.device,
             together=prepared.together,
+            tokens=OF_GENERATION * prepared.tokens_together,
             progress=progress,
         )
         said = [decoded(prepared.tokenizer, ids) for ids in made]
@@ -84,7 +89,9 @@ class Generation(TaskKind):
 
     def scoring_forwards(self, prepared: Prepared, scored: Sequence[Item]) -> int:
         """At most: an answer may stop early."""
-        return math.ceil(len(scored) / (prepared.together or 1)) * prepared.rules.max_new_tokens
+        lengths = sorted((len(encoded.rows[0].ids) for encoded, _ in scored), reverse=True)
+        batches = parts(lengths, prepared.together or 1, OF_GENERATION * prepared.tokens_together)
+        return len(batches) * prepared.rules.max_new_tokens
 
     def notes(self, prepared: Prepared) -> dict[str, str]:
         if prepared.says_newline:

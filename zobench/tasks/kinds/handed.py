@@ -85,6 +85,10 @@ class Prepared(Protocol):
     def together(self) -> int:
         """Rows that are scored in one forward where rows are shared; 0 where they are not."""
 
+    @property
+    def tokens_together(self) -> int:
+        """So many tokens of short rows are scored in one forward, however many rows that is; 0: `together` rows."""
+
     def loss(self, call: Call, batch: Batch) -> Tensor:
         """The training loss of a batch."""
 
