@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 
 import pytest
+import torch
 from kits.run_kit import assert_untouched, carry_out, plan
 
 from zobench import Diverged
 from zobench.run import speed
+from zobench.run.memory_account import planned
 from zobench.run.method import Method, keeper
 from zobench.run.selection import everything
 
@@ -79,15 +82,33 @@ def test_a_cell_has_its_speed_unless_it_is_left_out(world, tmp_path):
     assert "speed" not in record and "speed" not in record["forwards"]
 
 
-def test_scores_stand_where_only_the_speed_could_not_be_measured(world, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (Diverged(3, float("nan")), "the loss of step 3 is nan"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "the baseline, which moves all weights, ran out of memory"),
+    ],
+)
+def test_scores_stand_where_only_the_speed_could_not_be_measured(world, tmp_path, monkeypatch, error, why):
     def fails(*args, **kwargs):
-        raise Diverged(3, float("nan"))
+        raise error
 
     monkeypatch.setattr("zobench.run.stages.measure", fails)
     made, place = plan(world, tmp_path, ["mezo"], speed_steps=STEPS, speed_warmup=WARMUP)
     (record,) = carry_out(made, place)
     assert record["status"] == "ok" and "speed" not in record and "test" in record["metrics"]
-    assert record["data"]["notes"]["speed"] == "not measured: the loss of step 3 is nan"
+    assert record["data"]["notes"]["speed"] == f"not measured: {why}"
+
+
+def test_the_speed_is_left_out_where_the_baseline_takes_more_than_there_is(world, tmp_path, monkeypatch):
+    """As of Qwen3-8B on a card of 24 GB, on which it trains: nothing is begun that must fail."""
+    monkeypatch.setattr("zobench.run.stages.planned", lambda *a: replace(planned(*a), speed=2**50))
+    monkeypatch.setattr("zobench.run.stages.measure", lambda *a, **k: pytest.fail("it was begun"))
+    made, place = plan(world, tmp_path, ["mezo"], ["layer"], layer__index=1, speed_steps=STEPS)
+    (record,) = carry_out(made, place)
+    assert record["status"] == "ok" and "speed" not in record and "test" in record["metrics"]
+    said = "not measured: the baseline, which moves all weights, would hold 1048576.0 GiB of "
+    assert record["data"]["notes"]["speed"].startswith(said)
 
 
 def test_the_baseline_is_mezos_own_computation_whatever_the_cells_is(world, tmp_path):

@@ -133,6 +133,16 @@ class MemoryAccount:
         """Whether the device has the room."""
         return self.peak <= self.room
 
+    @property
+    def speed_peak(self) -> int:
+        """Bytes on the device at most while the speed-up is measured: of the baseline, which moves all weights."""
+        return self.device["weights"] + self.speed
+
+    @property
+    def speed_fits(self) -> bool:
+        """Whether the device has the room to measure the speed-up."""
+        return self.speed_peak <= self.room
+
     def record(self) -> dict[str, int]:
         """As a record has it, under `memory`."""
         return {"planned_bytes": self.peak, "planned_host_bytes": sum(self.host.values())}

@@ -6,6 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..errors import out_of_memory
 from ..estimator.vocabulary import Diverged
 from ..plugins import declared
 from ..report.record import Observed
@@ -15,7 +16,7 @@ from .computed import engine_info, of_forwards
 from .diary import lines_so_far
 from .grid import Grid
 from .held_cell import HeldCell, Telling
-from .memory_account import planned
+from .memory_account import gib, planned
 from .method import Applied, Method, applied, free_of, kept
 from .outcome import Outcome, count, data_facts, info, scope_info
 from .prefix import KeptCache, prefixed
@@ -295,8 +296,12 @@ class Stages:
         return plugins.estimator(declared.one(plugins, "baseline", "--set speed_steps=0 (no speed-up)"))
 
     def _speed(self, method: Method, scope: Scope, prepared: PreparedTask) -> None:
+        loaded, account, notes = self.session.loaded, self.out.account, self.out.fields["data"]["notes"]
+        if account is not None and not account.speed_fits:  # training fits; the scores shall not fail of it
+            needs = f"{gib(account.speed_peak)} of {gib(account.room)}"
+            notes["speed"] = f"not measured: the baseline, which moves all weights, would hold {needs}"
+            return
         self.progress.phase("measuring the speed-up")
-        loaded = self.session.loaded
         sides = Sides(
             baseline=Method.official(self._baseline(), self.cell.computation),
             baseline_scope=everything(loaded),
@@ -314,7 +319,12 @@ class Stages:
                     sides, loaded, prepared, self.cell.protocol, seed=self.cell.seed, keep=keep
                 )
         except Diverged as e:  # the scores stand; only this measurement has failed, of either side
-            self.out.fields["data"]["notes"]["speed"] = f"not measured: {e}"
+            notes["speed"] = f"not measured: {e}"
+            return
+        except Exception as e:
+            if not out_of_memory(e):
+                raise
+            notes["speed"] = "not measured: the baseline, which moves all weights, ran out of memory"
             return
         self.out.forwards["speed"] += forwards
 

@@ -92,6 +92,8 @@ def torchzero_step(named: list[tuple[str, Tensor]], loss: Callable[[Any], Tensor
     """Randomised finite differences of torchzero, with a learning rate of 0."""
     import torchzero as tz
 
+    for _, p in named:
+        p.requires_grad_(True)  # it moves no others
     optimizer = tz.Optimizer([p for _, p in named], tz.m.MeZO(h=EPS, distribution="normal"), tz.m.LR(LR))
 
     def step(batch: Any) -> None:
@@ -121,6 +123,8 @@ def stands(name: str, loaded: LoadedModel, work: Work, scope: str, layer: int) -
         yield MeZO(named, loss).step
     elif name == "torchzero":
         yield torchzero_step(named, loss)
+        for _, p in named:
+            p.requires_grad_(False)
     else:
         yield Bare(named, loss, keeps=name == "bare+z").step
 
