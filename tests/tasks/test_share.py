@@ -1,6 +1,7 @@
 """Rows in their shared form give the numbers of the rows themselves: losses, scores, predictions, answers."""
 
 import copy
+import itertools
 import math
 from dataclasses import replace
 from functools import partial
@@ -41,6 +42,18 @@ def exactness(model):
 @pytest.fixture(scope="module", params=MODELS)
 def model(request):
     return MODELS[request.param]()
+
+
+def in_turn(names, *thirds):
+    """Every model with every name, by turns with one of the third things: each of these meets all models and names.
+
+    Of the slow ones, every combination.
+    """
+    cases = itertools.product(enumerate(MODELS), enumerate(names), enumerate(thirds))
+    return [
+        pytest.param(one, name, third, marks=[pytest.mark.slow] if (i + j + k) % len(thirds) else [])
+        for (i, one), (j, name), (k, third) in cases
+    ]
 
 
 def prepared(name, model, rows="shared", **rules):
@@ -107,8 +120,12 @@ def test_log_probabilities_are_those_of_the_rows(name, model):
     assert inside.any(-1).all() and torch.allclose(got, expected, rtol=0, atol=exactness(model))
 
 
-@pytest.mark.parametrize("rules", [{}, {"pad_targets": "drop"}, {"logits": "all"}], ids=str)
-@pytest.mark.parametrize("name", ["SST2", "RTE", "CB"])
+@pytest.mark.parametrize(
+    ("model", "name", "rules"),
+    in_turn(["SST2", "RTE", "CB"], {}, {"pad_targets": "drop"}, {"logits": "all"}),
+    ids=str,
+    indirect=["model"],
+)
 def test_the_training_loss(name, rules, model):
     """Options of several tokens, of one, and of both; in one batch and on dev, with the gradient of every weight."""
     made = prepared(name, model, train_loss="classification", eval_batch_size=3, **rules)
@@ -183,8 +200,7 @@ def test_a_batch_moves_whole():
 # ---- scoring
 
 
-@pytest.mark.parametrize("scoring", ["mean", "sfc", "icl_sfc"])
-@pytest.mark.parametrize("name", CHOICE)
+@pytest.mark.parametrize(("model", "name", "scoring"), in_turn(CHOICE, "mean", "sfc", "icl_sfc"), indirect=["model"])
 def test_predictions_are_those_of_rows_alone(name, scoring, model):
     rules = {"scoring": scoring, "demonstrations": 1 if scoring == "icl_sfc" else 0, "eval_batch_size": 3}
     made, seen, told = prepared(name, model, **rules), calls(model), []
