@@ -41,17 +41,23 @@ class Direct(Run):
         return counted
 
 
-@pytest.mark.parametrize("precision", ["native", "float32"])
 @pytest.mark.parametrize(
     ("engine", "restore"),
     [("flat", "exact"), ("flat", "arithmetic"), ("deferred", "exact"), ("deferred", "arithmetic"), ("pair", "exact"),
      ("streamed", "exact")],
 )  # fmt: skip
-def test_engines_give_with_kernels_what_they_give_without(monkeypatch, engine, restore, precision):
-    settings = {"engine": engine, "restore": restore, "precision": precision, "batched": True}
+def test_engines_give_with_kernels_what_they_give_without(monkeypatch, engine, restore):
+    """Of float32 weights, of bfloat16 ones, and of these with a master in float32."""
+    settings = {"engine": engine, "restore": restore, "batched": True}
     # a bfloat16 loss is a multiple of 0.008, and a slope 4 off where it is one of them off: runs part after a step
-    for dtype, steps, lr, near in ((torch.float32, 2, 1e-2, 2e-5), (torch.bfloat16, 1, 1e-3, 0.02)):
-        runs = [Direct(monkeypatch, fused, dtype=dtype, lr=lr, **settings) for fused in (True, False)]
+    of_bfloat16 = (torch.bfloat16, 1, 1e-3, 0.02)
+    for precision, dtype, steps, lr, near in (
+        ("native", torch.float32, 2, 1e-2, 2e-5),
+        ("native", *of_bfloat16),
+        ("float32", *of_bfloat16),
+    ):
+        given = {"dtype": dtype, "lr": lr, "precision": precision, **settings}
+        runs = [Direct(monkeypatch, fused, **given) for fused in (True, False)]
         losses = [run.go(steps) for run in runs]
         assert losses[0] == pytest.approx(losses[1], abs=near)
         assert apart(runs[0].weights(), runs[1].weights()) < near
@@ -67,7 +73,7 @@ def test_a_restore_is_exact(monkeypatch, engine):
             losses(1e-3 * z, 0, -1e-3 * z + 0.1 * self.noise("rademacher"))
 
     run = Direct(monkeypatch, True, Looks, engine=engine, dtype=torch.bfloat16, batched=True)
-    run.go(4)
+    run.go(2)
     assert same(run.weights(), run.start) and run.passes
 
 
@@ -93,7 +99,7 @@ def test_state_masks_and_decay_fall_back_tensor_by_tensor(monkeypatch, engine):
 
 def test_replay_is_bit_for_bit(monkeypatch):
     run = Direct(monkeypatch, True, engine="flat")
-    run.go(3)
+    run.go(2)
     again = Direct(monkeypatch, True, engine="flat")
     again.opt.replay(run.opt.log)
     assert same(run.weights(), again.weights())
@@ -131,6 +137,7 @@ def test_more_noises_than_a_pass_takes_are_computed(monkeypatch, engine, count, 
         Direct(monkeypatch, fused, Many, count=count, engine=engine, restore="exact", batched=True)
         for fused in (True, False)
     ]
-    assert runs[0].go(2) == pytest.approx(runs[1].go(2), abs=5e-5)
+    steps = 2 if engine == "deferred" else 1  # it moves as it looks the next time
+    assert runs[0].go(steps) == pytest.approx(runs[1].go(steps), abs=5e-5)
     assert apart(runs[0].weights(), runs[1].weights()) < 5e-5
     assert bool(runs[0].passes) == some and not same(runs[0].weights(), runs[0].start)

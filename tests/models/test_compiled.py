@@ -1,6 +1,7 @@
 """Decoder blocks by torch.compile: one piece of code for all of them, and the model as it was afterwards."""
 
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +15,10 @@ from zobench.models.compiled import compiled
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 
 
-def test_one_graph_for_all_blocks_and_rows_of_any_length():
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_one_graph_for_all_blocks_and_rows_of_any_length(monkeypatch, backend):
+    """eager: what is traced is run by torch; tests/run/test_compile.py has a cell whose blocks are compiled."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     model = tiny("llama").model
     blocks = decoder_blocks(model)
     torch._dynamo.reset()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kits.processes import ended, started
 from kits.records import record
 
 from zobench.cli import main
@@ -259,11 +258,11 @@ def test_one_bad_input_never_costs_the_board(tmp_path: Path, capsys: Any):
     if hasattr(os, "mkfifo"):
         os.mkfifo(cells / "pipe.json")
         names.append("pipe")
-    program = [sys.executable, "-m", "zobench", "leaderboard", str(tmp_path), "--full"]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 2 and "1 record, 1 ok" in done.stdout
-    assert len(done.stderr.splitlines()) == len(names)
-    assert all(f"cells/{name}.json: " in done.stderr for name in names)
+    process = started(["leaderboard", str(tmp_path), "--full"])
+    out, err = ended(process)
+    assert process.returncode == 2 and "1 record, 1 ok" in out
+    assert len(err.splitlines()) == len(names)
+    assert all(f"cells/{name}.json: " in err for name in names)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")

@@ -6,13 +6,12 @@ import json
 import lzma
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kits.processes import ended, started
 from kits.records import record, small_board
 
 from zobench.cli import main
@@ -44,9 +43,15 @@ def schema_one(results: Path, **of: Any) -> Any:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """A board's records, one with all side files, one of the first schema in another layout; a board."""
-    folder = tmp_path / "runs"
+def results(written: Path, tmp_path: Path) -> Path:
+    """A board's records, one with all side files, one of the first schema in another layout."""
+    return shutil.copytree(written, tmp_path / "runs")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What each test gets a copy of."""
+    folder = tmp_path_factory.mktemp("written") / "runs"
     for one in small_board():
         store.write(folder, one)
     full: Any = record("fzoo", task="rte", error=None)
@@ -429,9 +434,9 @@ def test_what_is_no_file_is_named_and_makes_nobody_wait(results: Path, name: str
         "dangling": lambda: (results / name).symlink_to(tmp_path / "nowhere"),
     }
     made[what]()
-    program = [sys.executable, "-m", "zobench", "leaderboard", str(results)]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 2 and f"error: {name}: " in done.stderr
+    process = started(["leaderboard", str(results)])
+    _, err = ended(process)
+    assert process.returncode == 2 and f"error: {name}: " in err
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,13 @@ def test_a_cell_gives_the_same_numbers(world, tmp_path, estimator, selector, eng
 def assert_same_numbers(world, tmp_path, estimator, selector, engine):
     made = {}
     for wish in ("off", "blocks"):
-        settings = {"engine": engine, "compile": wish, **({"layer__index": 1} if selector == "layer" else {})}
+        settings = {
+            "engine": engine,
+            "compile": wish,
+            "steps": 2,
+            "eval_every": 1,
+            **({"layer__index": 1} if selector == "layer" else {}),
+        }
         (made[wish],) = run(world, tmp_path / wish, [estimator], [selector], ["sst2"], **settings)
         assert made[wish]["status"] == "ok", made[wish]["error"]
     plain, fast = made["off"], made["blocks"]

@@ -21,9 +21,11 @@ def rendered(task: Task, splits: Splits) -> dict[str, list[Example]]:
     return {name: [task.render(item, i) for i, item in enumerate(of)] for name, of in items.items()}
 
 
-def for_scoring(encoder: Encoder, task: Task, splits: Splits, rules: Rules) -> dict[str, list[Item]]:
-    """Dev and test. ZobenchError where there are fewer items to show than the rules ask for."""
-    examples, kind, out = rendered(task, splits), KINDS[task.kind], dict[str, list[Item]]()
+def for_scoring(
+    encoder: Encoder, task: Task, splits: Splits, rules: Rules, examples: Mapping[str, list[Example]]
+) -> dict[str, list[Item]]:
+    """Dev and test of these examples. ZobenchError where there are fewer items to show than the rules ask for."""
+    kind, out = KINDS[task.kind], dict[str, list[Item]]()
     for name in ("dev", "test"):
         shown = demonstrations(task, splits, rules, examples, name)
         out[name] = [kind.scoring_rows(encoder, rules, *pair) for pair in zip(examples[name], shown, strict=True)]

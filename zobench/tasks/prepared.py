@@ -106,13 +106,12 @@ class PreparedTask:
         self.rows = form_of_rows(rows, loaded, self.rules)
         self.says_newline = loaded.capabilities.newline
         self.stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
-        self._splits = splits
-        examples = rendered(task, splits)
+        self._splits, self._examples = splits, rendered(task, splits)
         self._train, self._dev_train = (
-            [self.kind.training_rows(self.encoder, e, self.loss_name) for e in examples[name]]
+            [self.kind.training_rows(self.encoder, e, self.loss_name) for e in self._examples[name]]
             for name in ("train", "dev")
         )
-        self._scored = for_scoring(self.encoder, task, splits, self.rules)
+        self._scored = for_scoring(self.encoder, task, splits, self.rules, self._examples)
 
     def scored_by(self, rules: Rules) -> PreparedTask:
         """The same items scored by other rules (demonstrations, demonstration_sets, scoring), trained on as before.
@@ -122,12 +121,12 @@ class PreparedTask:
         out = copy.copy(self)
         out.rules = rules
         rules.check(self.task)
-        out._scored = for_scoring(self.encoder, self.task, self._splits, rules)
+        out._scored = for_scoring(self.encoder, self.task, self._splits, rules, self._examples)
         return out
 
     def examples(self, name: Literal["train", "dev", "test"]) -> list[Encoded]:
         """A split's examples with all their candidates, without demonstrations: for references that learn from them."""
-        return [self.encoder.encode(example) for example in rendered(self.task, self._splits)[name]]
+        return [self.encoder.encode(example) for example in self._examples[name]]
 
     # ---- training
 

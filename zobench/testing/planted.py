@@ -111,7 +111,7 @@ class WatchedTask:
         return Score("accuracy", sum(items) / len(items), len(items), 0.1, items, 1, [0] * len(items))
 
     def __getattr__(self, name: str) -> Any:
-        if "test" not in name and name not in ("_scored", "_splits"):
+        if "test" not in name and name not in ("_scored", "_splits", "_examples"):
             raise AttributeError(name)
         self.asked.append(name)
         return SimpleNamespace(test=[_rows("test", [i]) for i in range(4)])
