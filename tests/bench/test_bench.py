@@ -281,6 +281,10 @@ def test_throughput_is_of_what_was_passed_over(loaded):
     first = one.timed[0]
     assert one.weight_gbs(first, FACTS) == pytest.approx(2 * 4 * 1000 * 2 / 16.0 / 1e9)
     assert one.block_tflops(first, FACTS) == pytest.approx(4 * 800 * one.work.padded_tokens / 8.0 / 1e12)
+    ours = next(t for t in one.timed if t.side == Side("auto", "full", True))
+    per_token = 4 * 800 / ours.median("forward_s") / 1e12
+    assert one.work.engine_tokens < one.work.padded_tokens
+    assert one.block_tflops(ours, FACTS) == pytest.approx(per_token * one.work.engine_tokens)
     first.cache = SimpleNamespace(at=1)  # of four blocks three are passed through
     assert one.block_tflops(first, FACTS) == pytest.approx(4 * 600 * one.work.padded_tokens / 8.0 / 1e12)
 

@@ -6,7 +6,8 @@ import tomllib
 
 import pytest
 
-from zobench.cli import main
+from zobench.cli import _click_command, main
+from zobench.cli.run_config import as_toml
 
 GRID = """
 estimator = ["mezo", "zero_shot"]
@@ -103,3 +104,39 @@ def test_every_run_leaves_one_that_repeats_it(tmp_path, monkeypatch, capsys):
     assert kept.read_text() == before
     assert main(["run", "--config", str(kept), "--seeds", "2"]) == 0
     assert (tmp_path / "r" / "run.1.toml").read_text() == before and 'seeds = "2"' in kept.read_text()
+
+
+def kept(words: list[str]) -> dict[str, object]:
+    """The file that these words of `zobench run` would leave."""
+    command = _click_command(["run"]).commands["run"]
+    with command.make_context("run", words) as context:
+        return tomllib.loads(as_toml(context))
+
+
+def test_what_is_kept_holds_anywhere_and_says_what_a_run_is(tmp_path, monkeypatch):
+    """Paths are whole, secrets are hidden, and what is of one call alone is left out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "env-secret-7")
+    (tmp_path / "model").mkdir()
+    words = [
+        "-e",
+        "mezo",
+        "--model",
+        "model",
+        "--data-dir",
+        "d",
+        "--results",
+        "r",
+        "--plugin",
+        "p.py",
+        "--plugin",
+        "q.py",
+    ]
+    of_one_call = ["--shard", "2/4", "--rerun", "failed", "--dry-run", "--for-device", "a6000"]
+    said = kept([*words, *of_one_call, "--text", "env-secret-7", "--set", "lab.api_key=env-secret-7"])
+    assert {key: said[key] for key in ("model", "data-dir", "results")} == {
+        key: str(tmp_path / name) for key, name in (("model", "model"), ("data-dir", "d"), ("results", "r"))
+    }
+    assert said["plugin"] == [str(tmp_path / "p.py"), str(tmp_path / "q.py")]
+    assert not {"shard", "rerun", "dry-run", "for-device"} & set(said)
+    assert "env-secret-7" not in str(said)

@@ -6,8 +6,9 @@ import pytest
 from kits.records import record, score
 
 from zobench.cli import failures
-from zobench.cli.run_options import ranges
+from zobench.cli.run_options import duration_of, jobs_of, ranges, shard_of
 from zobench.errors import ZobenchError
+from zobench.report.memory import parsed
 from zobench.report.summary import summarise
 
 
@@ -25,6 +26,21 @@ def test_a_range_of_blocks_is_so_many_selectors():
 def test_a_range_that_is_none_is_refused(name: str):
     with pytest.raises(ZobenchError, match="layer:0-31"):
         ranges((name,))
+
+
+def test_words_for_numbers():
+    assert [jobs_of(text) for text in ("auto", "1", "8")] == [0, 1, 8]
+    assert [duration_of(text) for text in (None, "90", "1.5s", "30m", "2h")] == [0.0, 90.0, 1.5, 1800.0, 7200.0]
+    assert [shard_of(text) for text in (None, "2/4", "4/4")] == [(1, 1), (2, 4), (4, 4)]
+    assert [parsed(text) for text in ("16GB", "24GiB", "1.5k", "512 MB")] == [
+        16 * 10**9,
+        24 * 2**30,
+        1500,
+        512 * 10**6,
+    ]
+    for read, wrong in ((jobs_of, "0"), (duration_of, "0m"), (shard_of, "5/4"), (shard_of, "0/4"), (parsed, "16")):
+        with pytest.raises(ZobenchError, match=f" {wrong}: write "):
+            read(wrong)
 
 
 def test_cells_that_failed_alike_are_one_line_and_the_mend_is_said():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from zobench.directions.handle import Handle
-from zobench.directions.noise import build_source
+from zobench.directions.noise import build_source, philox
 from zobench.directions.noise.source import RECALLED, mix
 
 DRAWS = {
@@ -68,3 +68,12 @@ def test_what_mezo_has_no_counterpart_for_is_drawn_as_per_tensor():
     assert not torch.equal(
         official.draw(5, "gaussian", p, (2, 3), full_shape=True), own.draw(5, "gaussian", p, (2, 3), full_shape=True)
     )
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "rademacher"])
+def test_a_large_tensor_is_drawn_in_parts_that_make_one(kind, monkeypatch):
+    assert philox.PART % 128 == philox.PART_OF_A_GPU % 128 == 0, "parts begin where counters do"
+    made, p = build_source("philox", 7), Handle("w", torch.zeros(40, 25), {})
+    at_once = made.draw(1, kind, p, (40, 25), full_shape=True)
+    monkeypatch.setattr(philox, "PART", 128)
+    assert torch.equal(made.draw(1, kind, p, (40, 25), full_shape=True), at_once)

@@ -282,6 +282,13 @@ def test_too_little_gpu_memory_is_told(monkeypatch, device, need, free):
         placement("m", device, need * GIB)
 
 
+def test_a_model_at_hand_is_made_ready():
+    model, read = llama().train(), tokenizer(pad_token="<pad>", padding_side="right")
+    loaded = adopt(model, read, name="mine")
+    assert not model.training and not any(p.requires_grad for p in model.parameters())
+    assert (loaded.tokenizer.padding_side, loaded.name, loaded.revision) == ("left", "mine", None)
+
+
 def test_the_size_of_weights_is_read_from_headers(model_folder):
     assert folder_module.weights_numel(model_folder) == load_model(str(model_folder)).parameters
 

@@ -198,6 +198,7 @@ def test_initialisation_is_kaiming_seeded_by_name_and_in_the_model_dtype():
     first, again = draws[0]
     assert all(torch.equal(first[n], again[n]) for n in first)
     assert not any(torch.equal(first[n], draws[1][0][n]) for n in first)
+    assert len({tuple(v.flatten().tolist()) for v in first.values()}) == len(first) == 4, "each module has its own"
     values = torch.cat([v.detach().flatten() for v in first.values()]).float()
     assert values.abs().max() <= 1 / 8 and abs(float(values.std()) - 1 / (8 * 3**0.5)) < 0.004
     alone = llama(layers=2, hidden_size=64).to(torch.bfloat16)

@@ -77,7 +77,7 @@ class Buffer(Node, Algebra):
         return Direction({self: 1.0}, self.shapes())
 
     def covers(self, p: Handle) -> bool:
-        """True if the buffer has, or would have when used, a tensor for `p`."""
+        """Whether the buffer has a tensor for `p`, or would allocate one on use."""
         return p.name in self.store if self.partial else self.where is None or bool(self.where(p))
 
     def __contains__(self, p: Handle) -> bool:

@@ -52,9 +52,8 @@ class Handle:
 
     @property
     def data(self) -> Tensor:
-        """Theta of this tensor, to read. Reading makes the engine put theta there first.
-
-        The dtype is the parameter's, or float32 when the engine keeps a master copy.
+        """Theta of this tensor, for reading. The engine puts theta into the parameter first. Dtype: the parameter's, or
+        float32 if the engine keeps a master copy.
         """
         self.settle()
         return self.param.data if self.master is None else self.master
@@ -74,5 +73,5 @@ def matrices(p: Handle) -> bool:
 
 
 def vectors(p: Handle) -> bool:
-    """True for tensors that are no matrices: `noise(on=vectors)`."""
+    """True for tensors that do not have two axes: `noise(on=vectors)`."""
     return p.ndim != 2

@@ -194,7 +194,7 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
         """Declare buffers. Called once, at the end of construction."""
 
     def iterate(self, losses: Losses) -> Tensor | None:
-        """One step of the algorithm. Returns the loss to be logged; None: the first one seen."""
+        """One step of the algorithm. Returns the loss to log; with None the first loss of the step is logged."""
         raise NotImplementedError(f"{type(self).__name__} has no iterate(self, losses)")
 
     def state_of(self, shape: tuple[int, ...]) -> float:
@@ -319,14 +319,16 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
     # ---- saving
 
     def state_bytes(self) -> int:
-        """Bytes of the method's state: its buffers and cached bases. What the engine holds is `engine.held_bytes()`."""
+        """Bytes of the method's state: its buffers and bases. Copies that the engine holds are in
+        `engine.held_bytes()`.
+        """
         kept: list[Tensor] = [v[1] for v in self.source.kept.values()]
         return sum(b.nbytes() for b in self.buffers.values()) + sum(int(x.nbytes) for x in kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on, beside the weights: plain numbers and copies of tensors. Settles first.
+        """What is needed to go on, beside the weights, as plain numbers and copies of tensors.
 
-        `torch.load(..., weights_only=True)` takes it.
+        Calls `settle` first. `torch.load(..., weights_only=True)` can read it.
         """
         return state.saved(self)
 

@@ -1,4 +1,4 @@
-"""Direction families: what an estimator looks along in the place of its own noise, `--set directions=lozo`."""
+"""Direction families: what an estimator perturbs along instead of its own noise (`--set directions=lozo`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Where = Callable[[Handle], bool]
 ShapeOf = Callable[[Handle], tuple[int, ...]]
 
 SETTINGS = "directions."
-"""What the settings of a family begin with among those of an estimator that was given one."""
+"""Prefix of the settings of a family, among those of the estimator that uses it."""
 
 
 class Directions:
@@ -71,7 +71,7 @@ class Directions:
 
 
 class DrawnFor(Protocol):
-    """What directions are drawn for: an estimator (see its vocabulary for what each does)."""
+    """What a family needs of the estimator that it draws directions for."""
 
     t: int
     seed: int
@@ -140,7 +140,7 @@ class Draws:
         every: int = 0,
         label: str = "z",
     ) -> Direction:
-        """As an estimator's `noise`. Draws of one step that are held under one label are one draw."""
+        """Noise, as an estimator's `noise`. Draws with the same label in one step are the same draw."""
         est, where = self._estimator, self._both(on)
         if every:
             est._claim(label)
@@ -165,7 +165,7 @@ class Draws:
         shape: ShapeOf | None = None,
         on: Where | None = None,
     ) -> Buffer:
-        """State, as an estimator's `buffer`; the same one each time, under a name of the family's own."""
+        """State, as an estimator's `buffer`: the same buffer at every call, under a name that is the family's own."""
         return self._estimator.buffer(f"directions.{name}", init, shape=shape, on=on)
 
     def compute(self, fn: Callable[[Handle], Tensor], on: Where | None = None, name: str = "t") -> Buffer:
@@ -177,11 +177,11 @@ class Draws:
         return self._estimator.each(*ds)
 
     def everywhere(self) -> Draws:
-        """The same on all tensors of the step, also where the estimator asked for a direction on some of them."""
+        """The same, for directions on all tensors of the step, also where the estimator asked for some tensors only."""
         return Draws(self._estimator, None, self._ago)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` gives in the first draw of a step, again in its others."""
+        """The result of `make`, computed at the first direction of a step and reused for its other directions."""
         return self._estimator._once(name, make)
 
     def _both(self, on: Where | None) -> Where | None:
@@ -192,13 +192,13 @@ class Draws:
 
 
 def family_of(estimator: Any) -> Directions | None:
-    """A family with the settings of the estimator that was given it; None: none was."""
+    """The direction family of an estimator, with its settings; None if the estimator uses its own noise."""
     cls: type[Directions] | None = type(estimator).family
     return None if cls is None else cls(**{key: getattr(estimator, f"{SETTINGS}{key}") for key in settings_of(cls)})
 
 
 def never_asked(cls: type) -> str:
-    """What to say of an estimator that was given a family and asks for no plain noise."""
+    """The error for an estimator that was given a family but never asks for plain noise."""
     return (
         f"{cls.__name__} asked for no plain noise in a step, so that its directions change nothing: of a method that "
         "looks along other noise say so by own_directions = 'why', or draw self.noise() there"

@@ -149,7 +149,7 @@ def read_log(path: str | Path, *, whole: bool = True) -> list[StepLog]:
 
 
 def load_log(path: str | Path, *, whole: bool = True, data: bytes | None = None) -> Log:
-    """As `read_log`, with what the file says of the run. `data`: what the file holds, where it was read before."""
+    """As `read_log`, with the facts that the file states about its run. `data`: its bytes, if already read."""
     log = _parse(Path(path).read_bytes() if data is None else data, Path(path))
     if whole and log.fault is not None:
         raise ZobenchError(f"{path} is not a whole replay log: {log.fault}")
@@ -240,7 +240,7 @@ def _bytes(values: Sequence[Tensor]) -> list[bytes]:
 
 
 def unpack(payload: bytes, first: int, n: int) -> list[StepLog]:
-    """The steps of a block; IndexError, ValueError or struct.error where it does not hold just so many."""
+    """The steps of a block. IndexError, ValueError or struct.error if the block does not hold exactly as many."""
     at, lr, steps = 0, tuple[float, ...](), list[StepLog]()
     for step in range(first, first + n):
         flags, count, seed = _STEP.unpack_from(payload, at)

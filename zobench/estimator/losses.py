@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Losses:
-    """The losses of a step's batch at points near theta. Each is a 0-dim tensor in the dtype the objective gave.
+    """Losses of the step's batch at points near theta, each a 0-dim tensor in the dtype of the objective.
 
-    All that is asked is counted in `estimator.forwards` and logged; on a replay it comes from the log instead.
+    Every loss is counted in `estimator.forwards` and logged; in a replay it is read from the log instead.
     """
 
     def __init__(
@@ -115,16 +115,17 @@ class Losses:
         return loss, slope
 
     def fresh(self) -> Losses:
-        """The same on a further batch of training data; its forwards are counted as `extra`."""
+        """The same interface on another batch of training data; its forward passes are counted as `extra`."""
         objective = None if self._tape is not None else self._offer("fresh")()
         return Losses(self._estimator, objective, self._logged, self._tape, "extra")
 
     def examples(self) -> list[Losses]:
-        """The losses of each example of the batch alone, in the batch's order.
+        """The losses of each example of the batch by itself, in the batch's order; evaluate all of them at the same
+        points.
 
-        Ask the same points of all. Their forwards count once, as one of the batch: together they pass over it once. How
-        many there are is logged with the losses, so `iterate` must return what is shown. The objective must offer
-        `examples` (zobench.Objective does, if it was told what they are).
+        Their forward passes count as one of the batch, since together they pass over the batch once. The number of
+        examples is logged with the losses, so `iterate` must return the loss to log. The objective must offer
+        `examples`; zobench.Objective does if it was given a way to make them.
         """
         if self._tape is not None:
             found: list[Any] = [None] * int(next(self._tape))
@@ -175,7 +176,7 @@ def _scalar(value: Any) -> Tensor:
 
 
 def to_show(estimator: object, value: Any) -> Tensor | None:
-    """The loss that `iterate` returned, 0-dim, or None; TypeError for anything else, which its author did not mean."""
+    """The loss that `iterate` returned, 0-dim, or None. TypeError for anything else: a mistake of the method."""
     if value is None or (isinstance(value, Tensor) and not value.ndim and not value.is_complex()):
         return value
     if isinstance(value, float):

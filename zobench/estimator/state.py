@@ -63,9 +63,9 @@ def load(est: Vocabulary, s: dict[str, Any]) -> None:
 
 
 def plain_attributes(est: Vocabulary, base: type) -> dict[str, Any]:
-    """What a method keeps on itself beside settings and buffers, where it is plain: numbers, text, tensors.
+    """Plain values (numbers, text, tensors) that a method stores on itself, beside settings and buffers.
 
-    State should lie in buffers, which `saved` has; a method that has some here goes on right all the same.
+    State belongs into buffers, which `saved` includes; a method with state in attributes is saved and restored too.
     base: zobench's Estimator.
     """
     cores = kept("estimators", base) | set(settings_of(type(est)))

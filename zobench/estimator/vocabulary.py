@@ -1,4 +1,4 @@
-"""The vocabulary: the words an estimator's `iterate` is written in, and no more."""
+"""The vocabulary: the methods that an estimator's `iterate` is written with."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ShapeOf = Callable[[Handle], tuple[int, ...]]
 
 
 class Diverged(ArithmeticError):
-    """A loss was not finite. Raised from `step` before anything moved; the weights are theta of before the step."""
+    """A loss was not finite. Raised by `step` before any weight moved, so the weights are those before the step."""
 
     def __init__(self, step: int, loss: float) -> None:
         super().__init__(f"the loss of step {step} is {loss}")
@@ -184,17 +184,17 @@ class Vocabulary:
         return then
 
     def confine(self, weights: Mapping[str, float]) -> None:
-        """For the rest of the step noise has values on these tensors alone, and moves are multiplied by their weights.
+        """For the rest of the step, restrict noise to these tensors and multiply their moves by these weights.
 
-        For a method around another one's step, which knows nothing of it. weights: by the tensors' names.
+        For a method that wraps another one's step. weights: by name of the tensor.
         """
         self._keep(_confined=dict(weights))
 
     def generator(self, label: str, *, every: int = 1) -> torch.Generator:
-        """A CPU generator for choices that are no directions: which block, in which order.
+        """A CPU generator for random choices that are no directions, such as which block to train.
 
-        At the start of a stream that is a function of (seed, label, t // every) alone: the same after an interruption
-        and on a replay, and no direction changes with it. every=k: the same stream at each of k steps.
+        Its stream depends on (seed, label, t // every) alone: it is the same after an interruption and in a replay, and
+        using it changes no direction. every=k: the same stream in each of k steps.
         """
         return torch.Generator().manual_seed(mix(self.seed, "choice", label, self.t // every))
 
@@ -217,13 +217,13 @@ class Vocabulary:
         return self.buffers[name]
 
     def compute(self, fn: Callable[[Handle], Tensor], on: Where | None = None, name: str = "t") -> Buffer:
-        """fn(p) for every tensor, now, at theta: the only way weights enter the algebra. A buffer of this step."""
+        """fn(p) of every tensor at theta, as a buffer of this step. This is the only way weights enter the algebra."""
         self.settle()
         with self.timers.part("update"):
             return Buffer(name, self, values={p.name: fn(p) for p in self.active if on is None or on(p)})
 
     def freeze(self, d: Algebra, name: str = "t") -> Buffer:
-        """The values of `d` now, held: a buffer of this step that may be assigned to."""
+        """The present values of `d` as a buffer of this step, which may be assigned to."""
         return Buffer(name, self, values={p.name: d.lin().owned(p, v) for p, v in self.each(d)})
 
     def each(self, *ds: Algebra) -> Iterator[tuple[Any, ...]]:
@@ -250,7 +250,7 @@ class Vocabulary:
         self.engine.descend(self._checked(grad, "descend along"))
 
     def descent(self, grad: Algebra) -> Direction:
-        """-lr * grad as a point: to look there before going. Without weight decay."""
+        """The displacement -lr * grad, for looking at the point before moving there. Without weight decay."""
         rates = {float(g["lr"]) for g in self.param_groups}
         if len(rates) == 1:
             return grad * -rates.pop()
@@ -260,7 +260,7 @@ class Vocabulary:
         return grad * Buffer("-lr", self, values=values)
 
     def settle(self) -> None:
-        """From here on the parameters hold theta (before an evaluation or a checkpoint; methods rarely need it)."""
+        """Put the parameters at theta, as before an evaluation or a checkpoint. Methods rarely need it."""
         if not self._in_step:
             self._keep(settled_outside=True)
         self.engine.settle()
@@ -287,14 +287,16 @@ class Vocabulary:
         return self.ready(d.lin())
 
     def ready(self, d: Direction) -> Direction:
-        """Allocate the buffers `d` is made of before a sweep starts: an init function may read the weights."""
+        """Allocate the buffers in `d` before a sweep over the weights starts: init functions may read weights."""
         for n in d.nodes():
             if isinstance(n, Buffer):
                 n.allocate(self.active)
         return d
 
     def before_assign(self, buffer: Buffer, d: Direction) -> None:
-        """What an `assign` waits for: finite losses, buffers allocated, no displacement made of the old values."""
+        """What must hold before a buffer is assigned to: finite losses, allocated buffers, no displacement made of its
+        values.
+        """
         self._check_finite()
         self.ready(d)
         self.engine.before_write(buffer)

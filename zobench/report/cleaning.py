@@ -1,4 +1,4 @@
-"""What of a results folder is of no more use: what dead processes left, and records of older settings. Light."""
+"""What can be removed from a results folder: leftovers of dead processes, and records of older settings. Light."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ class Rubbish:
 
 
 def find(results: Path) -> Rubbish:
-    """What may be removed from a results folder. Nothing of a cell that runs. ZobenchError for no results folder."""
+    """What can be removed from a results folder; nothing of a cell that is running. ZobenchError if it is no results
+    folder.
+    """
     out, folder = Rubbish(), Path(results) / running.FOLDER
     store.check_folder(results)
     records = {record["id"]: record for record in store.read(results)[0]}
@@ -64,7 +66,7 @@ def _older(records: Iterable[Record]) -> dict[str, str]:
 
 
 def remove(results: Path, rubbish: Rubbish) -> tuple[int, list[str]]:
-    """Remove it; how many files went, and the records that are in a pack and stay."""
+    """Remove it. Returns the number of removed files, and the records that are in a pack and stay."""
     gone, packed = 0, []
     cells = Path(results) / store.CELLS
     for cell in rubbish.older:

@@ -36,12 +36,13 @@ def merge(
     prefer: Path | None = None,
     say: Callable[[int, int], None] = lambda i, n: None,
 ) -> Merged:
-    """Put the records of all folders, with what lies beside them, into `out`; nothing is written if anything is wrong.
+    """Put the records of all folders, with their side files, into `out`. If anything is wrong, nothing is written.
 
-    prefer: the folder whose record is taken where two have finished ones of a cell with other numbers.
+    prefer: the folder whose record is taken where two folders have finished records of a cell with different numbers.
 
-    Raises ZobenchError, a line a fault: for what is no record or was changed, a file beside it that is another, such
-    conflicts, and records of other data or another version of a task, which may not stand in one table.
+    Raises ZobenchError, one line per fault: files that are no record or were changed, side files that are not what the
+    record says, such differing numbers, and records of other data or another version of a task, which may not stand in
+    one table.
     """
     taken: dict[str, tuple[Path, Record]] = {}
     faults: list[str] = []

@@ -1,7 +1,7 @@
-"""How far the cells of a results folder are: done, running where, failed, left, and how long that takes. Light.
+"""Progress of the cells of a results folder: done, running where, failed, left, and the time to go. Light.
 
-What was to be done is in `DIR/running/<hash>.planned`, which a run writes when it begins and removes when all of it is
-done; who runs what in the claims (running.py); what is done in the records.
+A run writes its plan to `DIR/running/<hash>.planned` when it begins and removes it when all of it is done. Claims say
+which process runs what (running.py), records what is done.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class GridProgress:
 
 
 def plan(results: Path, cells: Iterable[Mapping[str, Any]]) -> None:
-    """Write down what a run is about to do: of each cell its id and names. Nothing of none."""
+    """Write the plan of a run: id and names of each cell. Nothing is written for no cells."""
     names = ("id", "task", "estimator", "selector", "seed")
     listed = sorted(({name: cell[name] for name in names} for cell in cells), key=lambda cell: str(cell["id"]))
     if listed:
@@ -75,7 +75,7 @@ def _plans(folder: Path) -> list[tuple[Path, dict[str, Mapping[str, Any]]]]:
 
 
 def look(results: Path) -> GridProgress:
-    """How far the cells of a results folder are. ZobenchError for a folder that is none."""
+    """Progress of the cells of a results folder. ZobenchError if it is no results folder."""
     out, folder = GridProgress(), Path(results) / running.FOLDER
     if not folder.is_dir():
         store.check_folder(results)

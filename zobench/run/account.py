@@ -1,4 +1,4 @@
-"""What an executor owes: a record of each cell that it was given, and nothing else."""
+"""Checks on an executor: it must return exactly one record for each cell that it was given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Account:
-    """Follows what an executor yields: records of planned cells, each once, go on; what else it does is a fault."""
+    """Follows what an executor yields. Records of planned cells, one each, are passed on; anything else is a fault."""
 
     def __init__(self, name: str, cells: Sequence[Cell], written: Callable[[str], bool]) -> None:
         """`written`: whether the record of an id was written, as `run_cell` does."""
@@ -24,7 +24,9 @@ class Account:
         self._seen: set[str] = set()
 
     def follow(self, run: Callable[[], Iterator[Record]]) -> Iterator[Record]:
-        """The records, as they come. Raises ZobenchError where the executor raises, or gives nothing to go through."""
+        """The records as they come. Raises ZobenchError if the executor raises, or returns nothing that can be
+        iterated.
+        """
         for record in self._guarded(run):
             said = record.get("id") if isinstance(record, dict) else None
             if said is None:

@@ -90,7 +90,7 @@ class Anatomy:
         self.flags = [(name, p, p.requires_grad) for name, p in model.named_parameters()]
 
     def put_back(self) -> list[str]:
-        """Make the model what it was, but for the values of its tensors; names of what was another."""
+        """Undo all changes except to values of tensors. Returns the names of what was changed."""
         found = [what for one in self.modules for what in one.put_back()]
         found += [what for one in self.classes for what in self._class(one)]
         found += [what for config, was in self.configs.values() for what in _put_settings(config, was)]

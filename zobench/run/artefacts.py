@@ -33,11 +33,11 @@ MASK = "mask of "
 NO_MASKS: Mapping[str, Tensor] = {}
 
 REPLAY = "replay log"
-"""What a record says was kept, where that is the log."""
+"""What a record says was kept if a replay log was kept."""
 
 
 def plain(scope: Scope) -> bool:
-    """Whether the names of its tensors are all that there is to this scope: no masks, no schedule."""
+    """Whether the scope is fully described by the names of its tensors: no masks, no schedule."""
     return type(scope) is Scope and scope.numel() == sum(p.numel() for _, p in scope.named)
 
 
@@ -72,7 +72,7 @@ class Artefacts:
             self._steps.flush()
 
     def take_lines(self) -> str:
-        """The lines of the curve since this was last asked for."""
+        """The lines of the curve since the last call."""
         lines, self._lines = self._lines, []
         return "".join(lines)
 
@@ -107,12 +107,12 @@ class Artefacts:
         return "weights"
 
     def clear(self) -> None:
-        """Nothing rebuilds a checkpoint."""
+        """Drop what was kept of the best checkpoint."""
         self.files.replay.unlink(missing_ok=True)
         self.files.weights.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove the drafts: their cell is not recorded, or was."""
+        """Remove the drafts, if the cell leaves no record or already has one."""
         if self._steps is not None:
             self._steps.close()
         for path in self.files.beside:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def forwards_spent(counted: Counter[str]) -> int:
-    """Forwards of a batch that training took so far, those on further batches included; see OF_A_BACKWARD."""
+    """Forward passes over a batch that training took so far, those on extra batches included. A backward pass counts as
+    OF_A_BACKWARD.
+    """
     return counted["train"] + counted["extra"] + OF_A_BACKWARD * counted["backward"]
 
 
@@ -36,10 +38,10 @@ def clock(device: torch.device, *, exact: bool) -> float:
 
 @dataclass
 class Budget:
-    """What may be spent, and what is.
+    """What may be spent on training, and what was spent.
 
-    A step is begun while it fits, as far as that can be known: if it would fit with as many forwards as the one before
-    took; if there are seconds left. The first is always made.
+    A step begins as long as it fits: with a budget of forward passes, if it would fit taking as many as the step
+    before; with seconds, if any are left. The first step is always made.
     """
 
     of: str
@@ -47,8 +49,9 @@ class Budget:
     total: float
     steps: int
     eval_every: int
-    """As in the protocol, of `steps` steps: dev is looked at after every so many; where other things than steps are
-    counted as often, at equal parts of them and at the end."""
+    """As in the protocol, for a run of `steps` steps: dev is evaluated after every so many. With another budget dev is
+    evaluated as often, at equal parts of it and at its end.
+    """
     spent: float = 0.0
     last: float = 0.0
     looked: int = 0
@@ -63,16 +66,16 @@ class Budget:
 
     @property
     def done(self) -> float:
-        """The part of it that is spent."""
+        """The fraction that is spent."""
         return self.spent / self.total
 
     @property
     def over(self) -> bool:
-        """Whether no further step is begun."""
+        """Whether the budget allows no further step."""
         return self.spent + (self.last if self.of == "forwards" else 0.0) > self.total or self.spent >= self.total
 
     def spend(self, *, forwards: int, seconds: float) -> None:
-        """A step is done; `forwards` of the run so far, `seconds` of this step."""
+        """Account for a step. `forwards`: of the run so far; `seconds`: of this step."""
         before = self.spent
         self.spent = {"steps": before + 1, "forwards": float(forwards), "seconds": before + seconds}[self.of]
         self.last = self.spent - before
@@ -82,7 +85,7 @@ class Budget:
         return step if self.over else max(step + 1, round(step / self.done))
 
     def due(self, step: int) -> bool:
-        """Whether dev is looked at after this step; ask once a step."""
+        """Whether dev is evaluated after this step. To be called once a step."""
         if self.of == "steps":
             return step % self.eval_every == 0
         times = self.steps // self.eval_every

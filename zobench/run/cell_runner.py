@@ -168,7 +168,7 @@ class Runner:
 
 
 def elsewhere(cell: Cell, holder: Holder | None) -> Record:
-    """What stands for the record of a cell that another process runs: in no folder."""
+    """The stand-in for the record of a cell that another process is running; it is written nowhere."""
     out = Outcome("interrupted", f"runs elsewhere: {holder}")
     out.fields["elsewhere"] = str(holder)
     return as_record(cell, out, {})

@@ -39,7 +39,7 @@ SNAPSHOTS = 0.05
 
 
 class LeadsElsewhere(ZobenchError):
-    """What was written down leads to other weights here, so that nothing can go on from it."""
+    """The recorded steps lead to other weights on this machine, so the run cannot be resumed."""
 
 
 class Diary:
@@ -253,12 +253,12 @@ class Diary:
             self._snapshot.unlink(missing_ok=True)
 
     def drop_cache(self) -> None:
-        """No later run goes on with the cache."""
+        """No later run needs the cache: remove it."""
         if self._kept is not None:
             self._kept.remove()
 
     def left(self) -> None:
-        """The run ended in an earlier process: draws, and the cache, go on from where it left them."""
+        """The run ended in an earlier process: continue draws and the cache from where it left them."""
         assert self.ended is not None
         set_random_state(self.ended["streams"])
         if self._kept is not None:
@@ -266,7 +266,7 @@ class Diary:
 
 
 def pass_over(diary: Diary) -> str:
-    """Go on behind a run that ended in an earlier process; the lines of its step log."""
+    """Continue after a run that ended in an earlier process. Returns the lines of its step log."""
     assert diary.past is not None and diary.past.ended is not None
     diary.left()
     return "".join(frame.facts["lines"] for frame in diary.past.frames) + str(diary.past.ended["lines"])
@@ -281,7 +281,7 @@ def lines_so_far(diary: Diary) -> str:
 
 
 def logged(diary: Diary, steps: int) -> list[StepLog]:
-    """What the first steps of a run that ended saw."""
+    """What was seen by the first steps of a run that ended."""
     assert diary.past is not None
     return [step for frame in diary.past.frames for step in written.steps(frame)][:steps]
 

@@ -47,9 +47,10 @@ BASELINE_PASSES = 4.0
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one cell: forward passes by purpose, the seconds of all of it, those of a training step, entries that move.
+    """The cost of one cell.
 
-    assumed: the scope is taken to be one decoder block, as which one shows only when selecting.
+    Forward passes by purpose, seconds in all, seconds of a training step and of its forward passes, entries that move.
+    assumed: the scope is not known before the selector runs, and is taken to be one decoder block.
     """
 
     forwards: dict[str, int]
@@ -63,9 +64,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """Of a forward: of a training batch as the cell's rows are, and of all scored rows, test and dev.
+    """Tokens of a forward pass: over a training batch with the rows of the cell, and over all scored rows of test and
+    dev.
 
-    length, whole: of the rows of a batch, and of one as MeZO has it.
+    length, whole: length of the rows of a batch, and of rows in full as MeZO has them.
     """
 
     batch: float
@@ -104,7 +106,7 @@ class Estimate:
 
     @property
     def pace(self) -> Pace:
-        """Of the device that was named; else of this one, measured when it is first asked for."""
+        """The pace of the named device, else of this one, which is measured on first use."""
         if self._pace is None:
             self._pace = measured(self.session.loaded)
         return self._pace
@@ -239,7 +241,7 @@ class Estimate:
 
 
 class Named(RunSelectionContext):
-    """What a selector can be told of a model by its names alone."""
+    """A selection context for planning: a selector learns the names and shapes of a model, and nothing else."""
 
     def __init__(self, loaded: LoadedModel, seed: int) -> None:
         self.loaded, self.seed = loaded, seed

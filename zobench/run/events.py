@@ -36,9 +36,9 @@ def folder(results: Path, run: str) -> Path:
 
 
 class Teller:
-    """Stands for Progress in a process that somebody else watches (zobench.run.cell_runner.Reports).
+    """Takes the place of Progress in a process whose display is elsewhere (zobench.run.cell_runner.Reports).
 
-    What cannot be told (a disk that is full, a folder that is gone) is left untold: the records are what counts.
+    If a line cannot be written (full disk, missing folder) it is dropped, as records do not depend on it.
     """
 
     def __init__(self, live: Path) -> None:

@@ -71,7 +71,7 @@ class Past:
 
 
 def read(data: bytes) -> Past:
-    """What is whole of a journal."""
+    """The frames of a journal up to the first that is not complete."""
     past = Past()
     if not data.startswith(MAGIC):
         return past

@@ -22,14 +22,17 @@ GRACE_S = 30.0
 
 
 class TimedOut(BaseException):
-    """The cell's time is over. No Exception: a plugin that catches what it does not know does not stop it."""
+    """The time limit of the cell has passed. It is no Exception, so that a plugin which catches all exceptions does not
+    swallow it.
+    """
 
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[Callable[[], None]]:
-    """Inside, TimedOut is raised when so many seconds are over (0: never).
+    """Inside, TimedOut is raised when so many seconds have passed (0: never).
 
-    By an alarm where the system has one and this is the main thread; what is given raises it too, between two steps.
+    By an alarm where the system has one and this is the main thread. The function that is yielded raises it too, for
+    use between two steps.
     """
     if not seconds:
         yield lambda: None

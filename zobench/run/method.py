@@ -50,7 +50,7 @@ class Method:
         return self.cls.parameterisation if asked == "estimator" else asked
 
     def settled(self, info: EngineSettings) -> Method:
-        """The same with the engine and the restore that `auto` became: a cell chooses once, for all that follows."""
+        """The same with the engine and restore that `auto` resolved to: a cell chooses once, for all its runs."""
         became: Any = {"engine": info["engine"], "restore": info["restore"]}
         return replace(self, computation=replace(self.computation, **became))
 
@@ -76,9 +76,9 @@ class Applied:
     estimator: Estimator
     scope: Scope
     info: EngineSettings
-    """What was chosen."""
+    """The engine settings that were chosen."""
     drawn: Observed
-    """What draws its noise: with `info` all that a replay must find again."""
+    """What draws the noise: with `info`, all that a replay must find again."""
     compiled: Observed
     """What was compiled, where that was asked for."""
 
@@ -249,6 +249,6 @@ several tensors, computed before it is added.
 
 
 def taken_bytes(cls: type[Estimator], settings: Mapping[str, Any], scope: Sequence[tuple[int, ...]]) -> int:
-    """Bytes that a method takes for itself: its state, and what a step computes of it, one tensor at a time."""
+    """Bytes that a method needs for itself: its state, and temporary values of a step, one tensor at a time."""
     state = state_bytes(cls, settings, scope)
     return state + (IN_HAND_OF_STATE * 4 * max(map(math.prod, scope), default=0) if state else 0)

@@ -77,7 +77,7 @@ class Progress:
         self._elsewhere: dict[str, TaskID] = {}
 
     def more(self, cells: int) -> None:
-        """So many cells more than were known of at the start."""
+        """More cells are planned than at the start."""
         self.total += cells
         self.bars.update(self._cells, total=self.total)
 
@@ -93,7 +93,7 @@ class Progress:
         self.bars.update(self._cells, note=str(cell))
 
     def cell_end(self, record: Record) -> None:
-        """A cell is over: one line that stays."""
+        """A cell is over: print a line that stays."""
         self.bars.update(self._inner, visible=False)
         self._ended(summarise(record))
 

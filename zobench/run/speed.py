@@ -34,7 +34,7 @@ BLOCK = 5
 
 @dataclass(frozen=True)
 class Sides:
-    """The two methods that are compared, each with its scope."""
+    """The two methods to compare, each with its scope."""
 
     baseline: Method
     baseline_scope: Scope

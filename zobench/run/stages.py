@@ -42,7 +42,7 @@ UNTOUCHED_NAN = "the untouched model gives scores that are no numbers; try anoth
 
 
 class Stages:
-    """The stages of one cell. `out` hears what is known of it, also where a stage fails."""
+    """The stages of one cell. `out` collects what is known of the cell, also if a stage fails."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Stages:
         self.cell, self.out, self.work, self.known = cell, out, work, known
 
     def run(self) -> None:
-        """All stages; what stops one is raised, but for a run that diverged."""
+        """Run all stages. Whatever stops one is raised, except a run that diverged, which is recorded."""
         loaded = self.session.loaded
         if (stands := self.known.of(self.cell.estimator, self.cell.selector)) is not None:
             self.out.fields["stands"] = stands

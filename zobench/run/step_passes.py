@@ -29,8 +29,9 @@ class _Matrices(nn.Module):
 
 
 def passes(cls: type[Estimator], settings: Mapping[str, Any], engine: str, restore: str) -> float:
-    """Passes a step, the mean of three steps; where the estimator needs more of a model than losses: one for each
-    forward, and one for the move.
+    """Passes over the weights per step, the mean of three steps.
+
+    For an estimator that needs more of a model than losses: one for each forward pass, and one for the move.
     """
     key = (cls.__module__, cls.__qualname__, str(sorted(settings.items())), engine, restore)
     if key not in _KNOWN:

@@ -50,13 +50,13 @@ CUDNN = ("enabled", "benchmark", "deterministic", "allow_tf32")
 
 
 class Surroundings:
-    """The flags of the process as they were when this was made."""
+    """The flags of the process when this object was made."""
 
     def __init__(self) -> None:
         self.was = _flags()
 
     def put_back(self) -> list[str]:
-        """Set what is another now; its names."""
+        """Reset the flags that differ now. Returns their names."""
         now = _flags()
         changed = [name for name, value in self.was.items() if now.get(name) != value]
         for name in changed:

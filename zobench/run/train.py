@@ -55,10 +55,10 @@ class Written(Protocol):
 
 @dataclass
 class Trained:
-    """What one run of the loop gave.
+    """The result of one training run.
 
-    best: the scope's tensors at the chosen checkpoint; none where an earlier run's is better, and none where a later
-    run wrote over them, which it may where they can be `rebuilt` by a log.
+    best: the tensors of the scope at the best checkpoint. Empty if an earlier run was better, or if a later run reused
+    the memory, which it may when the checkpoint can be `rebuilt` from its log.
     """
 
     lr: float
@@ -70,7 +70,7 @@ class Trained:
     best: dict[str, Tensor] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
     segments: list[list[StepTimes]] = field(default_factory=lambda: [[]])
-    """The times of the steps: those of each process that made some of them."""
+    """Times of the steps, one list for each process that made some of them."""
     eval_forwards: int = 0
     eval_s: float = 0.0
     train_s: float = 0.0
@@ -78,7 +78,7 @@ class Trained:
     together: bool = False  # the points of a call were looked at in one forward
     first_wide: int | None = None  # the step that first saw more than scalars, from 0
     rebuild: Callable[[Applied], None] | None = None
-    """Of a run that an earlier process ended: puts `best`, which is empty then, into the model."""
+    """For a run that an earlier process ended: puts the best checkpoint into the model, as `best` is empty then."""
 
     @property
     def replayable(self) -> bool:
@@ -86,7 +86,7 @@ class Trained:
         return self.first_wide is None or self.first_wide >= self.best_step
 
     def took(self, times: list[StepTimes]) -> list[StepTimes]:
-        """Keep the times of the next steps; the same."""
+        """Append the times of further steps, and return them."""
         self.segments[-1] += times
         return times
 
@@ -115,9 +115,9 @@ def on_device(prepared: PreparedTask, loaded: LoadedModel, indices: list[int]) -
 
 
 class Feed:
-    """The batches of a run and the objectives made of them, and further batches for methods that ask for fresh ones.
+    """The batches of a run as objectives, and extra batches for methods that ask for fresh ones.
 
-    batched: the objectives may be looked at at several points in one forward (see `batches_for`).
+    batched: objectives may be evaluated at several points in one forward pass (see `batches_for`).
     """
 
     def __init__(self, loaded: LoadedModel, prepared: PreparedTask, batch_size: int, seed: int) -> None:
@@ -127,7 +127,9 @@ class Feed:
         self.extra_taken = 0
 
     def batches_for(self, estimator: Estimator) -> None:
-        """Find out whether the objectives may be batched, if the estimator's engine would make use of that."""
+        """Decide whether objectives are evaluated at several points in one forward pass, if the engine can make use of
+        it.
+        """
         of = self.prepared
         may = estimator.engine.together and of.loss_name != "non_diff"  # which calls the model again and again
         self.batched = may and points_together(self.loaded, of.forward, of.rows == "packed")

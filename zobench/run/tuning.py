@@ -26,7 +26,7 @@ Names: TypeAlias = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Rate:
-    """A learning rate, and the records of the tuning seeds that chose it; none where there was one rate to try."""
+    """A learning rate, and the records of the tuning seeds that chose it; none if there was only one rate to try."""
 
     lr: float
     chosen_by: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Later:
         return replace(self, able=frozenset((cell.estimator, cell.selector, cell.task) for cell in able))
 
     def expected(self, plugins: Plugins) -> list[Cell]:
-        """The cells as far as they are known now, each at the first rate of its grid: for what they will cost."""
+        """The cells as far as known before tuning, each at the first rate of its grid: for estimates of cost."""
         made = cells(replace(self.wish, tune_seeds=()), self.routed, plugins, self.identity, tuned_for=True)
         return [replace(cell, lrs=cell.lrs[:1]) for cell in made if self._is_able(cell)]
 
@@ -56,7 +56,9 @@ class Later:
         return self.able is None or (cell.estimator, cell.selector, cell.task) in self.able
 
     def cells(self, records: Mapping[str, Record], plugins: Plugins) -> tuple[list[Cell], list[str]]:
-        """The cells, at the rates that these records choose; and a line for each method on a task that has none."""
+        """The cells at the rates that these records choose, and a line for each method and task for which every rate
+        failed.
+        """
         tuning = [cell for cell in self.tuning if self._is_able(cell)]
         found = {names: chosen(of, records) for names, of in _by_names(tuning).items()}
         rates = {names: rate for names, rate in found.items() if rate is not None}
@@ -106,7 +108,7 @@ def first(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity) -> t
 
 
 def chosen(tuning: Iterable[Cell], records: Mapping[str, Record]) -> Rate | None:
-    """The rate that the records of these cells choose; None where there is none that no seed failed at."""
+    """The learning rate that the records of these cells choose; None if every rate failed for some seed."""
     losses: dict[float, list[float]] = {}
     ids = [cell.id for cell in tuning]
     for name in ids:

@@ -26,7 +26,7 @@ SHOWN = 3
 
 
 class ModelChanged(ZobenchError):
-    """Something left the model another than it found it; by now it is what it was."""
+    """A plugin changed the model. By the time this is raised the model is restored."""
 
 
 class Guard:
@@ -94,9 +94,10 @@ class Guard:
 
     @contextmanager
     def watching(self, who: str) -> Iterator[None]:
-        """Inside, `who` is at work; afterwards the model is as it was. ModelChanged where it had not left it so.
+        """Inside, `who` is at work; afterwards the model is compared, and restored if it was changed. Raises
+        ModelChanged then.
 
-        What is raised inside goes on up; what was changed until then is put back, and noted on it.
+        What is raised inside is passed on, after the model was restored, with a note on what was changed.
         """
         try:
             yield

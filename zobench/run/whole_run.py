@@ -140,7 +140,9 @@ def outline_of(place: Place, plugins: Plugins, dtype: str) -> Session:
 
 
 def share(planned: Sequence[Cell], shard: tuple[int, int]) -> list[Cell]:
-    """Of n shares of the cells, alike in tasks and methods, the i-th: one in n. The same whatever is done by now."""
+    """The i-th of n shares of the cells: every n-th, so that shares have tasks and methods alike. It does not depend on
+    what is done already.
+    """
     i, n = shard
     return [cell for at, cell in enumerate(planned) if at % n == i - 1]
 
@@ -242,9 +244,9 @@ def _again(record: Record, rerun: Rerun) -> bool:
 
 
 def prepare(plan: RunPlan, place: Place) -> None:
-    """Let the executor do what may fail before anything is said or written: load the model, where cells run here.
+    """Let the executor do what may fail before anything is printed or written, such as loading the model.
 
-    Raises ZobenchError for what no cell could run for.
+    Raises ZobenchError if no cell could run.
     """
     if plan.todo or plan.later is not None:
         spread = made_executor(plan.plugins, place.executor, plan.run_cell.order.place.spread)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Order:
-    """All that another process must know to run cells: names, where a session has objects."""
+    """What another process needs to run cells: names, in the place of the objects of a session."""
 
     place: Place
     dtype: str
@@ -63,7 +63,7 @@ class RunInProcess:
         self._known: tuple[LoadedModel | None, Mapping[str, Pools]] = (None, {})
 
     def knows(self, loaded: LoadedModel | None, pools: Mapping[str, Pools]) -> None:
-        """What this process has at hand already; `loaded`: the model, if that is so."""
+        """Set what this process already has loaded. `loaded`: the model, if it is loaded."""
         self._known = (loaded, pools)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -123,9 +123,10 @@ class RunInProcess:
             return self._runner(cell)
 
     def lost(self, cell: Cell, why: str, *, again: bool = True) -> Record:
-        """The record of a cell whose process ended without one, `why` says by what; where there is one, that.
+        """The record of a cell whose process ended without returning one: the record that it wrote, if any, else one
+        that states `why`.
 
-        again: it may be the machine's fault, and the same command shall run the cell again.
+        again: the machine may be at fault, and the same command should run the cell again.
         """
         if (written := self.written(cell)) is not None:
             return written

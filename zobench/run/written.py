@@ -20,7 +20,9 @@ MEASURED = ("eval_forwards", "eval_s", "train_s")
 
 
 def usable(frames: Sequence[Frame], folder: Path) -> tuple[int, int]:
-    """(start, end): the frames [start, end) can be run again from the snapshot of frame start - 1, or the beginning."""
+    """(start, end): the frames [start, end) can be replayed, from the snapshot of frame start - 1 or from the
+    beginning.
+    """
     start = 0
     for i, frame in enumerate(frames):
         if "snapshot" in frame.facts and (folder / frame.facts["snapshot"]).is_file():

@@ -49,7 +49,8 @@ class Batch:
     golds: tuple[tuple[str, ...], ...] = ()
     """Accepted answers of each example."""
     shared: Stems | Packed | None = None
-    """The same rows with what they have in common once, for losses that take it; None: they look at the rows."""
+    """The same rows with shared prefixes only once, for losses that support it; None: losses are computed on the rows.
+    """
 
     @property
     def rows(self) -> int:
@@ -66,13 +67,13 @@ class Batch:
         return replace(_moved(self, device), shared=None if self.shared is None else self.shared.to(device))
 
     def replicated(self) -> Batch:
-        """The same batch, of which losses look at every row as it is."""
+        """The same batch, with losses over every row in full."""
         return self if self.shared is None else replace(self, shared=None)
 
 
 @dataclass(frozen=True)
 class Stem:
-    """Token ids that a forward passes over, and the numbers of the rows that it holds the logits of."""
+    """Token ids of one forward pass, and the rows whose logits it contains."""
 
     ids: tuple[int, ...]
     rows: tuple[int, ...]
@@ -87,7 +88,7 @@ class Stems:
     attention_mask: Tensor
     """int64 (stems, length)."""
     last: int
-    """How many positions, from the end, hold all that is looked at."""
+    """Number of final positions that contain all logits which are looked at."""
     stem: Tensor
     """int64 (rows, 1): the stem of each row."""
     place: Tensor
@@ -120,7 +121,7 @@ class Stems:
 
 @dataclass(frozen=True)
 class Packed:
-    """The stems of some rows, several of them in a bin, none seeing another: hardly any padding is left."""
+    """Stems packed side by side into bins, none attending to another, so that there is hardly any padding."""
 
     input_ids: Tensor
     """int64 (bins, length)."""
@@ -194,9 +195,9 @@ def collate(
 
 
 def stems(rows: Sequence[Row]) -> list[Stem]:
-    """The fewest stems that hold all rows, in the order of their first rows.
+    """The fewest stems that contain all rows, in the order of their first rows.
 
-    Among sorted sequences the extensions of one follow it at once, so each is compared with its successor alone.
+    In sorted order the extensions of a sequence follow it directly, so each is compared with its successor alone.
     """
     taken: list[tuple[tuple[int, ...], list[int]]] = []
     for number in sorted(range(len(rows)), key=lambda i: rows[i].ids[:-1], reverse=True):

@@ -1,4 +1,4 @@
-"""What a reader of a score should know of the items sampled: repeats, splits that share items, empty texts."""
+"""What a reader of a score should know about the sampled items: duplicates, items shared by splits, empty texts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .task import Task
 
 
 def doubts(task: Task, splits: Splits, pools: Pools | None = None) -> dict[str, str]:
-    """Notes for the record, by what they are about; none where nothing is odd.
+    """Notes for the record, by subject; empty if nothing is odd.
 
-    Two items are one where all fields that the task reads are equal. Only what was sampled is compared, and of pools
-    read from files whether the two are one file.
+    Two items are duplicates if all fields that the task reads are equal. Only sampled items are compared; of pools read
+    from files it is also checked whether the two pools are the same file.
     """
     keys = {name: [_key(task, item) for item in items] for name, items in _each(splits)}
     notes: dict[str, str] = {}

@@ -35,7 +35,9 @@ class Row:
     ids: tuple[int, ...]
     option_len: int
     stable: bool = True
-    """Whether the prompt's ids begin the text's ids. If not, the option window is a token off: it is a count."""
+    """Whether the ids of the prompt are the first ids of the text. If not, the option may begin a token too early or
+    late, as its length is counted in tokens.
+    """
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 
 def best_bins(sizes: Sequence[int], multiple: int) -> tuple[list[list[int]], int]:
-    """Which stems share a bin, and the bins' length: of some lengths from the longest stem's up, the one of which the
-    fewest tokens are filled up.
+    """Which stems share a bin, and the length of a bin.
+
+    Several lengths from that of the longest stem upwards are tried; the one with the least padding is taken.
     """
     longest = max(sizes)
     lengths = {-(-longest * tried // 8 // multiple) * multiple for tried in range(8, 17)}

@@ -49,18 +49,19 @@ class PrefixCache:
         return self.cut.at
 
     def facts(self) -> dict[str, Any]:
-        """Beside what is kept, what a later forward depends on: the room that is left, and whether it was compared."""
+        """The state beside the contents: free room, and whether it was compared with a full forward pass."""
         return {"room": list(self._room.values()), "checked": self._checked}
 
     def taken(self) -> list[tuple[tuple[int, ...], Tensor]]:
-        """What was kept since this was last asked: the tokens of stems, and their hidden states."""
+        """What was added since the last call: the tokens of stems and their hidden states."""
         new, self._new = self._new, []
         return [(ids, self._kept[ids]) for ids in new]
 
     def restore(self, kept: Iterable[tuple[tuple[int, ...], bool, Tensor]], facts: Mapping[str, Any]) -> None:
-        """Hold these instead (tokens, whether on the host, hidden states), as of when `facts` was asked.
+        """Replace the contents by these: tokens, whether on the host, hidden states, and the state that `facts`
+        returned then.
 
-        Fresh ones would be passed over in other batches, which round otherwise.
+        Recomputed hidden states would come from other batches and be rounded differently.
         """
         places = list(self._room)
         self._kept = {ids: hidden.to(places[-1 if host else 0]) for ids, host, hidden in kept}

@@ -147,14 +147,16 @@ class PreparedTask:
         return out
 
     def above(self, prefix: PrefixCache) -> PreparedTask:
-        """The same task, whose training and dev losses begin at the cache's block where it knows a batch's stems."""
+        """The same task with losses that start at the cache's block, for batches whose stems it knows."""
         out = copy.copy(self)
         out.prefix = prefix
         return out
 
     def largest_batch(self, size: int) -> tuple[int, int, int]:
-        """Of the training batch of so many examples that is largest: tokens of its rows with what candidates have in
-        common once, tokens of options, and tokens of its rows each whole and padded.
+        """Sizes of the largest training batch of this many examples.
+
+        Tokens of its rows with shared prefixes once, tokens of its options, and tokens of its rows in full, with
+        padding.
         """
         of = [_lengths(example) for example in self._train]
         tokens, answers, longest, rows = (sorted(column, reverse=True)[:size] for column in zip(*of, strict=True))
@@ -186,7 +188,7 @@ class PreparedTask:
 
     @property
     def unstable_rows(self) -> int:
-        """Training rows whose prompt's ids do not begin the text's ids: their option window is a token off."""
+        """Number of training rows whose option may begin a token too early or late (see `Row.stable`)."""
         return sum(not row.stable for e in self._train for row in e.rows)
 
     def train_batch(self, indices: Sequence[int]) -> Batch:
@@ -258,7 +260,9 @@ class PreparedTask:
 
 
 def form_of_rows(rows: RowsRule, loaded: LoadedModel, rules: Rules) -> RowsRule:
-    """What `rows` comes to with this model. ZobenchError for packed rows that it would not keep apart."""
+    """The form of rows that `rows` stands for with this model. ZobenchError if packed rows are asked for and the model
+    would mix them.
+    """
     if rows not in ("auto", "packed"):
         return rows
     if loaded.capabilities.packs_rows_of(rules.max_length):

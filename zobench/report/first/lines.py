@@ -26,7 +26,7 @@ class Rank:
 
 @dataclass(frozen=True)
 class Counts:
-    """On how many tasks a method is better, not told apart, or worse; of fewer tasks than there are where some fail."""
+    """Number of tasks on which it is better, not told apart, or worse. Tasks with failures are left out."""
 
     better: int
     same: int

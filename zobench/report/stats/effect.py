@@ -5,13 +5,12 @@ the score (or the difference) at seed s and item i, and MS the mean squares of t
 
     V = max(MS_seeds + MS_items - MS_both, MS_seeds, MS_items) / (S n)
 
-estimates the variance of the mean over both. Over T tasks, each with seeds of its own order and items of its own,
-V = sum of V_t / T^2, with Satterthwaite's degrees of freedom, and intervals and p are Student's t. A test over items
-alone, with seeds averaged first, takes the luck of three seeds for a fact.
+estimates the variance of the mean over both. Over T tasks, each with seeds of its own order and items of its own, V =
+sum of V_t / T^2, with Satterthwaite's degrees of freedom, and intervals and p are Student's t. A test over items alone,
+with scores averaged over seeds first, would treat the luck of three seeds as a fact.
 
-Items that share a passage are no independent draws: they are summed by cluster first (the linearised mean of Miller
-2024, "Adding Error Bars to Evals"). Where there are several data splits the variance between their means counts, if
-it is " "larger.
+Items that share a passage are not independent draws: they are summed by cluster first (the linearised mean of Miller
+2024, "Adding Error Bars to Evals"). With several data splits, the variance between their means is used if it is larger.
 """
 
 from __future__ import annotations
@@ -119,7 +118,7 @@ class OnTask:
 
     @property
     def variance(self) -> float:
-        """Of the mean: within splits, or between them if that is more (test items may be shared by splits)."""
+        """Of the mean: the variance within splits, or between them if that is larger (splits may share test items)."""
         return max(self._within, self._between)
 
     @property
@@ -205,12 +204,12 @@ class Effect:
 
     @property
     def seeds_unseen(self) -> bool:
-        """Whether its interval lacks the variance between seeds, as there is but one of something that trains."""
+        """Whether its interval leaves out the variance between seeds, since something that trains has one seed only."""
         return any(one.seeds == 1 and not one.fixed for task in self.tasks for one in task.splits)
 
     @property
     def markable(self) -> bool:
-        """Whether a verdict may rest on it: MARK_SEEDS seeds of whatever trains."""
+        """Whether it may carry a verdict: MARK_SEEDS seeds of everything that trains."""
         return all(one.fixed or one.seeds >= MARK_SEEDS for task in self.tasks for one in task.splits)
 
     @property

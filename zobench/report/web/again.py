@@ -11,10 +11,10 @@ _OPTIONS = {"dtype": "--dtype", "engine": "--engine"}
 
 
 def command(record: Record, task: str | None = None, seed: str | None = None) -> str:
-    """`zobench run ...`: model, task, estimator, selector, seed, rates, sizes and settings of the cell in full.
+    """`zobench run ...` with model, task, estimator, selector, seed, rates, sizes and settings of the cell.
 
-    `task` and `seed` stand for those of the record. A model or data from a folder are named as the record does, without
-    the folder's path.
+    `task` and `seed` replace those of the record. A model or data from a folder are named as in the record, without the
+    path of the folder.
     """
     cell, protocol = record["cell"], record["protocol"]
     words = ["zobench", "run", "--model", cell["model"], "--estimator", cell["estimator"]]

@@ -1,4 +1,4 @@
-"""What board.html shows, as JSON: texts are plain (the page escapes them), scores fractions, times ms, memory bytes."""
+"""The data of board.html as JSON: plain text (the page escapes it), scores as fractions, times in ms, memory in B."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Losses = Callable[[Record], Sequence[tuple[int, float]]]
 
 
 def payload(board: Board, losses: Losses) -> dict[str, Any]:
-    """All that the page needs."""
+    """Everything that the page needs."""
     shared = Shared()
     cells: list[dict[str, Any]] = []
     records = sum(len(section.records) for section in board.sections)
@@ -235,7 +235,7 @@ def _curve(points: Sequence[tuple[int, float]], most: int, shared: Shared) -> li
 
 
 def thin(curve: Sequence[tuple[int, float]], most: int) -> Sequence[tuple[int, float]]:
-    """At most `most` points of a curve, evenly: the first and the last among them."""
+    """At most `most` points of a curve, evenly spaced, with the first and the last."""
     if len(curve) <= most:
         return curve
     step = (len(curve) - 1) / (most - 1)

@@ -80,7 +80,7 @@ class TaskKind(ABC):
             raise ZobenchError(f"task {task.name}: scoring={rules.scoring} needs candidates; use mean")
 
     def kept_free(self, rules: Rules) -> int:
-        """Tokens of a row that are kept free for an answer."""
+        """Number of tokens of a row to keep free for a generated answer."""
         return 0
 
     # ---- items

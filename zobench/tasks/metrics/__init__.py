@@ -1,7 +1,7 @@
 """Metrics: of one item, as pure functions, and of a split, with an error bar. Light.
 
-`accuracy`, `f1` and `em` are what the harness uses. The same numbers are to be had from the `evaluate` library by
-`as_evaluate_metric(name)`, which is imported only then (it takes seconds).
+The harness uses `accuracy`, `f1` and `em`. `as_evaluate_metric(name)` gives the same metric as one of the `evaluate`
+library, which is imported only then (it takes seconds).
 """
 
 from __future__ import annotations
