@@ -42,7 +42,7 @@ class Timed:
     """Passes of the model over a batch a step."""
     cache: PrefixCache | None = None
     fill_s: float = 0.0
-    """Seconds that it took to fill the cache with all batches, once: in no step."""
+    """Seconds to fill the cache with all batches once; not part of any step."""
 
     @property
     def first_block(self) -> int:

@@ -31,8 +31,10 @@ ScopeName = Literal["full", "layer"]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the things that are timed. ours: whether forwards are this harness's (packed rows, answer positions,
-    and, on its engines, the prefix cache).
+    """One engine on one scope, to be timed.
+
+    ours: whether forward passes are those of this harness: packed rows, logits at answer positions and, on its engines,
+    the prefix cache.
     """
 
     engine: str
@@ -95,10 +97,10 @@ def scope_of(side: Side, loaded: LoadedModel, layer: int) -> Scope:
 def standing(
     side: Side, estimator: type[Estimator], loaded: LoadedModel, layer: int, wish: Computation
 ) -> Iterator[tuple[Estimator, str]]:
-    """The side's estimator on the model, with learning rate 0, and the engine that it really runs on.
+    """The estimator of this side on the model, with learning rate 0, and the engine that it uses.
 
-    wish: of all engines but official. Weights are put back only up to the rounding of the engine itself: speed does
-    not depend on them.
+    wish: of all engines but official. Weights are restored up to the rounding of the engine, which does not change
+    speed.
     """
     if side.engine == "official":
         wish = replace(wish, noise="official", restore="arithmetic", rows="replicated", compile="off")

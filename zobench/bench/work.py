@@ -1,4 +1,4 @@
-"""What a step is given: batches of a task, with the lengths of real rows and tokens of no meaning, or real ones."""
+"""What a step is timed on: batches of random tokens with the row lengths of a task, or its real ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Work:
     task: str
     loss_name: str
     rows: RowsRule
-    """What our forwards pass over: packed, or shared where the model cannot keep packed rows apart."""
+    """Layout of our rows: packed, or shared if the model cannot keep packed rows apart."""
     batches: tuple[Batch, ...]
     """Where the model is: rows as MeZO has them, and those of `rows`."""
     official: Loss
@@ -58,7 +58,7 @@ class Work:
 
     @property
     def unique_tokens(self) -> float:
-        """Tokens of a forward that are neither padding nor said before: the mean over batches."""
+        """Tokens of a forward pass without padding and repeated prefixes: the mean over batches."""
         return _mean([batch.tokens if batch.shared is None else batch.shared.tokens for batch in self.batches])
 
     @property

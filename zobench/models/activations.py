@@ -25,7 +25,7 @@ _BINS = 0x7F800000 >> _DROPPED  # all finite magnitudes
 
 
 class Tokens(Protocol):
-    """Rows as a model is given them: a Batch, or anything with these two."""
+    """Rows as input of a model: a Batch, or anything with these two attributes."""
 
     @property
     def input_ids(self) -> Tensor:
@@ -38,7 +38,7 @@ class Tokens(Protocol):
 
 @dataclass(frozen=True)
 class BlockActivation:
-    """|h| over every real token and channel of the stream h that a block puts out."""
+    """Statistics of |h| over all real tokens and channels of the output h of a block."""
 
     index: int
     mean: float

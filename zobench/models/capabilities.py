@@ -32,32 +32,35 @@ class Capabilities:
     """What one model, in its dtype on its device, can do."""
 
     causal: bool
-    """Whether what it says after a token is a function of the tokens up to it."""
+    """Whether its output after a token depends on the tokens up to it alone."""
     padding: Padding
     """What padding on the left does to a row (see zobench.models.forward)."""
     window: int | None
-    """Tokens that attention looks back at, in the layer where they are fewest; None: all."""
+    """Tokens that attention looks back at, in the layer with the shortest window; None: all."""
     packs: bool
-    """Whether rows of at most `window` tokens may stand side by side in one, none seeing another."""
+    """Whether rows of at most `window` tokens can be packed into one, none attending to another."""
     last_block: bool
-    """Whether the last block of packed rows may pass over the places that are looked at alone."""
+    """Whether, with packed rows, the last block can compute only the positions whose logits are read."""
     cuts: bool
-    """Whether a forward may begin at a decoder block, with what enters it given: tried at the last one."""
+    """Whether a forward pass can begin at a decoder block, given its input; tried at the last block."""
     points: bool
-    """Whether one forward may look at several points, each a copy of the batch with weights of its own."""
+    """Whether one forward pass can evaluate several points, each a copy of the batch with its own weights."""
     cache: str | None
-    """The name under which its output has the keys and values of earlier tokens, from which generation goes on; None:
-    it has none, or what follows from them is not what follows from the whole row."""
+    """The name under which its output has the keys and values of earlier tokens. None: it has none, or generation from
+    them differs from generation from the whole row.
+    """
     ends: list[int]
     """Ids that its tokenizer appends to every text; rows are encoded without them."""
     beyond: int
     """Ids of its tokenizer for which the embedding has no row: all of special tokens, else it is not loaded."""
     newline: bool
-    """Whether its tokenizer can say a line break, which ends an answer that is generated."""
+    """Whether its tokenizer has a token for a line break, which ends a generated answer."""
     unreached: list[str]
-    """Modules and parameters that a forward over text does not reach, the outermost of each: in no scope, no size."""
+    """Modules and parameters that a forward pass over text does not use, the outermost of each. They are in no scope
+    and not counted.
+    """
     noise: float
-    """By how much its logits differ between two ways of computing the same, relative to their size."""
+    """Difference of its logits between two ways of computing the same, relative to their size."""
 
     def packing(self, loaded: Subject) -> Packing | None:
         """How this model is given packed rows; None: it cannot be."""
@@ -92,7 +95,7 @@ def check_causal(loaded: Known) -> None:
 
 @torch.no_grad()
 def measure(loaded: Known) -> Capabilities:
-    """What this model can do, without those who watch it. Memory that runs out is the caller's."""
+    """Measure what this model can do, with its hooks off. Raises what the device raises if memory runs out."""
     with unwatched(loaded.model):
         return _measured(loaded)
 
@@ -118,7 +121,7 @@ def _measured(loaded: Known) -> Capabilities:
 
 
 class LayoutTrial:
-    """Short rows, what the model says of each alone, and whether it says the same in other ways."""
+    """Short rows, the outputs of the model for each alone, and whether other layouts give the same outputs."""
 
     def __init__(self, loaded: Known) -> None:
         self.loaded, self.takes, self.rows = loaded, Takes.of(loaded.model), rows_for(loaded)
@@ -171,7 +174,7 @@ class LayoutTrial:
         return said is not None and apart(said, alone, self.dtype) <= self.limit
 
     def packing(self) -> Packing | None:
-        """How packed rows are given; None where the model does not say of them what it says of each alone."""
+        """How rows are packed for this model; None if packed rows give other outputs than each row alone."""
         packing = Packing.of(self.loaded.model) if self.takes.position_ids and self.finite else None
         if packing is None:
             return None
@@ -220,7 +223,7 @@ class LayoutTrial:
 
 
 def within_window(rows: list[Row], loaded: Subject) -> list[Row]:
-    """The rows, cut where one is longer than what may be packed."""
+    """The rows, each cut to the length that can be packed."""
     most = window(loaded)
     return [row[:most] for row in rows]
 
@@ -251,7 +254,9 @@ def points_together(loaded: Known, forward: Forward, packed: bool, most: float |
 
 @torch.no_grad()
 def cut_at(loaded: Known, at: int, forward: Forward | None = None) -> Cut | None:
-    """The model cut below block `at`; None where a forward from there is another one, or the model sees padding."""
+    """The model from block `at` on; None if a forward pass from there gives other outputs, or if padding changes
+    outputs.
+    """
     forward = Forward.of(loaded) if forward is None else forward
     if forward.padding == "seen":
         return None

@@ -1,7 +1,7 @@
-"""A forward of a causal language model: what a call is told is put together here and nowhere else.
+"""Forward passes of a causal language model: the one place where the arguments of a call are put together.
 
-Rows come padded on the left, packed, or alone; what must be said of that differs from model to model, and was measured
-when the model was loaded (zobench.models.capabilities).
+Rows come padded on the left, packed, or alone. Which arguments a model needs for each of these was measured when it was
+loaded (zobench.models.capabilities).
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ Call: TypeAlias = Callable[..., Any]
 """Called with keyword arguments, returns an object with `.logits`: a model, or what an engine makes of one."""
 
 Padding: TypeAlias = Literal["masked", "positions", "seen"]
-"""What padding does to a row: nothing, as the mask says all; nothing, if the model is told the places of tokens; or
-something, whatever it is told: then rows are not padded, and those of one length run together.
+"""What padding on the left does to a row. `masked`: nothing, given the mask. `positions`: nothing, given the positions
+of tokens too. `seen`: it changes the outputs whatever is given, so rows are not padded, and those of one length run
+together.
 """
 
 
 @dataclass(frozen=True)
 class Takes:
-    """What the forward of a model takes, by its signature."""
+    """The arguments that the forward of a model takes, by its signature."""
 
     logits_to_keep: bool
     use_cache: bool
@@ -50,11 +51,11 @@ class Packing:
     """How a model is given packed rows."""
 
     head: Any
-    """The module that projects to the vocabulary, which is given only the positions that are looked at."""
+    """The module that projects to the vocabulary; it is given only the positions whose logits are read."""
     additive: torch.dtype | None
     """The dtype in which the model adds attention masks; None: it takes them as booleans."""
     tail: Tail | None = None
-    """The last block, where it can put out only the positions that are looked at (zobench.models.last_block)."""
+    """The last block, if it can compute only the positions whose logits are read (zobench.models.last_block)."""
 
     @classmethod
     def of(cls, model: Any) -> Packing | None:
@@ -67,7 +68,7 @@ class Packing:
 
 
 class Can(Protocol):
-    """What a forward must know of what a model can do (zobench.models.capabilities.Capabilities)."""
+    """What a forward pass must know about the model (zobench.models.capabilities.Capabilities)."""
 
     @property
     def padding(self) -> Padding:
@@ -91,14 +92,14 @@ class Measured(Subject, Protocol):
 
 @dataclass(frozen=True)
 class Forward:
-    """Calls of one model."""
+    """Calls of one model, or of what an engine makes of it."""
 
     call: Call
     """The model, or what an engine makes of it."""
     padding: Padding = "masked"
     """What padding does to a row."""
     keep: bool = False
-    """The call takes `logits_to_keep`, and is asked for the logits that are looked at alone."""
+    """The call takes `logits_to_keep`, and is asked for the logits that are read alone."""
     use_cache: bool = False
     """The call takes that argument."""
     cache: str | None = None
@@ -129,7 +130,7 @@ class Forward:
 
     @property
     def cuts_the_last_block(self) -> bool:
-        """Whether the last block now passes over the places that are looked at alone, where rows are packed."""
+        """Whether, with packed rows, the last block computes only the positions whose logits are read."""
         return self.packing is not None and self.packing.tail is not None and self.packing.tail.free
 
     def rows(self, ids: Tensor, mask: Tensor | None = None, last: int | None = None) -> Tensor:
@@ -144,7 +145,7 @@ class Forward:
         return self._read(out if last is None else out[:, -last:])
 
     def calls(self, mask: Tensor) -> int:
-        """The calls of the model that `rows` makes of rows with this mask."""
+        """Number of calls of the model that `rows` makes for rows with this mask."""
         return len(rows_by_length(mask)) if self.padding == "seen" else 1
 
     def packed(self, ids: Tensor, places: Tensor, seen: Tensor, looked: Places) -> Tensor:
@@ -200,7 +201,7 @@ class Forward:
             yield part, torch.ones_like(part)
 
     def body(self, ids: Tensor, mask: Tensor) -> None:
-        """A call over such a part of which nothing is read, of a model without its head."""
+        """A call of a model without its head, for its hooks; the output is dropped."""
         self._output(ids, mask)
 
     def _output(self, ids: Tensor, mask: Tensor | None, **more: Any) -> Any:
@@ -268,6 +269,6 @@ def _gathered(head: Any, places: Places) -> Iterator[None]:
 
 
 def dtype_of(model: Any) -> torch.dtype:
-    """That of the model's weights."""
+    """The dtype of the model's weights."""
     dtype: torch.dtype = next(model.parameters()).dtype
     return dtype

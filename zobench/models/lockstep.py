@@ -43,8 +43,10 @@ def lockstep(model: nn.Module, parameters: Mapping[str, Tensor], points: int, we
 
 
 class _Shape:
-    """Which first axes are made of one part a point: those of rows, of rows and places in one, and, of tensors with
-    three axes or more, of one entry a point: the states at the places that are looked at, (points, places, channels).
+    """Tells tensors that consist of one part per point by their first axis.
+
+    The first axis counts rows, or rows times positions; tensors with three axes or more may also have one entry per
+    point: states at the positions that are read, (points, positions, channels).
     """
 
     def __init__(self, points: int) -> None:

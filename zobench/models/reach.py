@@ -1,4 +1,4 @@
-"""Which modules a forward over text reaches: towers for pictures or sound beside a language model are left out."""
+"""Which modules a forward pass over text uses: towers for images or sound beside a language model are left out."""
 
 from __future__ import annotations
 

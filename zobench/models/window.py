@@ -1,4 +1,4 @@
-"""How far back attention looks: what a model's config and modules say of windows and chunks."""
+"""How far back attention looks, from the windows and chunks in a model's config and modules."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WHOLE = {"full_attention", "attention", "linear_attention", "mamba", "mamba2", 
 
 
 def window(loaded: Subject) -> int | None:
-    """The fewest tokens that a layer's attention looks back at; None: all layers look at all that came before.
+    """The shortest attention window of any layer, in tokens; None if every layer attends to all earlier tokens.
 
-    Read from the text model's config, wherever it is nested, with its `layer_types` where it has them, and from the
-    attributes of the modules of its decoder blocks. Chunks count as windows.
+    Read from the config of the text model, with its `layer_types` if it has them, and from attributes of the modules of
+    its decoder blocks. Chunks count as windows.
     """
     config = text_config(loaded.model)
     layers = getattr(config, "layer_types", None)

@@ -1,6 +1,7 @@
-"""Blocks tuned one at a time, from the records of `--selector layer:0,layer:1,...`: which one did how well.
+"""Decoder blocks tuned one at a time (`--selector layer:0,layer:1,...`): how well each did.
 
-The best block is chosen on dev and reported on test: the best of eight on test is better than it is. Light: no torch.
+The best block is chosen on dev and reported on test; the best of eight on test would look better than it is. Light: no
+torch.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Sweep:
     task: str
     blocks: Mapping[int, Entry]
     full: Entry
-    """All the weights, where that was run."""
+    """The entry of all weights, if it was run."""
     outlier: tuple[int, ...]
     """The blocks that the selector of the outlier block chose, where it was run: one, if its seeds agree."""
     chooser: str = ""
@@ -44,7 +45,7 @@ class Sweep:
 
     @property
     def chosen(self) -> int:
-        """The block that dev prefers. Test had no say in it, so its test score is not one of the luckiest of many."""
+        """The block that is best on dev. As test did not choose it, its test score is not the luckiest of many."""
         return self.ranked[0]
 
     @property

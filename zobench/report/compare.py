@@ -1,4 +1,4 @@
-"""Who is best in a column, and whether it is: the rule of the bold type. And whose gains over zero-shot hold."""
+"""Who is best in a column and whether that is significant (bold type), and which gains over zero-shot hold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Claim: TypeAlias = tuple[str, str, Hashable]
 
 @dataclass(frozen=True)
 class ColumnStanding:
-    """The best row of a column (a task, or the average) and what the others are to it."""
+    """The best row of a column (a task, or the average) and how the others compare with it."""
 
     best: MethodRow
     beaten: tuple[MethodRow, ...]
@@ -39,7 +39,7 @@ class ColumnStanding:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """All that a section's board marks, corrected together."""
+    """All comparisons that a section of a board marks, corrected together."""
 
     best: Mapping[str, ColumnStanding | None]
     """By column: the tasks', then the average's."""
@@ -54,7 +54,7 @@ class Verdicts:
     p: Mapping[Claim, float]
     """Holm's p of those that could be marked."""
     told: Mapping[Claim, Verdict]
-    """And what each says."""
+    """The verdict of each."""
 
 
 def judge(section: Section, family: Family = "board") -> Verdicts:

@@ -14,7 +14,7 @@ from .sensitivity import plus_minus
 from .stats import Effect
 
 PARTS = 20
-"""A curve is the means of the losses of so many equal parts of a run: single batches differ more than methods do."""
+"""Number of equal parts of a run whose means make a curve: single batches vary more than methods differ."""
 
 Losses: TypeAlias = Callable[[Record], Sequence[tuple[int, float]]]
 """The training losses of a record at the rate that was chosen, as (step, loss)."""

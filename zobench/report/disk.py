@@ -1,7 +1,7 @@
-"""Files written whole or not at all, and what is left of writers that were killed on the way. Light.
+"""Files that are written completely or not at all, and removal of drafts of writers that were killed. Light.
 
-What is being written has a hidden name with the machine and the process in it, so that no two writers share one and the
-next run can tell whose are dead.
+A draft has a hidden name with the machine and the process in it, so that no two writers share one, and the next run can
+tell which drafts are left by dead processes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def draft(path: Path, mark: str | None = None) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put `text` (as UTF-8) at `path`, whole or not at all, whatever happens on the way."""
+    """Put `text` (as UTF-8) at `path`: either all of it, or, on any failure, nothing."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))  # half letters, which JSON may have, written out
 
 
@@ -55,7 +55,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make what was written to a file last through a crash."""
+    """Flush a file to the disk, so that it survives a crash of the machine."""
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
@@ -76,9 +76,9 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path, wait_s: float = 30.0) -> Iterator[None]:
-    """Keep other processes of this machine that ask likewise out of a folder for a moment.
+    """Hold a lock on a folder for a moment, against other processes of this machine that do likewise.
 
-    Where the system has no such locks, or one is held for longer than `wait_s`, it goes on without.
+    If the system has no such locks, or one is held for longer than `wait_s`, it goes on without.
     """
     try:
         import fcntl
@@ -138,9 +138,8 @@ def _dead(pid: int) -> bool:
 
 
 def born(pid: int) -> str | None:
-    """When a process of this machine began, as text to compare: numbers of processes are used again.
-
-    None where it runs no more, or that cannot be told.
+    """When a process of this machine started, as text for comparison, since process numbers are reused. None if it does
+    not run any more, or cannot be told.
     """
     try:
         # After the name of the program, which may hold spaces.
@@ -165,8 +164,8 @@ def alive(pid: int, since: str | None = None) -> bool:
 
 @functools.cache
 def machine() -> str:
-    """Eight digits of this machine since it was started, and of the space of numbers of processes (a container has one
-    of its own): elsewhere such a number means nothing.
+    """Eight digits that identify this machine since its last start, and its process namespace (a container has its
+    own). Process numbers mean nothing elsewhere.
     """
     boot = Path("/proc/sys/kernel/random/boot_id")
     try:

@@ -21,7 +21,7 @@ def draw_of(record: Record) -> Draw:
 class Entry:
     """One method on one task: its records by draw.
 
-    `expected` are the draws that it should have, as others of the board have them: one that is missing is a failure.
+    `expected` are the draws that the other methods of the board have; one that is missing counts as a failure.
     """
 
     records: Mapping[Draw, Record]
@@ -34,12 +34,12 @@ class Entry:
 
     @cached_property
     def done(self) -> dict[Draw, Record]:
-        """Those that ended well, by draw."""
+        """The records that are ok, by draw."""
         return {draw: r for draw, r in sorted(self.records.items()) if r["status"] == "ok"}
 
     @cached_property
     def failed(self) -> Counter[Status]:
-        """How often each way of failing happened."""
+        """Number of failures by status."""
         return Counter(r["status"] for _, r in sorted(self.records.items()) if r["status"] != "ok")
 
     @cached_property
@@ -49,7 +49,7 @@ class Entry:
 
     @property
     def complete(self) -> bool:
-        """Every draw that it should have is there, and ended well."""
+        """Whether every expected draw is there and ok."""
         return bool(self.records) and not self.failed and not self.missing
 
     def scores(self, which: str = "test") -> dict[Draw, ScoreInfo]:
@@ -91,9 +91,9 @@ class Entry:
         return stats.of_values(values, self.stderr(), n, fixed=not self.trains)
 
     def minus(self, other: Entry) -> Effect | None:
-        """The difference from another entry of the task, paired over items and draws; None where they cannot be paired.
+        """The paired difference from another entry of the task, over items and draws; None if they cannot be paired.
 
-        An entry of which a draw is missing or failed cannot: the others are what is left, not what was asked for.
+        An entry with a missing or failed draw cannot: the draws that are left are not those that were asked for.
         """
         if not (self.complete and other.complete) or self._clash(other):
             return None

@@ -77,7 +77,7 @@ def balanced(section: Section) -> tuple[dict[Cell, list[float]], dict[str, list[
 
 
 OWN = "own"
-"""The directions of an estimator that was given none."""
+"""The level of estimators that use their own noise."""
 
 
 def _apart(method: str) -> tuple[str, str]:

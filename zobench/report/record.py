@@ -29,7 +29,7 @@ rivals; the control is what rivals are held against, the baseline of all weights
 """
 
 OF_A_BACKWARD = 2
-"""Forwards that a backward pass counts as: it makes about twice the products."""
+"""Number of forward passes that a backward pass counts as, as it takes about twice the products."""
 
 
 class CellKey(TypedDict):
@@ -156,7 +156,7 @@ class FileInfo(TypedDict):
 
 
 class RoleInfo(TypedDict):
-    """What the cell's seed was for, where that was said. A record without it is of a seed that is reported."""
+    """What the cell's seed was for, if that was said. The seed of a record without it is reported."""
 
     seed: Literal["tune", "report"]  # it chose learning rates and is not reported; or it is
     tuned_on: NotRequired[list[int]]  # of a reported one: the seeds that chose its learning rate
@@ -165,7 +165,7 @@ class RoleInfo(TypedDict):
 
 
 class ResumedInfo(TypedDict):
-    """That the cell was not run in one go."""
+    """Present if the cell was not run in one go."""
 
     times: int  # processes that went on with it
     replayed: int  # steps that they ran again from what those had seen, without a forward pass

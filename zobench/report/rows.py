@@ -58,7 +58,7 @@ class MethodRow:
         return self.entries.get(task, Entry({}))
 
     def complete_on(self, tasks: Iterable[str]) -> bool:
-        """Whether all the tasks were run, and no seed failed or is missing: then there is an average."""
+        """Whether all the tasks were run without a failed or missing seed, so that there is an average."""
         return all(self.entry(task).complete for task in tasks)
 
     def effect(self, tasks: Sequence[str]) -> Effect | None:
@@ -113,7 +113,7 @@ class Section:
 
 
 def average(row: MethodRow, tasks: Sequence[str]) -> float | None:
-    """The mean over tasks of the mean over seeds; None unless the row is whole on all of them."""
+    """The mean over tasks of the mean over seeds; None unless the row is complete on all of them."""
     if not tasks or not row.complete_on(tasks):
         return None
     return stats.mean([m for task in tasks if (m := row.entry(task).mean()) is not None])

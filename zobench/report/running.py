@@ -34,7 +34,7 @@ _CLAIM = re.compile(r"(?P<what>.+)\.claim-(?P<n>[0-9]+)")
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a claim, as far as its file says it."""
+    """The process that holds a claim, as its file describes it."""
 
     path: Path
     facts: Mapping[str, Any]
@@ -162,7 +162,7 @@ class Claim:
             return claim
 
     def still_ours(self) -> bool:
-        """Whether no other process followed. Asks the file system."""
+        """Whether no other process has taken it over. Asks the file system."""
         if self.lost:
             return False
         try:
@@ -177,14 +177,14 @@ class Claim:
         return not self.lost
 
     def tell(self) -> None:
-        """A sign of life, with the present facts."""
+        """Write a sign of life, with the present facts."""
         with self._lock, contextlib.suppress(OSError):  # a full disk, a server that is away: the next one may do
             if self._over.is_set():  # the number of the file may be another's by now
                 return
             _write(self._handle, {**self._own, **self.facts})
 
     def release(self) -> None:
-        """Give it up. May be called twice."""
+        """Give the claim up. May be called twice."""
         if self._over.is_set():
             return
         self._over.set()

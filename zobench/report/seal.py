@@ -52,9 +52,9 @@ def file_info(path: Path) -> FileInfo:
 
 
 def file_fault(folder: Path, said: FileInfo, *, hashed: bool = True) -> str | None:
-    """Why a side file is not the one that its record speaks of; None where it is. `hashed`: not by its size alone.
+    """Why a side file is not what its record says; None if it is. `hashed`: compare the checksum, not the size alone.
 
-    Raises FileNotFoundError where it is not there.
+    Raises FileNotFoundError if it is not there.
     """
     path = folder / said["name"]
     if path.parent != folder:
