@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from kits.records import record, score
 
-from zobench.cli import failures
+from zobench.cli import dry_run, failures
 from zobench.cli.run_options import duration_of, jobs_of, ranges, shard_of
 from zobench.errors import ZobenchError
 from zobench.report.memory import parsed
@@ -26,6 +28,11 @@ def test_a_range_of_blocks_is_so_many_selectors():
 def test_a_range_that_is_none_is_refused(name: str):
     with pytest.raises(ZobenchError, match="layer:0-31"):
         ranges((name,))
+
+
+def test_what_takes_less_memory_is_said_most_first():
+    account = SimpleNamespace(ways={"a": 2**30, "b": 3 * 2**30, "c": 2 * 2**30})
+    assert dry_run._ways(account) == "; b: 3.0 GiB less; c: 2.0 GiB less; a: 1.0 GiB less"
 
 
 def test_words_for_numbers():

@@ -16,6 +16,8 @@ from zobench.errors import ZobenchError
 from zobench.models import folder as folder_module
 from zobench.models.load import adopt, load_model, load_tokenizer
 from zobench.models.placement import placement
+from zobench.plugins.registry import load_plugins
+from zobench.run.place import Place, load, outlined
 
 WORDS = ["<pad>", "<s>", "</s>", *"abcdefgh"]
 GIB = 2**30
@@ -328,11 +330,13 @@ def test_known_models_are_pinned_and_a_revision_overrides(hub, model_folder):
     zobench.load_model(name, offline=True)
     zobench.load_model(name, revision="main")
     zobench.load_model("someone/little")
+    place, plugins = Place(name, device="cpu", offline=True), load_plugins(only="")
+    assert load(place, plugins, "float32").name == outlined(place, plugins, "float32").name == name
     assert main(["bench", "--model", name, "--layer", "99", "--device", "cpu"]) == 2
-    assert [o["revision"] for _, o in hub["calls"]] == [commit, "main", None, commit]
+    assert [o["revision"] for _, o in hub["calls"]] == [commit, "main", None, *[commit] * 3]
     assert [o["local_files_only"] for _, o in hub["calls"]][:2] == [True, False]
     folder = zobench.load_model(model_folder, device="cpu")
-    assert (folder.name, len(hub["calls"])) == (model_folder.name, 4)
+    assert (folder.name, len(hub["calls"])) == (model_folder.name, 6)
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,14 @@ def test_weights_beside_a_record_are_read_before_they_are_merged(tmp_path):
 # ---- cleaning
 
 
+def test_the_folder_to_prefer_is_one_of_those_that_are_merged(tmp_path, capsys):
+    folders = [str(folder_of(tmp_path / name, record(test=n))) for name, n in (("a", 80), ("b", 81))]
+    out = tmp_path / "out"
+    assert main(["merge", *folders, "--out", str(out), "--prefer", str(tmp_path / "c")]) == 2
+    assert "name one of the folders that are merged" in capsys.readouterr().err and not out.exists()
+    assert main(["merge", *folders, "--out", str(out), "--prefer", folders[1]]) == 0
+
+
 def test_nothing_of_a_cell_that_runs_is_listed(tmp_path):
     old, new = record(settings={"eps": 1e-2}), record()
     new["environment"]["started"] = "2026-01-02T00:00:00Z"

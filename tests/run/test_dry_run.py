@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from kits.run_kit import QUICK, carry_out, plan
 
 from zobench.cli import main
-from zobench.run.estimate import cost
+from zobench.run.estimate import Estimate, cost
 
 SETTINGS = {
     "speed_steps": 4,
@@ -56,3 +58,13 @@ def test_it_shows_the_cells_and_makes_nothing(world, tmp_path, capsys):
     assert len([row for row in out.splitlines() if "| zero_shot" in row]) == 2
     assert "10 cells to run (0 done before)" in out and err == ""
     assert not results.exists()
+
+
+def test_each_learning_rate_takes_its_time(world, tmp_path):
+    (cell,) = plan(world, tmp_path, ["mezo"], lrs=(1e-3,))[0].todo
+    made, _ = plan(world, tmp_path, ["mezo"], lrs=(1e-3,))
+    estimate = Estimate(made.session)
+    one, three = estimate.of(cell), estimate.of(replace(cell, lrs=(1e-3, 1e-4, 1e-5)))
+    steps = cell.protocol.steps * one.step_s
+    assert three.forwards["train"] == 3 * one.forwards["train"] and three.step_s == one.step_s > 0
+    assert three.seconds - one.seconds >= 2 * steps

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -163,6 +164,13 @@ def test_what_led_to_an_error_counts_and_what_is_missing_or_forbidden_does_not()
             raise ZobenchError("cannot read the data") from e
     except ZobenchError as e:
         assert failure.retry(e, cpu) == os.strerror(errno.EIO)
+    try:
+        try:
+            raise OSError(errno.EIO, "Input/output error")
+        except OSError:
+            raise ValueError("while that was handled")  # noqa: B904
+    except ValueError as e:
+        assert failure.retry(e, cpu) == os.strerror(errno.EIO)
     for number in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR):
         assert failure.retry(OSError(number, os.strerror(number)), cpu) is None
     assert failure.retry(ValueError("code: 281"), cpu) is None
@@ -178,6 +186,15 @@ def test_memory_that_others_hold_is_the_machines(monkeypatch, full):
     assert failure.retry(full, cpu) == "memory was full while other processes held 8.0 GiB of it"
     monkeypatch.setattr(failure, "_host_memory", lambda: (gib, 16 * gib))
     assert failure.retry(full, cpu) is None
+
+
+def test_memory_of_a_gpu_that_this_process_holds_is_not_of_others(monkeypatch):
+    gib = 2**30
+    card = SimpleNamespace(mem_get_info=lambda device: (2 * gib, 16 * gib), memory_reserved=lambda device: 10 * gib)
+    monkeypatch.setattr("zobench.devices.of_kind", lambda kind: card)
+    assert failure.held_by_others(torch.device("cuda:0")) == 4 * gib
+    card.memory_reserved = lambda device: 13 * gib
+    assert failure.held_by_others(torch.device("cuda:0")) is None
 
 
 def test_memory_of_the_host_is_read():

@@ -88,3 +88,14 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(world, tmp_path, monk
         same_files(results, copy, record)
         replays += record["resumed"]["replayed"]
     assert replays or estimator in ("adamw", "agzo")
+
+
+def test_steps_beyond_where_a_process_went_on_are_dropped():
+    past = journal.Past()
+    said = [{"at": "begin", "run": 0, "key": {}}, *({"at": "steps", "run": 0, "n": n} for n in range(3))]
+    said += [{"at": "goes on", "run": 0, "frames": 1, "replayed": 5}, {"at": "steps", "run": 0, "n": 9}]
+    for facts in said:
+        journal._take(past, dict(facts), b"")
+    (run,) = past.runs
+    assert [frame.facts["n"] for frame in run.frames] == [0, 9]
+    assert (run.segments, past.replayed) == ([1], 5)

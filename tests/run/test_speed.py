@@ -11,6 +11,7 @@ from kits.run_kit import assert_untouched, carry_out, plan
 
 from zobench import Diverged
 from zobench.run import speed
+from zobench.run.memory import PeakMemory
 from zobench.run.memory_account import planned
 from zobench.run.method import Method, keeper
 from zobench.run.selection import everything
@@ -76,10 +77,24 @@ def test_both_sides_are_measured_on_the_same_batches(world, tmp_path, timed, met
 def test_a_cell_has_its_speed_unless_it_is_left_out(world, tmp_path):
     made, place = plan(world, tmp_path, ["mezo"], ["layer"], layer__index=1, speed_steps=2, speed_warmup=1)
     (record,) = carry_out(made, place)
+    assert record["speed"]["clock"] == "process"
     assert record["speed"]["steps"] == 2 and record["forwards"]["speed"] == (3 + 1) * 4
     made, place = plan(world, tmp_path, ["mezo"], ["layer"], layer__index=1, speed_steps=0)
     (record,) = carry_out(made, place)
     assert "speed" not in record and "speed" not in record["forwards"]
+
+
+def test_the_peak_of_a_cell_is_without_the_baseline_of_its_speed(world, tmp_path, monkeypatch):
+    began: list[int] = []
+    monkeypatch.setattr(PeakMemory, "again", lambda self: began.append(1))
+    monkeypatch.setattr(PeakMemory, "peak", lambda self: len(began))
+    peaks = []
+    for steps in (0, 2):
+        began.clear()
+        made, place = plan(world, tmp_path / str(steps), ["mezo"], speed_steps=steps, speed_warmup=1)
+        (record,) = carry_out(made, place)
+        peaks.append(record["memory"]["peak_bytes"])
+    assert peaks[0] == peaks[1] < len(began)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from zobench.plugins.registry import load_plugins
 from zobench.report import store, watchdog
 from zobench.run import limit
 from zobench.run.cell_runner import Runner
+from zobench.run.limit import AGAIN_S, within
 from zobench.run.progress import Progress
 
 HANGS = """
@@ -132,3 +133,10 @@ def test_the_time_is_looked_at_between_steps_where_there_is_no_alarm():
     thread.start()
     thread.join()
     assert seen == [True] and os.getpid()
+
+
+def test_an_alarm_that_a_plugin_caught_rings_again():
+    with within(1000.0):
+        left, again = signal.getitimer(signal.ITIMER_REAL)
+        assert 0 < left <= 1000 and again == AGAIN_S
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

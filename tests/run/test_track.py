@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kits.records import record
 from kits.run_kit import carry_out, plan
 
 from zobench.errors import ZobenchError
@@ -100,3 +101,16 @@ def test_trackios_local_store_holds_the_losses(world, tmp_path, monkeypatch):
     values = {key: value for _, _, text in found for key, value in json.loads(text).items()}
     assert {name for name, _, _ in found} == {"sst2-mezo-all-s0"}
     assert values["final/test"] == record["metrics"]["test"]["value"] and "dev_loss/lr=0.01" in values
+
+
+def test_what_is_final_stands_at_the_last_step_of_any_rate(tmp_path, monkeypatch):
+    run = PretendRun()
+    monkeypatch.setitem(track.TRACKERS, "mine", lambda results, name, config: run)
+    tracking, one = track.Tracking("mine", tmp_path), record()
+    for step, lr in ((40, 1e-3), (10, 1e-2)):
+        tracking.zobench_step(one["cell"], step, lr, 0.5)
+    tracking.zobench_run_end([one])
+    steps = [step for step, _ in run.logged]
+    assert steps == [40, 10, 40] and run.done == 1
+    said = run.logged[-1][1]
+    assert (said["final/speedup"], said["final/lr"], said["final/peak_bytes"]) == (2.0, 1e-3, 3 * 2**20)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from kits.run_kit import (
+    carry_out,
     numbers,
     on_disk,
     plan,
     run,
 )
+
+from zobench.report.running import Claim
+from zobench.run.progress import Progress
 
 
 def test_done_cells_are_not_run_again_unless_asked(world, tmp_path, faulty, monkeypatch):
@@ -48,3 +52,13 @@ def test_an_unreadable_record_counts_as_missing_and_is_told_of(world, tmp_path, 
     assert numbers(again) == numbers(record)
     warning = capsys.readouterr().err
     assert "warning" in warning and path.name in warning and warning.count("\n") == 1
+
+
+def test_a_cell_that_another_process_gives_up_is_taken_up(world, tmp_path, monkeypatch):
+    made, place = plan(world, tmp_path, ["zero_shot", "mezo"])
+    claim = Claim.take(tmp_path / "running", made.todo[0].id)
+    ended = []
+    monkeypatch.setattr(Progress, "cell_end", lambda self, record: ended.append(record["id"]) or claim.release())
+    records = carry_out(made, place)
+    assert sorted(r["id"] for r in records) == sorted(c.id for c in made.todo)
+    assert ended == [made.todo[1].id, made.todo[0].id] and not made.elsewhere
