@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..example import Example, RowForm
 from ..metrics import TEXT_METRICS
-from ..padding import parts
 from .base import ItemScores, TaskKind, Values
 
 if TYPE_CHECKING:
@@ -71,6 +70,7 @@ class Generation(TaskKind):
         self, prepared: Prepared, forward: Forward, scored: Sequence[Item], progress: Progress | None
     ) -> ItemScores:
         from ..generate import answers
+        from ..padding import parts
 
         made, forwards = answers(
             forward,
