@@ -70,7 +70,6 @@ class Generation(TaskKind):
         self, prepared: Prepared, forward: Forward, scored: Sequence[Item], progress: Progress | None
     ) -> ItemScores:
         from ..generate import answers
-        from ..padding import parts
 
         made, forwards = answers(
             forward,
@@ -89,6 +88,8 @@ class Generation(TaskKind):
 
     def scoring_forwards(self, prepared: Prepared, scored: Sequence[Item]) -> int:
         """At most: an answer may stop early."""
+        from ..padding import parts
+
         lengths = sorted((len(encoded.rows[0].ids) for encoded, _ in scored), reverse=True)
         batches = parts(lengths, prepared.together or 1, OF_GENERATION * prepared.tokens_together)
         return len(batches) * prepared.rules.max_new_tokens
