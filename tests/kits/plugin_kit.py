@@ -13,6 +13,22 @@ from textwrap import dedent
 import pytest
 
 Install = Callable[..., Path]
+SELECTORS = """
+from zobench import hookimpl
+from zobench.contracts.selector import Selector
+
+class First(Selector):
+    "The first block."
+
+@hookimpl
+def zobench_selectors():
+    return {NAMES: First}
+"""
+
+
+def selectors(*names: str) -> str:
+    """A plugin that offers one selector under these names."""
+    return SELECTORS.replace("{NAMES: First}", "{" + ", ".join(f"{name!r}: First" for name in names) + "}")
 
 
 def installer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
