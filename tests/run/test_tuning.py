@@ -47,6 +47,8 @@ def by_seed(records):
 def test_tuning_seeds_choose_and_the_others_run_what_they_chose(world, tmp_path):
     made, place = tuned(world, tmp_path, estimators=("zero_shot", "mezo"))
     assert [(c.seed, c.lrs) for c in made.todo] == [(10, LRS), (11, LRS)], "they come first, with the whole grid"
+    expected = made.later.expected(made.plugins)
+    assert {(c.seed, c.lrs) for c in expected if c.lrs} == {(n, LRS[:1]) for n in (0, 1, 2)}, "each at one rate"
     records = carry_out(made, place)
     found = by_seed(records)
     assert [r["cell"]["seed"] for r in records] == [10, 11, 0, 0, 1, 2]
