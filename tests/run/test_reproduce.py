@@ -1,5 +1,7 @@
 """A paper's tables as cells: the grids of its rows, for a model of any depth."""
 
+import re
+
 import pytest
 
 from zobench.cli import main
@@ -58,6 +60,17 @@ def test_settings_go_to_the_cells_that_have_them(world, tmp_path):
         made(world, tmp_path, ["1"], tasks=("copa",), settings={"nonsense": "1"})
     with pytest.raises(ZobenchError, match="--tasks record"):
         made(world, tmp_path, ["1"], tasks=("record",))
+
+
+def test_a_dry_run_tells_the_hours_of_both_engines(world, tmp_path, capsys):
+    line = ["reproduce", "dominant-layer", "--table", "5", "--tasks", "copa", "--budget", "paper", "--dry-run"]
+    line += ["--model", str(world.model), "--data-dir", str(world.data), "--results", str(tmp_path / "r"), "--offline"]
+    assert main([*line, "--for-device", "a6000", "--set", "num_train=8", "--set", "num_dev=4"]) == 0
+    out = capsys.readouterr().out
+    ours, theirs = map(float, re.search(r"([\d.]+) hours as it would run, ([\d.]+) with engine=official", out).groups())
+    each = [int(h) + int(m) / 60 for h, m in re.findall(r"about (\d+) h (\d+) min on a6000", out)]
+    assert 0 < ours < theirs and ours == pytest.approx(sum(each), abs=0.1)
+    assert not (tmp_path / "r").exists()
 
 
 def test_the_command_goes_on_and_writes_the_page(world, tmp_path, capsys):

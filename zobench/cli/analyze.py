@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from . import controls
 from .activations import activations
 from .costs import cost
 from .curves import curves
+from .interventions import transforms
 from .layers import layers
 from .methods import methods
 from .propagation import propagation
@@ -21,5 +23,7 @@ def analyze() -> None:
     """Look into a model: the activations that selectors go by, and what its blocks do alone."""
 
 
-for command in (activations, layers, methods, ranks, factors, sensitivity, propagation, cost, curves):
+for command in (activations, layers, methods, ranks, factors, sensitivity, propagation, cost, curves, transforms):
     app.command()(command)
+
+app.add_typer(controls.app, name="controls")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import ZobenchError
@@ -19,8 +20,11 @@ WIDTHS = (8, 9, 14, 10)
 """Of the scope, the step, the time and the memory; forwards come last, and are as wide as they are."""
 
 
-def show(plan: RunPlan, for_device: str | None) -> None:
-    """Print the table of a plan, a line as soon as a cell is looked at. Raises ZobenchError for an unknown device."""
+def show(plan: RunPlan, for_device: str | None, *, official: bool = False) -> tuple[float, float]:
+    """Print the table of a plan, a line as soon as a cell is looked at. Raises ZobenchError for an unknown device.
+
+    Returns the seconds of all cells, and what they would take with the official engine, where that is asked for.
+    """
     from ..run.device_pace import named
     from ..run.estimate import Estimate
 
@@ -49,6 +53,15 @@ def show(plan: RunPlan, for_device: str | None) -> None:
         print(f"!: {method} does not fit: {why}")
     if assumed:
         print("~: which weights move shows when the selector is run; taken to be one decoder block.")
+    in_their_order = sorted((cell for cell, _ in cells), key=lambda cell: cell.task)  # each task is encoded once
+    return seconds, sum(estimate.of(_officially(cell)).seconds for cell in in_their_order) if official else 0.0
+
+
+def _officially(cell: Cell) -> Cell:
+    """The same cell computed as MeZO's code does."""
+    from ..protocol.protocol import narrowed
+
+    return replace(cell, computation=narrowed(replace(cell.computation, engine="official", compile="off")))
 
 
 def _known(cell: Cell, chosen: bool) -> tuple[str, ...]:

@@ -133,12 +133,16 @@ def _shaped(place: Place, plugins: Plugins, *, dry_run: bool) -> Callable[[str],
 
 
 def _show(made: Reproduction, for_device: str | None) -> None:
-    """The cells with what each will take, a table a dtype."""
+    """The cells with what each will take, a table a dtype; and all of it in hours, by engine."""
     from .dry_run import show
 
+    ours = theirs = 0.0
     for plan in made.plans:
         print(f"\nIn {plan.run_cell.order.dtype}:\n")
-        show(plan, for_device)
+        found = show(plan, for_device, official=True)
+        ours, theirs = ours + found[0], theirs + found[1]
+    total = f"{ours / 3600:.1f} hours as it would run, {theirs / 3600:.1f} with engine=official, as MeZO computes"
+    print(f"\nAll of it, one cell at a time on one device: {total}.")
 
 
 def _run(made: Reproduction, place: Place) -> bool:

@@ -25,7 +25,17 @@ from .family import (
     verdicts,
 )
 from .pairing import Clusters, Draw, Scores, compare, of_values, score, two_way
-from .ranks import FRIEDMAN_TASKS, Friedman, cliques, friedman, profile, rank_intervals, ranks
+from .ranks import (
+    FRIEDMAN_TASKS,
+    Friedman,
+    cliques,
+    friedman,
+    profile,
+    rank_correlation,
+    rank_intervals,
+    ranks,
+    spearman,
+)
 
 __all__ = [
     "ALPHA",
@@ -58,10 +68,12 @@ __all__ = [
     "mean",
     "of_values",
     "profile",
+    "rank_correlation",
     "rank_intervals",
     "ranks",
     "sample_std",
     "score",
+    "spearman",
     "two_way",
     "verdicts",
 ]

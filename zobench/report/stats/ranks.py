@@ -121,3 +121,41 @@ def profile(costs: Sequence[Mapping[str, float]], taus: Sequence[float]) -> dict
         ]
         out[name] = [count / len(costs) for count in got]
     return out
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """The rank correlation of two equally long lists, ties sharing their mean rank; 0 where one does not vary."""
+    x, y = ranks(a), ranks(b)
+    mx, my = mean(x), mean(y)
+    below = math.sqrt(math.fsum((i - mx) ** 2 for i in x) * math.fsum((j - my) ** 2 for j in y))
+    return math.fsum((i - mx) * (j - my) for i, j in zip(x, y, strict=True)) / below if below > 0 else 0.0
+
+
+def rank_correlation(
+    tables: Sequence[Sequence[Sequence[Sequence[float]]]], *, draws: int = 2000, level: float = 1 - ALPHA
+) -> tuple[float, float, float]:
+    """(mean over pairs of tasks, lowest, highest) of how far tasks rank the same things alike (Spearman).
+
+    `tables[task][thing][seed][item]`: the things are the same for all tasks; of a task all have the same seeds and
+    items, which are drawn again together, for the interval (percentiles). Needs numpy; the same on every machine.
+    """
+    import numpy as np
+
+    rng = np.random.RandomState(0)
+    observed = _agreement([[mean([mean(seed) for seed in thing]) for thing in task] for task in tables])
+    means = []
+    for task in tables:
+        scores = np.asarray(task, dtype=np.float64)
+        things, s, n = scores.shape
+        seeds = rng.multinomial(s, [1 / s] * s, size=draws) / s
+        items = rng.multinomial(n, [1 / n] * n, size=draws) / n
+        by_seed = (items @ scores.reshape(things * s, n).T).reshape(draws, things, s)
+        means.append((by_seed * seeds[:, None, :]).sum(axis=2))
+    drawn = [_agreement([[float(v) for v in of[k]] for of in means]) for k in range(draws)]
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    return observed, float(low), float(high)
+
+
+def _agreement(tasks: Sequence[Sequence[float]]) -> float:
+    pairs = [spearman(a, b) for i, a in enumerate(tasks) for b in tasks[i + 1 :]]
+    return mean(pairs)

@@ -1,0 +1,172 @@
+"""Controls of a claim about scopes: known answers on made-up records."""
+
+import pytest
+from kits.records import KNOWN, PROTOCOL, record
+
+from zobench import ZobenchError
+from zobench.cli import main
+from zobench.report import blocks, budgets, controls, held, interventions, rows, stats
+
+SEEDS = (0, 1, 2)
+
+
+def right(n, seed):
+    """Scores that differ a little by seed."""
+    return n + seed
+
+
+def test_rank_correlations_by_hand():
+    assert stats.spearman([1, 2, 3], [10, 20, 30]) == pytest.approx(1)
+    assert stats.spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert stats.spearman([1, 1, 1], [3, 2, 1]) == 0
+    assert stats.spearman([1, 2, 2, 4], [1, 3, 2, 4]) == pytest.approx(4.5 / (4.5 * 5) ** 0.5)
+    thing = [[[1.0] * k + [0.0] * (40 - k)] for k in (5, 20, 35)]
+    same = stats.rank_correlation([thing, thing], draws=200)
+    assert same[0] == pytest.approx(1) and same[1] > 0.9 and same[2] == pytest.approx(1)
+    mean, low, high = stats.rank_correlation([thing, thing[::-1]], draws=200)
+    assert mean == pytest.approx(-1) and low == pytest.approx(-1) and high < -0.9
+    alike = [[[1.0, 0.0] * 20] for _ in range(3)]
+    mean, low, high = stats.rank_correlation([alike, thing], draws=200)
+    assert low <= 0 <= high
+
+
+def test_precision_is_held_against_the_finest_way():
+    ways = {"float32": (80, {}), "float16": (70, {"restore": "arithmetic", "engine": "official"}), "bfloat16": (75, {})}
+    made = [
+        record(seed=seed, test=right(n, seed), run={"dtype": dtype, **more})
+        for dtype, (n, more) in ways.items()
+        for seed in SEEDS
+    ]
+    (section,) = rows.sections(made)
+    (group,) = controls.by_precision(section)
+    assert group.against.records[0]["cell"]["run_settings"]["dtype"] == "float32" and len(group.rows) == 3
+    found = held.effects([group], section)
+    assert sorted(round(100 * e.mean, 6) for e in found.values()) == [-10, -5]
+    page = held.markdown([group], section)
+    assert "-10.0" in page
+    with pytest.raises(ZobenchError, match="no method was run in two precisions"):
+        controls.by_precision(rows.sections(made[:3])[0])
+
+
+def sweep(scores, task, protocol=None):
+    return [
+        record(
+            selector=f"layer:{n}",
+            task=task,
+            seed=seed,
+            test=right(score, seed),
+            protocol=protocol,
+            selector_settings={"index": [n]},
+        )
+        for n, score in enumerate(scores)
+        for seed in SEEDS
+    ]
+
+
+def with_layers(made):
+    for one in made:
+        selector = one["cell"]["selector"]
+        if selector.startswith("layer:"):
+            one["scope"]["layers"] = [int(selector[6:])]
+    return made
+
+
+def test_selection_is_held_against_the_outlier_block_and_tasks_are_compared():
+    made = with_layers(sweep([80, 60, 70], "sst2") + sweep([81, 61, 71], "rte"))
+    made += [
+        record(selector="first_outlier", task=task, seed=s, test=right(80, s))
+        for task in ("sst2", "rte")
+        for s in SEEDS
+    ]
+    (section,) = rows.sections(made, known=KNOWN)
+    (group,) = controls.by_selection(section, KNOWN)
+    assert group.against.selector == "first_outlier" and len(group.rows) == 4
+    found = held.effects([group], section)
+    assert sorted(round(100 * e.mean, 6) for e in found.values()) == [-19.5, -9.5, 0.5]
+    ((estimator, tasks, count, mean, interval),) = controls.block_correlations(blocks.sweeps(made, KNOWN), draws=200)
+    assert (estimator, tasks, count, mean) == ("mezo", "rte, sst2", "3", "+1.00") and interval.startswith("+")
+    with pytest.raises(ZobenchError, match="first_outlier"):
+        controls.by_selection(rows.sections(sweep([80, 60], "sst2"), known=KNOWN)[0], KNOWN)
+
+
+def trials(losses):
+    """One trial a rate: its dev losses at the steps 25, 50, ..."""
+    return [
+        {
+            "lr": lr,
+            "status": "ok" if values else "diverged",
+            "steps": 25 * len(values),
+            "curve": [[25 * (k + 1), v] for k, v in enumerate(values)],
+        }
+        for lr, values in losses.items()
+    ]
+
+
+def test_rates_say_whether_the_best_is_inside_the_grid():
+    made = []
+    for seed in SEEDS:
+        one = record(seed=seed)
+        one["trials"] = trials({1e-4: [0.6, 0.5 + 0.01 * seed], 1e-3: [0.4, 0.45], 1e-2: []})
+        two = record(selector="layer:1", seed=seed)
+        two["trials"] = trials({1e-4: [0.6], 1e-3: [0.3 + 0.01 * seed]})
+        made += [one, two]
+    whole, block = controls.rates(made)
+    assert (whole.name, whole.best, whole.inside) == ("mezo / all", 1, True)
+    assert [at.mean for at in whole.at[:2]] == pytest.approx([0.51, 0.4]) and whole.at[2].diverged == 3
+    assert whole.at[0].dev.half() == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-4)
+    assert (block.best, block.inside) == (1, False)
+    page = controls.rate_page([whole, block])
+    assert "**0.4000 ± 0.0000**" in page and "diverged" in page and page.count(" yes |") == 1
+
+
+def test_budgets_area_and_cost_of_a_target():
+    made = []
+    for seed in SEEDS:
+        fast, slow = record(seed=seed, lr=1e-3), record(selector="layer:1", seed=seed, lr=1e-3)
+        fast["trials"] = trials({1e-3: [0.5, 0.3, 0.3]})
+        fast["forwards"] = {**fast["forwards"], "train": 150, "extra": 0}
+        slow["trials"] = trials({1e-3: [0.9, 0.7, 0.5 if seed else 0.8]})
+        slow["forwards"] = {**slow["forwards"], "train": 300, "extra": 0}
+        made += [fast, slow]
+    found = budgets.gathered(made)["sst2"]
+    quick, late = found
+    assert [run.forwards for run in quick.runs] == [2, 2, 2] and late.runs[0].forwards == 4
+    assert quick.runs[0].area(150) == pytest.approx((0.4 + 0.3) / 2)
+    assert late.runs[0].area(150) == pytest.approx(0.9), "only its first look lies within"
+    assert budgets.target_of(found) == pytest.approx((0.7 + 0.5 + 0.5) / 3)
+    assert [run.steps_to(budgets.target_of(found)) for run in quick.runs] == [25, 25, 25]
+    assert [run.steps_to(budgets.target_of(found)) for run in late.runs] == [None, 75, 75]
+    page = budgets.markdown({"sst2": found})
+    assert "2 of 3" in page and "300 ± 0" in page and page.index("mezo / all") < page.index("mezo / layer:1")
+
+
+def test_transforms_are_held_beside_the_plain_model():
+    moved = {**PROTOCOL, "transform": "plant:2:6:100"}
+    made = with_layers(sweep([80, 60, 70], "sst2") + sweep([55, 60, 75], "sst2", moved))
+    for one in made:
+        n = one["scope"]["layers"][0]
+        best = 2 if "transform" in one["protocol"] else 0
+        one["metrics"]["dev"] = {**one["metrics"]["test"], "loss": 0.3 if n == best else 0.5}
+    ((plain, other),) = interventions.gathered(made, KNOWN)
+    assert (plain.transform, other.transform) == ("", "plant:2:6:100")
+    assert (plain.sweep.chosen, other.sweep.chosen) == (0, 2)
+    page = interventions.markdown([[plain, other]])
+    assert "A = `plant:2:6:100`: dev chooses block 2; on test, against block 0, +20.0" in page
+    assert "with correlation -0.50" in page
+
+
+def test_the_commands(tmp_path, capsys):
+    from zobench.report import store
+
+    made = with_layers(
+        sweep([80, 60, 70], "sst2") + sweep([55, 60, 75], "sst2", {**PROTOCOL, "transform": "plant:2:6:1"})
+    )
+    for name, own in (("plain", made[:9]), ("both", made)):
+        (tmp_path / name / "cells").mkdir(parents=True)
+        for one in own:
+            store.write(tmp_path / name, one)
+    for line in (["controls", "rate", "plain"], ["controls", "budget", "plain"], ["transforms", "both"]):
+        picture = tmp_path / f"{line[-2]}.svg"
+        assert main(["analyze", *line[:-1], str(tmp_path / line[-1]), "--plot", str(picture)]) == 0, line
+        assert "## " in capsys.readouterr().out and picture.read_bytes().startswith(b"<?xml")
+    assert main(["analyze", "transforms", str(tmp_path / "plain")]) == 2

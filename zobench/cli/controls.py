@@ -1,0 +1,218 @@
+"""`zobench analyze controls`: is it the scope, or the precision, the rate, the choice, the budget? From records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ZobenchError
+from .common import check_outputs, figure_class, picture, records_of, write_file
+
+if TYPE_CHECKING:
+    from ..report.budgets import Speedily
+    from ..report.controls import Rates
+    from ..report.held import HeldRows
+    from ..report.rows import Section
+
+app = typer.Typer(no_args_is_help=True)
+COLUMNS = 3
+"""Panels beside each other."""
+
+Results = Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")]
+Out = Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")]
+Plot = Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")]
+
+
+@app.callback()
+def controls() -> None:
+    """Hold a claim about scopes against what else could make it: precision, learning rate, selection, budget."""
+
+
+def section_of(results: Path) -> Section:
+    """The one section of a folder, with what plugins say of names. ZobenchError where it has several."""
+    from ..plugins import declared
+    from ..plugins.registry import load_plugins
+    from ..report import rows
+
+    found = rows.sections(records_of(results), known=declared.known(load_plugins()))
+    if len(found) != 1:
+        raise ZobenchError(f"{results} has {len(found)} sections, one for each model and source of data: give one")
+    return found[0]
+
+
+@app.command()
+def precision(results: Results, out: Out = None, plot: Plot = None) -> None:
+    """Print each method in every precision that it was run in, held against the finest.
+
+    Give a folder of runs with --dtype float16 (the paper's), --set restore=exact and --set precision=float32.
+    """
+    check_outputs(out=out, plot=plot)
+    from ..report.controls import by_precision
+
+    section = section_of(results)
+    finish_held("Precision", by_precision(section), section, out, plot)
+
+
+@app.command()
+def selection(results: Results, out: Out = None, plot: Plot = None) -> None:
+    """Print the selectors of each estimator, held against that of the first outlier block.
+
+    From runs with --selector first_outlier,random_layers,sensitivity,layer:0,... at one budget; where each block was
+    tuned alone on several tasks, also how far tasks agree on which block is good, with its interval.
+    """
+    check_outputs(out=out, plot=plot)
+    from ..plugins import declared
+    from ..plugins.registry import load_plugins
+    from ..report import blocks, text
+    from ..report.controls import block_correlations, by_selection
+
+    section = section_of(results)
+    known = declared.known(load_plugins())
+    lines = block_correlations(blocks.sweeps(records_of(results), known))
+    heads = ["estimator", "tasks", "blocks", "mean rank correlation", "95 %"]
+    said = (
+        "## Blocks across tasks\n\nRank correlation (Spearman) of blocks by test score, mean over pairs of tasks; "
+        f"the interval from seeds and test items drawn again (2,000 times).\n\n{text.table(heads, lines, left=2)}\n"
+    )
+    finish_held("Selection", by_selection(section, known), section, out, plot, said if lines else "")
+
+
+@app.command()
+def rate(results: Results, out: Out = None, plot: Plot = None) -> None:
+    """Print what each learning rate gave each method, and whether its best rate lies inside the grid.
+
+    One block has a small part of the parameters: its best rate may be another than that of all weights. From runs with
+    several --lr, and --set further_lrs=4 for grids that go on while the best is an end.
+    """
+    check_outputs(out=out, plot=plot)
+    from ..report import controls as report
+
+    found = report.rates(records_of(results))
+    if not found:
+        raise ZobenchError(f"no trained cells under {results}")
+    _finish("# Learning rates\n\n" + report.rate_page(found), out)
+    if plot is not None:
+        write_file(plot, _rates_drawn(plot, found))
+
+
+@app.command()
+def budget(results: Results, out: Out = None, plot: Plot = None) -> None:
+    """Print how fast each method reduces the dev loss: area under the curve, forwards and seconds to a target."""
+    check_outputs(out=out, plot=plot)
+    from ..report import budgets as report
+
+    found = report.gathered(records_of(results))
+    if not found:
+        raise ZobenchError(f"no trained cells under {results}")
+    _finish("# Budget\n\n" + report.markdown(found), out)
+    if plot is not None:
+        write_file(plot, _budget_drawn(plot, found))
+
+
+def finish_held(
+    title: str, groups: Sequence[HeldRows], section: Section, out: Path | None, plot: Path | None, more: str = ""
+) -> None:
+    """Print, write and draw rows that are held against one."""
+    from ..report import held
+
+    page = f"# {title}: {section.model}\n\n{held.markdown(groups, section)}"
+    _finish(page + (f"\n{more}" if more else ""), out)
+    if plot is not None:
+        write_file(plot, _held_drawn(plot, groups, section))
+
+
+def _finish(page: str, out: Path | None) -> None:
+    print(page, end="")
+    if out is not None:
+        write_file(out, page.encode())
+
+
+def _held_drawn(path: Path, groups: Sequence[HeldRows], section: Section) -> bytes:
+    """A panel a group: the paired differences to its row, in points, with their intervals."""
+    from ..report import held
+
+    found = held.effects(groups, section)
+    tall = 1.0 + 0.28 * max(len(group.rows) for group in groups)
+    wide = min(COLUMNS, len(groups))
+    rows = -(-len(groups) // wide)
+    figure = figure_class(path)(figsize=(4.6 * wide, tall * rows), layout="constrained")
+    panels = list(figure.subplots(rows, wide, squeeze=False).flat)
+    for at, (axes, group) in enumerate(zip(panels, groups, strict=False)):
+        others = [(k, row) for k, row in enumerate(group.rows) if row is not group.against]
+        for y, (k, _) in enumerate(reversed(others)):
+            effect = found[at, k]
+            if effect is not None:
+                axes.errorbar(
+                    [100 * effect.mean], [y], xerr=[100 * effect.half()], fmt="o", color="tab:blue", capsize=2
+                )
+        axes.axvline(0, color="tab:gray", linewidth=0.8)
+        axes.set_yticks(range(len(others)), [row.name for _, row in reversed(others)], fontsize="small")
+        axes.set(title=group.title, xlabel=f"points over {group.against.name} (95 %)", ylim=(-0.5, len(others) - 0.5))
+    for axes in panels[len(groups) :]:
+        axes.set_axis_off()
+    return picture(figure, path)
+
+
+def _panels(path: Path, tasks: Sequence[str]) -> tuple[Any, list[Any]]:
+    """A figure with a panel a task; the others are empty."""
+    wide = min(COLUMNS, len(tasks))
+    rows = -(-len(tasks) // wide)
+    figure = figure_class(path)(figsize=(3.4 * wide + 2.2, 2.8 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, wide, squeeze=False).flat)
+    for axes in panels[len(tasks) :]:
+        axes.set_axis_off()
+    return figure, panels
+
+
+def _rates_drawn(path: Path, found: Sequence[Rates]) -> bytes:
+    """The lowest dev loss by learning rate, a line a method, with its interval over seeds."""
+    tasks, names = list(dict.fromkeys(one.task for one in found)), list(dict.fromkeys(one.name for one in found))
+    figure, panels = _panels(path, tasks)
+    lines = {}
+    for one in found:
+        axes, known = panels[tasks.index(one.task)], [at for at in one.at if at.mean < float("inf")]
+        errors = [0.0 if at.dev is None else at.dev.half() for at in known]
+        lines[one.name] = axes.errorbar(
+            [at.lr for at in known],
+            [at.mean for at in known],
+            yerr=errors,
+            marker="o",
+            markersize=3,
+            capsize=2,
+            color=f"C{names.index(one.name) % 10}",
+        )
+        axes.set(title=one.task, xlabel="learning rate", ylabel="lowest dev loss", xscale="log")
+    figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize="small")
+    return picture(figure, path)
+
+
+def _budget_drawn(path: Path, found: Mapping[str, Sequence[Speedily]]) -> bytes:
+    """Dev losses by forwards, a line a method, with the interval over seeds; the target as a line."""
+    from ..report import budgets as report
+    from ..report import stats
+
+    names = list(dict.fromkeys(one.name for methods in found.values() for one in methods))
+    figure, panels = _panels(path, list(found))
+    lines = {}
+    for axes, (task, methods) in zip(panels, found.items(), strict=False):
+        for one in methods:
+            steps = sorted(set.intersection(*({step for step, _ in run.at} for run in one.runs)))
+            losses = [[dict(run.at)[step] for run in one.runs] for step in steps]
+            halves = [0.0 if (e := report.over_seeds(values)) is None else e.half() for values in losses]
+            lines[one.name] = axes.errorbar(
+                [step * one.runs[0].forwards for step in steps],
+                [stats.mean(values) for values in losses],
+                yerr=halves,
+                marker="o",
+                markersize=2.5,
+                linewidth=1.2,
+                capsize=2,
+                color=f"C{names.index(one.name) % 10}",
+            )
+        axes.axhline(report.target_of(methods), color="tab:gray", linestyle=":")
+        axes.set(title=task, xlabel="forwards of training", ylabel="dev loss")
+    figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize="small")
+    return picture(figure, path)
