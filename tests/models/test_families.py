@@ -1,6 +1,7 @@
 """Every family of models on a task: its rows alone, unpadded, by the bare model, or a refusal of one line."""
 
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -61,17 +62,26 @@ def cases():
             yield pytest.param(name, kind, marks=marks, id=f"{name}-{kind}")
 
 
+@pytest.fixture(scope="module")
+def read(tmp_path_factory):
+    """A function that gives the model of a family, loaded once for all kinds of tasks, or why it is refused."""
+
+    @cache
+    def loaded(name):
+        try:
+            return load_model(str(save_family(name, tmp_path_factory.mktemp(name) / name)), device="cpu")
+        except ZobenchError as e:
+            return str(e)
+
+    return loaded
+
+
 @pytest.mark.parametrize(("name", "kind"), cases())
-def test_a_family_gives_what_its_rows_alone_give_or_is_refused(name, kind, tasks, tmp_path):
+def test_a_family_gives_what_its_rows_alone_give_or_is_refused(name, kind, tasks, read):
     if name not in available():
         pytest.skip(f"this transformers has no {FAMILIES[name].model_type}")
-    folder = save_family(name, tmp_path / name)
-    try:
-        loaded = load_model(str(folder), device="cpu")
-    except ZobenchError as e:
-        refused, far = str(e), {}
-    else:
-        refused, far = outcome(loaded, *tasks[kind], RULES[kind])
+    loaded = read(name)
+    refused, far = (loaded, {}) if isinstance(loaded, str) else outcome(loaded, *tasks[kind], RULES[kind])
     if FAMILIES[name].causal:
         assert refused is None and not far
     else:

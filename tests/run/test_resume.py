@@ -31,6 +31,8 @@ CELLS = {
     "probes": ("mezo", "exhaustive_sweep", {"exhaustive_sweep__steps": 4}),
 }
 STEPS = {"steps": 9, "eval_every": 4, "lrs": (1e-3, 1e-2)}
+EVERY = {"forwards as a budget": 8, "probes": 8}
+"""Steps from kill to kill, of the cells that make more steps; else 5."""
 
 
 class Kills:
@@ -70,7 +72,7 @@ def same_files(one: Path, other: Path, record) -> None:
 def test_a_run_that_was_killed_goes_on_to_the_same_numbers(world, tmp_path, monkeypatch, name):
     estimator, selector, settings = CELLS[name]
     results = tmp_path / "whole"
-    kills = Kills(monkeypatch, results, tmp_path, every=5)
+    kills = Kills(monkeypatch, results, tmp_path, every=EVERY.get(name, 5))
     (whole,) = run(world, results, [estimator], [selector], **STEPS, **settings)
     assert whole["status"] == "ok" and "resumed" not in whole
     kills.results = None
