@@ -121,6 +121,7 @@ def test_a_record_without_a_checksum_is_read_and_counted_on_the_board(tmp_path: 
         ("metrics.test.n", 99, "metrics.test: 100 items, and n is 99"),
         ("metrics.zero_shot.items", [2.0, 0.0], "metrics.zero_shot.items: not all are between 0 and 1"),
         ("metrics.test.items", [], "metrics.test: 0 items, and n is 100"),
+        ("metrics.test.predicted", [0, 1], "metrics.test: predictions of 2 items, and n is 100"),
         ("metrics.test.clusters", [0, 1], "metrics.test: clusters of 2 items, and n is 100"),
         ("metrics.test.stderr", -1.0, "metrics.test.stderr is below 0"),
         ("chosen.lr", "0.001", "chosen.lr: str '0.001' is not float"),

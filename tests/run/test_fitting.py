@@ -125,7 +125,12 @@ def test_right_answers_are_counted_by_the_run(world, tmp_path, notes):
     made, place = plan(world, tmp_path / "r", ["notes"], plugins=plugins)
     (record,) = carry_out(made, place)
     prepared, _ = made.session.prepared("sst2", made.todo[0].protocol, made.todo[0].computation.rows)
-    assert record["metrics"]["test"]["items"] == [float(e.gold == 0) for e in prepared.examples("test")]
+    test = prepared.examples("test")
+    assert record["metrics"]["test"]["items"] == [float(e.gold == 0) for e in test]
+    assert record["metrics"]["test"]["predicted"] == [0] * len(test)
+    before = record["metrics"]["zero_shot"]
+    assert before["items"] == [float(p == e.gold) for p, e in zip(before["predicted"], test, strict=True)]
+    assert record["data"]["answers"] == ["terrible", "great"] and "predicted" not in record["metrics"]["dev"]
     assert record["selection"]["logits"][0] == 2
     untouched = prepared.scoring_forwards("test")
     assert record["forwards"] == {"calibration": 1, "eval": 2 + untouched}

@@ -87,14 +87,14 @@ class OutlierChoice:
     margin: float | None
     """Of that block; None where there is none."""
     rival: int | None
-    """The block before it, or of all where none passes, that comes nearest; None where there is no block before."""
+    """The block before it, or of all where none passes, that comes nearest; None where there is none that could."""
     rival_margin: float | None
     """Below 1."""
 
     def __str__(self) -> str:
         near = "" if self.rival is None else f"block {self.rival} at x{self.rival_margin:.2g}"
         if self.block is None:
-            return f"none ({near})"
+            return f"none ({near})" if near else "none"
         return f"{self.block} (x{self.margin:.2g}{f'; {near}' if near else ''})"
 
 
@@ -109,7 +109,7 @@ def choice(
     """The first outlier block by a rule with its margins. Arguments as of `choose_block`."""
     reached = margins(table, rule=rule, fraction=fraction, ratio=ratio, jump=jump)
     block = next((index for index, margin in reached.items() if margin >= 1), None)
-    before = {i: m for i, m in reached.items() if block is None or i < block}
+    before = {i: m for i, m in reached.items() if m > 0 and (block is None or i < block)}
     rival = max(before, key=lambda i: before[i], default=None)
     return OutlierChoice(
         block,

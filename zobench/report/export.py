@@ -96,7 +96,7 @@ def flat(records: Iterable[Record]) -> list[dict[str, Any]]:
     return [_flat(record) for record in records]
 
 
-_NO_COLUMNS = frozenset({"items", "clusters", "trials", "files", "names", "schema"})
+_NO_COLUMNS = frozenset({"items", "predicted", "clusters", "trials", "files", "names", "schema"})
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

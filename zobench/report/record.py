@@ -70,6 +70,7 @@ class ScoreInfo(TypedDict):
     n: int
     stderr: float  # binomial for accuracy, of the mean otherwise
     items: NotRequired[list[float]]  # one value an item, in the split's order: for paired comparisons
+    predicted: NotRequired[list[int]]  # of test, of tasks with candidates: the one chosen of each item; -1: none
     clusters: NotRequired[list[int]]  # of test, where a task declares one: the cluster (a passage) of each item
     loss: NotRequired[float]  # dev only: the training loss on dev, which selects
 

@@ -69,6 +69,8 @@ def _score(where: str, score: Mapping[str, Any]) -> Iterator[str]:
         return
     if "clusters" in score and len(score["clusters"]) != n:
         yield f"{where}: clusters of {len(score['clusters'])} items, and n is {n}"
+    if "predicted" in score and len(score["predicted"]) != n:
+        yield f"{where}: predictions of {len(score['predicted'])} items, and n is {n}"
     if len(items) != n:
         yield f"{where}: {len(items)} items, and n is {n}"
     if None in items or not items:

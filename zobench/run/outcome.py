@@ -120,6 +120,13 @@ def info(score: Score) -> ScoreInfo:
     )
 
 
+def info_of_test(score: Score) -> ScoreInfo:
+    """A score of test, with the candidates chosen: their numbers alone, as answers in words may be the data's."""
+    numbers = [one for one in score.predictions if isinstance(one, int)]
+    made = info(score)
+    return {**made, "predicted": numbers} if len(numbers) == score.n else made
+
+
 def data_facts(
     provenance: dict[str, Any], splits: Splits, prepared: PreparedTask, model: str | None = None
 ) -> dict[str, Any]:
@@ -131,7 +138,8 @@ def data_facts(
     notes |= prepared.kind.notes(prepared)
     if model is not None:
         notes["model"] = model
-    return {"provenance": provenance, "sizes": sizes, "notes": notes}
+    answers = {"answers": list(prepared.answers)} if prepared.answers else {}
+    return {"provenance": provenance, "sizes": sizes, "notes": notes, **answers}
 
 
 def failed(out: Outcome, cell: Cell, e: BaseException, known: KnownNames) -> None:

@@ -18,7 +18,7 @@ from .grid import Grid
 from .held_cell import HeldCell, Telling
 from .memory_account import gib, planned
 from .method import Applied, Method, applied, free_of, kept
-from .outcome import Outcome, count, data_facts, info, scope_info
+from .outcome import Outcome, count, data_facts, info, info_of_test, scope_info
 from .prefix import KeptCache, prefixed
 from .selection import RunSelectionContext, everything, of_model
 from .speed import Sides, measure
@@ -121,7 +121,7 @@ class Stages:
             self.out.fields["selection"] = context.facts
             self.out.forwards.update(context.forwards)
             self.out.seconds.update(context.seconds)
-        self.out.metrics["dev"], self.out.metrics["test"] = info(dev), info(test)
+        self.out.metrics["dev"], self.out.metrics["test"] = info(dev), info_of_test(test)
 
     def _select(self, method: Method, prepared: PreparedTask) -> Scope:
         start = time.perf_counter()
@@ -247,7 +247,7 @@ class Stages:
             return
         assert best.best_loss is not None
         self.out.metrics["dev"] = {**info(dev), "loss": best.best_loss}
-        self.out.metrics["test"] = info(test)
+        self.out.metrics["test"] = info_of_test(test)
 
     def _score_dev(self, prepared: PreparedTask) -> Score:
         self.progress.phase("scoring dev")
@@ -270,7 +270,7 @@ class Stages:
         own = self.session.scored(self.cell, prepared)
         with self.guard.watching(f"scoring for estimator {self.cell.estimator}"):
             dev = self._score_dev(own)
-            test = self.out.metrics["zero_shot"] if own is prepared else info(self._score_test(own))
+            test = self.out.metrics["zero_shot"] if own is prepared else info_of_test(self._score_test(own))
         if not (math.isfinite(dev.value) and math.isfinite(test["value"])):
             self.out.status, self.out.error = "diverged", UNTOUCHED_NAN
             return
@@ -288,7 +288,7 @@ class Stages:
         if not math.isfinite(score.value):
             self.out.status, self.out.error = "diverged", UNTOUCHED_NAN
             return
-        self.out.metrics["zero_shot"] = info(score)
+        self.out.metrics["zero_shot"] = info_of_test(score)
 
     def _baseline(self) -> type[Estimator]:
         """The estimator whose step in the official order over the full scope every speed-up is relative to."""

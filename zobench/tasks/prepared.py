@@ -107,6 +107,9 @@ class PreparedTask:
         self.says_newline = loaded.capabilities.newline
         self.stop, self._positions = stop_tokens(loaded.tokenizer), loaded.context_length
         self._splits, self._examples = splits, rendered(task, splits)
+        same = {example.candidates for example in self._examples["test"]}
+        self.answers: tuple[str, ...] = next(iter(same)) if len(same) == 1 else ()
+        """The candidates, where all test items have the same: words of the task; else they may be the data's."""
         self._train, self._dev_train = (
             [self.kind.training_rows(self.encoder, e, self.loss_name) for e in self._examples[name]]
             for name in ("train", "dev")

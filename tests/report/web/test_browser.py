@@ -54,6 +54,8 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
   said.cell = document.getElementById("cell").textContent;
   said.facts = document.getElementById("facts").textContent;
   said.again = document.getElementById("again").textContent;
+  said.items = all("#changed-rows tr").map((r) => [...r.children].map((c) => c.textContent));
+  said.shown = !document.getElementById("changed").hidden;
   said.focus = document.activeElement.id;
   said.fetched = performance.getEntriesByType("resource").map((e) => e.name);
   said.wide = document.documentElement.scrollWidth - innerWidth;
@@ -102,7 +104,8 @@ def test_it_is_used_as_a_reader_would(tmp_path: Path):
     scores = [float(x) for x in said["sorted"] if x]
     assert len(scores) > 5 and scores == sorted(scores), "Enter on a heading sorts"
     assert set(said["filtered"]) == {"lozo"} and said["count"].startswith(f"{len(said['filtered'])} of 41 cells")
-    assert "lozo" in said["cell"] and said["focus"] == "cell" and "made right" in said["facts"]
+    assert "lozo" in said["cell"] and said["focus"] == "cell" and "made better" in said["facts"]
+    assert said["shown"] and said["items"][0][0].startswith("#") and said["items"][0][1] == "wrong, now right"
     assert said["again"].startswith("zobench run --model tiny --estimator lozo") and "--tasks sst2" in said["again"]
     assert said["unnamed"] == 0
 

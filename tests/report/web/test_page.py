@@ -43,11 +43,32 @@ def test_a_cell_has_its_score_curves_and_the_items_that_changed():
     one = record(test=after, zero_shot=before, seed=4)
     (cell,), shared = cells(found := made([one], lambda record: [(1, 0.51239), (2, 0.4)])), found["shared"]
     assert (cell["score"], cell["zero"], cell["seed"], cell["lr"], cell["step"]) == (0.5, 0.5, 4, 1e-3, 75)
-    assert cell["items"] == {"n": 100, "won": 1, "lost": 1, "first": [[70], [3]]}
+    assert cell["items"] == {
+        "n": 100,
+        "won": 1,
+        "lost": 1,
+        "first": [[[70, 0, 1, None, None]], [[3, 1, 0, None, None]]],
+    }
     assert cell["losses"][1] == [0.5124, 0.4] and json.loads(shared[cell["losses"][0]]) == [1, 2]
     (lr, status, steps, losses), *more = cell["trials"]
     assert (lr, status, losses, len(more)) == (1e-4, "ok", [0.7, 0.6, 0.5, 0.55], 2)
     assert json.loads(shared[steps]) == [25, 50, 75, 100]
+
+
+def test_a_changed_item_has_what_was_predicted_before_and_after():
+    before, after = items(50), items(50)
+    after[3], after[70] = 0.0, 1.0
+    one = record(test=after, zero_shot=before)
+    one["metrics"]["zero_shot"]["predicted"], one["metrics"]["test"]["predicted"] = [0] * 100, [1] * 100
+    (cell,) = cells(made([one]))
+    assert cell["items"]["first"] == [
+        [[70, 0, 1, "candidate 0", "candidate 1"]],
+        [[3, 1, 0, "candidate 0", "candidate 1"]],
+    ]
+    one["data"] = {"answers": [" bad", " good"]}
+    one["metrics"]["test"]["predicted"][3] = -1
+    (cell,) = cells(made([one]))
+    assert cell["items"]["first"] == [[[70, 0, 1, "bad", "good"]], [[3, 1, 0, "bad", "nothing"]]]
 
 
 def test_lines_are_those_of_the_first_screen():

@@ -147,9 +147,9 @@
     if (cell.layers.length > 0) facts.push(["blocks that moved", cell.layers.join(", ")]);
     if (cell.seconds !== undefined) facts.push(["seconds in all", cell.seconds]);
     if (cell.items) {
-      const [won, lost] = cell.items.first, some = (ids, n) => (n === 0 ? "none" : ids.map((i) => "#" + i).join(", ") + (n > ids.length ? ", …" : ""));
-      facts.push(["made right", `${cell.items.won} of ${cell.items.n} test items: ${some(won, cell.items.won)}`], ["made wrong", `${cell.items.lost}: ${some(lost, cell.items.lost)}`]);
+      facts.push(["test items", `${cell.items.n}: ${cell.items.won} made better than by zero-shot, ${cell.items.lost} made worse`]);
     }
+    items(cell.items);
     by("facts").replaceChildren(...facts.flatMap(([name, value]) => { const dt = document.createElement("dt"), dd = document.createElement("dd"); dt.textContent = name; dd.textContent = value; return [dt, dd]; }));
     by("again").textContent = shared[cell.again].replace("{task}", () => cell.task).replace("{seed}", cell.seed);
     const pretty = (value) => JSON.stringify(value, null, 1);
@@ -162,6 +162,18 @@
     else draw("trials", { height: 240, data: { values }, mark: { type: "line", point: { size: 20 } }, encoding: { x: { field: "step", type: "quantitative" }, y: { field: "loss", type: "quantitative", scale: { zero: false } }, color: colour, tooltip: [{ field: "name" }, { field: "step" }, { field: "loss", format: ".4g" }] } });
     by("detail").scrollIntoView({ block: "start" });
     by("cell").focus({ preventScroll: true });
+  }
+  function items(found) {
+    by("changed").hidden = !found || found.won + found.lost === 0;
+    if (by("changed").hidden) return;
+    const row = (tag, texts) => { const tr = document.createElement("tr"); tr.append(...texts.map((text) => { const td = document.createElement(tag); td.textContent = text; return td; })); return tr; };
+    const lines = found.first.flat().map(([item, was, now, before, after]) => {
+      const change = was === 0 && now === 1 ? "wrong, now right" : was === 1 && now === 0 ? "right, now wrong" : `${was}, now ${now}`;
+      return row("td", ["#" + item, change, before ?? "not kept", after ?? "not kept"]);
+    });
+    by("changed-rows").replaceChildren(...lines);
+    const shown = found.first[0].length + found.first[1].length, all = found.won + found.lost;
+    by("changed-note").textContent = `${shown} of ${all} test items whose score tuning changed. An item is its number in test; its text is not kept.`;
   }
   by("copy").addEventListener("click", () => {
     const range = document.createRange(); range.selectNodeContents(by("again"));

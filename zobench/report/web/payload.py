@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import stats, units
 from ..entry import Entry
@@ -16,8 +16,11 @@ from ..record import NO_SELECTOR, Record
 from ..rows import MethodRow, Section
 from .again import command
 
-ITEMS = 8
-"""Test items of each kind that a cell names."""
+ITEMS = (1, 8)
+"""The fewest and the most test items of each kind that a cell names: the more cells, the fewer."""
+
+ALL_ITEMS = 20_000
+"""Test items of all cells together."""
 
 POINTS = (10, 60)
 """The fewest and the most points of a curve: the more cells, the fewer."""
@@ -34,7 +37,7 @@ def payload(board: Board, losses: Losses) -> dict[str, Any]:
     shared = Shared()
     cells: list[dict[str, Any]] = []
     records = sum(len(section.records) for section in board.sections)
-    most = max(POINTS[0], min(POINTS[1], ALL_POINTS // max(1, records)))
+    most = Most(_shared(POINTS, ALL_POINTS, records), _shared(ITEMS, ALL_ITEMS // 2, records))
     made = []
     for number, (section, screen) in enumerate(zip(board.sections, board.screens, strict=True)):
         made.append(_section(section, screen))
@@ -58,6 +61,19 @@ def plain(said: str) -> str:
 def bare(said: str) -> str:
     """A sentence of the first screen without its bold."""
     return plain(said.replace("**", ""))
+
+
+class Most(NamedTuple):
+    """How much a cell may show."""
+
+    points: int
+    """Of a curve."""
+    items: int
+    """Of each kind."""
+
+
+def _shared(bounds: tuple[int, int], all_: int, records: int) -> int:
+    return max(bounds[0], min(bounds[1], all_ // max(1, records)))
 
 
 class Shared:
@@ -170,7 +186,7 @@ def _layers(section: Section) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(section: int, at: int, record: Record, shared: Shared, losses: Losses, most: int) -> dict[str, Any]:
+def _cell(section: int, at: int, record: Record, shared: Shared, losses: Losses, most: Most) -> dict[str, Any]:
     cell, metrics, time = record["cell"], record["metrics"], record["time"]
     test = metrics.get("test")
     return {
@@ -200,9 +216,11 @@ def _cell(section: int, at: int, record: Record, shared: Shared, losses: Losses,
         "environment": shared.put({k: v for k, v in record["environment"].items() if k not in ("command", "started")}),
         "again": shared.put(command(record, task="{task}", seed="{seed}")),
         "layers": [] if record["scope"] is None else record["scope"]["layers"],
-        "items": _items(metrics) if cell["selector"] != NO_SELECTOR else None,
-        "trials": [[t["lr"], t["status"], *_curve(t["curve"], most, shared)] for t in record["trials"]],
-        "losses": _curve(losses(record), most, shared),
+        "items": None
+        if cell["selector"] == NO_SELECTOR
+        else _items(metrics, record.get("data", {}).get("answers", []), most.items),
+        "trials": [[t["lr"], t["status"], *_curve(t["curve"], most.points, shared)] for t in record["trials"]],
+        "losses": _curve(losses(record), most.points, shared),
     }
 
 
@@ -218,14 +236,32 @@ def _short(x: float | None) -> float | None:
     return None if x is None else float(f"{x:.4g}")
 
 
-def _items(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Test items that tuning made right, and wrong: how many, and the first ones; numbers alone, never their texts."""
-    before, after = (metrics.get(name, {}).get("items") for name in ("zero_shot", "test"))
-    if not before or not after or len(before) != len(after):
+def _items(metrics: Mapping[str, Any], answers: Sequence[str], most: int) -> dict[str, Any] | None:
+    """Test items that tuning made better, and worse: how many; of `most` each score and prediction, before and after.
+
+    Items are numbers, and so are answers, but where all items have the same candidates, whose words are the task's: a
+    text of an item may not be kept.
+    """
+    before, after = (metrics.get(name, {}) for name in ("zero_shot", "test"))
+    was, now = before.get("items"), after.get("items")
+    if not was or not now or len(was) != len(now):
         return None
-    won = [i for i, (b, a) in enumerate(zip(before, after, strict=True)) if a > b]
-    lost = [i for i, (b, a) in enumerate(zip(before, after, strict=True)) if a < b]
-    return {"n": len(after), "won": len(won), "lost": len(lost), "first": [won[:ITEMS], lost[:ITEMS]]}
+    won = [i for i, (b, a) in enumerate(zip(was, now, strict=True)) if a > b]
+    lost = [i for i, (b, a) in enumerate(zip(was, now, strict=True)) if a < b]
+    said = [before.get("predicted"), after.get("predicted")]
+
+    def first(some: Sequence[int]) -> list[list[Any]]:
+        words = [[plain(_word(one[i], answers)) if one else None for one in said] for i in some[:most]]
+        return [[i, _short(was[i]), _short(now[i]), *both] for i, both in zip(some, words, strict=False)]
+
+    return {"n": len(now), "won": len(won), "lost": len(lost), "first": [first(won), first(lost)]}
+
+
+def _word(candidate: int, answers: Sequence[str]) -> str:
+    """What was predicted, in a word."""
+    if candidate < 0:
+        return "nothing"
+    return answers[candidate].strip() if candidate < len(answers) else f"candidate {candidate}"
 
 
 def _curve(points: Sequence[tuple[int, float]], most: int, shared: Shared) -> list[Any]:
