@@ -54,7 +54,7 @@
     const hue = found.length > 20 ? { ...colour, legend: null } : colour;
     draw("pareto", { height: 340, layer: [
       { data: { values: front(found) }, mark: { type: "line", interpolate: "step-after", strokeDash: [4, 3], color: "#888" }, encoding: { x, y: { ...y, field: "score" } } },
-      { data: { values: found }, mark: { type: "rule", opacity: 0.5 }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, color: hue } },
+      { data: { values: found }, mark: { type: "rule", opacity: 0.9, strokeWidth: 1.5 }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, color: hue } },
       { data: { values: found }, mark: { type: "point", filled: true, size: 80 }, encoding: { x, y: { ...y, field: "score" }, color: hue, shape: { field: "kind", type: "nominal", title: null, legend: null }, tooltip } },
     ] });
   }
@@ -94,7 +94,7 @@
     const most = Math.max(1, ...values.map((one) => Math.abs(one.net)));
     draw("grid", { data: { values }, width: { step: 44 }, height: { step: 26 }, layer: [
       { mark: "rect", encoding: { ...encoding, color: { field: "net", type: "quantitative", title: "better less worse", scale: { scheme: "blueorange", domain: [-most, most], reverse: true }, legend: null }, tooltip: [{ field: "a", title: "method" }, { field: "b", title: "against" }, { field: "text", title: "better/same/worse" }] } },
-      { mark: { type: "text", fontSize: 10, color: "#1f2328" }, encoding: { ...encoding, text: { field: "text" } } },
+      { mark: { type: "text", fontSize: 10 }, encoding: { ...encoding, text: { field: "text" }, color: { condition: { test: `abs(datum.net) > ${0.55 * most}`, value: "#fff" }, value: "#1f2328" } } },
     ] });
   }
 
