@@ -15,7 +15,7 @@ from .memory_account import ONE_BLOCK, gib
 from .method import kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -93,6 +93,18 @@ def scope_info(own: Scope, selected: Scope, model_parameters: int) -> ScopeInfo:
         tensors=len(own.named),
         names=[name for name, _ in selected.named],
     )
+
+
+def heard(out: Outcome, run: Trained, facts: Mapping[str, Any], *, better: bool) -> None:
+    """What one learning rate took and gave, into the record."""
+    out.fields["engine"] = facts["engine"]
+    out.fields.setdefault("scope", facts["scope"])
+    out.memory["state_bytes"] = max(out.memory.get("state_bytes", 0), facts["state_bytes"])
+    for purpose, n in facts["forwards"].items():
+        out.forwards[purpose] += n
+    count(out, run)
+    if better:
+        out.fields["kept"] = facts["kept"]
 
 
 def count(out: Outcome, run: Trained) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import out_of_memory
 from ..estimator.vocabulary import Diverged
@@ -18,7 +18,7 @@ from .grid import Grid
 from .held_cell import HeldCell, Telling
 from .memory_account import gib, planned
 from .method import Applied, Method, applied, free_of, kept
-from .outcome import Outcome, count, data_facts, info, info_of_test, scope_info
+from .outcome import Outcome, data_facts, heard, info, info_of_test, scope_info
 from .prefix import KeptCache, prefixed
 from .selection import RunSelectionContext, everything, of_model
 from .speed import Sides, measure
@@ -26,8 +26,6 @@ from .train import Trained, train
 from .unchanged import Guard, ModelChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..estimator.estimator import Estimator
     from ..protocol.cell import Cell
     from ..report.known import KnownNames
@@ -211,7 +209,7 @@ class Stages:
             }
             run.rebuilt = facts["kept"] == REPLAY
             self.work.end(diary, run, **facts)
-            _heard(self.out, run, facts, better=better)
+            heard(self.out, run, facts, better=better)
         return run
 
     def _known(self, diary: Diary, lr: float, best: Trained | None) -> Trained | None:
@@ -222,7 +220,7 @@ class Stages:
         better = _better(run, best)
         if better:
             self.work.keep_again(diary, run)
-        _heard(self.out, run, diary.ended, better=better)
+        heard(self.out, run, diary.ended, better=better)
         return run
 
     def _read(self, method: Method, scope: Scope, prepared: PreparedTask, best: Trained) -> None:
@@ -333,18 +331,6 @@ def _note_engine(out: Outcome, on: Applied, observed: Observed) -> None:
     """How losses were computed, into the record: of the first learning rate, as the later ones keep to it."""
     before = out.fields.get("engine")
     out.fields["engine"] = engine_info(on.info, on.drawn, on.compiled, observed, before=before)
-
-
-def _heard(out: Outcome, run: Trained, facts: Mapping[str, Any], *, better: bool) -> None:
-    """What one learning rate took and gave, into the record."""
-    out.fields["engine"] = facts["engine"]
-    out.fields.setdefault("scope", facts["scope"])
-    out.memory["state_bytes"] = max(out.memory.get("state_bytes", 0), facts["state_bytes"])
-    for purpose, n in facts["forwards"].items():
-        out.forwards[purpose] += n
-    count(out, run)
-    if better:
-        out.fields["kept"] = facts["kept"]
 
 
 def _better(run: Trained, best: Trained | None) -> bool:

@@ -123,6 +123,8 @@ def test_a_cell_has_all_numbers_of_its_record():
     names = ("seconds", "bytes", "speedup", "forwards", "error", "layers")
     assert [cell[name] for name in names] == [1.0, 3 * 2**20, 3.0, 640, None, [1]]
     assert cell["stderr"] == pytest.approx(one["metrics"]["test"]["stderr"])
+    (other,) = cells(made([record(test=[-2.5, -1.5], metric="log_prob", zero_shot=[-3.0, -2.0])]))
+    assert (other["score"], other["metric"], other["percent"]) == (-2.0, "log_prob", False)
 
 
 def test_swept_layers_make_a_heat_map():
