@@ -119,6 +119,15 @@ def test_rates_say_whether_the_best_is_inside_the_grid():
     assert "**0.4000 ± 0.0000**" in page and "diverged" in page and page.count(" yes |") == 1
 
 
+def test_blocks_stand_in_their_order():
+    made = []
+    for block in (11, 2, 0):
+        one = record(selector=f"layer:{block}")
+        one["trials"] = trials({1e-4: [0.6]})
+        made.append(one)
+    assert [row.name for row in controls.rates(made)] == ["mezo / layer:0", "mezo / layer:2", "mezo / layer:11"]
+
+
 def test_budgets_area_and_cost_of_a_target():
     made = []
     for seed in SEEDS:

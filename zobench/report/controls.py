@@ -137,7 +137,7 @@ def rates(records: Iterable[Record]) -> list[Rates]:
         if len(cell["lrs"]) == 1 and record["status"] == "ok":
             scores[key][cell["lrs"][0]].append(record)
     out = []
-    for (task, name), found in sorted(trials.items()):
+    for (task, name), found in sorted(trials.items(), key=lambda one: (one[0][0], text.natural(one[0][1]))):
         at = [_at(lr, runs, scores[task, name].get(lr, [])) for lr, runs in sorted(found.items())]
         out.append(Rates(task, name, tuple(at)))
     return out

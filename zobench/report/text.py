@@ -15,6 +15,11 @@ NONE = "-"
 _ABSOLUTE = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s:'\"`,;()/]+/)+")
 
 
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers within names as numbers: `layer:2` stands before `layer:11`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
 def percent(value: float) -> str:
     """A fraction as a percentage with one decimal."""
     return f"{100 * value:.1f}"

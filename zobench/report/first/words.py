@@ -254,7 +254,7 @@ def _control(section: Section, rivals: Sequence[Line]) -> list[str]:
     if not (section.known.baseline and section.known.everything):
         return []
     baseline, everything = section.known.baseline[0], section.known.everything[0]
-    selectors = sorted({line.row.selector for line in rivals} - {everything})
+    selectors = sorted({line.row.selector for line in rivals} - {everything}, key=text.natural)
     there = any(line.row.estimator == baseline for line in rivals)
     return [
         f"`--selector {','.join([everything, *selectors])}`"
