@@ -1,4 +1,4 @@
-"""The tests of `on_device`, each file in a process of its own in which torch believes in two GPUs (kits.pretend_cuda).
+"""The tests of `on_device`, in processes in which torch believes in two GPUs (kits.pretend_cuda): the short in one.
 
 They run on what torch computes on a CPU, under the rules of a GPU: what they cannot see is in that kit's description.
 """
@@ -19,21 +19,25 @@ LONG = {"on_all_estimators.py", "on_memory.py", "on_the_bench.py"}
 FILES = sorted(path.name for path in (HERE / "on_device").glob("on_*.py"))
 
 
-def marked(name: str):
-    return pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
+def processes():
+    """The files of each process: those that are short together, those that are long one by one."""
+    yield pytest.param([name for name in FILES if name not in LONG], id="short")
+    for name in FILES:
+        if name in LONG:
+            yield pytest.param([name], marks=pytest.mark.slow, id=name)
 
 
 def test_every_long_file_is_there():
     assert set(FILES) >= LONG
 
 
-@pytest.mark.parametrize("name", map(marked, FILES))
-def test_on_pretend_devices(name):
+@pytest.mark.parametrize("names", processes())
+def test_on_pretend_devices(names):
     if (why := pretend_cuda.available()) is not None:
         pytest.skip(why)
     paths = [ROOT, ROOT / "tests", ROOT / "tests" / "run", HERE / "on_device", *filter(None, sys.path)]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "kits.pretend_cuda.plugin", "-p", "no:cacheprovider"]
-    command += ["-o", "python_files=on_*.py", "--rootdir", str(ROOT), str(HERE / "on_device" / name)]
+    command += ["-o", "python_files=on_*.py", "--rootdir", str(ROOT), *(str(HERE / "on_device" / n) for n in names)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "CUDA_VISIBLE_DEVICES": "0,1"}
     for inherited in ("PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST", "PYTEST_ADDOPTS"):
         environment.pop(inherited, None)
