@@ -73,6 +73,27 @@ def test_a_dry_run_tells_the_hours_of_both_engines(world, tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+def test_a_table_of_times_and_figures(world, tmp_path, capsys):
+    """Table 4 from speeds that cells measured; figure 6 of its cells' losses, figure 2 of the model itself."""
+    line = ["reproduce", "dominant-layer", "--tasks", "copa", "--block", "1", "--budget", "minutes", "--offline"]
+    line += ["--model", str(world.model), "--data-dir", str(world.data), "--results", str(tmp_path), "--device", "cpu"]
+    for setting in ("steps=2", "eval_every=2", "speed_steps=2"):
+        line += ["--set", setting]
+    assert main([*line, "--table", "4"]) == 0
+    page = capsys.readouterr().out
+    assert "## Table 4" in page and "paper: MeZO dominant layer" in page
+    assert "4.52x" in page or "4.5x" in page  # 870.1 ms over 192.3 ms
+    (ours,) = [one for one in page.splitlines() if one.startswith("| ours: mezo / layer:1")]
+    assert re.search(r"[0-9.]+x: [0-9.]+", ours), ours
+    (tmp_path / "dominant-layer.md").unlink()
+    assert main([*line, "--figure", "6,2"]) == 0
+    said = capsys.readouterr()
+    assert "## Table 5" in said.out and "rule plateau" in said.out
+    for number in (2, 6):
+        assert (tmp_path / f"dominant-layer-figure{number}.png").read_bytes()[:4] == b"\x89PNG"
+    assert main([*line, "--figure", "3"]) == 2 and "figure of dominant-layer" in capsys.readouterr().err
+
+
 def test_the_command_goes_on_and_writes_the_page(world, tmp_path, capsys):
     """Cells once; the same command again finds them done and prints the same page."""
     line = ["reproduce", "dominant-layer", "--table", "5", "--tasks", "copa", "--block", "1", "--budget", "minutes"]

@@ -11,14 +11,16 @@ import typer
 from ..errors import ZobenchError
 from ..report import papers, text
 from .common import DataDir, Device, ModelName, Offline, PluginFiles, check_outputs, numbers_of, plugins_of, write_file
+from .paper_figures import draw, figures_of
 from .run import Rerun, say
 from .run_options import add_options, jobs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..plugins.registry import Plugins
-    from ..report.papers import Paper
+    from ..report.papers import Paper, PrintedFigure
+    from ..report.record import Record
     from ..run.place import Place
     from ..run.reproduce import Asked, Reproduction
     from ..run.session import Session
@@ -36,6 +38,9 @@ def reproduce(
     paper: Annotated[str, typer.Argument(help=f"One of: {', '.join(papers.names())}.")],
     table: Annotated[
         str | None, typer.Option(help="Its tables, comma separated: 1,3 or 10..13. [all]", metavar="N[,N]")
+    ] = None,
+    figure: Annotated[
+        str | None, typer.Option(help="Its figures, drawn into --results; their tables are run.", metavar="N[,N]")
     ] = None,
     model: ModelName = None,
     data_dir: DataDir = None,
@@ -72,7 +77,9 @@ def reproduce(
     """
     check_outputs(out=out)
     of = papers.read(paper)
-    chosen = papers.tables_of(of, _words(table))
+    figures = figures_of(of, _words(figure))
+    numbers = (*_words(table), *(number for one in figures for number in one.tables))
+    chosen = papers.tables_of(of, numbers) if numbers or not figures else []
     if for_device is not None and not dry_run:
         raise ZobenchError("--for-device tells what a run would take elsewhere: add --dry-run")
     plugins = plugins_of(plugin)
@@ -87,11 +94,22 @@ def reproduce(
         add_options(settings, (f"{executor}.jobs", jobs_of(jobs)))
     asked = Asked(tuple(chosen), budget.value, numbers_of(seeds, "--seeds"), _words(tasks), settings, block)
     place = Place(model, data_dir, results, device, offline, executor, rerun.value)
-    _carry_out(of, asked, place, plugins, dry_run=dry_run, for_device=for_device, out=out)
+    if chosen:
+        _carry_out(of, asked, place, plugins, dry_run=dry_run, for_device=for_device, out=out, figures=figures)
+    elif not dry_run:
+        draw(of, figures, place, plugins, [], asked.tasks)
 
 
 def _carry_out(
-    of: Paper, asked: Asked, place: Place, plugins: Plugins, *, dry_run: bool, for_device: str | None, out: Path | None
+    of: Paper,
+    asked: Asked,
+    place: Place,
+    plugins: Plugins,
+    *,
+    dry_run: bool,
+    for_device: str | None,
+    out: Path | None,
+    figures: Sequence[PrintedFigure],
 ) -> None:
     from ..run.reproduce import planned
     from ..run.stopping import Stopped, stoppable
@@ -110,8 +128,15 @@ def _carry_out(
     print(page, end="")
     if out is not None:
         write_file(out, page.encode())
+    draw(of, figures, place, plugins, _records(made, place), asked.tasks)
     if failed:
         raise typer.Exit(1)
+
+
+def _records(made: Reproduction, place: Place) -> list[Record]:
+    from ..report import store
+
+    return [record for record in store.read(place.results)[0] if record["id"] in made.ids]
 
 
 def _words(said: str | None) -> tuple[str, ...]:
@@ -170,7 +195,7 @@ def _page(of: Paper, made: Reproduction, place: Place, how: str) -> str:
     """The paper's tables beside the records of these cells; written beside them, too."""
     from ..report import reproduced, store
 
-    records = [record for record in store.read(place.results)[0] if record["id"] in made.ids]
+    records = _records(made, place)
     model = made.plans[0].outline.loaded.name if made.plans and made.plans[0].outline is not None else place.model
     page = reproduced.markdown(of, made.tables, records, model, how)
     store.write_text(place.results / f"{of.name}.md", page)

@@ -78,7 +78,8 @@ def markdown(paper: Paper, tables: Sequence[PrintedTable], records: Sequence[Rec
     for table in tables:
         rows = our_rows(table, records)
         same = model_key(table.model) == model_key(model)
-        parts.append(f"## Table {table.number}\n\n{_scores(table, rows, same)}")
+        shown = _times(table, rows) if table.timed else _scores(table, rows, same)
+        parts.append(f"## Table {table.number}\n\n{shown}")
         said += [_claim(claim, table, rows) for claim in paper.claims if claim.table == table.number]
     if said:
         heads = ["claim", "table", "the paper's difference", "ours", "the paper's inside ours", "here it"]
@@ -111,6 +112,41 @@ def _scores(table: PrintedTable, rows: Sequence[OurRow], same: bool) -> str:
     if not same:
         return f"Another model than the paper's: its numbers are for orientation.\n\n{made}"
     return f"{made}\n\n{sum(inside)} of {text.plural(len(inside), 'number')} of the paper lie inside our intervals."
+
+
+def _times(table: PrintedTable, rows: Sequence[OurRow]) -> str:
+    """Speed-ups over full-model MeZO in the paper's table, and over the official engine in ours, with step times."""
+    run = {task for row in rows for task in row.entries}
+    tasks = [task for task in table.tasks if task in run] or list(table.tasks)
+    full = rows[0].printed.times
+    body = []
+    for row in rows:
+        theirs = row.printed.times
+        said = [
+            f"{text.ratio(full[t]['total_s'] / theirs[t]['total_s'])}: {_phases(theirs[t], 'total_s')}" for t in tasks
+        ]
+        body.append([f"paper: {row.printed.method}", *said])
+        body.append([f"ours: {row.printed.estimator} / {row.printed.runs}", *(_our_time(row, task) for task in tasks)])
+    explained = (
+        "Speed-up, then milliseconds a step (forward + perturb + update), of other machines: compare speed-ups. Ours "
+        "are over the same step of the whole model in the official order, measured side by side in each cell."
+    )
+    return f"{explained}\n\n{text.table(['row', *tasks], body, left=1)}"
+
+
+def _phases(times: Mapping[str, float], whole: str) -> str:
+    phases = " + ".join(text.milliseconds(times[phase]) for phase in ("forward_s", "perturb_s", "update_s"))
+    return f"{text.milliseconds(times[whole])} ({phases})"
+
+
+def _our_time(row: OurRow, task: str) -> str:
+    done = row.entries[task].done.values() if task in row.entries else ()
+    speeds = [record["speed"] for record in done if "speed" in record]
+    if not speeds:
+        return text.NONE
+    keys = ("forward_s", "perturb_s", "update_s", "step_s")
+    own = {key: stats.mean([one["own"][key] for one in speeds]) for key in keys}  # type: ignore[literal-required]
+    return f"{text.ratio(stats.geometric_mean([one['ratio'] for one in speeds]))}: {_phases(own, 'step_s')}"
 
 
 def _printed(row: PrintedRow, tasks: Sequence[str]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import functools
 import importlib.resources
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import ZobenchError, unknown
@@ -27,6 +27,8 @@ class PrintedRow:
     runs: str
     grid: str
     scores: Mapping[str, float]
+    times: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Of a table of step times: by task the seconds of a step (`total_s`) and of its phases."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,12 @@ class PrintedTable:
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks of its columns."""
-        return tuple(dict.fromkeys(task for row in self.rows for task in row.scores if task != AVERAGE))
+        return tuple(dict.fromkeys(task for row in self.rows for task in (*row.scores, *row.times) if task != AVERAGE))
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is of step times, not of scores."""
+        return any(row.times for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,7 @@ def read(name: str) -> Paper:
         raise ZobenchError(unknown("paper", name, names()))
     data = tomllib.loads(importlib.resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
     tables = [_table(one) for one in data["scores"]] + [_sweep(one) for one in data.get("layerwise", ())]
+    tables += _timed(data["speed"]) if "speed" in data else []
     return Paper(
         name=name,
         title=data["source"]["title"],
@@ -170,3 +178,11 @@ def _sweep(one: Mapping[str, Any]) -> PrintedTable:
         for k, scores in enumerate(one["layers"])
     )
     return PrintedTable(one["table"], one["model"], (*references, *blocks), runs["one"])
+
+
+def _timed(one: Mapping[str, Any]) -> list[PrintedTable]:
+    """Tables of step times: the same rows under each of their numbers, `4 and 13`."""
+    rows = tuple(
+        PrintedRow(row["method"], row["estimator"], row["runs"], row["grid"], {}, row["tasks"]) for row in one["rows"]
+    )
+    return [PrintedTable(number.strip(), one["model"], rows) for number in one["table"].split("and")]
