@@ -6,13 +6,11 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from kits.faulty_kit import WAITING, in_training
-from kits.processes import ended
+from kits.processes import ended, started
 from kits.run_kit import QUICK, World, plan, plugin_file
 
 from zobench.cli import main
@@ -491,11 +489,12 @@ def test_a_model_without_decoder_blocks(command, capsys, tmp_path, monkeypatch):
 # ---- another process
 
 
-def test_status_and_stderr_of_a_real_process(command):
-    line = [sys.executable, "-m", "zobench", *command(estimator="mzo")]
-    done = subprocess.run(line, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(TOLD + "unknown estimator 'mzo'") and done.stderr.count("\n") == 1
+def test_status_and_stderr_of_a_process(command):
+    """tests/cli/test_command_line.py has them of processes that a shell starts."""
+    process = started(command(estimator="mzo"))
+    out, err = ended(process)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith(TOLD + "unknown estimator 'mzo'") and err.count("\n") == 1
 
 
 def test_control_c_is_130_with_a_record_and_the_cell_runs_again(command, tmp_path):
