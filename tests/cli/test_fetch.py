@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
 import socket
 
 import pytest
@@ -65,6 +66,38 @@ def test_fetched_models_and_data_are_run_without_a_network(world, tmp_path, monk
     assert main([*line, *(x for k, v in QUICK.items() for x in ("--set", f"{k}={v}"))]) == 0
     assert asked and all(offline for _, _, offline in asked), "all was asked of the cache alone"
     assert no_network == []
+
+
+@pytest.fixture
+def hub(world, tmp_path, monkeypatch):
+    """A hub of one model, which hands out the files that it is asked for, into a cache; and what it handed out."""
+    import huggingface_hub
+
+    cache, had = tmp_path / "0123456789abcdef0123456789abcdef01234567", []
+
+    def snapshot(spec, *, local_files_only, allow_patterns, ignore_patterns, **_):
+        wanted = dict(allow_patterns=allow_patterns, ignore_patterns=ignore_patterns)
+        for path in () if local_files_only else world.model.iterdir():
+            if list(huggingface_hub.utils.filter_repo_objects([path.name], **wanted)):
+                had.append(path.name)
+                cache.mkdir(exist_ok=True)
+                shutil.copy(path, cache)
+        return str(cache)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    return had
+
+
+def test_a_dry_run_of_a_model_of_the_hub_downloads_no_weights(world, hub, tmp_path, capsys, no_network):
+    line = ["run", "--model", "someone/little", "--data-dir", str(world.data), "-e", "mezo", "--tasks", "sst2"]
+    line += ["--device", "cpu", "--results", str(tmp_path / "r"), "--lr", "1e-3"]
+    line += [x for k, v in QUICK.items() for x in ("--set", f"{k}={v}")]
+    assert main([*line, "--dry-run"]) == 0
+    assert "config.json" in hub and "tokenizer.json" in hub and "model.safetensors" not in hub
+    assert "mezo" in capsys.readouterr().out
+    assert main([*line, "--offline"]) == 2
+    assert "no weights (*.safetensors), and --offline was asked for" in capsys.readouterr().err
+    assert main(line) == 0 and "model.safetensors" in hub and no_network == []
 
 
 def test_a_folder_is_run_offline_without_a_network(world, tmp_path, no_network):

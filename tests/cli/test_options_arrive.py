@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,7 +46,7 @@ def test_of_run(tmp_path, heard):
     assert place == Place(
         "some/model", tmp_path, results, "cuda:1", True, "local", "failed", shard=(2, 3), timeout=90.0
     )
-    assert (most, named) == ("16GB", {"for_device": "a6000", "dry_run": True})
+    assert (most, named) == ("16GB", {"for_device": "a6000", "dry_run": True, "ranks": None})
     assert [Path(file) for file in plugins.files] == [plugin] and 'estimator = "mezo,lozo"' in kept
 
 
@@ -55,7 +56,7 @@ def test_of_run_where_nothing_is_said(heard):
     ((wish, place, _, _, most), named) = seen[0]
     assert wish == Wish(("mezo",), ("all",), ("all",), (0,), "embedded", None, {})
     assert place == Place("embedded", None, Path("runs"), "auto", False, "local", "missing")
-    assert (most, named) == (None, {"for_device": None, "dry_run": False})
+    assert (most, named) == (None, {"for_device": None, "dry_run": False, "ranks": None})
 
 
 @pytest.mark.parametrize(
@@ -120,3 +121,14 @@ def test_of_sensitivity(tmp_path, heard):
         "eps": 0.5,
         "gradients": False,
     }
+
+
+def test_of_run_with_ranks(heard, monkeypatch):
+    """What joins the processes is told their number, and what runs cells is given them."""
+    from types import SimpleNamespace
+
+    group, asked = SimpleNamespace(rank=0, stop=lambda: asked.append("stopped")), []
+    monkeypatch.setattr("zobench.run.group.joined", lambda size: nullcontext(asked.append(size) or group))
+    seen = heard("zobench.cli.run._run")
+    assert main(["run", "-e", "mezo", "--ranks", "3"]) == 0
+    assert seen[0][1]["ranks"] is group and asked == [3, "stopped"]

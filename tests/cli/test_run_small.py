@@ -54,8 +54,16 @@ def test_cells_that_failed_alike_are_one_line_and_the_mend_is_said():
     made = [record("lozo", task=f"t{n}", status="error", error="ValueError: x") for n in range(9)]
     made += [record("mezo", status="oom", error="no room"), record("fzoo")]
     lines = failures.lines(made)
-    assert len(lines) == 3 and lines[0].startswith("failed: 9 cells, t0-lozo-") and lines[0].endswith(": ValueError: x")
+    assert len(lines) == 4 and lines[0].startswith("failed: 9 cells, t0-lozo-") and lines[0].endswith(": ValueError: x")
+    assert [line.partition(":")[0] for line in lines[2:]] == ["oom", "error"]
     assert "--rerun failed" in lines[-1] and failures.lines([record()]) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "says"), [("diverged", "lower --lr"), ("timeout", "a longer --timeout"), ("oom", "more memory")]
+)
+def test_what_helps_is_said_by_how_cells_failed(status, says):
+    assert says in failures.lines([record(status=status, error="x")])[-1]
 
 
 def test_what_the_machine_failed_runs_again_by_itself():

@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
+from kits import run_kit
 from kits.run_kit import QUICK, World, numbers, plugin_file, save_data, save_model
 from rich.console import Console
+from zobench_plugins.executors.processes import Processes
 
 from zobench.cli import main
 from zobench.report import store
@@ -97,6 +100,49 @@ def test_a_process_that_dies_takes_its_cell_alone_and_the_same_command_runs_that
     assert len(records) == 2 and len(lost) == 1 and says in lost[0]["error"] and says in lost[0]["retry"]
     assert main(line) == 0
     assert {r["status"] for r in read(tmp_path / "r").values()} == {"ok"}
+
+
+class Given:
+    """Stands for a process that is given cells."""
+
+    def __init__(self, name):
+        self.pipe, self.task, self.cell = name, "", None
+
+    def begin(self, cell):
+        self.cell, self.task = cell, cell.task
+
+
+def test_the_longest_task_is_begun_first_and_a_process_keeps_its_task(monkeypatch):
+    sizes = {"a": [1, 1], "b": [5, 2, 2], "c": [4]}
+    cells = [SimpleNamespace(id=f"{task}{i}", task=task) for task, of in sizes.items() for i in range(len(of))]
+    spread = Processes(SimpleNamespace(), [], 1)
+    spread.work = {f"{task}{i}": float(size) for task, of in sizes.items() for i, size in enumerate(of)}
+    todo, one, two, order = list(cells), Given("one"), Given("two"), []
+    for process in (one, two, two, one, one, two):
+        spread.at_work.pop(process.pipe, None)
+        process.cell = None
+        spread._give(process, todo)
+        order.append(process.cell.id)
+    assert order == ["b0", "c0", "a0", "b1", "b2", "a1"] and not todo
+
+
+def test_cells_weigh_what_they_read(world, tmp_path):
+    told = {"lrs": (1e-3,), "speed_steps": 0, "num_test": 4}
+    made = run_kit.plan(world, tmp_path, ["mezo", "hizoo", "zero_shot"], tasks=("sst2", "squad"), **told)[0]
+    work = {(c.estimator, c.task): made.run_cell.work(c) for c in made.todo}
+    assert all(work[name, "squad"] > work[name, "sst2"] for name in ("mezo", "hizoo", "zero_shot"))
+    assert work["hizoo", "sst2"] > work["mezo", "sst2"] > work["zero_shot", "sst2"] > 0
+    more = run_kit.plan(world, tmp_path, ["mezo"], **{**told, "lrs": (1e-3, 1e-4)})[0]
+    assert more.run_cell.work(more.todo[0]) > 1.5 * work["mezo", "sst2"]
+
+
+def test_processes_are_prepared_before_cells_are_planned(world, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr("zobench_plugins.executors.processes.start_early", lambda: begun.append("early"))
+    monkeypatch.setattr("zobench.run.whole_run.make_plan", lambda *a: begun.append("planned") or 1 / 0)
+    for more in (["--jobs", "2"], ["--jobs", "auto"], [], ["--jobs", "2", "--dry-run"]):
+        main(words(world, tmp_path / "r", "-e", "mezo", *more))
+    assert begun == ["early", "planned"] * 2 + ["planned"] * 2
 
 
 def test_what_no_cell_can_run_for_is_one_line(world, tmp_path, capsys):

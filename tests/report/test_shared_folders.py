@@ -86,7 +86,9 @@ def elsewhere(folder: Path, silent_s: float) -> Path:
 @pytest.mark.parametrize(
     ("silent_s", "followed"), [(0, False), (running.STALE_S / 2, False), (running.STALE_S + 9, True)]
 )
-def test_a_holder_on_another_machine_is_followed_when_it_was_silent_for_long(tmp_path, silent_s, followed):
+def test_a_holder_on_another_machine_is_followed_when_it_was_silent_for_long(tmp_path, monkeypatch, silent_s, followed):
+    monkeypatch.setattr(running, "CONFIRM_S", 0.02)
+    monkeypatch.setattr(running, "LOOK_S", 0.01)
     folder = tmp_path / "running"
     elsewhere(folder, silent_s)
     claim = Claim.take(folder, "cell")

@@ -131,8 +131,11 @@ def test_weights_that_were_changed_are_not_given(world, tmp_path, capsys):
     assert "its SHA-256 differs" in capsys.readouterr().err
 
 
-def test_weights_over_the_limit_are_not_kept_and_that_is_said(world, tmp_path):
+def test_weights_over_the_limit_are_not_kept_and_that_is_said(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("zobench.run.journal.FLUSH_S", 0.0)
     (record,) = run(world, tmp_path, ["adamw"], snapshot_limit=10)
+    said = [line for line in capsys.readouterr().err.splitlines() if "a stop would lose all" in line]
+    assert len(said) == 1 and "snapshot_limit=10" in said[0]
     assert record["kept"].startswith("nothing: ") and "snapshot_limit=10" in record["kept"]
     loaded = load_model(str(world.model), device="cpu", offline=True)
     with pytest.raises(ZobenchError, match="neither .*replay.bin nor .*safetensors lies beside the record"):

@@ -51,7 +51,8 @@ def test_both_sides_are_measured_on_the_same_batches(world, tmp_path, timed, met
     session.loaded.model.register_forward_pre_hook(lambda *_: calls.append(1))
     sides = speed.Sides(baseline, scope, own, block)
     keep = keeper(session.loaded, 1)
-    info, forwards = speed.measure(sides, session.loaded, prepared, cell.protocol, seed=0, keep=keep)
+    made = speed.measure(sides, session.loaded, prepared, cell.protocol, seed=0, keep=keep)
+    info, forwards = made.info, made.forwards
     assert_untouched(session.loaded, world)
     # blocks of 5 and 2 counted steps a side in turn, and an uncounted one before each
     names = [key for key, _, _ in timed]
@@ -84,6 +85,36 @@ def test_a_cell_has_its_speed_unless_it_is_left_out(world, tmp_path):
     assert "speed" not in record and "speed" not in record["forwards"]
 
 
+@pytest.mark.parametrize(("later", "shared"), [(1.0, True), (1.5, False)])
+def test_cells_of_a_task_share_the_baseline_as_long_as_it_is_as_fast(
+    world, tmp_path, timed, monkeypatch, later, shared
+):
+    spied = speed.timed_step
+
+    def steady(estimator, objective):
+        """Baseline steps of a second, in the second cell of `later` seconds."""
+        times = spied(estimator, objective)
+        own = len(estimator.handles) < 5 or type(estimator.engine).__name__ != "Official"
+        times["step_s"] = 0.25 if own else (1.0 if len(cells) < 2 else later)
+        return times
+
+    monkeypatch.setattr(speed, "timed_step", steady)
+    cells = []
+    original = speed.of_cell
+    monkeypatch.setattr("zobench.run.stages.of_cell", lambda *args: cells.append(1) or original(*args))
+    told = {"layer__index": 1, "speed_steps": 9, "speed_warmup": 3}
+    made, place = plan(world, tmp_path, ["mezo"], ["layer"], seeds=(0, 1), **told)
+    first, second = carry_out(made, place)
+    baseline = [(ids, i) for i, ((_, engine, _), ids, _) in enumerate(timed) if engine == "Official"]
+    assert first["speed"]["ratio"] == 4.0 and "baseline_of" not in first["speed"]
+    assert first["forwards"]["speed"] == second["forwards"]["speed"] == (12 + 3) * 4
+    assert second["speed"]["ratio"] == 4.0 * (1.0 if shared else 1.5)
+    assert second["speed"].get("baseline_of") == (first["id"] if shared else None)
+    again = [ids for ids, _ in baseline[15:]]
+    assert len(again) == 6 + (0 if shared else 15)
+    assert again[:6] == [ids for ids, _ in baseline[6:12]], "the same steps as then"
+
+
 def test_the_peak_of_a_cell_is_without_the_baseline_of_its_speed(world, tmp_path, monkeypatch):
     began: list[int] = []
     monkeypatch.setattr(PeakMemory, "again", lambda self: began.append(1))
@@ -108,7 +139,7 @@ def test_scores_stand_where_only_the_speed_could_not_be_measured(world, tmp_path
     def fails(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("zobench.run.stages.measure", fails)
+    monkeypatch.setattr("zobench.run.speed.measure", fails)
     made, place = plan(world, tmp_path, ["mezo"], speed_steps=STEPS, speed_warmup=WARMUP)
     (record,) = carry_out(made, place)
     assert record["status"] == "ok" and "speed" not in record and "test" in record["metrics"]
@@ -118,7 +149,7 @@ def test_scores_stand_where_only_the_speed_could_not_be_measured(world, tmp_path
 def test_the_speed_is_left_out_where_the_baseline_takes_more_than_there_is(world, tmp_path, monkeypatch):
     """As of Qwen3-8B on a card of 24 GB, on which it trains: nothing is begun that must fail."""
     monkeypatch.setattr("zobench.run.stages.planned", lambda *a: replace(planned(*a), speed=2**50))
-    monkeypatch.setattr("zobench.run.stages.measure", lambda *a, **k: pytest.fail("it was begun"))
+    monkeypatch.setattr("zobench.run.speed.measure", lambda *a, **k: pytest.fail("it was begun"))
     made, place = plan(world, tmp_path, ["mezo"], ["layer"], layer__index=1, speed_steps=STEPS)
     (record,) = carry_out(made, place)
     assert record["status"] == "ok" and "speed" not in record and "test" in record["metrics"]

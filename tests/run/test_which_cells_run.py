@@ -38,6 +38,14 @@ def test_a_cell_run_always_gives_the_same_numbers(world, tmp_path):
     assert len({r["metrics"]["dev"]["loss"] for r in first}) == 4
 
 
+def test_records_of_the_same_cells_at_other_settings_are_counted(world, tmp_path):
+    told = {"estimators": ["mezo"], "tasks": ["sst2"], "speed_steps": 0, "num_test": 2}
+    (old,) = run(world, tmp_path, **told)
+    assert not plan(world, tmp_path, **told)[0].beside, "that is the cell itself"
+    assert plan(world, tmp_path, **told, eps=1e-2)[0].beside == {old["id"]}
+    assert not plan(world, tmp_path, **told, eps=1e-2, seeds=(1,))[0].beside
+
+
 def test_cells_go_task_by_task(world, tmp_path):
     made, _ = plan(world, tmp_path, ["zero_shot", "mezo"], ["all", "layer:1"], ["sst2", "copa"], seeds=(0, 1))
     assert [c.task for c in made.todo] == ["sst2"] * 5 + ["copa"] * 5

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
 
 MOST = 3
 """Cells that a line names."""
+NEXT = {
+    "diverged": "diverged: the same command would give the same again; lower --lr, or another --dtype, are new cells",
+    "oom": "oom: settings that take less are new cells; --rerun failed runs these again where there is more memory",
+    "timeout": "timeout: the same command with --rerun failed and a longer --timeout goes on where they were",
+    "error": "error: when that is mended, the same command with --rerun failed runs them again",
+}
+"""What helps cells that came to such an end; the same command goes on with those that were stopped."""
 
 
 def lines(records: Iterable[Record]) -> list[str]:
@@ -25,9 +32,8 @@ def lines(records: Iterable[Record]) -> list[str]:
     for (status, error, retry), ids in alike.items():
         again = f" (of the machine: {retry}; the same command runs it again)" if retry else ""
         out.append(printable(f"failed: {_some(ids)}: {status}: {error}{again}"))
-    if any(not retry for _, _, retry in alike):
-        out.append("when that is mended: the same command with --rerun failed runs them again")
-    return out
+    ends = {status for status, _, retry in alike if not retry}
+    return out + [line for status, line in NEXT.items() if status in ends]
 
 
 def _some(ids: Sequence[str]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +22,7 @@ from .run_options import (
     ForDevice,
     Jobs,
     OwnData,
+    Ranks,
     Shard,
     Timeout,
     Track,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..run.place import Place
     from ..run.plan import Wish
+    from ..run.ranks import Ranks as Ranked
     from ..run.session import Session
     from ..run.whole_run import RunPlan
 
@@ -88,6 +92,7 @@ def run(
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights; float32 if nothing is said.")] = None,
     engine: Annotated[str | None, typer.Option(help=f"{', '.join((AUTO, *ENGINES))}.")] = None,
     jobs: Jobs = None,
+    ranks: Ranks = 1,
     executor: Annotated[str, typer.Option(help="How cells are spread (zobench ls executors).")] = "local",
     shard: Shard = None,
     timeout: Timeout = None,
@@ -116,13 +121,40 @@ def run(
     wish = wish_of((estimator, selector, tasks), (seeds, tune_seeds, split_seeds), preset, settings)
     from ..run.place import Place
 
+    _observe(plugins, track, results)
+    place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=shard_of(shard))
+    place = replace(place, timeout=duration_of(timeout))
+    with nullcontext() if dry_run else _joined(ranks, executor, jobs) as group:
+        _run(wish, place, plugins, as_toml(context), max_memory, for_device=for_device, dry_run=dry_run, ranks=group)
+
+
+def _observe(plugins: Plugins, track: str | None, results: Path) -> None:
+    """Have a tracker hear of the run, where one is named."""
     if track is not None:
         from ..run.track import Tracking
 
         plugins.observe(f"--track {track}", Tracking(track, results))
-    place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=shard_of(shard))
-    place = replace(place, timeout=duration_of(timeout))
-    _run(wish, place, plugins, as_toml(context), max_memory, for_device=for_device, dry_run=dry_run)
+
+
+@contextmanager
+def _joined(ranks: int, executor: str, jobs: str | None) -> Iterator[Ranked | None]:
+    """The processes that run each cell together; one that is not the first of them ends here, when all is done."""
+    launched = "TORCHELASTIC_RUN_ID" in os.environ
+    if ranks == 1 and not launched:
+        yield None
+        return
+    if executor != "local" or jobs not in (None, "1"):
+        raise ZobenchError("--ranks: cells that run in several processes run one after the other; leave --jobs out")
+    from ..run.group import joined, led
+
+    with joined(0 if launched and ranks == 1 else ranks) as group:
+        if group is not None and group.rank:
+            raise typer.Exit(led(group))
+        try:
+            yield group
+        finally:
+            if group is not None:
+                group.stop()
 
 
 def _own(data: Path, text: str | None, label: str | None, prompt: str | None, words: str | None, results: Path) -> Path:
@@ -141,24 +173,40 @@ def _run(
     *,
     dry_run: bool,
     for_device: str | None,
+    ranks: Ranked | None = None,
 ) -> None:
     from ..report.memory import parsed
+    from ..run.account import begin
     from ..run.stopping import Stopped, stoppable
     from ..run.whole_run import make_plan
     from .dry_run import keep_fitting, show
 
     try:
         with stoppable():
+            if not dry_run:
+                begin(wish, plugins, place.executor)
             plan = make_plan(wish, place, plugins, _of_shape(wish, place, plugins, dry_run=dry_run))
             if max_memory is not None:
                 keep_fitting(plan, max_memory)
             if dry_run:
                 show(plan, for_device)
             else:
+                if ranks is not None:
+                    _led_by(plan, ranks)
                 _execute(plan, place, wish, options, None if max_memory is None else parsed(max_memory))
     except Stopped as stopped:
         say(f"zobench: {stopped}")
         raise typer.Exit(stopped.status) from None
+
+
+def _led_by(plan: RunPlan, ranks: Ranked) -> None:
+    """Have cells run on all ranks. ZobenchError for one that cannot."""
+    from ..run.group import check
+
+    assert plan.outline is not None
+    check(plan.todo, plan.outline)
+    plan.run_cell.ranks = ranks
+    ranks.lead(plan.run_cell)
 
 
 def _of_shape(wish: Wish, place: Place, plugins: Plugins, *, dry_run: bool) -> Session | None:
@@ -191,6 +239,11 @@ def _execute(plan: RunPlan, place: Place, wish: Wish, options: str, most_bytes: 
         f"{len(plan.todo)} cells to run{then}, {len(plan.done)} done before; preset {wish.preset}; "
         f"records: {place.results / 'cells'}"
     )
+    if plan.beside:
+        say(
+            f"{len(plan.beside)} records are of these cells at other settings, and stay in rows of their own; "
+            f"`zobench clean {place.results}` lists what is older"
+        )
     for cell_id, why in plan.retried.items():
         say(f"again: {cell_id}: the machine failed it before: {why}")
     try:

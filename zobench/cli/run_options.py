@@ -59,6 +59,12 @@ def settings_of(
     return settings
 
 
+Ranks = Annotated[
+    int,
+    typer.Option(help="Processes (GPUs) that run each cell together, each with a part of every batch.", min=1),
+]
+
+
 def usual(plugins: Plugins, model: str | None, selector: str | None, preset: str | None) -> tuple[str, str, str]:
     """Model, selector and preset: those that are named, else those that plugins declare as the usual ones."""
     from ..plugins import declared

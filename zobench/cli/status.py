@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .common import AsJson, print_json, print_table
+from .failures import NEXT
 
 if TYPE_CHECKING:
     from ..report.progress_of_grid import GridProgress
@@ -43,7 +44,8 @@ def status(
         print()
         print_table(["failed", "status", "why"], rows)
         _more(len(found.failed))
-        print("`--rerun failed` with the command of the run tries these again.")
+        ends = {r["status"] for r in found.failed.values()}
+        print("\n".join(line for status, line in NEXT.items() if status in ends))
     if found.left:
         rows = [[cell, "begun" if cell in found.begun else ""] for cell in list(found.left)[:SHOWN]]
         print()

@@ -33,6 +33,9 @@ class RunCell(Protocol):
     def results(self) -> Path:
         """The folder of the records, absolute: every process that runs cells must reach it."""
 
+    def work(self, cell: Cell) -> float:
+        """About how much work a cell is, beside others of the run: those that take long are best begun first."""
+
     def load(self) -> None:
         """Load the model into this process now; else the first call does. Raises as a call."""
 
@@ -56,9 +59,10 @@ class Executor(Protocol):
     """Runs cells; the order of the records that come back is free.
 
     It is made without arguments. Its annotated attributes are settings (`--set NAME.key=value`, as those of an
-    estimator); one that is called `jobs` is also what `--jobs` sets. If it has a method `prepare(cells, run_cell)`, it
-    is called before anything is said or written; what it raises then is all that happens. `needs: ClassVar = ("ray",
-    "zobench[ray]")`, the module that it imports and what pip is told, is what `zobench doctor` looks for.
+    estimator); one that is called `jobs` is also what `--jobs` sets. If it has a method `begin()`, it is called before
+    cells are planned, to start what takes long. If it has `prepare(cells, run_cell)`, that is called before anything is
+    said or written; what it raises then is all that happens. `needs: ClassVar = ("ray", "zobench[ray]")`, the module
+    that it imports and what pip is told, is what `zobench doctor` looks for.
     """
 
     def run(self, cells: Sequence[Cell], run_cell: RunCell) -> Iterator[Record]:

@@ -20,8 +20,7 @@ class Planned:
     weight_decay: float
     parameterisation: str
     names: tuple[str, ...] | None
-    """What of the model could move under the parameterisation; None where that shows only when it is put on (prefix,
-    scales)."""
+    """What of the model could move under the parameterisation; None of what trains nothing."""
 
     def batches(self) -> set[int]:
         """The sizes that training batches have: the last of an epoch has what is left."""

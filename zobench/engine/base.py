@@ -81,8 +81,8 @@ class Engine:
     def attach(self, handles: Sequence[Handle]) -> None:
         """A step begins on these tensors. If they or their masks changed, `settle` was called before."""
         self.handles = handles
-        on_cpu = all(p.param.device.type == "cpu" for p in handles)
-        self.drawn.begin(handles, self.drawn_bytes if on_cpu else min(self.drawn_bytes, DRAWN_BYTES_OF_A_GPU))
+        room = min(drawn_room(device) for device in {p.param.device for p in handles})
+        self.drawn.begin(handles, min(self.drawn_bytes, room))
 
     def losses(self, closure: Closure | None, points: Sequence[Direction]) -> list[Tensor]:
         """The losses at theta + point for each point, in order.
@@ -123,6 +123,11 @@ class Engine:
 
     def load_masters(self, handles: Sequence[Handle], masters: Mapping[str, Tensor]) -> None:
         """Go on with these float32 masters (name -> tensor), saved with a state."""
+
+
+def drawn_room(device: torch.device) -> int:
+    """Bytes of a step's noise that engines keep at most, where weights lie on this device."""
+    return DRAWN_BYTES if device.type == "cpu" else DRAWN_BYTES_OF_A_GPU
 
 
 def either(names: Sequence[str]) -> str:

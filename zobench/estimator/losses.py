@@ -52,6 +52,9 @@ class Losses:
                 est.looked(d)
             looks.append(est.ready(d))
         values = est.engine.losses(self._objective, looks)
+        whole: Callable[[list[Tensor]], list[Tensor]] | None = getattr(self._objective, "whole", None)
+        if whole is not None and values:  # each process looked with a part of the batch
+            values = whole(values)
         return tuple(self._seen(values, len(looks)))
 
     def seen(self) -> list[Tensor]:

@@ -27,7 +27,8 @@ _MOST_PARTS = 100_000
 _MOST_OF_NONE = 1000  # some sizes have "layer" or "block" in their names: sizes of blocks of attention, of chunks
 ADAPTER = "adapter_config.json"
 _SETTINGS_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-_WANTED = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "spiece.model", "vocab.txt", "merges.txt"]
+_WEIGHTS = "*.safetensors"
+_WANTED = [_WEIGHTS, "*.json", "*.jinja", "tokenizer.model", "spiece.model", "vocab.txt", "merges.txt"]
 _UNWANTED = ["*/*", "consolidated*"]  # other formats of the same weights
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -49,10 +50,18 @@ class ModelFolder:
     """What that file says of itself."""
 
 
-def find(spec: str, *, revision: str | None = None, offline: bool = False, pinned: str | None = None) -> ModelFolder:
+def find(
+    spec: str,
+    *,
+    revision: str | None = None,
+    offline: bool = False,
+    pinned: str | None = None,
+    weights: bool = True,
+) -> ModelFolder:
     """The folder of model `spec`: a path if there is such a folder or GGUF file, else a hub id, downloaded if need be.
 
     pinned: the commit of the hub where no revision is asked for; None takes its newest. A folder has neither.
+    weights: False: of the hub config and tokenizer alone are downloaded and looked at, and no tensor is known.
 
     Raises ZobenchError when there is neither, when the hub cannot be reached or does not admit the user, and
     when a file that is needed is missing, is no file, or is not clearly of this model.
@@ -73,13 +82,18 @@ def find(spec: str, *, revision: str | None = None, offline: bool = False, pinne
         if not name.isprintable():
             raise ZobenchError(f"--model {spec!r}: its name has letters that cannot be printed; rename the folder")
         with told(spec):
-            weights, stored = check(path)
-            return ModelFolder(path, name, "sha256:" + fingerprint(path, weights), stored)
+            files, stored = check(path)
+            return ModelFolder(path, name, "sha256:" + fingerprint(path, files), stored)
     if not _HUB_ID.fullmatch(spec):
         raise ZobenchError(f"--model {spec}: neither a folder nor a hub id (OWNER/NAME)")
-    snapshot = _download(spec, revision or pinned, offline)
+    snapshot = _download(spec, revision or pinned, offline, weights=weights)
+    if weights and offline and not any(snapshot.glob(_WEIGHTS)):
+        raise ZobenchError(
+            f"--model {spec}: the local cache has its config and no weights (*.safetensors), and --offline was asked "
+            f"for: run once with network, or `zobench fetch --models {spec}`"
+        )
     with told(spec):
-        return ModelFolder(snapshot, spec, snapshot.name, check(snapshot)[1])
+        return ModelFolder(snapshot, spec, snapshot.name, check(snapshot)[1] if weights else check_settings(snapshot))
 
 
 def _gguf(file: Path, spec: str) -> ModelFolder:
@@ -104,6 +118,32 @@ def check(folder: Path) -> tuple[list[str], dict[str, Stored]]:
     ZobenchError for the first that is missing, is no file or cannot be read, and where it is not clear what the model
     is made of.
     """
+    config = _config(folder)
+    weights = weight_files(folder)
+    stored = read_headers(folder, weights)
+    check_counts(config, len(stored), folder / "config.json")
+    _check_tokenizer(folder)
+    return weights, stored
+
+
+def check_settings(folder: Path) -> dict[str, Stored]:
+    """As `check` where the weights are elsewhere yet: of config and tokenizer alone, and no tensor is known."""
+    config = _config(folder)
+    index = read_json(folder / INDEX, "the weights' index") if is_file(folder / INDEX, "the weights' index") else {}
+    named = index.get("weight_map")
+    check_counts(config, len(named) if isinstance(named, dict) else 0, folder / "config.json")
+    _check_tokenizer(folder)
+    return {}
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """ZobenchError where there is none."""
+    if not any(is_file(folder / name, "the tokenizer's") for name in TOKENIZER_FILES):
+        raise ZobenchError(f"no tokenizer in {folder}: copy its tokenizer.json and its config there")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """What the folder's config says. ZobenchError where it is none of a whole model without an adapter."""
     for entry in entries(folder):
         is_file(entry, "the model's")  # which refuses pipes and devices: opening one could wait for ever
     adapter = look(folder / ADAPTER, "the adapter's") is not None
@@ -123,19 +163,14 @@ def check(folder: Path) -> tuple[list[str], dict[str, Stored]]:
     for name in _SETTINGS_FILES:
         if is_file(folder / name, "the model's"):
             facts[name] = read_json(folder / name, "the model's")
-    config = facts["config.json"]
+    config: dict[str, Any] = facts["config.json"]
     if config.get("transformers_weights") is not None:
         raise ZobenchError(
             f"{folder}/config.json: names weights of its own (transformers_weights); remove that entry, and name the "
             "weights model.safetensors"
         )
     _check_no_code(config, folder / "config.json")
-    weights = weight_files(folder)
-    stored = read_headers(folder, weights)
-    check_counts(config, len(stored), folder / "config.json")
-    if not any(is_file(folder / name, "the tokenizer's") for name in TOKENIZER_FILES):
-        raise ZobenchError(f"no tokenizer in {folder}: copy its tokenizer.json and its config there")
-    return weights, stored
+    return config
 
 
 def _check_no_code(facts: Mapping[str, Any], path: Path) -> None:
@@ -203,12 +238,13 @@ def _looks_like_path(spec: str) -> bool:
     return spec.startswith(("/", ".", "~")) or spec.endswith("/") or spec.count("/") > 1 or "\\" in spec
 
 
-def _download(spec: str, revision: str | None, offline: bool) -> Path:
+def _download(spec: str, revision: str | None, offline: bool, *, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
+    unwanted = _UNWANTED if weights else [*_UNWANTED, _WEIGHTS]
     try:
         found = snapshot_download(
-            spec, revision=revision, local_files_only=offline, allow_patterns=_WANTED, ignore_patterns=_UNWANTED
+            spec, revision=revision, local_files_only=offline, allow_patterns=_WANTED, ignore_patterns=unwanted
         )
     except Exception as error:
         fault = _hub_fault(spec, revision, offline, error)

@@ -162,7 +162,7 @@ def load_tokenizer(
 
     Arguments and errors as those of `load_model`.
     """
-    folder = find(spec, revision=revision, offline=offline, pinned=pinned)
+    folder = find(spec, revision=revision, offline=offline, pinned=pinned, weights=False)
     tokenizer, config = read_tokenizer(folder, spec), read_config(folder, spec)
     return tokenizer, _context_length(config, tokenizer, folder.name), model_type(config)
 

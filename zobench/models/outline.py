@@ -63,11 +63,11 @@ def outline(
 ) -> Outline:
     """The outline of a model in a folder or of the hub: arguments and errors as those of `load_model`.
 
-    Its files are looked for and their headers checked, tensors are not read.
+    Of a folder the headers of weights are checked, tensors are not read; of the hub weights are not downloaded.
     """
     check_dtype(dtype)
     devices.check(device)
-    folder = find(spec, offline=offline, pinned=pinned)
+    folder = find(spec, offline=offline, pinned=pinned, weights=False)
     tokenizer, config = read_tokenizer(folder, spec), read_config(folder, spec)
     with told(spec):
         return of_config(config, tokenizer, folder, spec, dtype=dtype, device=device)

@@ -159,6 +159,12 @@ def _causal(query: Tensor, context: int) -> Tensor:
     return seen.tril(context - queries)[None, None]
 
 
+def prefixes(model: nn.Module) -> tuple[str, ...]:
+    """What the tensors of prefixes would be called on the whole model. Raises ZobenchError where there is no place."""
+    of = _attention(model, Scope(list(model.named_parameters())))
+    return tuple(f"{n}.{NAME}.{which}" for n in of for which in ("keys", "values"))
+
+
 def _attention(model: nn.Module, scope: Scope) -> dict[str, tuple[list[str], nn.Module]]:
     """Full name -> (its weights in the scope, module) of the attention modules that have some, in the model's order.
 

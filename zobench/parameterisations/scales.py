@@ -37,8 +37,7 @@ class QuantisedScales:
         for name, value in resolve(QuantisedScales, settings, owner="scales").items():
             setattr(self, name, value)
         self._model = model
-        head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None  # type: ignore[operator]
-        self._linear = {n: m for n, m in model.named_modules() if type(m) is nn.Linear and m is not head}
+        self._linear = _linear(model)
         moving = {n for n, _ in scope.named}
         chosen = {n for n in self._linear if f"{n}.weight" in moving}
         if not chosen:
@@ -92,3 +91,14 @@ class QuantisedLinear(nn.Module):
     def weights(self) -> Tensor:
         """What codes and scales stand for, (out, in)."""
         return (self.codes * self.scales[..., None]).flatten(1)[:, : self.in_features]
+
+
+def scales(model: nn.Module) -> tuple[str, ...]:
+    """What the scales of the whole model would be called."""
+    return tuple(f"{n}.{SCALES}" for n in _linear(model))
+
+
+def _linear(model: nn.Module) -> dict[str, nn.Linear]:
+    """By full name the linear layers that are rounded: all but the head."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None  # type: ignore[operator]
+    return {n: m for n, m in model.named_modules() if type(m) is nn.Linear and m is not head}

@@ -120,6 +120,7 @@ class SpeedInfo(TypedDict):
     baseline: PhaseTimes
     own: PhaseTimes
     ratio: float  # baseline step_s / own step_s
+    baseline_of: NotRequired[str]  # the cell of the task that measured the baseline; this one checked it by a block
 
 
 class EngineSettings(TypedDict):
@@ -170,6 +171,13 @@ class ResumedInfo(TypedDict):
 
     times: int  # processes that went on with it
     replayed: int  # steps that they ran again from what those had seen, without a forward pass
+
+
+class RanksInfo(TypedDict):
+    """That the cell was computed by several processes, each with a part of every batch (zobench.run.ranks)."""
+
+    size: int
+    bytes_a_step: float  # of losses, that each gave in a training step of this process
 
 
 class ModelCapabilities(TypedDict):
@@ -223,6 +231,7 @@ class Record(TypedDict):
     environment: dict[str, Any]  # versions, platform, device, git commit, command, start, what `memory` measured
     files: NotRequired[dict[str, FileInfo]]  # steps | replay | weights | error: what lies beside; from schema 2 on
     resumed: NotRequired[ResumedInfo]  # where the cell went on in another process; its times are then those of all
+    ranks: NotRequired[RanksInfo]
     elsewhere: NotRequired[str]  # in no folder: stands for the record of a cell that another process runs
     error: str | None  # one line; the traceback lies beside the record
     retry: NotRequired[str]  # what of the machine failed the cell: the same command runs it again

@@ -1,9 +1,11 @@
 """Who runs which cell: claims in DIR/running, so that many processes and machines may share a results folder. Light.
 
 A claim is a file `<what>.claim-<n>`, made so that of all that try one succeeds, on network file systems too. Its
-holder writes to it every few seconds; the file server's clock alone says how long ago, so those of the machines may be
-apart. A holder that is dead (of this machine: at once; of another: when it was silent for `STALE_S`) is followed by a
-claim n + 1, which again one process alone can make. A holder that only slept finds it, and stops.
+holder writes to it every few seconds. How long ago is told by the file server's clock, as those of the machines may be
+apart; and as some systems stamp files by the clock of who writes, whoever would follow another machine's holder first
+watches, by its own clock, for `CONFIRM_S` that nothing is written. A holder that is dead (of this machine: at once; of
+another: when it was silent for `STALE_S`, by the server or since it is watched) is followed by a claim n + 1, which
+again one process alone can make. A holder that only slept finds it, and stops.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ BEAT_S = 10.0
 """Seconds between two signs of life of a holder."""
 STALE_S = 120.0
 """Seconds without one after which a holder on another machine counts as dead."""
+CONFIRM_S = 2.5 * BEAT_S
+"""Seconds that a holder on another machine is watched before it is followed."""
+LOOK_S = 0.5
+"""Seconds between two looks at one that is watched."""
 ROOM = 2048
 """Bytes of a claim: always as many, so that none is read while it grows."""
 _CLAIM = re.compile(r"(?P<what>.+)\.claim-(?P<n>[0-9]+)")
@@ -41,6 +47,8 @@ class Holder:
     silent_s: float
     """Since its last sign of life, by the file server's clock."""
     dead: bool
+    sure: bool = True
+    """False: it counts as dead by clocks that may be apart, and was not watched for long enough."""
 
     @property
     def n(self) -> int:
@@ -104,10 +112,26 @@ def _look(path: Path) -> Holder | None:
         facts = {}
     silent = _now(path.parent) - mtime
     if facts.get("machine") == disk.machine():
-        dead = not disk.alive(int(facts["pid"]), facts.get("born"))
-    else:
-        dead = silent > STALE_S
-    return Holder(path, facts, max(0.0, silent), dead)
+        return Holder(path, facts, max(0.0, silent), not disk.alive(int(facts["pid"]), facts.get("born")))
+    watched, lived = _watched(path, (mtime, text))
+    dead = (watched if lived else max(silent, watched)) > STALE_S
+    return Holder(path, facts, max(0.0, silent), dead, lived or watched >= CONFIRM_S)
+
+
+_SEEN: dict[Path, tuple[tuple[float, bytes], float, bool]] = {}
+"""Claims of other machines that this process looked at: what it saw last, since when by its own clock, and whether it
+saw a sign of life.
+"""
+
+
+def _watched(path: Path, now: tuple[float, bytes]) -> tuple[float, bool]:
+    """Seconds since this process first saw a claim as it is now, and whether it saw it change."""
+    at = time.monotonic()
+    before, since, lived = _SEEN.get(path, (now, at, False))
+    if before != now:
+        since, lived = at, True
+    _SEEN[path] = now, since, lived
+    return at - since, lived
 
 
 def _now(folder: Path) -> float:
@@ -148,6 +172,9 @@ class Claim:
             other = holder(folder, what)
             if other is not None and not other.dead:
                 return other
+            if other is not None and not other.sure:
+                time.sleep(LOOK_S)
+                continue
             n = 0 if other is None else other.n + 1
             path = folder / f"{what}.claim-{n}"
             handle = _made(path)
@@ -229,13 +256,14 @@ def _made(path: Path) -> int | None:
             if os.name == "nt":  # where no name of an open file is removed
                 raise OSError
             os.link(draft, path)
-        except FileExistsError:
+        except OSError as e:
             # On a network file system the answer to a link that was made may be lost, and the second try refused.
-            if os.fstat(handle).st_nlink != 2:
+            if os.fstat(handle).st_nlink == 2:
+                return handle
+            if isinstance(e, FileExistsError):
                 os.close(handle)
                 return None
-        except OSError:  # a system without links
-            other = os.open(path, flags)
+            other = os.open(path, flags)  # a system without links
             os.close(handle)
             _write(other, _own_facts())
             return other

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
 from ..plugins.discovery import describe_fault
+from .plan import executor_settings
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..protocol.cell import Cell
     from ..report.record import Record
+    from .plan import Wish
 
 
 class Account:
@@ -49,6 +51,13 @@ class Account:
             raise
         except (Exception, SystemExit) as e:
             raise ZobenchError(f"executor {self._name} raised {describe_fault(e)}; what is done is kept") from e
+
+
+def begin(wish: Wish, plugins: Plugins, name: str) -> None:
+    """Let the executor start what takes long, before cells are planned. ZobenchError where it cannot be made."""
+    made = made_executor(plugins, name, executor_settings(wish, plugins, name)[1])
+    if hasattr(made, "begin"):
+        made.begin()
 
 
 def made_executor(plugins: Plugins, name: str, settings: Mapping[str, Any]) -> Any:

@@ -21,6 +21,7 @@ from .held_cell import HeldCell, Lost, machine
 from .memory import PeakMemory
 from .method import free_of
 from .outcome import Outcome, as_record, failed
+from .ranks import Apart
 from .stages import Stages
 from .surroundings import seeded
 from .unchanged import Guard
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..protocol.cell import Cell
     from ..report.running import Claim
     from .progress import Reports
+    from .ranks import Ranks
     from .session import Session
 
 
@@ -59,6 +61,8 @@ class Runner:
         the folder; one that another has finished since it was planned is not run again, and its record is returned.
         The model is left as it was when this runner was made. ZobenchError where an earlier cell made that impossible.
         """
+        if self.session.ranks is not None and self.session.ranks.broken is not None:
+            raise Apart(f"the ranks came apart: {self.session.ranks.broken}: the same command goes on")
         claim = held_cell.claim(self.results, cell.id)
         if isinstance(claim, Holder):
             return elsewhere(cell, claim)
@@ -80,7 +84,8 @@ class Runner:
     def _head(self) -> dict[str, Any]:
         """What the journal of a cell begins with."""
         free = free_of(self.session.loaded)
-        return {"machine": machine(self.environment), "free": free, "rerun": self.rerun}
+        run = self.environment.get("run")
+        return {"machine": machine(self.environment), "free": free, "rerun": self.rerun, "run": run}
 
     def _claimed(self, cell: Cell, claim: Claim) -> Record:
         self.guard.begin(cell.id)
@@ -91,9 +96,12 @@ class Runner:
     def _run(self, cell: Cell, claim: Claim) -> Record:
         started, start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
         out, work = Outcome(), HeldCell(self.results, cell, claim, self._head())
+        work.warn = self.session.plugins.warn
         if work.anew is not None:
             self.session.plugins.warn(f"{cell.id}: begins anew: {work.anew}")
-        interrupt: BaseException | None = None
+        interrupt, ranks = None, self.session.ranks  # type: BaseException | None, Ranks | None
+        if ranks is not None:
+            ranks.begin(cell, work.journal.path)
         self.progress.cell_start(cell)
         memory = PeakMemory(self.session.loaded.devices)
         record: Record | None = None
@@ -117,6 +125,10 @@ class Runner:
             failed(out, cell, e, self.known)
             if (why := failure.retry(e, self.session.loaded.device)) is not None:
                 out.fields["retry"] = why
+        if ranks is not None:
+            out.fields["ranks"] = ranks.record()
+            if interrupt is None:
+                _together(ranks, out)
         peak = memory.peak()
         out.memory |= {"speed_peak_bytes": peak} if "peak_bytes" in out.memory else {"peak_bytes": peak}
         out.seconds["total_s"] = work.journal.past.seconds + time.perf_counter() - start
@@ -165,6 +177,16 @@ class Runner:
         other = running.holder(self.results / running.FOLDER, cell.id)
         self.session.plugins.warn(f"{cell.id}: this process gave no sign of life for long, and {other} took it over")
         return elsewhere(cell, other)
+
+
+def _together(ranks: Ranks, out: Outcome) -> None:
+    """A cell is over on all ranks alike, or none of them can go on."""
+    try:
+        ranks.end(out.status)
+    except Apart as e:
+        if out.status == "ok":
+            out.status, out.error = "error", str(e)
+        out.fields["retry"] = "ranks came apart"
 
 
 def elsewhere(cell: Cell, holder: Holder | None) -> Record:

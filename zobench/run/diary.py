@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import struct
 import time
@@ -45,7 +46,8 @@ class LeadsElsewhere(ZobenchError):
 class Diary:
     """What a training run writes down.
 
-    lines: takes the lines of the step log since it was last asked, as text. limit: bytes that a snapshot may have.
+    lines: takes the lines of the step log since it was last asked, as text. limit: bytes that a snapshot may have;
+    warn: is told, once, where one would have more.
     check: raises where the cell is not this process's any more. kept: the cache that the run fills.
     """
 
@@ -57,9 +59,10 @@ class Diary:
         limit: int,
         lines: Callable[[], str] = str,
         check: Callable[[], None] = lambda: None,
+        warn: Callable[[str], None] = lambda line: None,
         kept: KeptCache | None = None,
     ) -> None:
-        self.journal, self.limit, self.lines, self.check = of, limit, lines, check
+        self.journal, self.limit, self.lines, self.check, self.warn = of, limit, lines, check, warn
         self.number, self.past = of.next_run(key)
         self.key = dict(key)
         """What tells this run from the others of its cell."""
@@ -228,6 +231,11 @@ class Diary:
             return None
         size = sum(h.param.nbytes for h in estimator.handles) + estimator.state_bytes() + estimator.engine.held_bytes()
         if size > self.limit:
+            self.warn(
+                f"{self.journal.cell_id}: a stop would lose all of this training run: its steps see more than losses, "
+                f"and {size} bytes of weights and state are over snapshot_limit={self.limit}; raise that to go on then"
+            )
+            self._snapshot_at = math.inf
             return None
         best = out.best if out.best and out.best_step != out.steps else None
         flag = estimator.settled_outside

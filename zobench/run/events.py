@@ -95,6 +95,13 @@ class Teller:
         self._tell("eval", facts=facts)
 
 
+class Unheard(Teller):
+    """A Teller that nobody watches: of a process that does what another one tells of."""
+
+    def _tell(self, kind: str, **facts: Any) -> None:
+        pass
+
+
 class Listener:
     """Reads what is told while it is entered, in a thread, and passes it on to the display and the observers."""
 

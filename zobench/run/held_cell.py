@@ -76,12 +76,18 @@ class HeldCell:
         """`anew`: why what an earlier process left of the cell is not used."""
         self.artefacts = Artefacts(results, cell.id)
         self.in_time: Callable[[], None] = lambda: None
+        self.warn: Callable[[str], None] = lambda line: None
         self._caches = 0
         self.free: int = {**head, **self.journal.head}["free"]
+        self.machine: Mapping[str, Any] = head["machine"]
+        """As of its journal: what must be equal for numbers to be."""
+        self.run: str | None = head.get("run")
+        self.asked_anew = head["rerun"] == "always"
+        """What other runs left is not used."""
 
     def kept(self, prepared: PreparedTask) -> KeptCache | None:
-        """Where the cache of a task is written down, if it has one."""
-        if prepared.prefix is None:
+        """Where the cache of a task is written down, if it has one: of several ranks each has its own, which is not."""
+        if prepared.prefix is None or prepared.spread is not None:
             return None
         self._caches += 1
         return KeptCache(prepared.prefix, self.journal.beside(f"{self._caches}.cache"))
@@ -89,7 +95,7 @@ class HeldCell:
     def diary(self, key: Mapping[str, Any], kept: KeptCache | None, *, lines: bool = False) -> Diary:
         """Where the next training run of the cell is written down; `lines`: with those of the step log."""
         limit, taken = self.cell.computation.snapshot_limit, self.artefacts.take_lines if lines else str
-        return Diary(self.journal, key, limit=limit, lines=taken, check=self.check, kept=kept)
+        return Diary(self.journal, key, limit=limit, lines=taken, check=self.check, warn=self.warn, kept=kept)
 
     def probe_diary(self, key: Mapping[str, Any], prepared: PreparedTask) -> Diary:
         """That of a probe, whose cache no other run fills."""

@@ -81,6 +81,9 @@ class _Judge:
             self._once(lambda: self._check_selector(cell), "selector", cell.selector, settings)
         settings = json.dumps(cell.key()["estimator_settings"], sort_keys=True)
         self._once(lambda: self._check_estimator(cell, cls, sizes), "estimator", cell.task, cell.estimator, settings)
+        if cls.trains:
+            how = json.dumps(cell.computation.record(), sort_keys=True, default=str)
+            self._once(lambda: self._check_computation(cell, cls), "computed", cell.estimator, settings, how)
 
     def _once(self, ask: Callable[[], T], *key: str) -> T:
         """What `ask` gives, or raises, for this key."""
@@ -119,8 +122,7 @@ class _Judge:
             _guarded(f"transform {name}: its `check`", partial(change.check, len(loaded.blocks), channels))
 
     def _check_estimator(self, cell: Cell, cls: type[Estimator], sizes: Splits) -> None:
-        asked_for = cell.computation.parameterisation
-        kind: str = cls.parameterisation if asked_for == "estimator" else asked_for
+        kind = _kind(cell, cls)
         planned = Planned(
             task=cell.task,
             kind=self.session.task(cell.task).kind,
@@ -133,8 +135,17 @@ class _Judge:
         )
         _guarded(f"estimator {cell.estimator}: its `check`", lambda: cls.check(cell.estimator_settings, planned))
 
+    def _check_computation(self, cell: Cell, cls: type[Estimator]) -> None:
+        """ZobenchError where the estimator cannot be computed with this noise, engine, restore and precision."""
+        from ..engine.base import drawn_room
+        from .rehearsal import check
+
+        loaded = self.session.loaded
+        drawn = loaded.weights_bytes <= drawn_room(loaded.device)
+        check(cell.estimator, cls, cell.estimator_settings, cell.computation, kind=_kind(cell, cls), drawn=drawn)
+
     def _names(self, cell: Cell, cls: type[Estimator], kind: str) -> tuple[str, ...] | None:
-        """What could move, as it is called when trained so. ZobenchError where LoRA has no module to adapt."""
+        """What could move, as it is called when trained so. ZobenchError where there is nothing to train so."""
         model = self.session.loaded.model
         if kind == "lora":
             from ..parameterisations.lora import LoRA, adapters
@@ -142,7 +153,21 @@ class _Judge:
 
             own = cell.estimator_settings if cls.parameterisation == "lora" else {}
             return adapters(model, {k: v for k, v in own.items() if k in settings_of(LoRA)})
+        if kind == "prefix":
+            from ..parameterisations.prefix import prefixes
+
+            return prefixes(model)
+        if kind == "scales":
+            from ..parameterisations.scales import scales
+
+            return scales(model)
         return tuple(name for name, _ in model.named_parameters()) if kind == "full" else None
+
+
+def _kind(cell: Cell, cls: type[Estimator]) -> str:
+    """The parameterisation that holds."""
+    asked_for = cell.computation.parameterisation
+    return cls.parameterisation if asked_for == "estimator" else asked_for
 
 
 def _guarded(what: str, ask: Callable[[], T]) -> T:

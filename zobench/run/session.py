@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from ..models.load import LoadedModel
     from ..plugins.registry import Plugins
     from ..protocol.cell import Cell
-    from ..protocol.protocol import Protocol
+    from ..protocol.protocol import Computation, Protocol
     from ..tasks.prepared import Score
     from ..tasks.rules import BatchRule, RowsRule
     from ..tasks.task import Task
+    from .ranks import Ranks
+    from .speed import Baseline
 
 
 @dataclass
@@ -33,7 +35,11 @@ class Session:
     reload: Callable[[], LoadedModel] | None = None
     """Loads the same model anew, on the host: what a cell left changed is put back from it."""
     pools: dict[str, Pools] = field(default_factory=dict)
+    ranks: Ranks | None = None
+    """The processes that run each cell together."""
     zero_shot: dict[tuple[str, Protocol, RowsRule, BatchRule], Score] = field(default_factory=dict)
+    baselines: dict[tuple[str, Protocol, Computation], Baseline] = field(default_factory=dict)
+    """Of speed measurements, by task."""
     _prepared: tuple[tuple[str, Protocol, RowsRule], PreparedTask, Splits] | None = None
 
     def task(self, name: str) -> Task:
@@ -59,7 +65,9 @@ class Session:
                 seed=protocol.data_seed,
             )
             splits = replace(splits, notes=splits.notes | doubts(task, splits, self.data(name)))
-            self._prepared = (key, PreparedTask(task, splits, self.loaded, protocol, rows), splits)
+            made = PreparedTask(task, splits, self.loaded, protocol, rows)
+            made.spread = self.ranks
+            self._prepared = (key, made, splits)
         return self._prepared[1], self._prepared[2]
 
     def scored(self, cell: Cell, prepared: PreparedTask) -> PreparedTask:
@@ -69,14 +77,21 @@ class Session:
         return prepared if rules == cell.protocol else prepared.scored_by(rules)
 
     def untouched(
-        self, name: str, protocol: Protocol, prepared: PreparedTask, progress: Callable[[int, int], None]
+        self,
+        name: str,
+        protocol: Protocol,
+        prepared: PreparedTask,
+        progress: Callable[[int, int], None],
+        shared: Callable[[Callable[[], Score]], Score] = lambda take: take(),
     ) -> Score:
         """The test score of the model as it was loaded, taken once for all cells of a task.
+
+        shared: gives the score that another process took, or calls what takes it.
 
         `forwards` of the score are those it took then: a cell counts them whether it took the score or found it, so
         that its record does not depend on the cells before it.
         """
         key = (name, protocol, prepared.rows, prepared.scored_in)
         if key not in self.zero_shot:
-            self.zero_shot[key] = prepared.test_score(self.loaded.model, progress)
+            self.zero_shot[key] = shared(lambda: prepared.test_score(self.loaded.model, progress))
         return self.zero_shot[key]

@@ -10,7 +10,7 @@ from ..errors import out_of_memory
 from ..estimator.vocabulary import Diverged
 from ..plugins import declared
 from ..report.record import Observed
-from . import references
+from . import references, zero_shot
 from .artefacts import REPLAY
 from .computed import engine_info, of_forwards
 from .diary import lines_so_far
@@ -21,9 +21,9 @@ from .method import Applied, Method, applied, free_of, kept
 from .outcome import Outcome, data_facts, heard, info, info_of_test, scope_info
 from .prefix import KeptCache, prefixed
 from .selection import RunSelectionContext, everything, of_model
-from .speed import Sides, measure
+from .speed import Sides, of_cell
 from .train import Trained, train
-from .unchanged import Guard, ModelChanged
+from .unchanged import Guard
 
 if TYPE_CHECKING:
     from ..estimator.estimator import Estimator
@@ -99,8 +99,8 @@ class Stages:
         if not cls.trains:
             if not references.learns(cls):
                 self._score_untrained(prepared)
-        elif self.cell.computation.speed_steps:
-            self._speed(method.settled(self.out.fields["engine"]), scope, prepared)
+        elif self.cell.computation.speed_steps and (prepared.spread is None or prepared.spread.rank == 0):
+            self._speed(method.settled(self.out.fields["engine"]), scope, prepared.alone())
 
     def _guessed(self, cls: type[Estimator]) -> list[str]:
         """Of the estimator and the selector those that say that a detail of them is a guess."""
@@ -276,12 +276,7 @@ class Stages:
 
     def _zero_shot(self, prepared: PreparedTask) -> None:
         self.progress.phase("reading test of the untouched model")
-        try:
-            with self.guard.watching("scoring the untouched model"):
-                score = self.session.untouched(self.cell.task, self.cell.protocol, prepared, self.progress.items)
-        except ModelChanged:
-            self.session.zero_shot.clear()
-            raise
+        score = zero_shot.taken(self.session, self.cell, prepared, self.work, self.guard, self.progress.items)
         self.out.forwards["eval"] += score.forwards
         if not math.isfinite(score.value):
             self.out.status, self.out.error = "diverged", UNTOUCHED_NAN
@@ -313,9 +308,7 @@ class Stages:
         )  # one copy, and as much for a step
         try:
             with self.guard.watching(f"measuring the speed of estimator {self.cell.estimator}"):
-                self.out.fields["speed"], forwards = measure(
-                    sides, loaded, prepared, self.cell.protocol, seed=self.cell.seed, keep=keep
-                )
+                made = of_cell(self.session.baselines, self.cell, sides, loaded, prepared, keep)
         except Diverged as e:  # the scores stand; only this measurement has failed, of either side
             notes["speed"] = f"not measured: {e}"
             return
@@ -324,7 +317,8 @@ class Stages:
                 raise
             notes["speed"] = "not measured: the baseline, which moves all weights, ran out of memory"
             return
-        self.out.forwards["speed"] += forwards
+        self.out.fields["speed"] = made.info
+        self.out.forwards["speed"] += made.forwards
 
 
 def _note_engine(out: Outcome, on: Applied, observed: Observed) -> None:

@@ -18,6 +18,8 @@ from ..tasks.batch import Batch
 from ..timers import StepTimes
 from .batch_order import batches
 from .budget import Budget, clock, forwards_spent
+from .ranked import RankedObjective
+from .ranks import Ranks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,7 +126,7 @@ class Feed:
         self.loaded, self.prepared, self.batched = loaded, prepared, False
         self.order = batches(prepared.train_size, batch_size, seed)
         self.extra_order = batches(prepared.train_size, batch_size, seed + 1_000_003)
-        self.extra_taken = 0
+        self.extra_taken = self.taken = 0
 
     def batches_for(self, estimator: Estimator) -> None:
         """Decide whether objectives are evaluated at several points in one forward pass, if the engine can make use of
@@ -136,24 +138,34 @@ class Feed:
 
     def objective(self) -> Objective:
         """The objective of the next batch."""
-        return self._objective(next(self.order))
+        self.taken += 1
+        if isinstance(self.prepared.spread, Ranks):
+            self.prepared.spread.steps += 1
+        return self._objective(next(self.order), f"batch {self.taken}")
 
     def _extra(self) -> Iterator[Objective]:
         for indices in self.extra_order:
             self.extra_taken += 1
-            yield self._objective(indices)
+            yield self._objective(indices, f"further batch {self.extra_taken}")
 
-    def _objective(self, indices: list[int]) -> Objective:
+    def _objective(self, indices: list[int], of: str) -> Objective:
+        ranks = self.prepared.spread
+        mine = indices if ranks is None else indices[ranks.rank :: ranks.size]
         replicate = Batch.replicated  # what enters a layer is a matter of all rows
-        return Objective(
+        batch = on_device(self.prepared, self.loaded, mine or indices[:1])
+        made = Objective(
             self.loaded.model,
             self.prepared.loss,
-            on_device(self.prepared, self.loaded, indices),
+            batch,
             extra=self._extra(),
             batched=self.batched,
             replicate=replicate,
             examples=lambda: [on_device(self.prepared, self.loaded, [i]) for i in indices],
         )
+        if not isinstance(ranks, Ranks):
+            return made
+        parts = [partial(on_device, self.prepared, self.loaded, [i]) for i in indices]
+        return RankedObjective.made(made, ranks, of, self.prepared.weight(batch) if mine else 0.0, parts)
 
 
 def train(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,9 @@ from ..report import leaderboard, packed, progress_of_grid, running, store
 from ..report.disk import sweep
 from ..report.judge import mark, settled
 from ..report.known import filled
-from ..report.plain import canonical
 from ..report.swap import refusal
 from ..report.web import page
-from . import events
+from . import events, kin
 from .account import Account, made_executor
 from .along import of_settings
 from .device_defaults import for_device
@@ -60,6 +59,8 @@ class RunPlan:
     faults: list[str] = field(default_factory=list)
     """What the executor did with cells that it may not (lost, repeated or invented one); methods without a rate."""
     retried: dict[str, str] = field(default_factory=dict)  # of those to do, what of the machine failed them before
+    beside: set[str] = field(default_factory=set)
+    """Records of the same models, tasks, methods and seeds as cells to do, at other settings."""
     elsewhere: dict[str, str] = field(default_factory=dict)
     """The cells that other processes run, and which."""
     outline: Session | None = None
@@ -152,14 +153,15 @@ def _add(plan: RunPlan, planned: Sequence[Cell], place: Place) -> list[Cell]:
     plugins = plan.plugins
     known = _known(place.results, {cell.id for cell in planned}, plugins)
     check_roles(planned, known)
-    _check_kin(planned, known.values(), place.results)
-    _tell_of_changed_code(planned, known, plugins)
+    kin.check(planned, known.values(), place.results)
+    kin.tell_of_changed_code(planned, known, plugins)
     done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id], place.rerun)}
     if done:
         for problem in store.beside(place.results, done.values())[0]:
             plugins.warn(str(problem))
     todo = [replace(c, before=mark(known.get(c.id))) for c in planned if c.id not in done]
     plan.done |= done
+    plan.beside |= kin.at_other_settings(planned, known)
     plan.retried |= {c.id: known[c.id]["retry"] for c in todo if "retry" in known.get(c.id, {})}
     return todo
 
@@ -199,43 +201,6 @@ def _known(results: Path, planned: Set[str], plugins: Plugins) -> Mapping[str, R
         kept = f", and this is kept as {store.CELLS}/*.aside" if lies else ""
         plugins.warn(f"{problem.file}: {problem.why}; its cell runs again{kept}" if mine else str(problem))
     return {r["id"]: r for r in records}
-
-
-def _check_kin(planned: Sequence[Cell], known: Iterable[Record], results: Path) -> None:
-    """ZobenchError for a record that no table may hold beside a cell that is planned: hours later is too late."""
-    same, other = ("model", "model_revision", "data", "task"), ("task_version", "data_revision")
-    kin: dict[str, Mapping[str, object]] = {}  # all planned cells of a task share what may not differ
-    for cell in planned:
-        key = cell.key()
-        kin[canonical([[key[k] for k in same], cell.protocol.record()])] = {**key}  # type: ignore[literal-required]
-    for record in known:
-        theirs: Mapping[str, object] = {**record["cell"]}
-        ours = kin.get(canonical([[theirs[k] for k in same], record["protocol"]]))
-        if ours is not None and any(ours[k] != theirs[k] for k in other):
-            raise ZobenchError(
-                f"--results {results}: {record['id']} is of other data, or another version, of task {theirs['task']}, "
-                "and may not stand in one table with what would be run; name another folder"
-            )
-
-
-def _tell_of_changed_code(planned: Sequence[Cell], known: Mapping[str, Record], plugins: Plugins) -> None:
-    """A line for the records that would be these cells, had the code of a plugin (or ours) not changed since."""
-    apart = ("code", "numerics")
-
-    def bare(cell: Mapping[str, object], protocol: Mapping[str, object]) -> str:
-        return canonical([{k: v for k, v in cell.items() if k not in apart}, protocol])
-
-    twins = {bare({**c.key()}, c.protocol.record()): c for c in planned if c.id not in known}
-    changed: dict[str, list[str]] = {}
-    for record in known.values() if twins else ():
-        cell = twins.get(bare({**record["cell"]}, record["protocol"]))
-        if cell is not None:
-            ours, theirs = cell.code, record["cell"].get("code", {})
-            names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
-            changed.setdefault(", ".join(names) or "zobench", []).append(record["id"])
-    for name, ids in sorted(changed.items()):
-        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-        plugins.warn(f"{name} changed since {sorted(ids)[0]}{more} ran: its cell runs again, beside the old record")
 
 
 def _again(record: Record, rerun: Rerun) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..tasks.source import Pools
     from .cell_runner import Runner
     from .progress import Reports
+    from .ranks import Ranks
     from .session import Session
 
 
@@ -58,6 +59,8 @@ class RunInProcess:
 
     def __init__(self, order: Order, plugins: Plugins, reports: Reports | None = None) -> None:
         self.order, self.plugins, self.reports = order, plugins, reports
+        self.ranks: Ranks | None = None
+        """The processes that run each cell together."""
         self._session: Session | None = None
         self._runner: Runner | None = None
         self._known: tuple[LoadedModel | None, Mapping[str, Pools]] = (None, {})
@@ -96,13 +99,21 @@ class RunInProcess:
             from .session import Session
 
             place, plugins, dtype = self.order.place, self.plugins, self.order.dtype
+            if self.ranks is not None:
+                place = replace(place, device=self.ranks.device(place.device))
             at_hand, pools = self._known
             loaded = load(place, plugins, dtype) if at_hand is None else at_hand
             check_model(loaded)
             reload = partial(load, _on_the_host(place), plugins, dtype)
             source = data_source(place, loaded, self.plugins)
-            self._session = Session(loaded, plugins, source, place.offline, reload, dict(pools))
+            self._session = Session(loaded, plugins, source, place.offline, reload, dict(pools), self.ranks)
         return self._session
+
+    def work(self, cell: Cell) -> float:
+        """About how much work a cell is, in characters that are read; by the data that were planned with."""
+        from .weight import characters
+
+        return characters(cell, self.plugins, self._known[1].get(cell.task))
 
     def load(self) -> None:
         """Load the model into this process now. Raises ZobenchError as `session`."""
@@ -121,6 +132,15 @@ class RunInProcess:
             self._runner.environment["run"] = self.order.run
         with stoppable():
             return self._runner(cell)
+
+    def check_code(self, cell: Cell) -> None:
+        """ZobenchError where a plugin's code is other here than where the cell was planned."""
+        own = self.plugins.code(_used(cell, self.order.place.model, self.plugins))
+        if changed := sorted(name for name in {*own, *cell.code} if own.get(name) != cell.code.get(name)):
+            raise ZobenchError(
+                f"{cell.id}: {', '.join(changed)} is other code in this process than where the run was planned: "
+                "install the same version on all machines"
+            )
 
     def lost(self, cell: Cell, why: str, *, again: bool = True) -> Record:
         """The record of a cell whose process ended without returning one: the record that it wrote, if any, else one
@@ -174,12 +194,7 @@ class Elsewhere(RunInProcess):
 
     def __call__(self, cell: Cell) -> Record:
         """As RunInProcess; the record that the run has of the cell where it was run before and its result was lost."""
-        own = self.plugins.code(_used(cell, self.order.place.model, self.plugins))
-        if changed := sorted(name for name in {*own, *cell.code} if own.get(name) != cell.code.get(name)):
-            raise ZobenchError(
-                f"{cell.id}: {', '.join(changed)} is other code in this process than where the run was planned: "
-                "install the same version on all machines"
-            )
+        self.check_code(cell)
         begun = self.order.live / f"{cell.id}.begun"
         again = begun.exists()
         with contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..models.forward import Forward
 from ..models.positions import rows_by_length
 from .padding import padded, parts
+from .spread import Spread, gathered, own_share
 
 SELECT = "batch_select_indices"
 """What caches of transformers have to keep some rows alone."""
@@ -88,27 +89,30 @@ def answers(
     together: int = 0,
     tokens: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    spread: Spread | None = None,
 ) -> tuple[list[list[int] | None], int]:
     """What `greedy` gives for each prompt, in their order, and the calls of the model that it took.
 
     room: the tokens that may follow a prompt of so many. together: 0: each prompt alone, without padding or mask; else
     that many a batch, those of like length together, padded on the left; a row that is done waits for the others.
     tokens: a batch of short ones has as many more as have so many tokens, and rows that are done leave it.
+    spread: processes that share the batches.
     """
     out: list[list[int] | None] = [None] * len(prompts)
     order, forwards = list(range(len(prompts))), 0
     if together:
         order.sort(key=lambda i: -len(prompts[i]))
-    done = 0
-    for these in parts([len(prompts[i]) for i in order], together or 1, tokens):
-        part = order[these]
-        ids, mask = padded([prompts[i] for i in part], pad_id)
+    batches = [order[these] for these in parts([len(prompts[i]) for i in order], together or 1, tokens)]
+    found: dict[int, list[list[int] | None]] = {}
+    for i in own_share(len(batches), spread):
+        ids, mask = padded([prompts[at] for at in batches[i]], pad_id)
         limit, masked = room(ids.shape[1]), mask.to(device) if together else None
-        made, used = greedy(forward, ids.to(device), masked, limit=limit, stop=stop, leave=tokens > 0)
-        for i, row in zip(part, made, strict=True):
-            out[i] = row
+        found[i], used = greedy(forward, ids.to(device), masked, limit=limit, stop=stop, leave=tokens > 0)
         forwards += used
-        done += len(part)
         if progress is not None:
-            progress(done, len(order))
+            progress(sum(map(len, batches[: i + 1])), len(order))
+    found, forwards = gathered("answers", found, forwards, spread)
+    for i, batch in enumerate(batches):
+        for at, row in zip(batch, found[i], strict=True):
+            out[at] = row
     return out, forwards

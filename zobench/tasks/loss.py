@@ -112,5 +112,23 @@ def lm_loss(forward: Forward, batch: Batch, *, all_positions: bool = False, drop
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
 
 
+def weight(batch: Batch, name: str, dropped: int | None = None) -> float:
+    """What the loss `name` of a batch weighs where it is a part of a larger one: by its weighted mean over the parts
+    the loss of the whole is had, for those of `PARTS`.
+    """
+    if name != "option":
+        return float(batch.examples)
+    if batch.shared is not None:
+        return float(_counted(batch.shared.targets, batch.shared.inside, dropped).sum())
+    places = torch.arange(batch.width, device=batch.option_len.device)
+    inside = places >= batch.width - batch.option_len[:, None]
+    return float(_counted(batch.input_ids[:, -batch.width :], inside, dropped).sum())
+
+
+PARTS = frozenset({"classification", "option"})
+"""The losses that are means over examples, or over their tokens: `lm` counts a token of padded rows, so that it depends
+on what stands beside a row, and `non_diff` generates a batch together.
+"""
+
 LOSSES: dict[str, Loss] = {"classification": classification_loss, "option": option_loss, "lm": lm_loss}
 """The losses that are functions of logits alone, by name; `non_diff` is PreparedTask's, as it needs the tokenizer."""

@@ -20,10 +20,12 @@ from .demonstrations import for_scoring, rendered
 from .encode import PAD_TOKEN, Encoded, Encoder
 from .generate import stop_tokens
 from .kinds import KINDS
+from .loss import weight
 from .metrics import mean, standard_error
 from .rules import SCORED_TOKENS, BatchRule, RowsRule, Rules
 from .sampling import Splits
 from .score import Progress, Scorer
+from .spread import Spread, gathered, own_share
 from .task import Task
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ class PreparedTask:
     """What training and dev losses take hidden states from (see `above`)."""
     scored_in: BatchRule = "rows"
     """What one forward scores."""
+    spread: Spread | None = None
+    """Several processes that share the work of losses and scores."""
 
     def __init__(
         self,
@@ -155,6 +159,16 @@ class PreparedTask:
         out.prefix = prefix
         return out
 
+    def alone(self) -> PreparedTask:
+        """The same task in this process alone."""
+        out = copy.copy(self)
+        out.spread = None
+        return out
+
+    def weight(self, batch: Batch) -> float:
+        """What a batch weighs in the mean over several that its loss stands for: examples, or tokens of answers."""
+        return weight(batch, self.loss_name, self.counting["dropped"])
+
     def largest_batch(self, size: int) -> tuple[int, int, int]:
         """Sizes of the largest training batch of this many examples.
 
@@ -230,15 +244,17 @@ class PreparedTask:
         of the losses: with float16 losses (loss_dtype "model") it is rounded to float16. With `non_diff`, where MeZO
         does not evaluate at all, it is that loss on dev.
         """
-        step, values, forwards = self.rules.eval_batch_size, [], 0
-        for start in range(0, self.dev_size, step):
-            part = self._dev_train[start : start + step]
-            batch = self._collate(part).to(self.device)
-            loss, used = self.kind.dev_loss(self, model, batch)
-            values.append(np.repeat(_numpy(loss), len(part)))
-            forwards += used
-        if not values:
+        step, forwards = self.rules.eval_batch_size, 0
+        parts = [self._dev_train[start : start + step] for start in range(0, self.dev_size, step)]
+        if not parts:
             raise ZobenchError(f"task {self.task.name}: there are no dev items to evaluate on; set num_dev")
+        mine: dict[int, Any] = {}
+        for i in own_share(len(parts), self.spread):
+            loss, used = self.kind.dev_loss(self, model, self._collate(parts[i]).to(self.device))
+            mine[i] = _numpy(loss)
+            forwards += used
+        losses, forwards = gathered("dev losses", mine, forwards, self.spread)
+        values = [np.repeat(losses[i], len(part)) for i, part in enumerate(parts)]
         return Evaluated(float(np.concatenate(values).mean()), forwards)
 
     def dev_score(self, model: nn.Module, progress: Progress | None = None) -> Score:
@@ -259,7 +275,7 @@ class PreparedTask:
     def scorer(self, forward: Forward) -> Scorer:
         """Scores rows by their log-probabilities, as the rules and the form of rows have it."""
         sizes = self.together, self.tokens_together
-        return Scorer(forward, self.rules, self.pad_id, self.device, self._positions, *sizes)
+        return Scorer(forward, self.rules, self.pad_id, self.device, self._positions, *sizes, self.spread)
 
 
 def form_of_rows(rows: RowsRule, loaded: LoadedModel, rules: Rules) -> RowsRule:

@@ -15,6 +15,7 @@ from .encode import Encoded, Row
 from .loss import option_log_probs
 from .padding import parts
 from .rules import Rules
+from .spread import Spread, gathered, own_share
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the items done and their total."""
@@ -31,6 +32,7 @@ class Scorer:
     together: 0: the rows as they are, item by item, `score_batch_size` of them a forward. Else that many stems (see
     zobench.tasks.batch) of all items a forward, those of like length together: the same scores, up to rounding;
     `tokens`: of short ones as many more as have so many tokens.
+    spread: processes that share the forwards of a split; the scores are those of one, bit for bit.
     """
 
     def __init__(
@@ -42,7 +44,9 @@ class Scorer:
         most: int | None = None,
         together: int = 0,
         tokens: int = 0,
+        spread: Spread | None = None,
     ) -> None:
+        self.spread = spread
         self.forward, self.rules, self.pad_id, self.device = forward, rules, pad_id, device
         self.most, self.together, self.tokens = most, together, tokens
         self.forwards = 0
@@ -56,12 +60,14 @@ class Scorer:
         """The scores of each item, one a candidate."""
         if self.together:
             self._run_together(_distinct(items), len(items), progress)
-        out: list[list[float]] = []
-        for done, (encoded, sfc) in enumerate(items, 1):
-            out.append(self.scores(encoded, sfc))
-            if progress is not None and not self.together:
-                progress(done, len(items))
-        return out
+            return [self.scores(*item) for item in items]
+        mine: dict[int, list[float]] = {}
+        for i in own_share(len(items), self.spread):
+            mine[i] = self.scores(*items[i])
+            if progress is not None:
+                progress(i + 1, len(items))
+        scores, self.forwards = gathered("scores of items", mine, self.forwards, self.spread)
+        return [scores[i] for i in range(len(items))]
 
     def choose(self, encoded: Encoded, sfc: Encoded | None) -> int | None:
         """The index of the best candidate, the first among equals; None if a score is NaN."""
@@ -107,17 +113,23 @@ class Scorer:
 
     def _run_together(self, rows: Sequence[Row], items: int = 0, progress: Progress | None = None) -> None:
         """Run rows, all different, in `parts` of stems; the longest first, so that memory runs out at once."""
-        held, done = sorted(stems(rows), key=lambda stem: -len(stem.ids)), 0
-        for these in parts([len(stem.ids) for stem in held], self.together, self.tokens):
-            part = [rows[number] for stem in held[these] for number in stem.rows]
-            shared = share(part, self.pad_id, most=self.most).to(self.device)
+        if not rows:
+            return
+        held, found = sorted(stems(rows), key=lambda stem: -len(stem.ids)), dict[int, list[tuple[float, float]]]()
+        batches = [held[these] for these in parts([len(stem.ids) for stem in held], self.together, self.tokens)]
+        numbers, forwards = [[number for stem in batch for number in stem.rows] for batch in batches], 0
+        for i in own_share(len(batches), self.spread):
+            shared = share([rows[n] for n in numbers[i]], self.pad_id, most=self.most).to(self.device)
             sums = shared.log_probs(self.forward).sum(-1)
             means = sums / shared.inside.sum(-1)
-            self._known.update(zip(part, zip(sums.tolist(), means.tolist(), strict=True), strict=True))
-            self.forwards += self.forward.calls(shared.attention_mask)
-            done += len(part)
+            found[i] = list(zip(sums.tolist(), means.tolist(), strict=True))
+            forwards += self.forward.calls(shared.attention_mask)
             if progress is not None:
-                progress(items * done // len(rows), items)
+                progress(items * sum(map(len, numbers[: i + 1])) // len(rows), items)
+        found, forwards = gathered("scores of rows", found, forwards, self.spread)
+        self.forwards += forwards
+        for i, part_of in enumerate(numbers):
+            self._known.update(zip((rows[n] for n in part_of), found[i], strict=True))
 
 
 def _best(scores: list[float]) -> int | None:

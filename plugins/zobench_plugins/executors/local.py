@@ -25,6 +25,13 @@ class Local:
 
     jobs: Natural = 1
 
+    def begin(self) -> None:
+        """What processes are made from imports what they need, while the cells are planned."""
+        if self.jobs != 1:
+            from .processes import start_early
+
+            start_early()
+
     def prepare(self, cells: Sequence[Cell], run_cell: RunCell) -> None:
         """Load the model before anything is written, where cells run in this process."""
         if self._here(cells, run_cell):

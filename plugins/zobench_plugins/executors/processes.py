@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,20 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 60.0
 """For a process that was told to stop to write its record."""
-HEAVY = ("torch", "zobench.run.cell_runner", "transformers.models.auto.modeling_auto")
-"""What each process would import: where processes can be forked from one that has it, it is imported once."""
+HEAVY = (
+    "torch",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.tokenization_utils_tokenizers",
+    "accelerate.hooks",
+    "zobench.plugins.registry",
+    "zobench.run.session",
+    "zobench.run.cell_runner",
+)
+"""What each process would import: where processes can be forked from one that has it, it is imported once. The family
+of models is one of many, and brings most of what the others need.
+"""
 
 
 class Processes:
@@ -34,10 +47,12 @@ class Processes:
         self.run_cell, self.threads = run_cell, threads
         self.gpus, self.context = gpus, _context()
         self.at_work: dict[Any, _Process] = {}
+        self.work: dict[str, float] = {}
 
     def run(self, cells: Sequence[Cell]) -> Iterator[Record]:
         """The records as they come. An interrupt is passed on, and their records are waited for."""
         todo = list(cells)
+        self.work = {cell.id: self.run_cell.work(cell) for cell in cells}
         free = [self._start(gpu) for gpu in self.gpus]
         told: int = signal.SIGINT
         try:
@@ -64,10 +79,16 @@ class Processes:
         return _Process(self.context, gpu, self.threads, self.run_cell)
 
     def _give(self, process: _Process, todo: list[Cell]) -> None:
-        """The next cell of the task it has at hand; else of one that no other has at hand; else the next."""
+        """A cell of the task it has at hand; else of one that no other has at hand; else of any. Of these of the task
+        that has the most work left, the longest first, so that none is begun last that takes long.
+        """
         theirs = {p.cell.task for p in self.at_work.values() if p.cell is not None}
-        mine = next((c for c in todo if c.task == process.task), None)
-        cell = mine or next((c for c in todo if c.task not in theirs), todo[0])
+        mine = [c for c in todo if c.task == process.task]
+        of = mine or [c for c in todo if c.task not in theirs] or todo
+        left = Counter[str]()
+        for c in todo:
+            left[c.task] += self.work[c.id]  # type: ignore[assignment]
+        cell = max(of, key=lambda c: (left[c.task], self.work[c.id]))
         todo.remove(cell)
         process.begin(cell)
         self.at_work[process.pipe] = process
@@ -141,6 +162,15 @@ def _death(code: int | None) -> tuple[str]:
         why = ", as the system does where memory is full: fewer --jobs take less" if name == "SIGKILL" else ""
         return (f"its process was ended by {name}{why}",)
     return (f"its process ended with status {code}",)
+
+
+def start_early() -> None:
+    """Have what processes are forked from import what all need, beside what this process does meanwhile."""
+    if sys.platform.startswith("linux"):
+        from multiprocessing import forkserver
+
+        _context()
+        forkserver.ensure_running()
 
 
 def _context() -> Any:

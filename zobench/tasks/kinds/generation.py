@@ -81,6 +81,7 @@ class Generation(TaskKind):
             together=prepared.together,
             tokens=OF_GENERATION * prepared.tokens_together,
             progress=progress,
+            spread=prepared.spread,
         )
         said = [decoded(prepared.tokenizer, ids) for ids in made]
         items = [_value(prepared, text, encoded.golds) for text, (encoded, _) in zip(said, scored, strict=True)]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..encode import Encoder
     from ..rules import Rules
     from ..score import Scorer
+    from ..spread import Spread
 
 
 class TaskFile(Protocol):
@@ -74,6 +75,8 @@ class Prepared(Protocol):
     """What losses are told of which tokens count."""
     stop: frozenset[int]
     """The tokens that end an answer."""
+    spread: Spread | None
+    """Several processes that share the work of losses and scores."""
     says_newline: bool
     """Whether the tokenizer has a line break."""
 

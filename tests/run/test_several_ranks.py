@@ -1,0 +1,180 @@
+"""One cell in two processes, each with a part of every batch: the numbers of one process, by losses alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from kits.run_kit import QUICK, World, save_data, save_model
+
+from zobench.cli import main
+from zobench.errors import ZobenchError
+from zobench.report import store
+from zobench.run.ranks import ROOM, ROW, Apart, Ranks
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
+ESTIMATORS = "mezo,fzoo,forward_grad,grzo,mezo_svrg,zero_shot"
+SIZES = {**QUICK, "batch_size": 5, "steps": 4, "eval_every": 2, "speed_steps": 0, "num_test": 7, "num_dev": 5}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    return World(save_model(folder / "model"), save_data(folder / "data"))
+
+
+def words(world, results, *more, estimators=ESTIMATORS, tasks="copa,squad", **settings):
+    line = [
+        "run",
+        "--model",
+        str(world.model),
+        "--data-dir",
+        str(world.data),
+        "--offline",
+        "-t",
+        tasks,
+        "-e",
+        estimators,
+    ]
+    line += ["--results", str(results), "--device", "cpu", "--lr", "1e-3,1e-4", "-s", "layer:1", *more]
+    return [*line, *(x for k, v in {**SIZES, **settings}.items() for x in ("--set", f"{k}={v}"))]
+
+
+def read(results):
+    records, problems = store.read(results)
+    assert not problems
+    return {r["id"]: r for r in records}
+
+
+def agree(ours, theirs):
+    """Two records of a cell: what was counted and scored is equal, losses but for rounding."""
+    for key in ("status", "protocol", "cell", "scope", "selection", "forwards", "chosen", "data"):
+        assert ours.get(key) == theirs.get(key), (ours["id"], key)
+    for split, score in theirs["metrics"].items():
+        mine = ours["metrics"][split]
+        assert mine["items"] == score["items"] and mine.get("loss", 1.0) == pytest.approx(
+            score.get("loss", 1.0), rel=1e-5
+        )
+    for a, b in zip(ours["trials"], theirs["trials"], strict=True):
+        assert [step for step, _ in a["curve"]] == [step for step, _ in b["curve"]]
+        assert [loss for _, loss in a["curve"]] == pytest.approx([loss for _, loss in b["curve"]], rel=1e-5)
+
+
+def test_two_ranks_give_the_numbers_of_one(world, tmp_path, capfd):
+    """A choice task, a generated answer; one look, many, exact slopes, each example alone, fresh batches."""
+    assert main(words(world, tmp_path / "one")) == 0
+    assert main(words(world, tmp_path / "two", "--ranks", "2")) == 0
+    one, two = read(tmp_path / "one"), read(tmp_path / "two")
+    assert one.keys() == two.keys() and len(one) == 12
+    rows = {"mezo": 1, "fzoo": 2, "forward_grad": 1, "mezo_svrg": None, "grzo": None, "zero_shot": 0}
+    for cell, record in two.items():
+        agree(record, one[cell])
+        name, ranks = record["cell"]["estimator"], record["ranks"]
+        assert ranks["size"] == 2 and "ranks" not in one[cell]
+        if rows[name] is not None:
+            assert ranks["bytes_a_step"] == ROW * 8 * rows[name], name
+    assert not (tmp_path / "two" / "running").exists()
+
+
+def test_a_cell_of_two_ranks_goes_on_where_it_was(world, tmp_path, monkeypatch):
+    from zobench.run.diary import Diary
+
+    told = {"estimators": "mezo", "tasks": "copa"}
+    assert main(words(world, tmp_path / "one", **told)) == 0
+    stepped, made = Diary.stepped, []
+
+    def stopped(self, estimator, feed, run, budget, *, evaluated):
+        stepped(self, estimator, feed, run, budget, evaluated=evaluated)
+        made.append(run.steps)
+        if len(made) == 7:  # the second rate, in mid-interval
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("zobench.run.journal.FLUSH_S", 0.0)
+    monkeypatch.setattr(Diary, "stepped", stopped)
+    assert main(words(world, tmp_path / "two", "--ranks", "2", **told)) == 130
+    monkeypatch.setattr(Diary, "stepped", stepped)
+    assert main(words(world, tmp_path / "two", "--ranks", "2", **told)) == 0
+    (one,), (two,) = read(tmp_path / "one").values(), read(tmp_path / "two").values()
+    agree(two, one)
+    assert two["resumed"] == {"times": 1, "replayed": 7}, "both rates again without a forward"
+
+
+@pytest.mark.parametrize(
+    ("more", "settings", "says"),
+    [
+        ([], {"estimators": "adamw"}, "adamw looks at activations or gradients, and ranks exchange losses alone"),
+        ([], {"estimators": "agzo"}, "agzo looks at activations or gradients"),
+        ([], {"estimators": "mezo", "train_loss": "lm"}, "train_loss=lm of task copa is no mean over the examples"),
+        (["--jobs", "2"], {"estimators": "mezo"}, "leave --jobs out"),
+        (["--executor", "ray"], {"estimators": "mezo"}, "--ranks"),
+    ],
+)
+def test_what_ranks_cannot_compute_is_refused_in_a_line(world, tmp_path, capsys, monkeypatch, more, settings, says):
+    monkeypatch.setattr("zobench.run.group._started", lambda *a: None)
+    monkeypatch.setattr("zobench.run.group._part", lambda others: None)
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda *a, **k: None)
+    monkeypatch.setattr(Ranks, "stop", lambda self: None)
+    assert main(words(world, tmp_path / "r", "--ranks", "2", *more, **settings)) == 2
+    assert says in capsys.readouterr().err and not (tmp_path / "r" / "cells").exists()
+
+
+class Wire(Ranks):
+    """Ranks whose exchange is at hand: the rows of all."""
+
+    def __init__(self, *others):
+        super().__init__(0, 1 + len(others), 0)
+        self.others = others
+
+    def _all(self, act):
+        act(self)
+
+    def all_gather(self, found, mine):
+        for row, other in zip(found, [mine, *self.others], strict=True):
+            row[:] = other if other is not None else mine
+
+    def all_gather_object(self, found, mine):
+        found[:] = [mine, "batch 3"]
+
+
+def row(mark, *values):
+    import zlib
+
+    out = torch.zeros(ROW, dtype=torch.float64)
+    out[: 1 + len(values)] = torch.tensor([float(zlib.crc32(mark.encode())), *values], dtype=torch.float64)
+    return out
+
+
+def test_the_mean_is_by_weight_in_the_dtype_of_a_rank_that_has_a_part():
+    ranks = Wire(row("x 0", 3.0, 2.0, 4.0, 8.0))
+    losses = ranks.mean("x", 1.0, [torch.tensor(2.0), torch.tensor(4.0)])
+    assert [x.item() for x in losses] == [3.5, 7.0] and losses[0].dtype == torch.float32
+    (loss,) = Wire(row("x 0", 2.0, 0.0, 4.0)).mean("x", 0.0, [torch.tensor(float("nan"))])
+    assert loss.item() == 4.0 and loss.dtype == torch.float16
+    assert Wire(None).mean("x", 1.0, [torch.tensor(float(i)) for i in range(2 * ROOM + 1)])[-1].item() == 2 * ROOM
+
+
+def test_ranks_that_do_other_things_stop():
+    ranks = Wire(row("batch 3"))
+    with pytest.raises(Apart, match="rank 0 was at batch 2, rank 1 was at batch 3"):
+        ranks.agree("batch 2")
+    assert issubclass(Apart, ZobenchError) and ranks.broken
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_ranks(world, tmp_path):
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "zobench"]
+    done = subprocess.run(
+        [*line, *words(world, tmp_path / "two", estimators="mezo", tasks="copa")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert main(words(world, tmp_path / "one", estimators="mezo", tasks="copa")) == 0
+    (one,), (two,) = read(tmp_path / "one").values(), read(tmp_path / "two").values()
+    agree(two, one)
+    assert two["ranks"]["size"] == 2 and done.stdout.count("leaderboard") < 3

@@ -1,0 +1,148 @@
+"""The scores of the untouched model, once for all processes that share a results folder: `DIR/zero_shot/<hash>.json`.
+
+A score is of a model, a task and its data, the protocol, and the machine as far as numbers depend on it. Whoever needs
+it first claims it as cells are claimed; the others wait for it. What is no whole score of those is taken anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..protocol.cell import NUMERICS
+from ..report import disk
+from ..report.plain import canonical
+from ..report.running import Claim
+from ..tasks.prepared import Score
+from .unchanged import ModelChanged
+
+if TYPE_CHECKING:
+    from ..protocol.cell import Cell
+    from ..tasks.prepared import PreparedTask
+    from ..tasks.score import Progress
+    from .held_cell import HeldCell
+    from .ranks import Ranks
+    from .session import Session
+    from .unchanged import Guard
+
+FOLDER = "zero_shot"
+OF_THE_CELL = ("model", "model_revision", "task", "task_version", "data", "data_revision", "code")
+"""What of a cell a score of the untouched model may depend on, beside its protocol and the dtype."""
+LOOK_S = 0.5
+"""Seconds between two looks for a score that another process takes."""
+
+
+def facts(cell: Cell, prepared: PreparedTask, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """All that the score depends on. machine: what must be equal for numbers to be, as of a journal."""
+    key: dict[str, Any] = {**cell.key()}
+    own = {name: key[name] for name in OF_THE_CELL if name in key}
+    how = {
+        "dtype": cell.computation.dtype,
+        "rows": prepared.rows,
+        "scored_in": prepared.scored_in,
+        "numerics": NUMERICS,
+    }
+    made: dict[str, Any] = json.loads(json.dumps({**own, **how, "protocol": cell.protocol.record(), **machine}))
+    return made
+
+
+def taken(
+    session: Session, cell: Cell, prepared: PreparedTask, work: HeldCell, guard: Guard, progress: Progress
+) -> Score:
+    """The test score of the model as it was loaded, for a cell. ModelChanged where taking it changed the model."""
+    of = facts(cell, prepared, work.machine)
+    kept = partial(shared, work.results, of, run=work.run, anew=work.asked_anew, waits=work.check)
+    if session.ranks is not None:
+        kept = partial(_on_all, session.ranks, work.results, of, work.run, work.asked_anew)
+    try:
+        with guard.watching("scoring the untouched model"):
+            return session.untouched(cell.task, cell.protocol, prepared, progress, kept)
+    except ModelChanged:
+        session.zero_shot.clear()
+        forget(work.results, of)
+        raise
+
+
+def _on_all(
+    ranks: Ranks, results: Path, of: Mapping[str, Any], run: str | None, anew: bool, take: Callable[[], Score]
+) -> Score:
+    """As `shared` for processes that take it together; the first one of them reads and writes."""
+    path = _path(results, of)
+    known: Score | None = ranks.told("zero-shot", _read(path, of, run if anew else None) if ranks.rank == 0 else None)
+    if known is None:
+        known = take()
+        if ranks.rank == 0:
+            _write(path, of, run, known)
+    return known
+
+
+def shared(
+    results: Path,
+    of: Mapping[str, Any],
+    take: Callable[[], Score],
+    *,
+    run: str | None,
+    anew: bool,
+    waits: Callable[[], None] = lambda: None,
+) -> Score:
+    """The score that lies in the folder; else the one that `take` gives, which lies there then.
+
+    run: names the present run; anew: one of another run does not count (`--rerun always`). waits: called while another
+    process takes the score; what it raises ends the waiting. Where the folder takes no file, the score stands alone.
+    """
+    path = _path(results, of)
+    while True:
+        if (known := _read(path, of, run if anew else None)) is not None:
+            return known
+        try:
+            claim = Claim.take(path.parent, path.stem)
+        except OSError:
+            return take()
+        if isinstance(claim, Claim):
+            break
+        waits()
+        time.sleep(LOOK_S)
+    try:
+        if (known := _read(path, of, run if anew else None)) is None:  # by the one who had the claim before
+            known = take()
+            _write(path, of, run, known)
+        return known
+    finally:
+        claim.release()
+
+
+def _write(path: Path, of: Mapping[str, Any], run: str | None, score: Score) -> None:
+    said = {"of": of, "run": run, "score": asdict(score)}
+    with contextlib.suppress(OSError):
+        disk.write_text(path, json.dumps({**said, "sha256": _digest(said)}, indent=1) + "\n")
+
+
+def forget(results: Path, of: Mapping[str, Any]) -> None:
+    """Remove the score: what took it did more than look."""
+    with contextlib.suppress(OSError):
+        _path(results, of).unlink()
+
+
+def _path(results: Path, of: Mapping[str, Any]) -> Path:
+    return results / FOLDER / f"{hashlib.blake2b(canonical(of).encode(), digest_size=8).hexdigest()}.json"
+
+
+def _read(path: Path, of: Mapping[str, Any], run: str | None) -> Score | None:
+    """The score in a file, where it is whole, of these facts and (if said) of this run."""
+    try:
+        said = json.loads(path.read_bytes())
+        sound = said.pop("sha256") == _digest(said) and said["of"] == of and run in (None, said["run"])
+        return Score(**said["score"]) if sound else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _digest(said: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(said).encode()).hexdigest()
