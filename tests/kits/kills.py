@@ -85,7 +85,7 @@ class Harness:
         return None if os.waitstatus_to_exitcode(status) < 0 else os.waitstatus_to_exitcode(status)
 
     def _steps(self) -> list[tuple[int, str, int, int, float]]:
-        """(process, cell, run, step, when) of every step that was made."""
+        """(process, cell, run, step, seconds of the process's own time by then) of every step that was made."""
         text = self.spied.read_text() if self.spied.exists() else ""
         rows = [line.split() for line in text.splitlines()]
         return [(int(p), cell, int(run), int(step), float(at)) for p, cell, run, step, at in rows]
@@ -97,20 +97,30 @@ class Harness:
     def _account(self, say: Callable[[str], None]) -> None:
         """Find out what the kills before cost, once a later process has gone on with their runs."""
         steps = self._steps()
-        when = {(cell, run, step): at for _, cell, run, step, at in steps[::-1]}  # the first time
         for kill in self.kills:
             if kill.goes_on is not None or kill.row is None:
                 continue
-            process, cell, run, step, at = steps[kill.row]
+            process, cell, run, step, _ = steps[kill.row]
             later = next((row for row in steps[kill.row :] if row[1:3] == (cell, run) and row[0] != process), None)
             if later is not None:
                 kill.goes_on = later[3] - 1
-                began = next(row[4] for row in steps if row[1:3] == (cell, run))
-                kill.lost_s = at - when.get((cell, run, kill.goes_on), began)
+                took = _took(steps[: kill.row + 1])
+                kill.lost_s = sum(took.get((cell, run, k), 0.0) for k in range(kill.goes_on + 1, step + 1))
                 say(
                     f"killed after {kill.after_s:4.1f} s of its time: {kill.cell} run {kill.run} at step {kill.step}; "
                     f"went on from step {kill.goes_on}: {kill.lost} steps ({kill.lost_s:.2f} s) lost"
                 )
+
+
+def _took(steps: Sequence[tuple[int, str, int, int, float]]) -> dict[tuple[str, int, int], float]:
+    """Seconds that each step took when it was last made, of those that follow another one in their process."""
+    before: dict[int, float] = {}
+    out: dict[tuple[str, int, int], float] = {}
+    for process, cell, run, step, at in steps:
+        if process in before:
+            out[cell, run, step] = at - before[process]
+        before[process] = at
+    return out
 
 
 def _cpu_s(pid: int) -> float:
@@ -131,7 +141,7 @@ def _in_child(words: Sequence[str], spied: Path, begun: int) -> int:
     stepped, execute = Diary.stepped, whole_run.execute
 
     def noted(self: Diary, estimator: Any, feed: Any, run: Any, budget: Any, *, evaluated: bool) -> None:
-        line = f"{os.getpid()} {self.journal.cell_id} {self.number} {run.steps} {time.monotonic():.3f}\n"
+        line = f"{os.getpid()} {self.journal.cell_id} {self.number} {run.steps} {time.process_time():.3f}\n"
         os.write(out, line.encode())
         stepped(self, estimator, feed, run, budget, evaluated=evaluated)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from types import SimpleNamespace
 
 import pytest
@@ -51,9 +52,10 @@ def test_a_process_keeps_to_its_task_and_else_takes_one_that_no_other_has():
         return SimpleNamespace(task=task, cell=cell, pipe=object(), begin=given.append)
 
     def cells(*tasks):
-        return [SimpleNamespace(task=task) for task in tasks]
+        return [SimpleNamespace(task=task, id=f"{task}{i}") for i, task in enumerate(tasks)]
 
     pool = object.__new__(processes.Processes)
+    pool.work = defaultdict(lambda: 1.0)
     pool.at_work = {0: process("a", SimpleNamespace(task="a"))}
     todo = cells("a", "b", "c", "b")
     pool._give(process("b"), todo)
