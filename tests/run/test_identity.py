@@ -88,6 +88,15 @@ def test_a_raised_numerics_of_a_selector_is_in_its_cells_alone(world: World, tmp
     assert same == {c.id for c in before.todo if c.selector != "layer"}
 
 
+def test_numerics_are_raised_where_settings_say_so_alone():
+    class Changed:
+        numerics = 3
+        numerics_where = {"looks": "two_sided"}
+
+    raised = cell_module.raised
+    assert (raised(Changed, {"looks": "two_sided", "eps": 1}), raised(Changed, {"looks": "one_sided"})) == (2, 0)
+
+
 def test_a_changed_numerics_is_told_of(world: World, tmp_path: Path, monkeypatch, capsys):
     run(world, tmp_path, ["zero_shot"])
     monkeypatch.setattr(cell_module, "NUMERICS", 2)

@@ -115,6 +115,16 @@ def test_cells_of_a_task_share_the_baseline_as_long_as_it_is_as_fast(
     assert again[:6] == [ids for ids, _ in baseline[6:12]], "the same steps as then"
 
 
+def test_the_baseline_passes_over_rows_as_mezo_has_them(world, tmp_path, monkeypatch):
+    seen, original = [], speed.Feed
+    monkeypatch.setattr(
+        speed, "Feed", lambda loaded, task, *rest: seen.append(task.rows) or original(loaded, task, *rest)
+    )
+    made, place = plan(world, tmp_path, ["mezo"], speed_steps=1, speed_warmup=1)
+    carry_out(made, place)
+    assert seen == ["replicated", "packed"]
+
+
 def test_the_peak_of_a_cell_is_without_the_baseline_of_its_speed(world, tmp_path, monkeypatch):
     began: list[int] = []
     monkeypatch.setattr(PeakMemory, "again", lambda self: began.append(1))
