@@ -14,14 +14,14 @@ from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import Computation, Protocol
 from zobench.run.method import Method, applied
 from zobench.run.selection import everything
-from zobench.run.train import train
+from zobench.run.train import Trained, _checkpoint, train
 from zobench.tasks.prepared import Evaluated
 
 
 class Prepared:
     """Four training items, and a dev loss from a script."""
 
-    train_size = 4
+    train_size, spread = 4, None
 
     def __init__(self, dev_losses):
         self.script = iter(dev_losses)
@@ -52,6 +52,17 @@ def test_of_equal_dev_losses_the_earlier_is_kept():
     run, _, weights = go([3.0, 2.0, 2.0, 5.0])
     assert (run.best_step, run.best_loss, run.curve[-1]) == (2, 2.0, (4, 5.0))
     assert torch.equal(run.best["weight"], weights[1]) and not torch.equal(weights[1], weights[2])
+
+
+def test_a_run_that_went_on_has_no_weights_of_an_earlier_step_than_its_best():
+    """Of a checkpoint that an earlier rate's beats nothing is kept, though there are weights of one before."""
+    model = nn.Linear(3, 2).requires_grad_(False)
+    estimator = load_plugins().estimator("mezo")(Scope(model.named_parameters()), lr=0.1, engine="flat")
+    out, beat = Trained(0.1, steps=2, best_step=1, best_loss=3.0, best={"weight": model.weight.clone()}), Trained(0.2)
+    for beaten, kept in ((1.0, set()), (2.5, {"weight", "bias"})):
+        beat.best_loss, out.best_loss = beaten, 3.0
+        _checkpoint(estimator, SimpleNamespace(model=model), Prepared([2.0]), out, torch.clone, None, beat)
+        assert (out.best_step, out.best_loss) == (2, 2.0) and set(out.best) == kept
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -263,6 +263,8 @@ def _checkpoint(
                 out.best, beat.best = beat.best, {}
             for handle in estimator.handles:
                 _over(out.best, handle.name, handle.param.detach(), keep)
+        else:
+            out.best = {}  # which a run that went on may have of an earlier step
     return True
 
 
