@@ -84,6 +84,7 @@ MEZOS = {
     "further_lrs": 0,
     "lr_schedule": "constant",
     "weight_decay": 0.0,
+    "transform": "",
 }
 USUAL = {
     "dtype": "float32",
