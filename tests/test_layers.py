@@ -100,6 +100,7 @@ LIGHT = [
     "tasks.metrics.f1",
     "tasks.questions",
     "tasks.render",
+    "tasks.parts",
     "tasks.rules",
     "tasks.rows",
     "tasks.sampling",

@@ -199,7 +199,7 @@ class Direction(Algebra, Lazy):
             if v is None:
                 continue
             one = not isinstance(c, Tensor) and c == 1
-            term = v if one else v * self._coefficient(n, c, v)
+            term = v if one else v * self.coefficient(n, c, v)
             if out is None:
                 out, own = term, not one
             elif own and out.shape == term.shape:
@@ -208,7 +208,7 @@ class Direction(Algebra, Lazy):
                 out, own = out + term, True
         return out
 
-    def _coefficient(self, n: Node, c: Scalar, like: Tensor) -> Scalar:
+    def coefficient(self, n: Node, c: Scalar, like: Tensor) -> Scalar:
         """`c` in the dtype of what it multiplies, and where that lies: made once, not once a tensor."""
         if not isinstance(c, Tensor):
             return c

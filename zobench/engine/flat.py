@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ..directions.algebra import ZERO, Direction
@@ -12,11 +13,13 @@ from ..directions.buffer import Buffer
 from ..directions.handle import Handle
 from ..directions.nodes import Plan
 from ..directions.piecewise import uncomputed
+from ..directions.together import runs, values_of
 from .base import Closure, Engine, Group, Value, decay, plus
 from .buffer_guard import BufferGuard
 from .theta import Held
 
 Act = Callable[[Handle, list[Value | None]], None]
+ActTogether = Callable[[Sequence[Handle], list[Tensor]], None]
 
 
 class Flat(Engine):
@@ -65,7 +68,7 @@ class Flat(Engine):
         if change.terms or self.pending.terms:
             if self.held is None:
                 change = change.plus(self.pending)
-                self.sweep(lambda group: (change,), _add, _take_back)
+                self.sweep(lambda group: (change,), _add, _take_back, _add_together)
             else:
                 self._show(point, self.held)
         self.at, self.pending = point, ZERO
@@ -87,7 +90,7 @@ class Flat(Engine):
                     held.advance(p, -d)
 
         try:
-            self.sweep(lambda group: directions, act, undo)
+            self.sweep(lambda group: directions, act, undo, None if self.pending.terms else held.show_together)
         except BaseException:
             for p in self.handles:
                 held.back(p)
@@ -136,27 +139,44 @@ class Flat(Engine):
             if values[0] is not None:
                 _take_back(p, values) if held is None else held.take_back(p, -values[0])
 
-        self.sweep(lambda group: (delta(group).plus(base),), act, undo)
+        together = None if decays else _add_together if held is None else held.add_together
+        self.sweep(lambda group: (delta(group).plus(base),), act, undo, together)
         if held is not None:
             held.rest()
         self.at = self.pending = ZERO
         self.stamps.clear()
 
-    def sweep(self, directions: Callable[[Group], tuple[Direction, ...]], act: Act, undo: Act) -> None:
+    def sweep(
+        self,
+        directions: Callable[[Group], tuple[Direction, ...]],
+        act: Act,
+        undo: Act,
+        together: ActTogether | None = None,
+    ) -> None:
         """One pass over the scope: `act` on each tensor with the values of its group's directions there.
 
-        If something fails in the middle, `undo` is called on the tensors that are done, and the error goes on.
+        together: does the same for several small tensors at once, of a sweep of one direction. If something fails in
+        the middle, `undo` is called on the tensors that are done, and the error goes on.
         """
         self.sweeps += 1
         plans: dict[int, Plan] = {}
+        sole: dict[int, Direction] = {}
         done: list[Handle] = []
         try:
-            for p in self.handles:
-                if id(p.group) not in plans:
-                    of = directions(p.group)
-                    plans[id(p.group)] = Plan(*of, drawn=self.drawn, fuse=uncomputed(self.drawn, sole=len(of) == 1))
-                act(p, plans[id(p.group)].on(p))
-                done.append(p)
+            for run in runs(self.handles) if together is not None else ([p] for p in self.handles):
+                group = run[0].group
+                if id(group) not in plans:
+                    of = directions(group)
+                    plans[id(group)] = Plan(*of, drawn=self.drawn, fuse=uncomputed(self.drawn, sole=len(of) == 1))
+                    sole[id(group)] = of[0] if len(of) == 1 else ZERO
+                values = values_of(sole[id(group)], run, self.drawn) if len(run) > 1 else None
+                if together is not None and values is not None:
+                    together(run, values)
+                    done += run
+                    continue
+                for p in run:
+                    act(p, plans[id(group)].on(p))
+                    done.append(p)
         except BaseException:
             for p in done:
                 undo(p, plans[id(p.group)].on(p))
@@ -173,6 +193,10 @@ class Flat(Engine):
 def _add(p: Handle, values: list[Value | None]) -> None:
     if values[0] is not None:
         plus(p, p.raw, values[0], p.raw)
+
+
+def _add_together(run: Sequence[Handle], values: list[Tensor]) -> None:
+    torch._foreach_add_([p.raw for p in run], values)
 
 
 def _take_back(p: Handle, values: list[Value | None]) -> None:

@@ -46,6 +46,33 @@ class Held:
         self._out.add(p.name)
         plus(p, base, v, p.raw)
 
+    def show_together(self, run: Sequence[Handle], values: list[Tensor]) -> None:
+        """As `show` for several tensors of one dtype."""
+        if any(self._mastered(p) for p in run):
+            for p, v in zip(run, values, strict=True):
+                self.show(p, v)
+            return
+        self._raws_at_theta(run)
+        fresh = [p for p in run if p.name not in self._out]
+        if fresh:
+            torch._foreach_copy_([self._copy(p) for p in fresh], [p.raw for p in fresh])
+        self._out.update(p.name for p in run)
+        torch._foreach_add_([p.raw for p in run], values)
+
+    def add_together(self, run: Sequence[Handle], values: list[Tensor]) -> None:
+        """As `add` for several tensors of one dtype."""
+        if any(self._mastered(p) for p in run):
+            for p, v in zip(run, values, strict=True):
+                self.add(p, v)
+            return
+        self._raws_at_theta(run)
+        torch._foreach_add_([p.raw for p in run], values)
+
+    def _raws_at_theta(self, run: Sequence[Handle]) -> None:
+        out = [p for p in run if p.name in self._out]
+        if out:
+            torch._foreach_copy_([p.raw for p in out], [self._store[p.name] for p in out])
+
     def back(self, p: Handle) -> None:
         """Put the parameter at theta."""
         if p.name in self._out:

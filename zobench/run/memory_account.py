@@ -143,6 +143,11 @@ class MemoryAccount:
         """Whether the device has the room to measure the speed-up."""
         return self.speed_peak <= self.room
 
+    def speed_left_out(self) -> str:
+        """Why the speed-up is not measured where it does not fit."""
+        needs = f"{gib(self.speed_peak)} of {gib(self.room)}"
+        return f"not measured: the baseline, which moves all weights, would hold {needs}"
+
     def record(self) -> dict[str, int]:
         """As a record has it, under `memory`."""
         return {"planned_bytes": self.peak, "planned_host_bytes": sum(self.host.values())}

@@ -16,7 +16,7 @@ from .computed import engine_info, of_forwards
 from .diary import lines_so_far
 from .grid import Grid
 from .held_cell import HeldCell, Telling
-from .memory_account import gib, planned
+from .memory_account import planned
 from .method import Applied, Method, applied, free_of, kept
 from .outcome import Outcome, data_facts, heard, info, info_of_test, scope_info
 from .prefix import KeptCache, prefixed
@@ -291,8 +291,7 @@ class Stages:
     def _speed(self, method: Method, scope: Scope, prepared: PreparedTask) -> None:
         loaded, account, notes = self.session.loaded, self.out.account, self.out.fields["data"]["notes"]
         if account is not None and not account.speed_fits:  # training fits; the scores shall not fail of it
-            needs = f"{gib(account.speed_peak)} of {gib(account.room)}"
-            notes["speed"] = f"not measured: the baseline, which moves all weights, would hold {needs}"
+            notes["speed"] = account.speed_left_out()
             return
         self.progress.phase("measuring the speed-up")
         sides = Sides(
@@ -309,13 +308,10 @@ class Stages:
         try:
             with self.guard.watching(f"measuring the speed of estimator {self.cell.estimator}"):
                 made = of_cell(self.session.baselines, self.cell, sides, loaded, prepared, keep)
-        except Diverged as e:  # the scores stand; only this measurement has failed, of either side
-            notes["speed"] = f"not measured: {e}"
-            return
-        except Exception as e:
-            if not out_of_memory(e):
+        except Exception as e:  # the scores stand where only this measurement has failed, of either side
+            if not isinstance(e, Diverged) and not out_of_memory(e):
                 raise
-            notes["speed"] = "not measured: the baseline, which moves all weights, ran out of memory"
+            notes["speed"] = f"not measured: {e if isinstance(e, Diverged) else 'memory ran out'}"
             return
         self.out.fields["speed"] = made.info
         self.out.forwards["speed"] += made.forwards

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..models.forward import Forward
 from ..models.positions import rows_by_length
-from .padding import padded, parts
+from .padding import padded
+from .parts import parts
 from .spread import Spread, gathered, own_share
 
 SELECT = "batch_select_indices"

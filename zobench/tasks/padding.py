@@ -21,15 +21,3 @@ def padded(
     ids = torch.tensor([[pad_id] * (length - len(s)) + list(s) for s in sequences], dtype=torch.int64)
     mask = torch.tensor([[0] * (length - len(s)) + [1] * len(s) for s in sequences], dtype=torch.int64)
     return ids, mask
-
-
-def parts(lengths: Sequence[int], rows: int, tokens: int = 0) -> list[slice]:
-    """Sequences of these lengths, the longest first, in parts of `rows` each, or of as many more as have, padded, at
-    most so many tokens.
-    """
-    out, start = [], 0
-    while start < len(lengths):
-        end = start + max(rows, tokens // max(1, lengths[start]))
-        out.append(slice(start, end))
-        start = end
-    return out

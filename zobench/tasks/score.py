@@ -13,7 +13,7 @@ from ..models.forward import Forward
 from .batch import collate, share, stems
 from .encode import Encoded, Row
 from .loss import option_log_probs
-from .padding import parts
+from .parts import parts
 from .rules import Rules
 from .spread import Spread, gathered, own_share
 

@@ -346,6 +346,8 @@ C10_REGISTER_GUARD_IMPL(CUDA, PretendGuard)
 TORCH_LIBRARY_IMPL(_, CUDA, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
 TORCH_LIBRARY_IMPL(aten, CUDA, m) {
   m.impl("empty.memory_format", empty);
+  for (const char* name : {"_foreach_mul.Scalar", "_foreach_mul.Tensor", "_foreach_add.List", "_foreach_add_.List", "_foreach_copy_"})
+    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&fallback>());  // kernels of their own there, one launch each
   m.impl("empty_strided", empty_strided);
   m.impl("copy_", copy_);
   m.impl("_local_scalar_dense", local_scalar);

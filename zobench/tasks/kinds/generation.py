@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..example import Example, RowForm
 from ..metrics import TEXT_METRICS
+from ..parts import parts
 from .base import ItemScores, TaskKind, Values
 
 if TYPE_CHECKING:
@@ -89,8 +90,6 @@ class Generation(TaskKind):
 
     def scoring_forwards(self, prepared: Prepared, scored: Sequence[Item]) -> int:
         """At most: an answer may stop early."""
-        from ..padding import parts
-
         lengths = sorted((len(encoded.rows[0].ids) for encoded, _ in scored), reverse=True)
         batches = parts(lengths, prepared.together or 1, OF_GENERATION * prepared.tokens_together)
         return len(batches) * prepared.rules.max_new_tokens
