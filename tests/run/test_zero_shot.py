@@ -53,6 +53,8 @@ def test_what_is_no_whole_score_of_that_is_taken_anew(tmp_path):
         spoiled(said)
         path.write_text(json.dumps(said))
         assert (score(), score()) == (1, 0)
+    path.write_bytes(zero_shot._path(tmp_path, {**OF, "task": "u"}).read_bytes())  # whole, of other facts
+    assert (score(), score()) == (1, 0)
     path.write_text("[" * 100_000)
     assert score() == 1
     zero_shot.forget(tmp_path, OF)
