@@ -117,8 +117,8 @@ def test_in_pieces_not_a_bit_changes(engine, precision, method, dtype, limit, mo
     monkeypatch.setattr(piecewise.Piecewise, "onto", lambda v, *to: passed.append(v) or onto(v, *to))
     for size in (piecewise.PIECE, 16, 32):
         monkeypatch.setattr(piecewise, "PIECE", size)
-        monkeypatch.setattr(together, "MOST", together.MOST if size >= 64 else 0)
         run = bounded(limit, method, dtype=dtype, engine=engine, precision=precision, weight_decay=0.01)
+        run.opt.engine.entries_together = together.MOST if size >= 64 else 0
         made.append((run.go(3), run.weights()))
         assert bool(passed) == (size < 64 and (engine, limit) != ("pair", 0))  # which looks at two points at once
     for losses, weights in made[1:]:

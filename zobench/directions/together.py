@@ -21,12 +21,15 @@ MOST = 1 << 17
 """Entries of the tensors of a run on a CPU: so many that caches hold them."""
 
 
-def runs(handles: Sequence[Handle]) -> Iterator[list[Handle]]:
-    """The handles in order, in runs of small neighbours of one group, dtype and device without masks; others alone."""
+def runs(handles: Sequence[Handle], most_on_cpu: int) -> Iterator[list[Handle]]:
+    """The handles in order, in runs of small neighbours of one group, dtype and device without masks; others alone.
+
+    most_on_cpu: the entries of a run's tensors there; 0: each tensor is alone.
+    """
     run: list[Handle] = []
     size = 0
     for p in handles:
-        n, most = p.param.numel(), MOST if p.param.device.type == "cpu" else PART_OF_A_GPU
+        n, most = p.param.numel(), most_on_cpu if p.param.device.type == "cpu" else PART_OF_A_GPU
         if run and not (size + n <= most and p.mask is None and _alike(run[-1], p)):
             yield run
             run, size = [], 0

@@ -14,6 +14,7 @@ from ..directions.handle import Handle
 from ..directions.nodes import Drawn
 from ..directions.piecewise import Uncomputed
 from ..directions.shapes import fits
+from ..directions.together import MOST
 from ..errors import ZobenchError
 from ..timers import Timers
 
@@ -36,6 +37,7 @@ class Engine:
         name: as the user types it. restore: exact | arithmetic, and precision: native | float32: what holds.
         handles: the tensors of the present step. sweeps: passes over the scope's weights made so far.
         drawn: the noise of the present step, drawn once where it fits in `drawn_bytes`.
+        entries_together: of small tensors of a CPU that are displaced at once; 0: one tensor after the other.
 
     The facts below are all that others know of an engine: checks of settings, help, records and docs derive from them.
     """
@@ -67,6 +69,7 @@ class Engine:
         self.timers = Timers(torch.device("cpu"))
         self.sweeps = 0
         self.drawn, self.drawn_bytes = Drawn(), DRAWN_BYTES
+        self.entries_together = MOST
 
     @classmethod
     def restored(cls, asked: str) -> str:

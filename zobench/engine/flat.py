@@ -163,7 +163,9 @@ class Flat(Engine):
         sole: dict[int, Direction] = {}
         done: list[Handle] = []
         try:
-            for run in runs(self.handles) if together is not None else ([p] for p in self.handles):
+            for run in (
+                runs(self.handles, self.entries_together) if together is not None else ([p] for p in self.handles)
+            ):
                 group = run[0].group
                 if id(group) not in plans:
                     of = directions(group)

@@ -67,7 +67,7 @@ def check_memory(cls: type[Estimator], settings: Mapping[str, Any]) -> str:
 
     The scope is 40 equal tensors; the bound is the declared state and three quarters of a further copy of the scope,
     which leaves room for masks of a byte an entry, and for several draws of one tensor, not for stored directions (the
-    engine keeps no noise here).
+    engine keeps no noise here, and takes tensors one by one: both are bounded, and not by the scope).
     """
     model = _Stack()
     named = list(model.named_parameters())
@@ -75,7 +75,7 @@ def check_memory(cls: type[Estimator], settings: Mapping[str, Any]) -> str:
         model, lambda forward, _: forward(), None, itertools.repeat(None), batched=False, examples=lambda _: [None] * 3
     )
     opt = cls(Scope(named), lr=1e-6, engine="flat", restore="arithmetic", **settings)
-    opt.engine.drawn_bytes = 0
+    opt.engine.drawn_bytes = opt.engine.entries_together = 0
 
     with Live(*(p for _, p in named)) as live:
         opt.step(objective)
