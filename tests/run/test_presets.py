@@ -123,6 +123,7 @@ def test_every_protocol_setting_is_in_the_record(world, tmp_path, preset):
     said = planned(world, tmp_path, preset)["mezo"].protocol.record()
     assert set(settings_of(Protocol)) - YOUNGER | {"version"} == set(said)
     others = {"pad_targets": "drop", "train_forwards": 40, "train_seconds": 1.5, "further_lrs": 3}
+    others["transform"] = "clamp:0:1:5"
     assert set(others) == YOUNGER
     for name, value in others.items():
         other = planned(world, tmp_path, preset, **{name: value})["mezo"].protocol.record()
