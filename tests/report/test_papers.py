@@ -14,7 +14,7 @@ def test_every_paper_is_whole():
         paper = papers.read(name)
         for table in paper.tables.values():
             for row in table.rows:
-                assert row.grid in paper.grids and row.scores, (table.number, row)
+                assert row.grid in paper.grids and (row.scores or row.times), (table.number, row)
         for claim in paper.claims:
             methods = {row.method for row in paper.tables[claim.table].rows}
             assert {claim.first, claim.second} <= methods and claim.verdict in ("better", "as good")
@@ -24,10 +24,10 @@ def test_every_paper_is_whole():
 
 def test_tables_are_named_alone_in_lists_and_in_ranges():
     paper = papers.read("dominant-layer")
-    assert [t.number for t in papers.tables_of(paper, [])] == ["1", "2", "3", "5", "6", "10", "11", "12"]
+    assert [t.number for t in papers.tables_of(paper, [])] == [*"123456", "10", "11", "12", "13"]
     assert [t.number for t in papers.tables_of(paper, ["10..12", "1"])] == ["10", "11", "12", "1"]
     with pytest.raises(ZobenchError, match="table of dominant-layer"):
-        papers.tables_of(paper, ["4"])
+        papers.tables_of(paper, ["7"])
     with pytest.raises(ZobenchError, match="paper"):
         papers.read("nobody")
 

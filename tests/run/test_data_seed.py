@@ -25,12 +25,12 @@ def prepared(monkeypatch, tmp_path):
     (tmp_path / "sst2").mkdir()
     for split in ("train", "validation"):
         (tmp_path / "sst2" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setattr(session, "PreparedTask", lambda task, splits, *rest: splits)
+    monkeypatch.setattr(session, "PreparedTask", lambda task, splits, *rest: SimpleNamespace(splits=splits))
 
     def make(**rules):
         made = session.Session(SimpleNamespace(), SimpleNamespace(task=task), tmp_path)
-        given, splits = made.prepared("sst2", Protocol(num_train=10, num_dev=5, num_test=8, **rules))
-        assert given is splits
+        held, splits = made.prepared("sst2", Protocol(num_train=10, num_dev=5, num_test=8, **rules))
+        assert held.splits is splits
         return splits
 
     return make

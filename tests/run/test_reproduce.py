@@ -62,10 +62,10 @@ def test_settings_go_to_the_cells_that_have_them(world, tmp_path):
         made(world, tmp_path, ["1"], tasks=("record",))
 
 
-def test_a_dry_run_tells_the_hours_of_both_engines(world, tmp_path, capsys):
+def test_a_dry_run_tells_the_hours_of_both_engines(tmp_path, capsys):
     line = ["reproduce", "dominant-layer", "--table", "5", "--tasks", "copa", "--budget", "paper", "--dry-run"]
-    line += ["--model", str(world.model), "--data-dir", str(world.data), "--results", str(tmp_path / "r"), "--offline"]
-    assert main([*line, "--for-device", "a6000", "--set", "num_train=8", "--set", "num_dev=4"]) == 0
+    line += ["--model", "shape:llama2-7b", "--for-device", "a6000", "--results", str(tmp_path / "r")]
+    assert main([*line, "--set", "num_train=8", "--set", "num_dev=4"]) == 0
     out = capsys.readouterr().out
     ours, theirs = map(float, re.search(r"([\d.]+) hours as it would run, ([\d.]+) with engine=official", out).groups())
     each = [int(h) + int(m) / 60 for h, m in re.findall(r"about (\d+) h (\d+) min on a6000", out)]

@@ -157,6 +157,11 @@ def _shaped(place: Place, plugins: Plugins, *, dry_run: bool) -> Callable[[str],
     return lambda dtype: session_of(shape, plugins, dtype=dtype, device=place.device)
 
 
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
+
+
 def _show(made: Reproduction, for_device: str | None) -> None:
     """The cells with what each will take, a table a dtype; and all of it in hours, by engine."""
     from .dry_run import show
@@ -166,7 +171,7 @@ def _show(made: Reproduction, for_device: str | None) -> None:
         print(f"\nIn {plan.run_cell.order.dtype}:\n")
         found = show(plan, for_device, official=True)
         ours, theirs = ours + found[0], theirs + found[1]
-    total = f"{ours / 3600:.1f} hours as it would run, {theirs / 3600:.1f} with engine=official, as MeZO computes"
+    total = f"{_hours(ours)} hours as it would run, {_hours(theirs)} with engine=official, as MeZO computes"
     print(f"\nAll of it, one cell at a time on one device: {total}.")
 
 
