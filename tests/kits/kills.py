@@ -60,7 +60,9 @@ class Harness:
             if ended is None:
                 self.kills.append(Killed(after or 0.0, *self._last()))
             else:
-                status = max(status, ended)
+                if ended:  # no kill of ours: a signal (below 0), or cells that failed
+                    say(f"a process ended by itself with {ended}: {' '.join(left[0][:3])}")
+                status = max(status, abs(ended))
                 left.pop(0)
         self._account(say)
         return status
