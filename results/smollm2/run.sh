@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The experiments on SmolLM2-135M-Instruct, by parts. Run it again after an interruption: what has a record is done, and
-# a cell that was stopped goes on where it was. A CPU core takes hours to days, a GPU minutes (OPTIONS="--device cuda").
+# a cell that was stopped goes on where it was. A CPU core takes hours to days; a GPU (OPTIONS="--device cuda") was not tried.
 #
 #   results/smollm2/run.sh MODEL.gguf DATA [zero sweep seeds adamw sensitivity board precision speed]
 #
