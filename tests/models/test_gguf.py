@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sys
 
 import pytest
@@ -47,6 +48,34 @@ def test_a_folder_with_one_such_file_is_that_model(file):
     assert one.revision == other.revision and one.name == other.name == file.name
     assert one.weights["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert load_tokenizer(str(file))[1:] == (512, "llama")
+
+
+def test_several_models_in_a_folder_are_named_and_what_reads_images_is_none(file, tmp_path):
+    for name in ("x.Q4_0.gguf", "x.Q8_0.gguf"):
+        shutil.copy(file, tmp_path / name)
+    with pytest.raises(ZobenchError, match=r"holds 2 GGUF files \(x.Q4_0.gguf, x.Q8_0.gguf\): name one"):
+        load_model(str(tmp_path))
+    (tmp_path / "x.Q8_0.gguf").rename(tmp_path / "mmproj-x.gguf")
+    assert load_model(str(tmp_path), device="cpu").name == "x.Q4_0.gguf"
+
+
+@pytest.mark.parametrize("name", ["M.GGUF", "without_ending", "ggml-model.bin"])
+def test_a_file_is_known_by_its_first_bytes_whatever_its_name(file, tmp_path, name):
+    shutil.copy(file, tmp_path / name)
+    assert load_model(str(tmp_path / name), device="cpu").weights["tensors"] == {"F32": 21}
+
+
+@pytest.mark.parametrize("spec", ["{}", "{}/m-00001-of-00002.gguf"])
+def test_a_part_of_a_split_model_says_how_to_join_them(file, tmp_path, spec):
+    for part in (1, 2):
+        shutil.copy(file, tmp_path / f"m-0000{part}-of-00002.gguf")
+    with pytest.raises(ZobenchError, match="one part of 2: join them .* --merge m-00001-of-00002.gguf m.gguf"):
+        load_model(spec.format(tmp_path))
+
+
+def test_a_file_that_is_not_there_is_no_model_of_the_hub():
+    with pytest.raises(ZobenchError, match="--model nowhere.gguf: no such folder or file"):
+        load_model("nowhere.gguf")
 
 
 def test_a_run_keeps_the_facts_in_its_record(file, tmp_path, capsys):

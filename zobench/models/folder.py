@@ -73,11 +73,15 @@ def find(
         if revision is not None:
             raise ZobenchError(f"--model {spec}: a folder has no revisions; leave --revision {revision} out")
         folder = is_folder(path, "--model")
-        file = gguf.inside(path) if folder else path if path.suffix == ".gguf" and is_file(path, "--model") else None
+        with told(spec):
+            file = gguf.inside(path) if folder else None
+        if not folder and gguf.is_one(path, "--model"):
+            file = path
         if file is not None and is_file(file, "--model"):
             return _gguf(file, spec)
         if not folder:
-            raise ZobenchError(f"--model {spec}: " + ("not a folder" if path.exists() else "no such folder"))
+            there = "not a folder and no GGUF file" if path.exists() else "no such folder or file"
+            raise ZobenchError(f"--model {spec}: {there}")
         name = Path(os.path.abspath(path)).name
         if not name.isprintable():
             raise ZobenchError(f"--model {spec!r}: its name has letters that cannot be printed; rename the folder")
@@ -235,7 +239,8 @@ def weights_numel(folder: Path) -> int:
 
 
 def _looks_like_path(spec: str) -> bool:
-    return spec.startswith(("/", ".", "~")) or spec.endswith("/") or spec.count("/") > 1 or "\\" in spec
+    marks = spec.startswith(("/", ".", "~")), spec.endswith("/"), spec.count("/") > 1, "\\" in spec
+    return any(marks) or spec.lower().endswith(".gguf")
 
 
 def _download(spec: str, revision: str | None, offline: bool, *, weights: bool) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 import sys
 from collections import Counter
@@ -19,11 +20,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import ZobenchError
+from ..paths import is_file
+from .weights import entries
 
 _DAMAGED = (ValueError, KeyError, IndexError, TypeError, OverflowError, struct.error)
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of the plain types of the format's metadata, by their numbers in the file."""
 _STRING, _ARRAY = 8, 9
+_PART = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<parts>\d{5})\.gguf", re.IGNORECASE)
+"""How llama.cpp names the parts of a model that it splits."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,12 @@ def facts(path: Path, spec: str) -> GgufFacts:
         from gguf import GGUFReader
     except ImportError:
         raise ZobenchError(f"--model {spec}: GGUF files need the package gguf: pip install 'zobench[gguf]'") from None
+    part = _PART.match(path.name)
+    if part and int(part["parts"]) > 1:
+        raise ZobenchError(
+            f"--model {spec}: {path.name} is one part of {int(part['parts'])}: join them with llama.cpp's "
+            f"`llama-gguf-split --merge {path.name} {part['stem']}.gguf`"
+        )
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -118,10 +129,37 @@ def _walk(file: IO[bytes]) -> None:
         skip(8 * dimensions + 4 + 8)
 
 
+def is_one(path: Path, said: str) -> bool:
+    """Whether a GGUF file lies there: by its name, or by its first bytes where it is named otherwise.
+
+    Raises ZobenchError as `paths.is_file` does, and where it cannot be read.
+    """
+    if not is_file(path, said):
+        return False
+    if path.suffix.lower() == ".gguf":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError as error:
+        raise ZobenchError(f"{said} {path}: cannot be read: {error.strerror}") from error
+
+
 def inside(folder: Path) -> Path | None:
-    """The GGUF file of a folder that has no weights of another kind and one such file; else None."""
-    found = sorted(folder.glob("*.gguf"))
-    return found[0] if len(found) == 1 and not any(folder.glob("*.safetensors")) else None
+    """The GGUF file of a folder that has no weights of another kind and one such model; else None.
+
+    Raises ZobenchError where the folder holds several, one of which is to be named. What projects images into the
+    model's space (llama.cpp's `mmproj` files) is no model.
+    """
+    files = entries(folder)
+    if any(p.suffix == ".safetensors" for p in files):
+        return None
+    found = sorted(p for p in files if p.suffix.lower() == ".gguf" and "mmproj" not in p.name.lower())
+    parts = {part["stem"] for part in (_PART.match(p.name) for p in found) if part}
+    if len(found) > 1 and not (len(parts) == 1 and all(_PART.match(p.name) for p in found)):
+        several = ", ".join(p.name for p in found[:3]) + (", ..." if len(found) > 3 else "")
+        raise ZobenchError(f"{folder} holds {len(found)} GGUF files ({several}): name one, --model {found[0]}")
+    return found[0] if found else None
 
 
 def reading(name: str) -> dict[str, Any]:
