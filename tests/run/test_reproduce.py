@@ -117,3 +117,21 @@ def test_the_command_goes_on_and_writes_the_page(world, tmp_path, capsys):
     assert main(line) == 0
     again = capsys.readouterr()
     assert again.out == first.out and "0 cells to run" in again.err
+
+
+def test_parts_and_sums_are_run_on_the_tasks_that_are_named(world, tmp_path, capsys):
+    """The rows of tables 6 and 5 on a task that table 6 does not have; what is done is not run again."""
+    line = ["--tasks", "sst2", "--block", "0", "--model", str(world.model), "--data-dir", str(world.data), "--offline"]
+    line += ["--device", "cpu"]
+    for setting in ("steps=1", "eval_every=1", "num_train=16", "num_dev=4", "num_test=4", "lr=1e-3", "speed_steps=0"):
+        line += ["--set", setting]
+    assert main(["analyze", "channels", str(tmp_path), *line]) == 0
+    said = capsys.readouterr()
+    rows = [row.split("|")[1].strip() for row in said.out.splitlines() if row.startswith("| ")][2:]
+    assert rows[0] == "*layer:0*"
+    assert [name.rpartition(":")[2] for name in rows[1:]] == ["layer_without_top", "mlp", "mlp_without_top", "top"]
+    assert main(["analyze", "combine", str(tmp_path), *line]) == 0
+    said = capsys.readouterr()
+    assert "| layer:0+layer:1 " in said.out and "2 cells to run in float32, 2 done before" in said.err
+    assert main(["analyze", "combine", str(tmp_path), "--tasks", "nonsense"]) == 2
+    assert "nonsense" in capsys.readouterr().err

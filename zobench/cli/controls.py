@@ -10,6 +10,7 @@ import typer
 
 from ..errors import ZobenchError
 from .common import check_outputs, figure_class, picture, records_of, write_file
+from .examples import epilog
 
 if TYPE_CHECKING:
     from ..report.budgets import Speedily
@@ -43,7 +44,7 @@ def section_of(results: Path) -> Section:
     return found[0]
 
 
-@app.command()
+@app.command(epilog=epilog(["zobench analyze controls precision runs --plot precision.png"]))
 def precision(results: Results, out: Out = None, plot: Plot = None) -> None:
     """Print each method in every precision that it was run in, held against the finest.
 
@@ -56,7 +57,7 @@ def precision(results: Results, out: Out = None, plot: Plot = None) -> None:
     finish_held("Precision", by_precision(section), section, out, plot)
 
 
-@app.command()
+@app.command(epilog=epilog(["zobench analyze controls selection runs --plot selection.png"]))
 def selection(results: Results, out: Out = None, plot: Plot = None) -> None:
     """Print the selectors of each estimator, held against that of the first outlier block.
 
@@ -80,7 +81,7 @@ def selection(results: Results, out: Out = None, plot: Plot = None) -> None:
     finish_held("Selection", by_selection(section, known), section, out, plot, said if lines else "")
 
 
-@app.command()
+@app.command(epilog=epilog(["zobench analyze controls rate runs --plot rate.png"]))
 def rate(results: Results, out: Out = None, plot: Plot = None) -> None:
     """Print what each learning rate gave each method, and whether its best rate lies inside the grid.
 
@@ -98,7 +99,7 @@ def rate(results: Results, out: Out = None, plot: Plot = None) -> None:
         write_file(plot, _rates_drawn(plot, found))
 
 
-@app.command()
+@app.command(epilog=epilog(["zobench analyze controls budget runs --plot budget.png"]))
 def budget(results: Results, out: Out = None, plot: Plot = None) -> None:
     """Print how fast each method reduces the dev loss: area under the curve, forwards and seconds to a target."""
     check_outputs(out=out, plot=plot)

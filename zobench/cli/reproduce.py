@@ -133,6 +133,19 @@ def _carry_out(
         raise typer.Exit(1)
 
 
+def carried_out(of: Paper, asked: Asked, place: Place, plugins: Plugins) -> bool:
+    """Run the cells that are not done, for another command; whether some of them failed. Exits where it is stopped."""
+    from ..run.reproduce import planned
+    from ..run.stopping import Stopped, stoppable
+
+    try:
+        with stoppable():
+            return _run(planned(of, asked, place, plugins), place)
+    except Stopped as stopped:
+        say(f"zobench: {stopped}")
+        raise typer.Exit(stopped.status) from None
+
+
 def _records(made: Reproduction, place: Place) -> list[Record]:
     from ..report import store
 

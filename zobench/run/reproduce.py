@@ -14,7 +14,7 @@ from ..report.papers import PrintedRow, PrintedTable
 from ..report.record import NO_SELECTOR
 from ..tasks.sampling import split
 from .place import check_data_dir
-from .plan import Wish, fault_of, route
+from .plan import Wish, expand, fault_of, route
 from .session import Session
 from .whole_run import computed, make_plan, outline_of
 
@@ -53,6 +53,20 @@ class Asked:
     tasks: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     block: int | None = None
+
+
+def elsewhere(
+    table: PrintedTable,
+    tasks: Sequence[str],
+    *,
+    seeds: tuple[int, ...],
+    settings: Mapping[str, str],
+    block: int | None,
+    plugins: Plugins,
+) -> Asked:
+    """The rows of a table on any tasks (`all`), at the sizes of `zobench run`. ZobenchError for a task nobody has."""
+    known = expand(tuple(tasks), plugins.names("tasks"), "task")
+    return Asked((replace(table, on=known),), "small", seeds, (), settings, block)
 
 
 @dataclass

@@ -33,17 +33,22 @@ class PrintedRow:
 
 @dataclass(frozen=True)
 class PrintedTable:
-    """A table of scores. `sweeps`: the selector of block {k}, where rows below two references are one block each."""
+    """A table of scores. `sweeps`: the selector of block {k}, where rows below two references are one block each.
+
+    on: tasks that its rows are run on in the place of the paper's, which has no numbers for them.
+    """
 
     number: str
     model: str
     rows: tuple[PrintedRow, ...]
     sweeps: str = ""
+    on: tuple[str, ...] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks of its columns."""
-        return tuple(dict.fromkeys(task for row in self.rows for task in (*row.scores, *row.times) if task != AVERAGE))
+        printed = dict.fromkeys(task for row in self.rows for task in (*row.scores, *row.times) if task != AVERAGE)
+        return self.on or tuple(printed)
 
     @property
     def timed(self) -> bool:

@@ -25,6 +25,7 @@ from .family import (
     verdicts,
 )
 from .pairing import Clusters, Draw, Scores, compare, of_values, score, two_way
+from .quotient import beyond, quotient
 from .ranks import (
     FRIEDMAN_TASKS,
     Friedman,
@@ -57,6 +58,7 @@ __all__ = [
     "TwoWay",
     "Verdict",
     "benjamini_hochberg",
+    "beyond",
     "cliques",
     "combine",
     "compare",
@@ -68,6 +70,7 @@ __all__ = [
     "mean",
     "of_values",
     "profile",
+    "quotient",
     "rank_correlation",
     "rank_intervals",
     "ranks",
