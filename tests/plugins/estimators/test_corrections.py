@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from zobench_plugins.estimators.mezo import MeZO
 from zobench_plugins.estimators.mezo_svrg import MeZOSVRG
 from zobench_plugins.estimators.sparse_mezo import SparseMeZO
 from zobench_plugins.estimators.subzero import SubZero
+from zobench_plugins.estimators.zo_adamm import ZOAdaMM
 
 from zobench import Scope, ZobenchError
 from zobench.protocol.cell import raised
@@ -59,6 +61,11 @@ def test_lozo_moves_all_tensors_as_far_as_the_released_code_at_its_rates():
 
 def test_svrg_has_the_rates_that_its_authors_search_and_is_not_called_verified():
     assert {1e-6, 1e-5} <= set(MeZOSVRG.lr_grid) and MeZOSVRG.verified is False
+
+
+def test_cards_say_which_of_the_authors_scripts_has_the_fault():
+    """ZO-AdaMM's two scripts differ in the root that the step is divided by."""
+    assert {"universal.py", "imagenet_blackBox_attack2.py"} <= set(re.findall(r"\w+\.py", ZOAdaMM.public_code))
 
 
 def test_a_change_of_a_method_changes_the_identity_of_the_cells_that_it_changes():
