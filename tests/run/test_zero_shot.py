@@ -9,7 +9,7 @@ import time
 import pytest
 from kits.run_kit import numbers, plan, run
 
-from zobench.report import store
+from zobench.report import store, untouched
 from zobench.run import zero_shot
 from zobench.tasks.prepared import PreparedTask, Score
 
@@ -47,13 +47,13 @@ def test_what_is_no_whole_score_of_that_is_taken_anew(tmp_path):
 
     assert (score(), score(), score(run="s"), score(run="s", anew=True), score(run="s", anew=True)) == (1, 0, 0, 1, 0)
     assert score(of={**OF, "task": "u"}) == 1
-    path = zero_shot._path(tmp_path, OF)
+    path = untouched.path_of(tmp_path, OF)
     for spoiled in (lambda said: said["score"].update(value=1.0), lambda said: said["of"].update(task="u")):
         said = json.loads(path.read_text())
         spoiled(said)
         path.write_text(json.dumps(said))
         assert (score(), score()) == (1, 0)
-    path.write_bytes(zero_shot._path(tmp_path, {**OF, "task": "u"}).read_bytes())  # whole, of other facts
+    path.write_bytes(untouched.path_of(tmp_path, {**OF, "task": "u"}).read_bytes())  # whole, of other facts
     assert (score(), score()) == (1, 0)
     path.write_text("[" * 100_000)
     assert score() == 1
@@ -63,7 +63,7 @@ def test_what_is_no_whole_score_of_that_is_taken_anew(tmp_path):
 
 def test_who_waits_for_a_score_stops_where_its_cell_is_over(tmp_path, monkeypatch):
     monkeypatch.setattr(zero_shot, "LOOK_S", 0.005)
-    claim = zero_shot.Claim.take(tmp_path / "zero_shot", zero_shot._path(tmp_path, OF).stem)
+    claim = zero_shot.Claim.take(tmp_path / "zero_shot", untouched.path_of(tmp_path, OF).stem)
     with pytest.raises(TimeoutError):
         zero_shot.shared(tmp_path, OF, lambda: SCORE, run="r", anew=False, waits=_over)
     claim.release()

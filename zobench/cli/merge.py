@@ -20,7 +20,8 @@ def merge(
         typer.Option(help="Whose record to take of a cell of which two have other numbers.", metavar="DIR"),
     ] = None,
 ) -> None:
-    """Put the records of several folders into a new one, with what lies beside them, byte for byte.
+    """Put the records of several folders into a new one, with what lies beside them, byte for byte: side files, scores
+    of the untouched model, cells that were begun, plans, options of the runs, and tasks of --data.
 
     First everything is checked: seals of records and of the files beside them, cells of which two folders have other
     numbers, tasks of which they have other data. What is wrong is named, and then nothing is written.
@@ -36,6 +37,8 @@ def merge(
     each = ", ".join(f"{n} of {folder}" for folder, n in done.by_folder.items())
     twice = f"; {done.twice} were in several, with the same numbers" if done.twice else ""
     print(f"{out}: {done.records} records, {each}{twice}")
+    for cell in done.running:
+        print(f"zobench: note: {cell} runs there now, and what it has done is not taken: merge again", file=sys.stderr)
 
 
 def _say(done: int, total: int) -> None:

@@ -26,8 +26,9 @@ import typer
 from .. import redact
 from ..errors import ZobenchError, unknown
 from ..paths import is_file
+from ..report import options_kept
+from ..report.options_kept import FILE
 
-FILE = "run.toml"
 NOT_KEPT = frozenset({"config", "set_", "dry_run", "for_device", "rerun", "shard"})
 """Options that say nothing of what a run is."""
 _PATHS = frozenset({"results", "data_dir", "plugin"})
@@ -81,15 +82,8 @@ def keep(results: Path, text: str) -> None:
 
     Raises ZobenchError where that cannot be written.
     """
-    path = results / FILE
     try:
-        results.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and path.read_text(encoding="utf-8", errors="replace") != text:
-            number = 1
-            while (older := results / f"run.{number}.toml").exists():
-                number += 1
-            os.replace(path, older)
-        path.write_text(text, encoding="utf-8")
+        options_kept.keep(results, text)
     except OSError as e:
         raise ZobenchError(f"--results {results}: {FILE} cannot be written there: {e.strerror}") from e
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ZobenchError
-from . import disk, packed, store, swap
+from . import disk, merging_rest, packed, store, swap
 from .judge import settled
 from .plain import canonical
 from .record import Record
@@ -27,6 +27,8 @@ class Merged:
     by_folder: dict[Path, int] = field(default_factory=dict)
     twice: int = 0
     """Cells that several folders have with the same numbers: that of the first folder was taken."""
+    running: list[str] = field(default_factory=list)
+    """Cells that a process is running in one of the folders: what it has done so far was not taken."""
 
 
 def merge(
@@ -41,8 +43,8 @@ def merge(
     prefer: the folder whose record is taken where two folders have finished records of a cell with different numbers.
 
     Raises ZobenchError, one line per fault: files that are no record or were changed, side files that are not what the
-    record says, such differing numbers, and records of other data or another version of a task, which may not stand in
-    one table.
+    record says, such differing numbers (of cells, or of the untouched model), and records of other data or another
+    version of a task, which may not stand in one table.
     """
     taken: dict[str, tuple[Path, Record]] = {}
     faults: list[str] = []
@@ -57,13 +59,17 @@ def merge(
         for record in found.records:
             _take(record, folder, taken, faults, done, prefer)
     faults += _kin(taken.values())
+    rest = merging_rest.gather(folders, {cell: record for cell, (_, record) in taken.items()}, prefer)
+    faults += rest.faults
     if faults:
         raise ZobenchError("\n".join(faults))
-    for i, (folder, record) in enumerate(taken.values()):
-        _copy(record, folder, out)
-        done.by_folder[folder] += 1
-        say(i + 1, len(taken))
-    done.records = len(taken)
+    for folder in folders:
+        mine = [record for theirs, record in taken.values() if theirs == folder]
+        _copy(mine, folder, out, lambda n: say(done.records + n, len(taken)))
+        done.by_folder[folder] = len(mine)
+        done.records += len(mine)
+    rest.put(out)
+    done.running = rest.running
     return done
 
 
@@ -117,12 +123,30 @@ def _kin(taken: Any) -> list[str]:
     return out
 
 
-def _copy(record: Record, folder: Path, out: Path) -> None:
-    """A record and what lies beside it, byte for byte, the record last."""
-    for info in record.get("files", {}).values():
-        path = folder / store.CELLS / info["name"]
-        if (data := store.side(folder, path)) is not None:
-            disk.write_bytes(out / store.CELLS / path.name, data)
-    lying = store.files(folder, record["id"]).record
-    text = lying.read_bytes() if lying.is_file() else packed.to_text(packed.open_pack(folder).lines[record["id"]][1])
-    disk.write_bytes(out / store.CELLS / lying.name, text)
+def _copy(records: Sequence[Record], folder: Path, out: Path, say: Callable[[int], None]) -> None:
+    """Records of a folder and what lies beside them, byte for byte; a record after its files. Packs are read once."""
+    cells, absent = out / store.CELLS, set[str]()
+    for path in (path for record in records for path in _beside(folder, record)):
+        if path.is_file():
+            disk.write_bytes(cells / path.name, path.read_bytes())
+        else:
+            absent.add(path.name)
+    for name, data in packed.sides(folder) if absent else ():
+        if name in absent and isinstance(data, bytes):
+            disk.write_bytes(cells / name, data)
+    pack: packed.Pack | None = None
+    for n, record in enumerate(records, start=1):
+        lying = store.files(folder, record["id"]).record
+        if lying.is_file():
+            text = lying.read_bytes()
+        else:
+            pack = pack or packed.open_pack(folder)
+            text = packed.to_text(pack.lines[record["id"]][1])
+        disk.write_bytes(cells / lying.name, text)
+        say(n)
+
+
+def _beside(folder: Path, record: Record) -> list[Path]:
+    """Where the side files of a record are: those that it names; of an early one, which names none, all that may be."""
+    names = {info["name"] for info in record.get("files", {}).values()}
+    return [path for path in store.files(folder, record).beside if "files" not in record or path.name in names]

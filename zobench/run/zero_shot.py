@@ -7,7 +7,6 @@ it first claims it as cells are claimed; the others wait for it. What is no whol
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -17,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.cell import NUMERICS
-from ..report import disk
-from ..report.plain import canonical
+from ..report import untouched
 from ..report.running import Claim
 from ..tasks.prepared import Score
 from .unchanged import ModelChanged
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from .session import Session
     from .unchanged import Guard
 
-FOLDER = "zero_shot"
 OF_THE_CELL = ("model", "model_revision", "task", "task_version", "data", "data_revision", "code")
 """What of a cell a score of the untouched model may depend on, beside its protocol and the dtype."""
 LOOK_S = 0.5
@@ -74,12 +71,12 @@ def _on_all(
     ranks: Ranks, results: Path, of: Mapping[str, Any], run: str | None, anew: bool, take: Callable[[], Score]
 ) -> Score:
     """As `shared` for processes that take it together; the first one of them reads and writes."""
-    path = _path(results, of)
+    path = untouched.path_of(results, of)
     known: Score | None = ranks.told("zero-shot", _read(path, of, run if anew else None) if ranks.rank == 0 else None)
     if known is None:
         known = take()
         if ranks.rank == 0:
-            _write(path, of, run, known)
+            untouched.write(path, of, run, asdict(known))
     return known
 
 
@@ -97,7 +94,7 @@ def shared(
     run: names the present run; anew: one of another run does not count (`--rerun always`). waits: called while another
     process takes the score; what it raises ends the waiting. Where the folder takes no file, the score stands alone.
     """
-    path = _path(results, of)
+    path = untouched.path_of(results, of)
     while True:
         if (known := _read(path, of, run if anew else None)) is not None:
             return known
@@ -112,37 +109,24 @@ def shared(
     try:
         if (known := _read(path, of, run if anew else None)) is None:  # by the one who had the claim before
             known = take()
-            _write(path, of, run, known)
+            untouched.write(path, of, run, asdict(known))
         return known
     finally:
         claim.release()
 
 
-def _write(path: Path, of: Mapping[str, Any], run: str | None, score: Score) -> None:
-    said = {"of": of, "run": run, "score": asdict(score)}
-    with contextlib.suppress(OSError):
-        disk.write_text(path, json.dumps({**said, "sha256": _digest(said)}, indent=1) + "\n")
-
-
 def forget(results: Path, of: Mapping[str, Any]) -> None:
     """Remove the score: what took it did more than look."""
     with contextlib.suppress(OSError):
-        _path(results, of).unlink()
-
-
-def _path(results: Path, of: Mapping[str, Any]) -> Path:
-    return results / FOLDER / f"{hashlib.blake2b(canonical(of).encode(), digest_size=8).hexdigest()}.json"
+        untouched.path_of(results, of).unlink()
 
 
 def _read(path: Path, of: Mapping[str, Any], run: str | None) -> Score | None:
     """The score in a file, where it is whole, of these facts and (if said) of this run."""
-    try:
-        said = json.loads(path.read_bytes())
-        sound = said.pop("sha256") == _digest(said) and said["of"] == of and run in (None, said["run"])
-        return Score(**said["score"]) if sound else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    said = untouched.read(path)
+    if said is None or said["of"] != of or run not in (None, said["run"]):
         return None
-
-
-def _digest(said: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(said).encode()).hexdigest()
+    try:
+        return Score(**said["score"])
+    except TypeError:  # of another zobench
+        return None
