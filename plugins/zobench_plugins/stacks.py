@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from zobench import Handle, ZobenchError
+import torch
+
+from zobench import Buffer, Estimator, Handle, ZobenchError
 
 
 def stacked(p: Handle) -> bool:
@@ -35,6 +37,11 @@ def tall(p: Handle, rank: int) -> tuple[int, ...]:
 def wide(p: Handle, rank: int) -> tuple[int, ...]:
     """The shape of a right factor (columns, rank), one for each matrix of a stack."""
     return *p.shape[:-2], p.shape[-1], rank
+
+
+def mark(estimator: Estimator, where: Callable[[Handle], bool]) -> Buffer:
+    """The number 1 on these tensors, and no value on others."""
+    return estimator.compute(lambda p: torch.ones((), dtype=p.dtype, device=p.param.device), on=where, name="on")
 
 
 def refuse_stacks(method: str, handles: Iterable[Handle], mend: str) -> None:

@@ -53,6 +53,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "sgd": f"{HERE}.sgd:SGD",
         "sparse_mezo": f"{HERE}.sparse_mezo:SparseMeZO",
         "subzero": f"{HERE}.subzero:SubZero",
+        "subzero_plus": f"{HERE}.subzero_plus:SubZeroPlus",
         "tezo": f"{HERE}.tezo:TeZO",
         "zero_shot": f"{HERE}.zero_shot:ZeroShot",
         "zo_adam": f"{HERE}.zo_adam:ZOAdam",

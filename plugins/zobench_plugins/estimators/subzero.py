@@ -113,11 +113,11 @@ class SubZero(Estimator):
         return lp
 
 
-def refuse_narrow(planned: Planned) -> None:
+def refuse_narrow(planned: Planned, method: str = "subzero") -> None:
     """ZobenchError where what trains is an adapter or a prefix."""
     if planned.parameterisation in ("lora", "prefix"):
         raise ZobenchError(
-            f"subzero: its authors make the narrow matrices of parameterisation {planned.parameterisation} nearly "
+            f"{method}: its authors make the narrow matrices of parameterisation {planned.parameterisation} nearly "
             "square first, which is not done here; use parameterisation full, or other directions"
         )
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
-from zobench import Buffer, Count, Direction, Estimator, Handle, Losses, Positive
+from zobench import Count, Direction, Estimator, Handle, Losses, Positive
 
 from ..directions.tezo import FOREVER
-from ..stacks import matrix_like, others, tall, wide
+from ..stacks import mark, matrix_like, others, tall, wide
 from .adam import Beta
 
 
@@ -92,16 +91,12 @@ class TeZO(Estimator):
 
     def step_of(self, u: Direction, v: Direction) -> Direction:
         """The step: of the coordinates of matrices lifted, of others as they are."""
-        on, off = self.mark(matrix_like), self.mark(others)
+        on, off = mark(self, matrix_like), mark(self, others)
         m = (u * (on * self.m)) @ v.T + off * self.m
         if self.form == "momentum":
             return m
         square = (u.square() * (on * self.v)) @ v.square().T + off * self.v
         return m / (square + self.delta).sqrt()
-
-    def mark(self, where: Callable[[Handle], bool]) -> Buffer:
-        """The number 1 on these tensors, and no value on others."""
-        return self.compute(lambda p: torch.ones((), dtype=p.dtype, device=p.param.device), on=where, name="on")
 
 
 def _coordinates(p: Handle, rank: int) -> tuple[int, ...]:
