@@ -124,7 +124,39 @@ def test_a_lost_seed_has_no_average_and_no_rank():
     found = seen(made)
     assert "#" not in [one.heading for one in found.summary], "one method alone has an average"
     assert next(one.cells for one in found.summary if one.heading == "sst2")[-1] == "oom"
-    assert "5/6 ok, 1 failed." in found.words.answer and "`--rerun failed`" in found.words.following
+    assert "5/6 ok, 1 failed." in found.words.answer and "`--rerun failed` with more memory" in found.words.following
+
+
+def test_what_is_next_can_change_what_is_shown():
+    """A cell that diverged would do so again, and so would the reference that all are held against."""
+
+    def of(status, seeds=(0, 1, 2), **more):
+        facts = {"status": status, **({} if status == "ok" else {"error": "x"}), **more}
+        return [record("lozo", "layer", seed=seed, **facts) for seed in seeds]
+
+    def then(*records):
+        return [one for one in seen(records).words.following if "compare" not in one]
+
+    full = [record(seed=seed) for seed in range(3)]
+    assert then(*full, *of("diverged")) == ["`--lr` below 0.0001"]
+    nan = of("diverged")
+    for one in nan:
+        one["chosen"] = {"lr": 1e-3, "step": 1}
+    assert then(*full, *nan) == then(*full, *of("diverged", lrs=())) == ["another `--dtype`"]
+    assert then(*full, *of("timeout", (0,)), *of("error", (1,))) == [
+        "`--rerun failed` with the errors mended, a longer `--timeout`"
+    ]
+    full_disk = of("error")
+    for one in full_disk:
+        one["retry"] = "full disk"
+    assert then(*full, *of("interrupted")) == then(*full, *full_disk) == ["the same command again"]
+    lost = [record(seed=seed, status="diverged", error="x", lrs=(0.5, 1.0)) for seed in range(3)]
+    assert then(*lost, *of("ok")) == ["`--lr` below 0.5"], "what others are held against was tried"
+    assert then(*of("ok")) == ["`--estimator mezo --selector all`"]
+    assert then(*full, *of("ok", (0,)), *of("diverged", (1, 2))) == ["`--lr` below 0.0001"]
+    one = [record(seed=0), *(record(seed=seed, status="diverged", error="x") for seed in (1, 2))]
+    assert then(*one) == ["`--lr` below 0.0001", "`--seeds 3,4,5`"], "these seeds were tried"
+    assert then(*one[:2]) == ["`--lr` below 0.0001", "`--seeds 0,1,2`"]
 
 
 def test_warnings_are_counted_and_stand_in_full_below():

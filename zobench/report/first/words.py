@@ -11,6 +11,7 @@ from ..compare import ColumnStanding, Verdicts
 from ..memory import MemoryLimit
 from ..rows import MethodRow, Section
 from ..tables import plus_minus
+from .following import following
 from .lines import Line
 
 SAID = {stats.BETTER: "better", stats.WORSE: "worse", stats.EQUAL: f"as good, within {100 * stats.MARGIN:g} points"}
@@ -63,7 +64,7 @@ def words(
         answer=f"{answer} {_ended(section)}",
         more=tuple(more),
         counted=tuple(_counted(section, warned)),
-        following=tuple(_next(section, verdicts, rivals, seeds)),
+        following=tuple(following(section, verdicts, rivals, seeds)),
     )
 
 
@@ -230,42 +231,6 @@ KINDS = (
 
 def _kind(warning: str) -> str:
     return next((kind for part, kind in KINDS if part in warning), "other")
-
-
-def _next(section: Section, verdicts: Verdicts, rivals: Sequence[Line], seeds: int) -> list[str]:
-    out = []
-    if any(r["status"] != "ok" for r in section.records):
-        out.append("`--rerun failed`")
-    if 0 < seeds < stats.MARK_SEEDS:
-        out.append("`--seeds 0,1,2`")
-    if rivals and verdicts.control is None:
-        out += _control(section, rivals)
-    if len(rivals) > 1 and (standing := verdicts.best["average"]) is not None:
-        against = verdicts.control if verdicts.control is not standing.best else None
-        other = against or next((r for r in (*standing.close, *standing.beaten) if r.trains), None)
-        if other is not None:
-            pair = (standing.best, other)
-            out.append(f"`zobench compare {' '.join(_spelt(row) for row in pair)}`")
-    return out
-
-
-def _control(section: Section, rivals: Sequence[Line]) -> list[str]:
-    """The options that run what rivals are held against, where it is known who that is."""
-    if not (section.known.baseline and section.known.everything):
-        return []
-    baseline, everything = section.known.baseline[0], section.known.everything[0]
-    selectors = sorted({line.row.selector for line in rivals} - {everything}, key=text.natural)
-    there = any(line.row.estimator == baseline for line in rivals)
-    return [
-        f"`--selector {','.join([everything, *selectors])}`"
-        if there
-        else f"`--estimator {baseline} --selector {everything}`"
-    ]
-
-
-def _spelt(row: MethodRow) -> str:
-    said = f"{row.method}/{row.where}" if row.trains else row.method
-    return f"'{said}'" if " " in said else said
 
 
 def _names(tasks: Sequence[str]) -> str:
