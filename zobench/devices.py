@@ -21,6 +21,8 @@ from .errors import ZobenchError, unknown
 GPUS = ("cuda", "xpu")
 """Kinds whose module of torch counts bytes, has events, and of which there may be several."""
 KINDS = ("cpu", *GPUS, "mps")
+FLOAT64 = ("cpu", "cuda")
+"""Kinds that compute in float64, as all of their devices do; of others each is asked."""
 _DRIVERS = (Path("/proc/driver/nvidia/version"), Path("/sys/module/amdgpu/version"), Path("/sys/module/xe/srcversion"))
 
 
@@ -155,14 +157,12 @@ def has_float64(device: torch.device) -> bool:
 
 def wide(x: Tensor) -> Tensor:
     """`x` in float64, in float32 on a device that has no float64: for differences of losses and sums over them."""
-    if x.device.type in ("cpu", "cuda") or has_float64(x.device):
-        return x.to(torch.float64)
-    return x.to(torch.float32)
+    return x.to(widest(x.device))
 
 
 def widest(device: torch.device) -> torch.dtype:
     """The dtype that `wide` gives there."""
-    return torch.float64 if device.type in ("cpu", "cuda") or has_float64(device) else torch.float32
+    return torch.float64 if device.type in FLOAT64 or has_float64(device) else torch.float32
 
 
 def streams() -> Callable[[], None]:

@@ -45,6 +45,19 @@ def test_gpus_are_called_as_the_environment_calls_them(monkeypatch):
     assert local._gpus("auto") == ["0", "1"]
 
 
+@pytest.mark.parametrize(
+    ("device", "there", "jobs"), [("mps", True, 1), ("auto", True, 1), ("auto", False, 5), ("xpu", False, 1)]
+)
+def test_a_gpu_of_another_kind_has_one_process(monkeypatch, device, there, jobs):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: there)
+    monkeypatch.setattr(local, "fitting", lambda weights: 5)
+    run_cell = SimpleNamespace(device=device, weights_bytes=1, timeout=0.0)
+    every = local.Local()
+    every.jobs = 0
+    assert every._at_once(9, run_cell) == jobs
+
+
 def test_a_process_keeps_to_its_task_and_else_takes_one_that_no_other_has():
     given = []
 

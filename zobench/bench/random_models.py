@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .. import devices
-from ..errors import ZobenchError, unknown
+from ..errors import ZobenchError, out_of_memory, unknown
 from ..models.load import DTYPES, LoadedModel
 from ..models.shapes import SHAPES
 
@@ -30,7 +30,9 @@ def random_model(shape: str, *, dtype: str, device: str, seed: int = 0) -> Loade
         with devices.streams_kept(), torch.device(place):
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
-    except torch.OutOfMemoryError as error:
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
         raise ZobenchError(f"--random-weights {shape} in {dtype} does not fit on {place}: {error}") from error
     return LoadedModel(
         name=f"random {shape}",

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
-from ..errors import ZobenchError
+from ..errors import ZobenchError, out_of_memory
 from .folder import ModelFolder
 
 
@@ -48,7 +46,7 @@ def reading(said: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # that of a library in Rust
             raise
-        short = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+        short = out_of_memory(error)
         if "trust_remote_code" in str(error):
             why = "it needs code of its own, which is never run; architectures that transformers has can be loaded"
         elif short:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import ZobenchError
+from ..errors import ZobenchError, out_of_memory
 from .forward import Forward
 from .last_block import Places
 from .positions import side_by_side
@@ -173,6 +173,6 @@ def tried(call: Callable[[], T]) -> T | None:
     try:
         return call()
     except FAULTS as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        if out_of_memory(error):
             raise
         return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..devices import wide
 from ..estimator.estimator import Estimator
 from ..plugins import declared
 from ..protocol.protocol import Protocol, protocol_from
@@ -67,9 +68,9 @@ class BothSides(Estimator):
         return plus
 
     def product(self, gradient: Mapping[str, Tensor]) -> float:
-        """The inner product of the last direction with a gradient, by name, in float64."""
+        """The inner product of the last direction with a gradient, by name, in float64 where the device has it."""
         values = ((p.name, self.seen[0].on(p)) for p in self.handles)
-        return sum(float((v.double() * gradient[name].double()).sum()) for name, v in values if v is not None)
+        return sum(float((wide(v) * wide(gradient[name])).sum()) for name, v in values if v is not None)
 
 
 def block_scope(loaded: LoadedModel, index: int) -> Scope:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import ZobenchError
+from ..errors import ZobenchError, out_of_memory
 from ..paths import is_folder
 from ..plugins import declared
 from ..plugins.discovery import describe_fault
@@ -65,12 +64,13 @@ def data_source(place: Place, loaded: LoadedModel, plugins: Plugins) -> Where:
 
 def check_model(loaded: LoadedModel) -> None:
     """ZobenchError for a model that no cell could use. Where memory runs out that is for the cells to say."""
-    import torch
-
     from ..models.capabilities import check_causal
 
-    with contextlib.suppress(torch.OutOfMemoryError, MemoryError):
+    try:
         check_causal(loaded)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
 
 
 def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:

@@ -64,7 +64,7 @@ class Ranks:
         """
         device = losses[0].device
         code = DTYPES.index(losses[0].dtype)
-        values = torch.stack([x.detach() for x in losses]).double().tolist()
+        values = torch.stack([x.detach() for x in losses]).cpu().double().tolist()
         out: list[Tensor] = []
         for start in range(0, len(values), ROOM):
             rows = self._rows(f"{of} {start}", [weight, float(code), *values[start : start + ROOM]])

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
+from ..devices import wide
 from ..engine.objective import Objective
-from ..errors import ZobenchError
+from ..errors import ZobenchError, out_of_memory
 from .looks import block_scope, look
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def looked(
         scope = block_scope(loaded, block.index)
         gradient = _gradient(loaded, prepared, here, scope, progress) if gradients else None
         gradients = gradient is not None
-        norm = None if gradient is None else math.sqrt(sum(float(g.double().square().sum()) for g in gradient.values()))
+        norm = None if gradient is None else math.sqrt(sum(float(wide(g).square().sum()) for g in gradient.values()))
         for seed in seeds:
             for at, batch in enumerate(here):
                 objective = partial(prepared.loss, loaded.model, batch)
@@ -113,7 +114,9 @@ def _gradient(
             for name, g in found.items():
                 share = g.float() / len(batches)
                 total[name] = total[name].add_(share) if name in total else share
-    except (ZobenchError, torch.OutOfMemoryError, MemoryError) as e:
+    except Exception as e:
+        if not (isinstance(e, ZobenchError) or out_of_memory(e)):
+            raise
         progress(f"{prepared.task.name}: no gradients: {str(e).splitlines()[0] if str(e) else 'memory ran out'}")
         return None
     return total

@@ -16,7 +16,8 @@ ROOM = 2**30
 
 
 class Local:
-    """The cells in their order. `jobs`: processes at once, 0: one for each GPU, or for each core of a CPU (`auto`).
+    """The cells in their order. `jobs`: processes at once, 0: one for each GPU that torch calls cuda, one on a GPU of
+    another kind, or one for each core of a CPU (`auto`).
 
     With one they run in this process; with one that is ended where a cell hangs, if cells have a time (`--timeout`).
     With several each has its own copy of the model, its own GPU in turn, and its share of the cores; one that crashes,
@@ -54,7 +55,8 @@ class Local:
         return self._at_once(len(cells), run_cell) <= 1 and not (run_cell.timeout and cells)
 
     def _at_once(self, cells: int, run_cell: RunCell) -> int:
-        return min(self.jobs or len(_gpus(run_cell.device)) or fitting(run_cell.weights_bytes), cells)
+        jobs = self.jobs or len(_gpus(run_cell.device)) or (1 if _of_another_kind(run_cell.device) else 0)
+        return min(jobs or fitting(run_cell.weights_bytes), cells)
 
 
 def cores() -> int:
@@ -79,3 +81,13 @@ def _gpus(device: str) -> list[str]:
     names = seen or [str(i) for i in range(torch.cuda.device_count())]
     names = names[: torch.cuda.device_count()]
     return names if device in ("auto", "cuda") else [names[int(device.partition(":")[2])]]
+
+
+def _of_another_kind(device: str) -> bool:
+    """Whether `device` means a GPU that is none of CUDA: processes cannot be told which of them to see."""
+    kind = device.partition(":")[0]
+    if kind in ("cpu", "cuda"):
+        return False
+    import torch
+
+    return kind != "auto" or torch.xpu.is_available() or torch.backends.mps.is_available()

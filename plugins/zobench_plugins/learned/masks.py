@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from zobench import LoadedModel, Objective, ZobenchError
+from zobench import LoadedModel, Objective, ZobenchError, wide
 
 from .files import read, write
 
@@ -45,7 +45,7 @@ def learn_masks(
         raise ZobenchError(f"{loaded.name} has no parameter with {' or '.join(only)} in its name")
     squares, batches = squared_gradients(chosen, objectives)
     indices = largest(squares, density, per)
-    inside = sum(float(squares[n].flatten()[i].sum(dtype=torch.float64)) for n, i in indices.items())
+    inside = sum(float(wide(squares[n].flatten()[i]).sum()) for n, i in indices.items())
     facts = {
         "model": loaded.name,
         "revision": loaded.revision,
@@ -53,7 +53,7 @@ def learn_masks(
         "per": per,
         "batches": batches,
         "entries": sum(i.numel() for i in indices.values()),
-        "share_of_squares": inside / sum(float(s.sum(dtype=torch.float64)) for s in squares.values()),
+        "share_of_squares": inside / sum(float(wide(s).sum()) for s in squares.values()),
         "shapes": {n: list(squares[n].shape) for n in indices},
     }
     return {n: i.cpu() for n, i in indices.items()}, facts

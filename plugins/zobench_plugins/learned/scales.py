@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from zobench import Diverged, Handle, LoadedModel, Losses, NonNegative, Objective, Positive, Scope, ZobenchError
+from zobench import Diverged, Handle, LoadedModel, Losses, NonNegative, Objective, Positive, Scope, ZobenchError, wide
 
 from ..estimators.zo_fine_tuner import UNTRAINED, ZOFineTuner
 from . import networks
@@ -57,7 +57,7 @@ class ScaleLearner(ZOFineTuner):
             self.learn(p, told[p.name], -self.reach * c * kappa * (g * x).sum())
         self.move(self.reach * c * d)
         loss, gradient = losses.gradient()
-        norm = torch.stack([g.double().square().sum() for _, g in self.each(gradient)]).sum().sqrt()
+        norm = torch.stack([wide(g).square().sum() for _, g in self.each(gradient)]).sum().sqrt()
         self.m.assign(self.momentum * self.m + (self.clip / norm.clamp(min=self.clip)) * gradient)
         self.descend(self.m)
         self.remember(s, lp, lm)

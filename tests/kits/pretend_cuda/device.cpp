@@ -41,6 +41,7 @@ int64_t copies_to = 0, copies_across = 0;
 int64_t allocated[MOST] = {0}, peak[MOST] = {0};
 py::object on_sync;  // called with the name of what waits
 bool watch = false;
+bool has_double = true;  // as on Apple's GPUs if not
 
 void waits(const std::string& what) {
   std::lock_guard<std::recursive_mutex> g(lock_);
@@ -97,6 +98,7 @@ Tensor to_host(const Tensor& t) {
 }
 
 Tensor to_device(const Tensor& t, Device device) {
+  TORCH_CHECK_TYPE(has_double || t.scalar_type() != at::kDouble, "Cannot convert a tensor to float64: this device has no float64");
   auto s = c10::Storage(c10::Storage::use_byte_size_t(), t.storage().nbytes(), pointer(t.storage(), device, true),
                         nullptr, false);
   return made(s, DispatchKey::CUDA, t);
@@ -370,6 +372,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("peak", [](int i) { return peak[i]; });
   m.def("reset_peak", [](int i) { peak[i] = allocated[i]; });
   m.def("configure", [](int n, int64_t bytes) { devices = n; limit = bytes; });
+  m.def("has_float64", [](bool has) { has_double = has; });
   m.def("current", [] { return (int)current; });
   m.def("set_current", [](int i) { current = i; });
   m.def("manual_seed", [](uint64_t s) { for (int i = 0; i < MOST; ++i) default_generator(i).set_current_seed(s); });

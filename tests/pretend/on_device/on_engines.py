@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from kits import pretend_cuda
-from pretend_kit import session, steps
+from pretend_kit import assert_as_on_the_cpu, session, steps
 
 from zobench.engine import ENGINES
 from zobench.timers import Timers
@@ -27,6 +27,18 @@ def test_a_step_is_that_of_the_cpu_and_waits_once(engine, scope):
     assert there.waits.total() - fresh == WAITS.get(engine, 1), there.waits
     assert fresh <= 1
     assert there.events == 0  # those of the step before are used again
+
+
+@pytest.mark.parametrize(
+    ("dtype", "engine", "restore", "precision"),
+    [
+        ("float16", "flat", "arithmetic", "native"),
+        ("float16", "flat", "exact", "native"),
+        ("bfloat16", "streamed", "exact", "float32"),
+    ],
+)
+def test_in_sixteen_bits_too(dtype, engine, restore, precision):
+    assert_as_on_the_cpu(dtype, engine=engine, restore=restore, precision=precision)
 
 
 def test_noise_is_another_where_a_generator_draws_it():

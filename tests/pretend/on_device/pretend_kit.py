@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from kits import pretend_cuda
 from kits.run_kit import World, save_data, save_model
 
@@ -95,7 +97,16 @@ def steps(
         events = pretend_cuda.Event.alive - before
         on.estimator.settle()
         on.estimator.timers.take()
-        total = sum(float(h.param.detach().double().abs().sum().cpu()) for h in on.estimator.handles)
+        total = sum(float(h.param.detach().cpu().double().abs().sum()) for h in on.estimator.handles)
     shown = [float(x) for x in losses]
     launches, copies = sum(counts["launches"].values()), counts["copies_to"]
     return Steps(shown, total, prepared.rows, feed.batched, waits, launches, events, copies)
+
+
+def assert_as_on_the_cpu(dtype: str, **how: Any) -> None:
+    """Three steps on the device have the CPU's losses, up to the last digit of the dtype, and lead to its weights."""
+    there, here = (steps(session(device, dtype), dtype=dtype, **how) for device in ("cuda", "cpu"))
+    last = 1e-6 if dtype == "float32" else torch.finfo(getattr(torch, dtype)).eps
+    assert there.losses == pytest.approx(here.losses, rel=2.5 * last)
+    assert there.total == pytest.approx(here.total, rel=last)
+    assert (there.rows, there.together) == (here.rows, here.together)
