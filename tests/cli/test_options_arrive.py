@@ -101,7 +101,7 @@ def test_of_pack(tmp_path, heard):
 
 
 def test_of_sensitivity(tmp_path, heard):
-    placed = heard("zobench.cli.sensitivity.place_of", (SimpleNamespace(model="m"), "smoke"))
+    placed = heard("zobench.cli.looking.place_of", (SimpleNamespace(model="m"), "smoke"))
     heard("zobench.run.place.load", SimpleNamespace(name="m", revision=None, dtype="bfloat16"))
     looking = heard("zobench.cli.sensitivity.looking_at", [("sst2", "prepared", "given")])
     looked = heard("zobench.run.sensitivity.looked", [])

@@ -192,6 +192,7 @@ def test_two_folders_become_one_byte_for_byte(tmp_path, capsys):
     a = folder_of(tmp_path / "a", record(seed=0), record(seed=1))
     again = record(seed=1)
     again["time"]["total_s"] = 99.0
+    again["forwards"]["speed"] = 42  # its process had measured the baseline before
     b = folder_of(tmp_path / "b", again, record(seed=2), record(seed=3, status="interrupted", error="x"))
     assert main(["merge", str(a), str(b), "-o", str(tmp_path / "c")]) == 0
     assert "4 records, 2 of" in capsys.readouterr().out

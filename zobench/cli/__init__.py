@@ -21,7 +21,6 @@ import typer.main
 from .. import __version__, redact
 from ..errors import ZobenchError, out_of_memory
 from . import faults
-from .examples import epilog
 
 _ClickException: Any = typer.BadParameter.__mro__[2]
 """The base of usage errors: typer exports only leaves of it, and from release to release another home."""
@@ -148,7 +147,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "analyze": Command(
         ".analyze:app",
-        "Look into a model; blocks, parts of one, methods, ranks, factors from records.",
+        "Activations; blocks, methods, ranks, factors from records.",
         (
             "zobench analyze activations --model facebook/opt-125m --task sst2 --data-dir DATA",
             "zobench analyze layers runs --plot layers.png",
@@ -262,6 +261,11 @@ def _click_command(arguments: Sequence[str]) -> Any:
             summary = command.help if target is _not_called else None
             app.command(name, help=summary, epilog=epilog(command.examples))(target)
     return typer.main.get_command(app)
+
+
+def epilog(examples: Sequence[str]) -> str:
+    r"""Examples as the foot of a help text: one a line, which `\b` keeps from being re-wrapped."""
+    return "\b\n" + "\n".join(("Examples:", *(f"  {line}" for line in examples)))
 
 
 def _not_called() -> None:

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .activations_picture import drawn
-from .common import (
-    DataDir,
-    Device,
-    Dtype,
-    ModelName,
-    Offline,
-    PluginFiles,
-    PresetName,
-    check_outputs,
-    plugins_of,
-    write_file,
-)
-from .looking import Tasks, looking_at, place_of, tell
+from .common import write_file
+from .looking import Batches, BatchSize, LookOptions, looking_at, of_model, tell
 from .outlier_bar import bar
+from .shared_options import shares
 
 if TYPE_CHECKING:
     from ..models.activations import BlockActivation
@@ -35,54 +23,38 @@ if TYPE_CHECKING:
 HEADINGS = ("block", "mean", "median", "max", "max/median", "jump", "position", "channel", "token")
 
 
+@shares
 def activations(
-    tasks: Tasks,
-    model: ModelName = None,
-    data_dir: DataDir = None,
-    batches: Annotated[int, typer.Option(help="Batches of training examples.", min=1)] = 4,
-    batch_size: Annotated[int, typer.Option(help="Examples in a batch.", min=1)] = 8,
-    preset: PresetName = None,
+    look: LookOptions,
+    batches: Batches = 4,
+    batch_size: BatchSize = 8,
     seed: Annotated[int, typer.Option(help="Whose training order: as in zobench run.", min=0)] = 0,
-    dtype: Annotated[Dtype, typer.Option(help="Of the weights.")] = Dtype.float32,
-    device: Device = "auto",
-    offline: Offline = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the table and the rules here.", metavar="FILE")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write what is printed here, too.", metavar="FILE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
-    plugin: PluginFiles = None,
 ) -> None:
     """Print |h| of the stream after each decoder block, and which block each outlier rule would choose.
 
     With the same task, preset, seed, batches and dtype this is the table that `--selector first_outlier` goes by. Of
     several tasks: the block of each rule on each task, whether they agree, and how far each is from its thresholds.
     """
-    check_outputs(json=json_file, out=out, plot=plot)
-    found = plugins_of(plugin)
-    place, name = place_of(found, model, preset, data_dir, device=device, offline=offline)
+    found, place, name = look.begin()
     from ..models.activations import block_activations
     from ..run.looks import Sample
     from ..run.place import load
 
     asked = Sample("", name, seed, batches, batch_size)
-    loaded = load(place, found, dtype.value)
+    loaded = load(place, found, look.dtype.value)
     least = bar(found, place.model)
     every = []
-    for task, _, given in looking_at(tasks, asked, place, loaded, found):
+    for task, _, given in looking_at(look.tasks, asked, place, loaded, found):
         table = block_activations(loaded, given, embedding=True)
         every.append(_facts(dataclasses.replace(asked, task=task), loaded, table, least))
         every[-1]["tokens"] = sum(batch.tokens for batch in given)
         tell(f"{task}: {len(given)} batches, {every[-1]['tokens']} tokens")
-    page = _of_one(every[0]) if len(every) == 1 else _of_many(every)
-    print(page, end="")
-    if out is not None:
-        write_file(out, page.encode())
-    if json_file is not None:
-        facts = every[0] if len(every) == 1 else {"model": loaded.name, "agree": _agreed(every), "tasks": every}
-        write_file(json_file, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-    if plot is not None:
-        write_file(plot, drawn(plot, every))
+    if len(every) == 1:
+        look.end(_of_one(every[0]), every[0])
+    else:
+        look.end(_of_many(every), {"model": loaded.name, "agree": _agreed(every), "tasks": every})
+    if look.plot is not None:
+        write_file(look.plot, drawn(look.plot, every))
 
 
 def _facts(
@@ -101,14 +73,7 @@ def _facts(
         chosen = choice(table, rule=rule, ratio=least.get(rule))
         numbers = {k: v if v is None or math.isfinite(v) else None for k, v in dataclasses.asdict(chosen).items()}
         rules[rule] = {**numbers, "condition": describe(rule, ratio=least.get(rule)), "said": str(chosen)}
-    return {
-        "model": loaded.name,
-        "revision": loaded.revision,
-        "dtype": loaded.dtype,
-        **vars(asked),
-        "rows": rows,
-        "rules": rules,
-    }
+    return of_model(loaded, **vars(asked), rows=rows, rules=rules)
 
 
 def _of_one(facts: Mapping[str, Any]) -> str:

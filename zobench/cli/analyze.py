@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import typer
 
-from . import controls
+from . import controls, epilog
 from .activations import activations
 from .around import channels, combine
 from .costs import cost
 from .curves import curves
-from .examples import epilog
 from .interventions import transforms
 from .layers import layers
 from .methods import methods

@@ -41,7 +41,7 @@ TITLES: dict[str, str] = {"parts": "Parts of the dominant block", "sums": "The d
 
 
 @dataclass(frozen=True)
-class Options:
+class AroundOptions:
     """What both commands take: a results folder; what is to be run first; where pages and pictures go."""
 
     results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")] = Path("runs")
@@ -67,7 +67,7 @@ class Options:
 
 
 @shares
-def channels(asked: Options) -> None:
+def channels(asked: AroundOptions) -> None:
     """Print how much of the dominant block's gain its parts have: its MLP, the outlier channels of that, the rest.
 
     From records of any selector that moves a part of one block. With --tasks the rows of the paper's table 6 are run
@@ -77,7 +77,7 @@ def channels(asked: Options) -> None:
 
 
 @shares
-def combine(asked: Options) -> None:
+def combine(asked: AroundOptions) -> None:
     """Print what further blocks add to the dominant block alone.
 
     From records of sums of blocks (--selector first_outlier,first_outlier+layer:3). With --tasks the rows of the
@@ -86,7 +86,7 @@ def combine(asked: Options) -> None:
     _carry_out("sums", asked)
 
 
-def _carry_out(what: What, asked: Options) -> None:
+def _carry_out(what: What, asked: AroundOptions) -> None:
     check_outputs(json=asked.json_file, out=asked.out, plot=asked.plot)
     plugins = plugins_of(asked.plugin)
     failed = asked.tasks is not None and _run(what, asked.tasks, asked, plugins)
@@ -111,7 +111,7 @@ def _carry_out(what: What, asked: Options) -> None:
         raise typer.Exit(1)
 
 
-def _run(what: What, tasks: str, asked: Options, plugins: Plugins) -> bool:
+def _run(what: What, tasks: str, asked: AroundOptions, plugins: Plugins) -> bool:
     """Run the cells of the paper's table on these tasks that are not done; whether some of them failed."""
     from ..plugins import declared
     from ..report import papers

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from ..errors import ZobenchError
-from .common import check_outputs, figure_class, picture, records_of, write_file
-from .examples import epilog
+from . import epilog
+from .common import figure_class, picture, records_of
+from .of_records import PageOptions, Results
+from .shared_options import shares
 
 if TYPE_CHECKING:
     from ..report.budgets import Speedily
     from ..report.controls import Rates
     from ..report.held import HeldRows
+    from ..report.record import Record
     from ..report.rows import Section
 
 app = typer.Typer(no_args_is_help=True)
 COLUMNS = 3
 """Panels beside each other."""
 
-Results = Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")]
-Out = Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")]
-Plot = Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")]
+Found = TypeVar("Found")
 
 
 @app.callback()
@@ -45,26 +46,28 @@ def section_of(results: Path) -> Section:
 
 
 @app.command(epilog=epilog(["zobench analyze controls precision runs --plot precision.png"]))
-def precision(results: Results, out: Out = None, plot: Plot = None) -> None:
+@shares
+def precision(results: Results, written: PageOptions) -> None:
     """Print each method in every precision that it was run in, held against the finest.
 
     Give a folder of runs with --dtype float16 (the paper's), --set restore=exact and --set precision=float32.
     """
-    check_outputs(out=out, plot=plot)
+    written.check()
     from ..report.controls import by_precision
 
     section = section_of(results)
-    finish_held("Precision", by_precision(section), section, out, plot)
+    finish_held("Precision", by_precision(section), section, written)
 
 
 @app.command(epilog=epilog(["zobench analyze controls selection runs --plot selection.png"]))
-def selection(results: Results, out: Out = None, plot: Plot = None) -> None:
+@shares
+def selection(results: Results, written: PageOptions) -> None:
     """Print the selectors of each estimator, held against that of the first outlier block.
 
     From runs with --selector first_outlier,random_layers,sensitivity,layer:0,... at one budget; where each block was
     tuned alone on several tasks, also how far tasks agree on which block is good, with its interval.
     """
-    check_outputs(out=out, plot=plot)
+    written.check()
     from ..plugins import declared
     from ..plugins.registry import load_plugins
     from ..report import blocks, text
@@ -78,57 +81,55 @@ def selection(results: Results, out: Out = None, plot: Plot = None) -> None:
         "## Blocks across tasks\n\nRank correlation (Spearman) of blocks by test score, mean over pairs of tasks; "
         f"the interval from seeds and test items drawn again (2,000 times).\n\n{text.table(heads, lines, left=2)}\n"
     )
-    finish_held("Selection", by_selection(section, known), section, out, plot, said if lines else "")
+    finish_held("Selection", by_selection(section, known), section, written, said if lines else "")
 
 
 @app.command(epilog=epilog(["zobench analyze controls rate runs --plot rate.png"]))
-def rate(results: Results, out: Out = None, plot: Plot = None) -> None:
+@shares
+def rate(results: Results, written: PageOptions) -> None:
     """Print what each learning rate gave each method, and whether its best rate lies inside the grid.
 
     One block has a small part of the parameters: its best rate may be another than that of all weights. From runs with
     several --lr, and --set further_lrs=4 for grids that go on while the best is an end.
     """
-    check_outputs(out=out, plot=plot)
+    written.check()
     from ..report import controls as report
 
-    found = report.rates(records_of(results))
-    if not found:
-        raise ZobenchError(f"no trained cells under {results}")
-    _finish("# Learning rates\n\n" + report.rate_page(found), out)
-    if plot is not None:
-        write_file(plot, _rates_drawn(plot, found))
+    _of_all("Learning rates", results, report.rates, report.rate_page, _rates_drawn, written)
 
 
 @app.command(epilog=epilog(["zobench analyze controls budget runs --plot budget.png"]))
-def budget(results: Results, out: Out = None, plot: Plot = None) -> None:
+@shares
+def budget(results: Results, written: PageOptions) -> None:
     """Print how fast each method reduces the dev loss: area under the curve, forwards and seconds to a target."""
-    check_outputs(out=out, plot=plot)
+    written.check()
     from ..report import budgets as report
 
-    found = report.gathered(records_of(results))
+    _of_all("Budget", results, report.gathered, report.markdown, _budget_drawn, written)
+
+
+def _of_all(
+    title: str,
+    results: Path,
+    gathered: Callable[[Iterable[Record]], Found],
+    page: Callable[[Found], str],
+    draw: Callable[[Path, Found], bytes],
+    written: PageOptions,
+) -> None:
+    """Print, write and draw what is told of all trained cells of a folder. ZobenchError where there are none."""
+    written.check()
+    found = gathered(records_of(results))
     if not found:
         raise ZobenchError(f"no trained cells under {results}")
-    _finish("# Budget\n\n" + report.markdown(found), out)
-    if plot is not None:
-        write_file(plot, _budget_drawn(plot, found))
+    written.end(f"# {title}\n\n{page(found)}", lambda path: draw(path, found))
 
 
-def finish_held(
-    title: str, groups: Sequence[HeldRows], section: Section, out: Path | None, plot: Path | None, more: str = ""
-) -> None:
+def finish_held(title: str, groups: Sequence[HeldRows], section: Section, written: PageOptions, more: str = "") -> None:
     """Print, write and draw rows that are held against one."""
     from ..report import held
 
     page = f"# {title}: {section.model}\n\n{held.markdown(groups, section)}"
-    _finish(page + (f"\n{more}" if more else ""), out)
-    if plot is not None:
-        write_file(plot, _held_drawn(plot, groups, section))
-
-
-def _finish(page: str, out: Path | None) -> None:
-    print(page, end="")
-    if out is not None:
-        write_file(out, page.encode())
+    written.end(page + (f"\n{more}" if more else ""), lambda path: _held_drawn(path, groups, section))
 
 
 def _held_drawn(path: Path, groups: Sequence[HeldRows], section: Section) -> bytes:

@@ -4,39 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from ..errors import ZobenchError
-from .common import check_outputs, figure_class, picture, records_of, write_file
+from .common import figure_class, picture, records_of
+from .of_records import PageOptions, Results
+from .shared_options import shares
 
 if TYPE_CHECKING:
     from ..report.fitted_cost import FittedCost
 
 
+@shares
 def cost(
-    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
-    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
+    results: Results,
+    written: PageOptions,
 ) -> None:
     """Print how well T = 2 F + gamma |S| (Dominant-Layer ZO, equations 3 to 11) describes the step times of records.
 
     A fit for each estimator, setting of engine and device that was run over several scopes. The model holds forwards
     to be the same over every scope: engine=official makes them so, and prefix_cache=off for other engines.
     """
-    check_outputs(out=out, plot=plot)
+    written.check()
     from ..report import fitted_cost
 
     found = fitted_cost.fitted(records_of(results))
     if not found:
         raise ZobenchError(f"no estimator was run over two scopes under {results}: for example --selector all,layer:1")
     made = fitted_cost.markdown(found) + "\n"
-    print(made, end="")
-    if out is not None:
-        write_file(out, made.encode())
-    if plot is not None:
-        write_file(plot, drawn(plot, found))
+    written.end(made, lambda path: drawn(path, found))
 
 
 COLUMNS = 3

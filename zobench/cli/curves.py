@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import check_outputs, figure_class, picture, records_of, write_file
+from .common import figure_class, picture, records_of
+from .of_records import PageOptions
+from .shared_options import shares
 
 if TYPE_CHECKING:
     from ..report.curves import Curve
@@ -18,13 +20,13 @@ COLUMNS = 3
 """Panels beside each other."""
 
 
+@shares
 def curves(
     results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack with steps.", metavar="DIR")],
-    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
+    written: PageOptions,
 ) -> None:
     """Print how fast methods reduce the training loss: the paper's figure 6, for all methods and tasks of a folder."""
-    check_outputs(out=out, plot=plot)
+    written.check()
     from ..report import curves as report
     from ..report.web.page import losses_of
 
@@ -32,11 +34,7 @@ def curves(
     if not found:
         raise ZobenchError(f"no logs of training losses under {results}: a pack keeps them with --with steps")
     made = report.markdown(found)
-    print(made, end="")
-    if out is not None:
-        write_file(out, made.encode())
-    if plot is not None:
-        write_file(plot, drawn(plot, found))
+    written.end(made, lambda path: drawn(path, found))
 
 
 def drawn(path: Path, found: Sequence[Curve]) -> bytes:

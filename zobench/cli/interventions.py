@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import check_outputs, figure_class, picture, records_of, write_file
+from .common import figure_class, picture, records_of
+from .of_records import PageOptions
+from .shared_options import shares
 
 if TYPE_CHECKING:
     from ..report.interventions import Under
 
 
+@shares
 def transforms(
     results: Annotated[list[Path], typer.Argument(help="Results folders: cells/ or packs.", metavar="DIR...")],
-    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
+    written: PageOptions,
 ) -> None:
     """Print how each block did alone under each transform: does dominance follow the activation outlier?
 
     From `zobench run --selector layer:0,layer:1,... --set transform=clamp:0:6:8`, and the same without a transform.
     """
-    check_outputs(out=out, plot=plot)
+    written.check()
     from ..plugins import declared
     from ..plugins.registry import load_plugins
     from ..report import interventions as report
@@ -35,11 +37,7 @@ def transforms(
     if not found:
         raise ZobenchError("no blocks tuned alone under a transform: zobench run --set transform=... makes some")
     made = "# Blocks of transformed models\n\n" + report.markdown(found)
-    print(made, end="")
-    if out is not None:
-        write_file(out, made.encode())
-    if plot is not None:
-        write_file(plot, drawn(plot, found))
+    written.end(made, lambda path: drawn(path, found))
 
 
 def drawn(path: Path, found: Sequence[Sequence[Under]]) -> bytes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from ..errors import ZobenchError
-from .common import check_outputs, figure_class, picture, records_of, write_file
+from .common import figure_class, picture, records_of
+from .of_records import PageOptions, Results
+from .shared_options import shares
 
 if TYPE_CHECKING:
     from ..report.blocks import Sweep
@@ -18,16 +18,16 @@ COLUMNS = 4
 """Panels beside each other."""
 
 
+@shares
 def layers(
-    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
-    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
+    results: Results,
+    written: PageOptions,
 ) -> None:
     """Print how well each decoder block did alone, from the records of `zobench run --selector layer:0,layer:1,...`.
 
     Beside the blocks stand all weights and the selected outlier block, where the folder has their records too.
     """
-    check_outputs(out=out, plot=plot)
+    written.check()
     from ..plugins import declared
     from ..plugins.registry import load_plugins
     from ..report import blocks
@@ -40,11 +40,7 @@ def layers(
             f"--results {results}"
         )
     made = blocks.markdown(found) + "\n"
-    print(made, end="")
-    if out is not None:
-        write_file(out, made.encode())
-    if plot is not None:
-        write_file(plot, drawn(plot, found))
+    written.end(made, lambda path: drawn(path, found))
 
 
 def drawn(path: Path, found: Sequence[Sweep]) -> bytes:

@@ -1,20 +1,77 @@
-"""What the commands share that look into a model without training it: where it is, which tasks, which outlier block."""
+"""What the commands share that look into a model without training it: options, where it is, which outlier block."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .common import (
+    DataDir,
+    Device,
+    Dtype,
+    ModelName,
+    Offline,
+    PluginFiles,
+    PresetName,
+    check_outputs,
+    plugins_of,
+    write_file,
+)
+
 if TYPE_CHECKING:
+    from ..models.load import LoadedModel
     from ..plugins.registry import Plugins
     from ..run.place import Place
 
-Tasks = Annotated[str, typer.Option("--tasks", "--task", "-t", help="Tasks, comma separated, or `all`.")]
-"""Which tasks' training examples are looked at."""
+Batches = Annotated[int, typer.Option(help="Batches of training examples.", min=1)]
+BatchSize = Annotated[int, typer.Option(help="Examples in a batch.", min=1)]
+Eps = Annotated[float, typer.Option(help="The perturbation's scale.", min=0.0)]
+DirectionSeeds = Annotated[str, typer.Option(help="Seeds of directions, comma separated.")]
+
+
+@dataclass(frozen=True)
+class LookOptions:
+    """The options of a command that looks into a model: at which model and tasks, and where what is found goes."""
+
+    tasks: Annotated[str, typer.Option("--tasks", "--task", "-t", help="Tasks, comma separated, or `all`.")]
+    model: ModelName = None
+    data_dir: DataDir = None
+    preset: PresetName = None
+    dtype: Annotated[Dtype, typer.Option(help="Of the weights.")] = Dtype.float32
+    device: Device = "auto"
+    offline: Offline = False
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.", metavar="FILE")] = None
+    out: Annotated[Path | None, typer.Option(help="Write what is printed here, too.", metavar="FILE")] = None
+    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None
+    plugin: PluginFiles = None
+
+    def begin(self) -> tuple[Plugins, Place, str]:
+        """The plugins, where model and data are, and the preset. Raises ZobenchError, for files to be written too."""
+        check_outputs(json=self.json_file, out=self.out, plot=self.plot)
+        plugins = plugins_of(self.plugin)
+        return plugins, *place_of(
+            plugins, self.model, self.preset, self.data_dir, device=self.device, offline=self.offline
+        )
+
+    def end(self, page: str, facts: Mapping[str, Any]) -> None:
+        """Print the page, and write it and the facts where they were asked for."""
+        print(page, end="")
+        if self.out is not None:
+            write_file(self.out, page.encode())
+        if self.json_file is not None:
+            made = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
+            write_file(self.json_file, made.encode() + b"\n")
+
+
+def of_model(loaded: LoadedModel, **more: Any) -> dict[str, Any]:
+    """What JSON says first: which model, in which dtype."""
+    return {"model": loaded.name, "revision": loaded.revision, "dtype": loaded.dtype, **more}
 
 
 def place_of(

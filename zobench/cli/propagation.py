@@ -2,77 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from .common import (
-    DataDir,
-    Device,
-    Dtype,
-    ModelName,
-    Offline,
-    PluginFiles,
-    PresetName,
-    check_outputs,
-    figure_class,
-    numbers_of,
-    picture,
-    plugins_of,
-    write_file,
-)
-from .looking import Tasks, looking_at, outlier_block, place_of, tell
+from .common import figure_class, numbers_of, picture, write_file
+from .looking import Batches, BatchSize, DirectionSeeds, Eps, LookOptions, looking_at, of_model, outlier_block, tell
 from .outlier_bar import bar
+from .shared_options import shares
 
 
+@shares
 def propagation(
-    tasks: Tasks,
-    model: ModelName = None,
-    data_dir: DataDir = None,
-    seeds: Annotated[str, typer.Option(help="Seeds of directions, comma separated.")] = "0,1,2,3",
-    eps: Annotated[float, typer.Option(help="The perturbation's scale.", min=0.0)] = 1e-3,
-    batches: Annotated[int, typer.Option(help="Batches of training examples.", min=1)] = 2,
-    batch_size: Annotated[int, typer.Option(help="Examples in a batch.", min=1)] = 4,
-    preset: PresetName = None,
-    dtype: Annotated[Dtype, typer.Option(help="Of the weights.")] = Dtype.float32,
-    device: Device = "auto",
-    offline: Offline = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write every displacement here.", metavar="FILE")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
-    plugin: PluginFiles = None,
+    look: LookOptions,
+    seeds: DirectionSeeds = "0,1,2,3",
+    eps: Eps = 1e-3,
+    batches: Batches = 2,
+    batch_size: BatchSize = 4,
 ) -> None:
     """Print how the relative change of the residual stream grows from each perturbed block to the last."""
-    check_outputs(json=json_file, out=out, plot=plot)
-    found = plugins_of(plugin)
+    found, place, name = look.begin()
     drawn_seeds = numbers_of(seeds, "--seeds")
     from ..report import propagation as report
     from ..run.looks import Sample
     from ..run.place import load
     from ..run.propagation import reached
 
-    place, name = place_of(found, model, preset, data_dir, device=device, offline=offline)
-    loaded = load(place, found, dtype.value)
+    loaded = load(place, found, look.dtype.value)
     made: list[Mapping[str, Any]] = []
     outliers: dict[str, int | None] = {}
-    for task, _, given in looking_at(tasks, Sample("", name, 0, batches, batch_size), place, loaded, found):
+    for task, _, given in looking_at(look.tasks, Sample("", name, 0, batches, batch_size), place, loaded, found):
         made += reached(loaded, task, given, seeds=drawn_seeds, eps=eps, progress=tell)
         outliers[task] = outlier_block(loaded, given, bar(found, place.model))
     page = f"# {loaded.name}: how far a block's perturbation reaches\n\n{report.markdown(made, eps, outliers)}"
-    print(page, end="")
-    if out is not None:
-        write_file(out, page.encode())
-    if json_file is not None:
-        facts: dict[str, Any] = {"model": loaded.name, "revision": loaded.revision, "dtype": loaded.dtype, "eps": eps}
-        facts |= {"outlier_block": outliers, "reached": made}
-        write_file(json_file, json.dumps(facts, indent=1, allow_nan=False).encode() + b"\n")
-    if plot is not None:
-        write_file(plot, drawn(plot, made, eps, outliers, loaded.name))
+    look.end(page, of_model(loaded, eps=eps, outlier_block=outliers, reached=made))
+    if look.plot is not None:
+        write_file(look.plot, drawn(look.plot, made, eps, outliers, loaded.name))
 
 
 def drawn(

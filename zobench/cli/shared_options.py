@@ -6,25 +6,23 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
-
-Command = TypeVar("Command", bound=Callable[..., None])
+from typing import Any, get_type_hints
 
 
-def shares(command: Command) -> Command:
+def shares(command: Callable[..., None]) -> Callable[..., None]:
     """The command with the options of each dataclass that it takes standing where that argument stands.
 
         @dataclass
-        class Look:
+        class LookOptions:
             seed: Annotated[int, typer.Option(help="...")] = 0
 
         @shares
-        def show(look: Look, deep: Annotated[bool, typer.Option()] = False) -> None: ...
+        def show(look: LookOptions, deep: Annotated[bool, typer.Option()] = False) -> None: ...
 
     Typer, and who calls it, see show(seed=..., deep=...).
     """
     hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, tuple[type, list[str]]] = {}
+    groups: dict[str, tuple[Any, list[str]]] = {}
     seen: list[inspect.Parameter] = []
     for name, own in inspect.signature(command).parameters.items():
         kind = hints[name]
@@ -32,7 +30,7 @@ def shares(command: Command) -> Command:
             seen.append(own.replace(annotation=kind, kind=inspect.Parameter.KEYWORD_ONLY))
             continue
         options = _options(kind)
-        groups[name] = (kind, [one.name for one in options])  # type: ignore[assignment]
+        groups[name] = (kind, [one.name for one in options])
         seen += options
 
     @functools.wraps(command)
@@ -44,7 +42,7 @@ def shares(command: Command) -> Command:
 
     called.__signature__ = inspect.Signature(seen)  # type: ignore[attr-defined]
     called.__annotations__ = {one.name: one.annotation for one in seen} | {"return": None}
-    return called  # type: ignore[return-value]
+    return called
 
 
 def _options(kind: Any) -> list[inspect.Parameter]:

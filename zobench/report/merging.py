@@ -104,7 +104,13 @@ def _take(
 def _numbers(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """What of the numbers of two records differs."""
     keys = sorted({*one, *other} - NOT_NUMBERS)
-    return [key for key in keys if canonical(one.get(key)) != canonical(other.get(key))]
+    return [key for key in keys if canonical(_number(one, key)) != canonical(_number(other, key))]
+
+
+def _number(record: Mapping[str, Any], key: str) -> Any:
+    """A part of a record; of forward passes without those of its speed, which cells of a task in one process share."""
+    value = record.get(key)
+    return {k: n for k, n in value.items() if k != "speed"} if key == "forwards" and value is not None else value
 
 
 def _kin(taken: Any) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import devices
@@ -48,15 +48,12 @@ class Sides:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What an earlier cell of the task measured: its id, the seed of its batches, the seconds of its steps in order,
-    medians, and the forward passes it took.
-    """
+    """What an earlier cell of the task measured: its id, the seed of its batches, its steps' seconds, medians."""
 
     cell: str
     seed: int
     steps: tuple[float, ...]
     phases: PhaseTimes
-    forwards: int
 
     @property
     def skipped(self) -> int:
@@ -71,7 +68,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class SpeedMeasurement:
-    """A measurement: for the record, the forward passes of both sides, and the baseline for the cells that follow."""
+    """A measurement: for the record, the forward passes that were made for it, and the baseline for later cells."""
 
     info: SpeedInfo
     forwards: int
@@ -116,8 +113,8 @@ def measure(
     A side is put on the model anew for each of its blocks, so that neither runs with the other's adapters or copies
     in place; the first step after that is not counted. One copy of the weights serves all blocks.
 
-    known: the baseline's times of an earlier cell, whose batches are used; its forward passes count as if they had been
-    made here, so that a record does not depend on the cells before it. cell: the id of this one.
+    known: the baseline's times of an earlier cell, whose batches are used; its forward passes are counted there, and
+    here the block that is run again. cell: the id of this one.
     """
     start = {name: keep(p.detach()) for name, p in sides.baseline_scope.named}
     steps, warmup = sides.own.computation.speed_steps, sides.own.computation.speed_warmup
@@ -146,18 +143,19 @@ def measure(
     if known is None:
         assert there is not None  # steps is at least 1 where this is called
         seconds = tuple(one["step_s"] for one in taken["baseline"])
-        baseline = Baseline(cell, seed, seconds, there, forwards["baseline"])
+        baseline = Baseline(cell, seed, seconds, there)
     elif known.agrees(taken["baseline"]):
         baseline = known
     else:
-        return measure(sides, loaded, prepared, protocol, seed=seed, keep=keep, cell=cell)
+        anew = measure(sides, loaded, prepared, protocol, seed=seed, keep=keep, cell=cell)
+        return replace(anew, forwards=anew.forwards + sum(forwards.values()))
     assert own is not None
     clock = "wall" if devices.beside(loaded.device) else "process"
     ratio = baseline.phases["step_s"] / own["step_s"]
     info = SpeedInfo(steps=steps, warmup=warmup, clock=clock, baseline=baseline.phases, own=own, ratio=ratio)
     if known is not None:
         info["baseline_of"] = known.cell
-    return SpeedMeasurement(info, baseline.forwards + forwards["own"], baseline)
+    return SpeedMeasurement(info, sum(forwards.values()), baseline)
 
 
 def _block(on: Applied, feed: Feed, steps: int) -> list[PhaseTimes]:
