@@ -10,6 +10,8 @@ from torch import nn
 
 READS_WITHIN = "reads_within"
 """An attribute of a module whose forward reads the parameters of its submodules itself: it is their owner."""
+CACHES = ("cache", "past_key_values", "cache_params")
+"""The keys and values of earlier tokens, as an argument and in the output of models of different kinds."""
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Gains:
 def test_a_class_and_an_entry(tmp_path, monkeypatch):
     world = World(save_model(tmp_path / "model"), save_data(tmp_path / "data"))
     with pytest.raises(
-        ZobenchError, match="unknown parameterisation 'gain'; known: estimator, full, lora, prefix, scal"
+        ZobenchError, match="unknown parameterisation 'gain'; known: estimator, full, lora, prefix, prompt, scal"
     ):
         computation_from({"parameterisation": "gain"})
     monkeypatch.setitem(PARAMETERISATIONS, "gains", Gains)

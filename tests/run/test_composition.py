@@ -1,6 +1,6 @@
 """Methods that ask for more than losses at points, with adapters, single blocks, rows and losses of all kinds.
 
-By default each method runs with two of the four parameterisations, those that look into tensors or modules with all;
+By default each method runs with about half of the parameterisations, those that look into tensors or modules with all;
 the slow test runs every method with every one.
 """
 
@@ -16,19 +16,23 @@ FOUND = load_plugins()
 NEEDY = ("sensitive_sparse", "zo_fine_tuner")  # these train with files that were learnt before
 METHODS = [n for n in FOUND.names("estimators") if FOUND.estimator(n).trains and n not in NEEDY]
 MOVERS = ("forward_grad", "mezo_normalized", "n_spsa", "sgd", "zo_adamm", "zo_sgd_conservative", "zo_sgd_sign")
-UNPLANNED = {"subzero": ("lora", "prefix"), "dizo": ("prefix", "scales")}
+NARROW = ("lora", "prefix", "prompt")
+UNPLANNED = {"subzero": NARROW, "subzero_plus": NARROW, "dizo": ("prefix", "prompt", "scales")}
 """What a method refuses before anything runs."""
-PARAMETERISATIONS = ("full", "lora", "prefix", "scales")
-LOOK_INSIDE = ("adamw", "agzo", "dizo", "forward_grad", "grzo", "lora_zo", "prefix_zo", "qzo", "sgd", "subzero")
+PARAMETERISATIONS = ("full", "lora", "prefix", "prompt", "scales")
+LOOK_INSIDE = (
+    "adamw", "agzo", "dizo", "forward_grad", "grzo", "lora_zo", "prefix_zo", "prompt_zo", "qzo", "sgd", "subzero"
+)  # fmt: skip
 """Methods with derivatives, activations, single examples, names or shapes of tensors, or a parameterisation."""
 SAYS = {
     "subzero": "subzero: .*use parameterisation full",
+    "subzero_plus": "subzero_plus: .*use parameterisation full",
     "dizo": "dizo: no tensor of the model has q_proj.weight or v_proj.weight or lora_ in its name",
 }
 
 
 def runs_with(name: str, parameterisation: str) -> bool:
-    """Half of all pairs: a method with two parameterisations, neighbours in the list with the other two."""
+    """Half of all pairs: of neighbours in the list each has the parameterisations that the other has not."""
     return (METHODS.index(name) + PARAMETERISATIONS.index(parameterisation)) % 2 == 0 or name in LOOK_INSIDE
 
 
@@ -45,12 +49,13 @@ def test_every_method_in_every_parameterisation(world, tmp_path, parameterisatio
 
 def assert_trains(world, tmp_path, parameterisation, methods):
     able = [name for name in methods if parameterisation not in UNPLANNED.get(name, ())]
-    told = {"layer__index": 1, "num_dev": 4, "num_test": 2, "steps": 3, "eval_every": 1, "lrs": (1e-3,)}
+    told = {"num_dev": 4, "num_test": 2, "steps": 3, "eval_every": 1, "lrs": (1e-3,)}
     told["parameterisation"] = parameterisation
+    where = ["all" if parameterisation == "prompt" else "layer:1"]  # a prompt stands at the embeddings
     for name in set(methods) - set(able):
         with pytest.raises(ZobenchError, match=SAYS[name]):
-            plan(world, tmp_path, [name], ["layer"], ["sst2"], **told)
-    records = run(world, tmp_path, able, ["layer"], ["sst2"], **told)
+            plan(world, tmp_path, [name], where, ["sst2"], **told)
+    records = run(world, tmp_path, able, where, ["sst2"], **told)
     for record in records:
         name = record["cell"]["estimator"]
         assert record["status"] == "ok", (name, record["error"])
@@ -98,3 +103,22 @@ def test_prefixes_and_scales_in_rows_of_all_kinds(world, tmp_path, estimator, ta
     assert (fast["engine"]["prefix"] is not None) == (rows == "auto")
     ours, theirs = ([loss for _, loss in r["trials"][0]["curve"]] for r in (fast, slow))
     assert ours == pytest.approx(theirs, rel=2e-4) and len(set(ours)) > 1
+
+
+@pytest.mark.parametrize(("task", "rows"), [("copa", "auto"), ("squad", "replicated"), ("squad", "auto")])
+def test_prompts_in_rows_of_all_kinds(world, tmp_path, task, rows):
+    """Packed, generating and side by side they give what the official order gives, but for rounding."""
+    told = {"eval_every": 1, "noise": "per_tensor", "lrs": (0.1,), "num_virtual_tokens": 3}
+    (fast,) = run(world, tmp_path / "a", ["prompt_zo"], ["all"], [task], rows=rows, **told)
+    (slow,) = run(world, tmp_path / "b", ["prompt_zo"], ["all"], [task], engine="official", **told)
+    assert fast["status"] == slow["status"] == "ok", (fast["error"], slow["error"])
+    assert fast["engine"]["parameterisation"] == "prompt" and fast["engine"]["prefix"] is None
+    assert fast["scope"]["tensors"] == 1 and fast["scope"]["parameters"] % 3 == 0
+    ours, theirs = ([loss for _, loss in r["trials"][0]["curve"]] for r in (fast, slow))
+    assert ours == pytest.approx(theirs, rel=2e-4) and len(set(ours)) > 1
+    assert fast["metrics"]["test"]["items"] == slow["metrics"]["test"]["items"]
+
+
+def test_a_prompt_is_refused_on_a_block(world, tmp_path):
+    (record,) = run(world, tmp_path, ["prompt_zo"], ["layer:1"])
+    assert record["status"] == "error" and "place of the input embeddings, which are not in" in record["error"]

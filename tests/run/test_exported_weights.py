@@ -157,6 +157,27 @@ def test_peft_gives_the_logits_of_a_prefix_padded_or_not(world, tmp_path):
     assert float((alone - want).abs().max()) < 1e-4 and float((beside - want).abs().max()) < 1e-4
 
 
+def test_peft_gives_the_predictions_of_a_prompt(world, tmp_path):
+    (record,) = run(world, tmp_path / "r", ["prompt_zo"], lrs=(3e-1,), steps=8, num_virtual_tokens=4)
+    assert record["status"] == "ok" and record["chosen"]["step"] > 0, record["error"]
+    names = exported(world, record, tmp_path / "r", tmp_path / "out")
+    assert set(names) == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    assert "padded on the right" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    tuned, _ = of_peft(world, tmp_path / "out")
+    assert tuned.peft_config["default"].num_virtual_tokens == 4
+    loaded = load_model(str(world.model), device="cpu", offline=True)
+    ids, weights = export_prefix.text_for(loaded), rebuild(record, tmp_path / "r", loaded, load_plugins())
+    put = attach("prompt", loaded.model, scope_of(record, loaded), settings={"num_virtual_tokens": 4})
+    with torch.no_grad():
+        ((name, p),) = put.scope.named
+        p.copy_(weights[name])
+        want = loaded.model(input_ids=ids, use_cache=False).logits
+        put.detach()
+        got = tuned(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, -ids.shape[1] :]
+        assert float((loaded.model(input_ids=ids).logits - want).abs().max()) > 1e-2, "the prompt says something"
+    assert float((got - want).abs().max()) < 1e-4
+
+
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen3", "gemma", "phi", "gpt_neox", "opt", "gpt2"])
 def test_a_prefix_is_peft_s_where_the_model_sees_differences_of_places_alone(family):
     loaded = tiny(family)

@@ -93,7 +93,7 @@ def test_a_transform_above_the_cut_and_at_it(world, tmp_path, index):
     assert curve(auto) == pytest.approx(curve(off), abs=3e-5)
 
 
-@pytest.mark.parametrize("estimator", ["adamw", "lora_zo", "prefix_zo", "forward_grad", "agzo"])
+@pytest.mark.parametrize("estimator", ["adamw", "lora_zo", "prefix_zo", "prompt_zo", "forward_grad", "agzo"])
 def test_whatever_trains(world, tmp_path, estimator):
     """True gradients, adapters, a prefix, derivatives along directions, activations: the model is left as it was."""
     made, place = plan(world, tmp_path, [estimator], transform=SAID)

@@ -147,11 +147,8 @@ def _of_selector(cls: Any) -> dict[str, str]:
 
 
 def _moves(cls: Any) -> str:
-    return (
-        {"full": "weights", "lora": "LoRA", "prefix": "a prefix"}.get(cls.parameterisation, cls.parameterisation)
-        if cls.trains
-        else "nothing"
-    )
+    said = {"full": "weights", "lora": "LoRA", "prefix": "a prefix", "prompt": "a prompt"}
+    return said.get(cls.parameterisation, cls.parameterisation) if cls.trains else "nothing"
 
 
 def _forwards(cls: Any) -> str:

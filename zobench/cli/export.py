@@ -27,8 +27,8 @@ def export(
 ) -> None:
     """Write the chosen weights of a cell so that from_pretrained loads them, with tokenizer and a model card.
 
-    A cell that trained adapters (LoRA) or a prefix in all blocks gives a folder for peft. The weights are rebuilt from
-    the cell's replay log, or are those that it kept. They give the very predictions of the record.
+    A cell that trained adapters (LoRA), a prefix in all blocks or a prompt gives a folder for peft. The weights are
+    rebuilt from the cell's replay log, or are those that it kept. They give the very predictions of the record.
     """
     plugins = plugins_of(plugin)
     record = found_cell(results, cell, plugins)

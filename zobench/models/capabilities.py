@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from ..errors import ZobenchError
-from ..forwards import unwatched
+from ..forwards import CACHES, unwatched
 from .forward import Forward, Packing, Padding, Takes, dtype_of
 from .last_block import Tail
 from .lockstep import lockstep
 from .speech import Speech
 from .start_at_block import Cut
 from .subject import Subject
-from .text import CACHES
 from .trial import InBins, Laid, Padded, Row, apart, centred, full_precision, limit, rounded, rows_for, tried
 from .window import window
 

@@ -10,12 +10,12 @@ import torch
 
 from .. import devices
 from ..errors import ZobenchError
+from ..forwards import CACHES
 from .capabilities import Capabilities
 from .folder import ModelFolder, find, told
 from .load import DTYPES, LoadedModel, adopt, check_dtype
 from .reading import read_config, read_tokenizer, reading
 from .speech import Speech
-from .text import CACHES
 from .window import window
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-CACHES = ("cache", "past_key_values", "cache_params")
-"""The keys and values of earlier tokens, as an argument and in the output."""
+from ..forwards import CACHES as CACHES
 
 
 def text_config(owner: Any) -> Any:

@@ -3,6 +3,7 @@
     full     its own weights
     lora     low-rank adapters of its projections (zobench.parameterisations.lora)
     prefix   keys and values before those of the text, in its attention modules (zobench.parameterisations.prefix)
+    prompt   embeddings before those of the text, through all blocks (zobench.parameterisations.prompt)
     scales   the scales of its linear layers, whose weights are rounded to a few bits (zobench.parameterisations.scales)
 
 A parameterisation is the only thing that changes a model's graph. Light: the names are known without torch. It is put
@@ -31,6 +32,7 @@ PARAMETERISATIONS: dict[str, str | type] = {
     "full": "zobench.parameterisations:Full",
     "lora": "zobench.parameterisations.lora:LoRA",
     "prefix": "zobench.parameterisations.prefix:PrefixTuning",
+    "prompt": "zobench.parameterisations.prompt:PromptTuning",
     "scales": "zobench.parameterisations.scales:QuantisedScales",
 }
 """Each parameterisation by the name a user types: its class, or 'module:Class', imported on first use."""

@@ -43,11 +43,11 @@ class PrefixTuning:
     def __init__(self, model: nn.Module, scope: Scope, seed: int = 0, **settings: object) -> None:
         for name, value in resolve(PrefixTuning, settings, owner="prefix").items():
             setattr(self, name, value)
-        self._modules = _attention(model, scope)
+        self._modules = attention(model, scope)
         refuse_masks(
             scope, {n for names, _ in self._modules.values() for n in names}, "a prefix has no entries for them"
         )
-        self._configs: dict[nn.Module, Any] = {}
+        self._standing = Standing()
         self._required = [(p, p.requires_grad) for p in model.parameters()]
         self._told = model.register_forward_pre_hook(placed, with_kwargs=True)
         try:
@@ -63,10 +63,7 @@ class PrefixTuning:
     def detach(self) -> None:
         """Take the prefixes off."""
         self._told.remove()
-        for module, config in self._configs.items():
-            module.config = config
-            module._modules.pop(NAME, None)
-        self._configs.clear()
+        self._standing.remove()
         for p, required in self._required:
             p.requires_grad_(required)
         self._required = []
@@ -74,27 +71,45 @@ class PrefixTuning:
     @torch.no_grad()
     def _put(self, model: nn.Module, seed: int) -> None:
         """Prefixes that remember what they are shown; a forward over random tokens; then they are held before it."""
-        from transformers import AttentionInterface
-
-        AttentionInterface.register(NAME, attended)
-        device = next(model.parameters()).device
         for _, module in self._modules.values():
-            config: Any = module.config
-            if config._attn_implementation not in KNOWN:
-                raise ZobenchError(
-                    f"prefix: attention is computed by {config._attn_implementation}, which takes no mask that a "
-                    f"prefix could be put before; load the model with {' or '.join(KNOWN)}"
-                )
-            self._configs[module], own = config, copy(config)
-            own._attn_implementation = NAME
-            module.config = own
-            module.add_module(NAME, Prefix())
+            self._standing.put(module, Prefix(), "prefix")
+        device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(mix(seed, "prefix"))
         vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
         tokens = torch.randint(vocabulary, (1, self.num_prefix), generator=generator)
         model(input_ids=tokens.to(device), use_cache=False)
         for name, (_, module) in self._modules.items():
             module.get_submodule(NAME).hold(name)  # type: ignore[operator]
+
+
+class Standing:
+    """Modules that stand in attention modules, called `NAME`: attention is over what they make of keys and values."""
+
+    def __init__(self) -> None:
+        self._configs: dict[nn.Module, Any] = {}
+
+    def put(self, module: nn.Module, standing: nn.Module, method: str) -> None:
+        """ZobenchError where attention is computed in a way that takes no mask of every query and key."""
+        from transformers import AttentionInterface
+
+        config: Any = module.config
+        if config._attn_implementation not in KNOWN:
+            raise ZobenchError(
+                f"{method}: attention is computed by {config._attn_implementation}, which takes no mask that a "
+                f"{method} could be put before; load the model with {' or '.join(KNOWN)}"
+            )
+        AttentionInterface.register(NAME, attended)
+        self._configs[module], own = config, copy(config)
+        own._attn_implementation = NAME
+        module.config = own
+        module.add_module(NAME, standing)
+
+    def remove(self) -> None:
+        """Take all off."""
+        for module, config in self._configs.items():
+            module.config = config
+            module._modules.pop(NAME, None)
+        self._configs.clear()
 
 
 class Prefix(nn.Module):
@@ -137,7 +152,7 @@ def placed(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
 def attended(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **more: Any
 ) -> tuple[Tensor, None]:
-    """Attention, for transformers' interface: over the module's prefix and then over the text."""
+    """Attention, for transformers' interface: over what stands in the module before the text, then over the text."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     context = key.shape[2]
@@ -161,21 +176,27 @@ def _causal(query: Tensor, context: int) -> Tensor:
 
 def prefixes(model: nn.Module) -> tuple[str, ...]:
     """What the tensors of prefixes would be called on the whole model. Raises ZobenchError where there is no place."""
-    of = _attention(model, Scope(list(model.named_parameters())))
+    of = attention(model, Scope(list(model.named_parameters())))
     return tuple(f"{n}.{NAME}.{which}" for n in of for which in ("keys", "values"))
 
 
-def _attention(model: nn.Module, scope: Scope) -> dict[str, tuple[list[str], nn.Module]]:
-    """Full name -> (its weights in the scope, module) of the attention modules that have some, in the model's order.
+def attending(model: nn.Module, method: str) -> dict[str, nn.Module]:
+    """Full name -> module of the attention modules, in the model's order. ZobenchError where there are none.
 
     By transformers' interface such a module has a `config` and says whether it `is_causal`.
     """
-    moving = [n for n, _ in scope.named]
     every: Iterable[tuple[str, nn.Module]] = model.named_modules()
     found = {n: m for n, m in every if n and hasattr(m, "is_causal") and hasattr(m, "config")}
     found = {n: m for n, m in found.items() if not any(n.startswith(f"{other}.") for other in found)}
     if not found:
-        raise ZobenchError(f"prefix: {type(model).__name__} has no attention module of transformers' interface")
+        raise ZobenchError(f"{method}: {type(model).__name__} has no attention module of transformers' interface")
+    return found
+
+
+def attention(model: nn.Module, scope: Scope) -> dict[str, tuple[list[str], nn.Module]]:
+    """Full name -> (its weights in the scope, module) of the attention modules that have some, in the model's order."""
+    moving = [n for n, _ in scope.named]
+    found = attending(model, "prefix")
     own = {n: ([w for w in moving if w.startswith(f"{n}.")], m) for n, m in found.items()}
     chosen = {n: pair for n, pair in own.items() if pair[0]}
     if not chosen:

@@ -19,6 +19,7 @@ from ..parameterisations.lora import ADAPTER, adapted, tuned
 from ..parameterisations.scales import QuantisedLinear
 from .export_card import card
 from .export_prefix import save_prefix, text_for
+from .export_prompt import save_prompt
 from .method import Method, applied, keeper, scope_bytes
 from .replay import masks_of, method_of, rebuild, scope_of
 
@@ -47,9 +48,9 @@ def export(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins,
         with _new_folder(out) as draft:
             if found.kind == "lora":
                 _save_lora(method_of(record, plugins), loaded, found.tensors, draft)
-            elif found.kind == "prefix":
-                assert found.answers is not None
-                save_prefix(loaded, found.tensors, found.answers, draft)
+            elif found.answers is not None:
+                save = save_prefix if found.kind == "prefix" else save_prompt
+                save(loaded, found.tensors, found.answers, draft)
             else:
                 with _standing(loaded.model, found.tensors):
                     loaded.model.save_pretrained(draft)
@@ -57,7 +58,7 @@ def export(record: Record, results: Path, loaded: LoadedModel, plugins: Plugins,
             (draft / "README.md").write_text(card(record, found.kind), encoding="utf-8")
             return sorted(path.name for path in draft.iterdir())
     except ZobenchError as e:
-        raise ZobenchError(f"{record['id']} trained a {kind}: {e}" if found.kind == "prefix" else str(e)) from e
+        raise ZobenchError(str(e) if found.answers is None else f"{record['id']} trained a {kind}: {e}") from e
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ class _Found:
     """What a cell trained, in the form that it is saved in."""
 
     kind: str
-    """full | lora | prefix: the model's own tensors, or those of adapters."""
+    """full | lora | prefix | prompt: the model's own tensors, or those of adapters."""
     tensors: dict[str, Tensor]
     """By the model's own names; of adapters by theirs."""
     answers: Tensor | None = None
-    """Of a prefix: the logits of `text_for`."""
+    """Of a prefix or a prompt: the logits of `text_for`."""
 
 
 @torch.no_grad()
@@ -88,7 +89,7 @@ def _trained(
         if kind == "scales":
             return _Found("full", _dequantised(loaded.model))
         own = {handle.name: handle.param.detach().clone() for handle in on.estimator.handles}
-        if kind == "prefix":
+        if kind in ("prefix", "prompt"):
             return _Found(kind, own, loaded.model(input_ids=text_for(loaded), use_cache=False).logits)
         if masks:
             return _Found("full", {f"{n}.weight": tuned(loaded.model.get_submodule(n)) for n in adapted(own)})

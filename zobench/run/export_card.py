@@ -13,7 +13,7 @@ from ..report.web.again import command
 def card(record: Record, kind: str) -> str:
     """README.md: what it is, how to load it, its scores with the untouched model's, how it was made.
 
-    kind: what was saved: full | lora | prefix.
+    kind: what was saved: full | lora | prefix | prompt.
     """
     cell, scope = record["cell"], record["scope"]
     assert scope is not None  # a cell that chose weights has one
@@ -23,7 +23,7 @@ def card(record: Record, kind: str) -> str:
     method = f"{cell['estimator']} / {cell['selector']}"
     lines += [f"# {text.foreign(cell['model'])}, tuned on {text.foreign(cell['task'])} by {text.foreign(method)}", ""]
     lines += ["```python", *(_PEFT if peft else _WHOLE), "```", ""]
-    lines += [_OF_PREFIX, ""] if kind == "prefix" else []
+    lines += [_OF[kind], ""] if kind in _OF else []
     lines += [text.table(["", "metric", "value", "items"], _scores(record), left=2), ""]
     blocks = text.layers(scope["layers"])
     lines += [
@@ -71,10 +71,13 @@ _PEFT = (
 )
 
 
-_OF_PREFIX = (
-    "Rows of a batch that are padded on the left need `position_ids` that count from their first token; one row alone, "
-    "rows of one length, and padding on the right need nothing."
-)
+_OF = {
+    "prefix": "Rows of a batch that are padded on the left need `position_ids` that count from their first token; one "
+    "row alone, rows of one length, and padding on the right need nothing.",
+    "prompt": "Run one row alone, rows of one length, or rows padded on the right: of padding on the left peft counts "
+    "the places between prompt and text, which were not counted here.",
+}
+"""What to know of places, by what was saved."""
 
 
 def _scores(record: Record) -> list[list[str]]:

@@ -157,6 +157,10 @@ class _Judge:
             from ..parameterisations.prefix import prefixes
 
             return prefixes(model)
+        if kind == "prompt":
+            from ..parameterisations.prompt import prompts
+
+            return prompts(model)
         if kind == "scales":
             from ..parameterisations.scales import scales
 

@@ -22,8 +22,8 @@ class SubZeroDirections(Directions):
     step share U and V. Of a tensor that holds the matrices of all experts of a block, each has its own.
 
     Defaults: rank 24, interval 1000 (released README). The rank of a matrix is at most its smaller side. State: U and
-    V, r (m + n) fp32 values a matrix, computed again from their seeds on resuming. Refused on adapters and prefixes,
-    which the authors reshape first.
+    V, r (m + n) fp32 values a matrix, computed again from their seeds on resuming. Refused on adapters, prefixes and
+    prompts, which the authors reshape first.
     """
 
     reference: ClassVar[str] = "Yu et al. 2024, arXiv:2410.08989"
@@ -40,7 +40,7 @@ class SubZeroDirections(Directions):
 
     @classmethod
     def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
-        """ZobenchError for adapters and prefixes."""
+        """ZobenchError for adapters, prefixes and prompts."""
         refuse_narrow(planned)
 
     def state_of(self, shape: tuple[int, ...]) -> float:

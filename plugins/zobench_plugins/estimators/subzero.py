@@ -52,9 +52,9 @@ class SubZero(Estimator):
     Forwards a step: 2. State: U and V, r (m + n) fp32 values a matrix, computed again from their seeds on resuming.
 
     The paper reshapes narrow matrices (LoRA, prompts) to nearly square ones first; that is not done here, and without
-    it it is another method: adapters and prefixes are refused. So are tensors that hold the matrices of all experts of
-    a block; as `mezo` with directions=subzero, which it otherwise equals, it takes each of them by itself. Public code:
-    U and V are rounded to the dtype of the model; a run that is resumed has lost them.
+    it it is another method: adapters, prefixes and prompts are refused. So are tensors that hold the matrices of all
+    experts of a block; as `mezo` with directions=subzero, which it otherwise equals, it takes each of them by itself.
+    Public code: U and V are rounded to the dtype of the model; a run that is resumed has lost them.
     """
 
     own_directions: ClassVar[str] = (
@@ -81,7 +81,7 @@ class SubZero(Estimator):
 
     @classmethod
     def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
-        """ZobenchError for adapters and prefixes."""
+        """ZobenchError for adapters, prefixes and prompts."""
         super().check(settings, planned)
         refuse_narrow(planned)
 
@@ -114,8 +114,8 @@ class SubZero(Estimator):
 
 
 def refuse_narrow(planned: Planned, method: str = "subzero") -> None:
-    """ZobenchError where what trains is an adapter or a prefix."""
-    if planned.parameterisation in ("lora", "prefix"):
+    """ZobenchError where what trains is an adapter, a prefix or a prompt."""
+    if planned.parameterisation in ("lora", "prefix", "prompt"):
         raise ZobenchError(
             f"{method}: its authors make the narrow matrices of parameterisation {planned.parameterisation} nearly "
             "square first, which is not done here; use parameterisation full, or other directions"
