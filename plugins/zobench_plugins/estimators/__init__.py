@@ -25,6 +25,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "adamezo": f"{HERE}.adamezo:AdaMeZO",
         "adamw": f"{HERE}.adamw:AdamW",
         "agzo": f"{HERE}.agzo:AGZO",
+        "bszo": f"{HERE}.bszo:BSZO",
         "conmezo": f"{HERE}.conmezo:ConMeZO",
         "dizo": f"{HERE}.dizo:DiZO",
         "es": f"{HERE}.es:ES",
