@@ -16,6 +16,7 @@ class Looks:
     """Stands for an estimator: only its declarations matter here."""
 
     trains: ClassVar[bool] = True
+    differentiates = False
     lr_grid: ClassVar[tuple] = (1e-7, 5e-6)
     small_lrs: ClassVar[tuple] = (1e-4, 1e-3)
     eps: Positive = 1e-3

@@ -72,6 +72,7 @@ def _preset_facts(found: Plugins, name: str, preset: Preset) -> dict[str, str]:
         "models": ", ".join(preset.models),
         "learning rates": f"an estimator's {'lr_grid' if preset.grid == 'paper' else 'small_lrs'}",
         "settings": "\n".join(f"{key}={_text(value)}" for key, value in {**of_selectors, **preset.settings}.items()),
+        "with gradients": "\n".join(f"{key}={_text(value)}" for key, value in preset.first_order.items()),
     }
     return {key: value for key, value in facts.items() if value}
 

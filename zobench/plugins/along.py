@@ -135,6 +135,11 @@ def build(text: str, cls: type[Estimator], family: type[Directions]) -> type[Est
     return made
 
 
+def descends_gradients(cls: type[Estimator]) -> bool:
+    """Whether it is a first-order method: it trains with gradients, and looks along no direction."""
+    return bool(cls.trains and cls.differentiates and cls.own_directions)
+
+
 def takes_none(cls: type[Estimator]) -> str:
     """Why directions of a family cannot take the place of its own; empty where they can."""
     return cls.own_directions or ("" if cls.trains else "it trains nothing")

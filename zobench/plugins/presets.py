@@ -18,6 +18,10 @@ class Preset:
 
     settings: Mapping[str, object] = field(default_factory=dict)
     """Settings as `--set` takes them; what it does not name keeps its default, and what nobody has is passed over."""
+    first_order: Mapping[str, object] = field(default_factory=dict)
+    """On top of them, of estimators that descend gradients: settings of the protocol; and `epochs`, which stands for
+    the steps of so many passes over the training examples, evaluated after each, where nobody says how long to train.
+    """
     models: tuple[str, ...] = ()
     """The models, by their plugins' names, whose runs take it where none is named."""
     grid: Literal["small", "paper"] = "small"

@@ -1,5 +1,5 @@
-"""What a run takes where nothing is said and the device is no CPU: noise that is equal on every card, and the dtypes of
-the paper under its preset.
+"""What a run takes on devices other than a CPU where nothing is said: noise that is equal on every card, and the dtypes
+of the paper under its preset.
 
 A CPU keeps what the settings' own defaults say, so that cells of CPUs have the identities that they ever had.
 """
@@ -7,28 +7,34 @@ A CPU keeps what the settings' own defaults say, so that cells of CPUs have the 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
+from ..plugins.along import descends_gradients
 from .plan import preset_of, said_of_run
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from .plan import Routed, Wish
 
-COUNTED = "philox"
+COUNTED: Literal["philox"] = "philox"
 """Of torch's own generators draws depend on how many multiprocessors a card has; counters are the same on all."""
-PAPER_DTYPES = {False: "float16", True: "bfloat16"}
-"""Of MeZO's paper: of methods that take forwards alone, and of those that take gradients."""
 
 
 def for_device(routed: Routed, wish: Wish, plugins: Plugins, kind: str) -> Routed:
-    """The settings of a run on this type of device. Where methods of both kinds run on one model, it is float16."""
+    """The settings of a run on this type of device.
+
+    Under the preset of MeZO's paper zeroth-order methods, and what trains nothing, take float16, those that descend
+    gradients bfloat16; what trains nothing takes bfloat16 too where all others do.
+    """
     if kind == "cpu":
         return routed
-    said, changes = said_of_run(wish, plugins), dict[str, Any]()
+    said = said_of_run(wish, plugins)
+    every, gradients = routed.computation, routed.first_order.computation
     if "noise" not in said:
-        changes["noise"] = COUNTED
+        every, gradients = replace(every, noise=COUNTED), replace(gradients, noise=COUNTED)
     if "dtype" not in said and preset_of(wish, plugins).grid == "paper":
         training = [cls for name in wish.estimators if (cls := plugins.estimator(name)).trains]
-        changes["dtype"] = PAPER_DTYPES[bool(training) and all(cls.differentiates for cls in training)]
-    return replace(routed, computation=replace(routed.computation, **changes))
+        alone = bool(training) and all(map(descends_gradients, training))
+        gradients = replace(gradients, dtype="bfloat16")
+        every = replace(every, dtype="bfloat16" if alone else "float16")
+    return replace(routed, computation=every, first_order=replace(routed.first_order, computation=gradients))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +15,8 @@ from ..protocol.cell import Cell, raised
 from ..protocol.protocol import Computation, Protocol, computation_from, protocol_from
 from ..report.record import NO_SELECTOR
 from ..settings import convert, resolve, settings_of
-from .rates import tuned
+from .first_order import FirstOrder
+from .rates import checked_rates, tuned
 
 if TYPE_CHECKING:
     from ..contracts.selector import Selector
@@ -48,6 +48,8 @@ class Routed:
     estimators: dict[str, dict[str, Any]]
     selectors: dict[str, dict[str, Any]]
     lrs: tuple[float, ...] | None
+    first_order: FirstOrder
+    """What holds for estimators that descend gradients."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Identity:
     data_revisions: Mapping[str, str | None]
     model_plugin: str | None = None  # the name that a plugin offers the model under
     own_data: Mapping[str, str] = field(default_factory=dict)  # of tasks whose data come from elsewhere than `data`
+    train_sizes: Mapping[str, int] = field(default_factory=dict)  # where steps are counted in epochs
 
 
 def parse_settings(items: Sequence[str]) -> dict[str, str]:
@@ -115,7 +118,7 @@ def route(wish: Wish, plugins: Plugins, model: str | None = None) -> Routed:
     owners = _addresses(estimators, selectors)
     given: dict[str, dict[str, object]] = {name: {} for name in owners}
     rules: dict[str, dict[str, object]] = {"protocol": {}, "run": {}}
-    lrs = wish.lrs
+    lrs, said = wish.lrs, set[str]()  # said: of the protocol, by the model or the user
     of_model = {} if model is None else declared.model_settings(plugins, model)
     for source, settings in (*(("preset", one) for one in presets), ("model", of_model), ("set", wish.settings)):
         for key, value in sorted(settings.items(), key=lambda item: "." in item[0]):  # `name.key` goes before `key`
@@ -124,15 +127,19 @@ def route(wish: Wish, plugins: Plugins, model: str | None = None) -> Routed:
                     lrs = convert(value, tuple[float, ...], "lr")
                 else:
                     (rules if owner in rules else given)[owner][name] = value
+                    said |= {name} if owner == "protocol" and source != "preset" else set()
     if lrs is not None:
         checked_rates(lrs)
     protocol = protocol_from(_clipped(rules["protocol"], estimators.values(), plugins))
+    protocol = replace(protocol, transform=transforms.canonical(protocol.transform, plugins))
+    computation = computation_from(rules["run"])
     return Routed(
-        replace(protocol, transform=transforms.canonical(protocol.transform, plugins)),
-        computation_from(rules["run"]),
+        protocol,
+        computation,
         {name: resolve(cls, given[name], owner=name) for name, cls in estimators.items()},
         {name: resolve(cls, given[name], owner=name) for name, cls in selectors.items()},
         lrs,
+        FirstOrder.of(preset_of(wish, plugins).first_order, said, protocol, computation),
     )
 
 
@@ -251,13 +258,14 @@ def _of_prefix(prefix: str, name: str, owners: Mapping[str, Sequence[Address]], 
     """As `_owners`, for `prefix.name`: of that estimator or selector, and of every expression that it is a part of."""
     if prefix in GROUPS:
         if not (ours := [pair for pair in _of_groups(name) if pair[0] == prefix]):
-            raise ZobenchError(f"--set {prefix}.{name}: " + unknown(f"setting of the {prefix}", name, _all_of(prefix)))
+            known = {*settings_of(GROUPS[prefix]), *(name for owner, name in [RATES] if owner == prefix)}
+            raise ZobenchError(f"--set {prefix}.{name}: " + unknown(f"setting of the {prefix}", name, known))
         return ours
     called = [(owner, a) for owner, declared in owners.items() for a in declared if prefix in a.prefixes]
     if not called and prefix not in owners:
         if must:
-            known = {*owners, *(p for declared in owners.values() for a in declared for p in a.prefixes)}
-            raise ZobenchError(f"--set {prefix}.{name}: " + unknown("estimator or selector of this run", prefix, known))
+            here = {*owners, *(p for declared in owners.values() for a in declared for p in a.prefixes)}
+            raise ZobenchError(f"--set {prefix}.{name}: " + unknown("estimator or selector of this run", prefix, here))
         return []
     found = [(owner, a) for owner, a in called if a.name == name]
     if not found:
@@ -270,17 +278,13 @@ def _of_prefix(prefix: str, name: str, owners: Mapping[str, Sequence[Address]], 
     return free
 
 
-def _all_of(group: str) -> set[str]:
-    """The settings of the protocol, or of the run."""
-    return {*settings_of(GROUPS[group]), *(name for owner, name in [RATES] if owner == group)}
-
-
 def _in_the_name(key: str, owner: str) -> str:
     return f"--set {key}: selector {owner} has it in its name; write the value there, or name the selector without one"
 
 
 def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, tuned_for: bool = False) -> list[Cell]:
     """The product of the flags, task by task, so that each is encoded once; what trains nothing stands once a split.
+    Those of another dtype than most come last, so that the model is loaded once in each.
 
     `tuned_for`: rates are chosen on seeds of their own, so grids are whole, whatever a committed run chose.
     """
@@ -291,6 +295,8 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, t
         wish.tasks, splits, wish.estimators, wish.selectors, wish.seeds
     ):
         cls = plugins.estimator(estimator)
+        gradients = routed.first_order if along.descends_gradients(cls) else None
+        rules = gradients.over(identity.train_sizes.get(task, 0)) if gradients else routed.protocol
         cell = Cell(
             model=identity.model,
             model_revision=identity.model_revision,
@@ -302,8 +308,8 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, t
             selector=selector if cls.trains else NO_SELECTOR,
             seed=seed if cls.trains else wish.seeds[0],
             lrs=rates(cls, (estimator, selector, task)) if cls.trains else (),
-            protocol=replace(routed.protocol, data_seed=split),
-            computation=routed.computation,
+            protocol=replace(rules, data_seed=split),
+            computation=gradients.computation if gradients else routed.computation,
             estimator_settings=routed.estimators[estimator],
             selector_settings=routed.selectors[selector] if cls.trains else {},
             code=plugins.code(
@@ -313,7 +319,7 @@ def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, t
             + (raised(plugins.selector(selector), routed.selectors[selector]) if cls.trains else 0),
         )
         out.setdefault(cell.id, cell)
-    return list(out.values())
+    return sorted(out.values(), key=lambda cell: cell.computation.dtype != routed.computation.dtype)
 
 
 def _used(
@@ -339,12 +345,3 @@ def grid(
         return checked_rates(routed.lrs)
     tried = tuned(plugins, wish.preset, *names) if known and wish.preset else ()
     return checked_rates(tried or (cls.lr_grid if preset_of(wish, plugins).grid == "paper" else cls.small_lrs))
-
-
-def checked_rates(lrs: Sequence[float]) -> tuple[float, ...]:
-    """The learning rates, if they are some. Raises ZobenchError for none, and for one not above 0 or not finite."""
-    if not lrs:
-        raise ZobenchError("no learning rate is given; write for example --lr 1e-4,1e-3, or leave --lr out")
-    if not all(0 < lr < math.inf for lr in lrs):
-        raise ZobenchError(f"lr={','.join(map(str, lrs))}: learning rates must be above 0, and finite")
-    return tuple(dict.fromkeys(lrs))

@@ -30,6 +30,15 @@ Rates: TypeAlias = Mapping[str, Mapping[str, Mapping[str, float]]]
 """estimator -> selector -> task -> learning rate"""
 
 
+def checked_rates(lrs: Sequence[float]) -> tuple[float, ...]:
+    """The learning rates, if they are some. Raises ZobenchError for none, and for one not above 0 or not finite."""
+    if not lrs:
+        raise ZobenchError("no learning rate is given; write for example --lr 1e-4,1e-3, or leave --lr out")
+    if not all(0 < lr < math.inf for lr in lrs):
+        raise ZobenchError(f"lr={','.join(map(str, lrs))}: learning rates must be above 0, and finite")
+    return tuple(dict.fromkeys(lrs))
+
+
 @cache
 def _rates(file: Path) -> Rates:
     """The rates of a file. ZobenchError for one that is not as this module writes it."""

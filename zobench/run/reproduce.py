@@ -12,7 +12,7 @@ from ..errors import ZobenchError
 from ..plugins import declared, expressions
 from ..report.papers import PrintedRow, PrintedTable
 from ..report.record import NO_SELECTOR
-from ..tasks.sampling import split
+from .first_order import examples
 from .place import check_data_dir
 from .plan import Wish, expand, fault_of, route
 from .session import Session
@@ -212,9 +212,7 @@ def _train_size(wish: Wish, task: str, session: Session, asked: Asked) -> int:
     """Training examples of a task under the protocol that its cells will have."""
     rules = route(replace(wish, settings={}), session.plugins).protocol
     given = {key: int(asked.settings[key]) for key in ("num_train", "num_dev") if key in asked.settings}
-    dev = session.task(task).num_dev if rules.num_dev is None else rules.num_dev
-    sizes = {"num_train": rules.num_train, "num_dev": dev, **given}
-    return len(split(session.data(task), num_test=0, seed=rules.data_seed, **sizes).train)
+    return examples(session.task(task), session.data(task), replace(rules, **given))  # type: ignore[arg-type]
 
 
 def _give_settings(wishes: list[Wish], asked: Asked, plugins: Plugins) -> None:

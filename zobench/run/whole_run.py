@@ -16,7 +16,7 @@ from ..errors import ZobenchError
 from ..models.outline import Outline, planned_device
 from ..paths import check_becomes_folder
 from ..plugins import declared
-from ..plugins.along import takes_none
+from ..plugins.along import descends_gradients, takes_none
 from ..report import leaderboard, packed, progress_of_grid, running, store
 from ..report.disk import sweep
 from ..report.judge import mark, settled
@@ -27,8 +27,9 @@ from . import events, kin
 from .account import Account, made_executor
 from .along import of_settings
 from .device_defaults import for_device
+from .first_order import examples
 from .place import Place, Rerun, check_data_dir, data_source, outlined
-from .plan import Identity, Wish, executor_settings, expand, route
+from .plan import Identity, Routed, Wish, executor_settings, expand, route
 from .progress import Progress
 from .refusals import runnable
 from .session import Session
@@ -101,6 +102,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins, outline: Session | Non
         data_revisions={task: _data_revision(p) for task, p in pools.items()},
         model_plugin=place.model if place.model in plugins.names("models") else None,
         own_data={task: p.data for task, p in pools.items()},
+        train_sizes=_train_sizes(routed, session, wish, plugins),
     )
     planned, later = first(wish, routed, plugins, identity)
     further = [] if later is None else later.expected(plugins)
@@ -109,7 +111,8 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins, outline: Session | Non
         later = later.only([cell for cell in further if id(cell) in can])
     named = replace(place.anywhere(plugins.names("models")), spread=spread)
     files = tuple(os.path.abspath(os.path.expanduser(file)) for file in plugins.files)
-    run_cell = RunInProcess(Order(named, loaded.dtype, files, plugins.only, loaded.weights_bytes), plugins)
+    order = Order(named, loaded.dtype, files, plugins.only, loaded.weights_bytes, asked=routed.computation.dtype)
+    run_cell = RunInProcess(order, plugins)
     run_cell.knows(None if isinstance(loaded, Outline) else loaded, session.pools)
     plan = RunPlan(run_cell, [], later=later, outline=session)
     plan.todo = _add(plan, share([cell for cell in planned if id(cell) in can], place.shard), place)
@@ -178,6 +181,14 @@ def _of_all(wish: Wish, plugins: Plugins) -> Callable[[Cell], bool]:
         return any(named is not None and name not in named for named, name in zip(every, mine, strict=True))
 
     return spare
+
+
+def _train_sizes(routed: Routed, session: Session, wish: Wish, plugins: Plugins) -> dict[str, int]:
+    """Training examples by task, where methods of this wish count their steps in epochs."""
+    if not routed.first_order.epochs or not any(descends_gradients(plugins.estimator(e)) for e in wish.estimators):
+        return {}
+    rules = routed.first_order.protocol
+    return {task: examples(session.task(task), session.data(task), rules) for task in wish.tasks}
 
 
 def _data_revision(pools: Pools) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 import uuid
 from collections.abc import Mapping
@@ -41,6 +42,8 @@ class Order:
     only_plugins: str | None = None
     weights_bytes: int = 0
     """Of the model, as it will lie in memory."""
+    asked: str = ""
+    """The dtype that was asked for; `dtype` is another where a plugin's model has its own."""
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     """Names the run that the cells are of: in records, under `environment`."""
 
@@ -53,7 +56,8 @@ class Order:
 class RunInProcess:
     """Runs a cell in the process that it is called in, and returns its record, which is written by then.
 
-    The first call loads the model; model, data and what was found of the task in hand are kept for those that follow.
+    The first call loads the model; model, data and what was found of the task in hand are kept for those that follow,
+    until a cell has another dtype.
     Pickled, it is its order alone: where it is read again the model is loaded there, once a process and run.
     """
 
@@ -64,6 +68,7 @@ class RunInProcess:
         self._session: Session | None = None
         self._runner: Runner | None = None
         self._known: tuple[LoadedModel | None, Mapping[str, Pools]] = (None, {})
+        self._asked, self._dtype = order.asked or order.dtype, order.dtype
 
     def knows(self, loaded: LoadedModel | None, pools: Mapping[str, Pools]) -> None:
         """Set what this process already has loaded. `loaded`: the model, if it is loaded."""
@@ -98,7 +103,7 @@ class RunInProcess:
         if self._session is None:
             from .session import Session
 
-            place, plugins, dtype = self.order.place, self.plugins, self.order.dtype
+            place, plugins, dtype = self.order.place, self.plugins, self._dtype
             if self.ranks is not None:
                 place = replace(place, device=self.ranks.device(place.device))
             at_hand, pools = self._known
@@ -123,6 +128,7 @@ class RunInProcess:
         """The record of the cell; one that fails has one too. Raises ZobenchError where no cell could run here."""
         from .stopping import stoppable
 
+        self._take(cell.computation.dtype)
         if self._runner is None:
             from .cell_runner import Runner
 
@@ -132,6 +138,14 @@ class RunInProcess:
             self._runner.environment["run"] = self.order.run
         with stoppable():
             return self._runner(cell)
+
+    def _take(self, dtype: str) -> None:
+        """Have the model in the dtype of a cell: those of first-order methods may have another than the others."""
+        if dtype == self._asked:
+            return
+        self._session = self._runner = None  # before the other is loaded: there may be no room for both
+        self._known, self._asked, self._dtype = (None, self._known[1]), dtype, dtype
+        gc.collect()
 
     def check_code(self, cell: Cell) -> None:
         """ZobenchError where a plugin's code is other here than where the cell was planned."""
