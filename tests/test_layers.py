@@ -88,6 +88,7 @@ LIGHT = [
     "cli.",
     "report.",
     "run.account",
+    "run.first_order",
     "run.plan",
     "run.rates",
     "tasks.encode",
