@@ -8,6 +8,7 @@ FAMILIES = {
     "agzo": f"{HERE}.agzo:AGZODirections",
     "eggroll": f"{HERE}.eggroll:EGGROLL",
     "gaussian": f"{HERE}.plain:Gaussian",
+    "guided": f"{HERE}.guided:Guided",
     "lozo": f"{HERE}.lozo:LOZODirections",
     "rademacher": f"{HERE}.plain:Rademacher",
     "sparse": f"{HERE}.sparse:Sparse",

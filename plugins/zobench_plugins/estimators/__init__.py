@@ -43,6 +43,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "meazo": f"{HERE}.meazo:MEAZO",
         "mezo": f"{HERE}.mezo:MeZO",
         "mezo_bcd": f"{HERE}.mezo_bcd:MeZOBCD",
+        "mezo_gv": f"{HERE}.mezo_gv:MeZOGV",
         "mezo_muon": f"{HERE}.mezo_muon:MeZOMuon",
         "mezo_normalized": f"{HERE}.mezo_normalized:MeZONormalized",
         "mezo_svrg": f"{HERE}.mezo_svrg:MeZOSVRG",
