@@ -73,6 +73,7 @@ from .models.activations import (
 )
 from .models.blocks import Block as Block
 from .models.load import LoadedModel as LoadedModel
+from .models.massive import MassiveActivation as MassiveActivation
 from .models.outliers import choose_block as choose_block
 from .plugins.expressions import Composite as Composite
 from .plugins.hookspecs import hookimpl as hookimpl

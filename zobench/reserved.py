@@ -40,7 +40,7 @@ OURS: Mapping[str, frozenset[str]] = {
     "estimators": frozenset({"check", "setup", "iterate", "state_of", "fit"}),
     "directions": frozenset({"check", "draw", "state_of"}),
     "selectors": frozenset({"check", "select", "expected_forwards"}),
-    "transforms": frozenset({"check", "output"}),
+    "transforms": frozenset({"check", "output", "of_massive"}),
 }
 """Methods that a class of the kind writes itself."""
 

@@ -5,13 +5,16 @@ import torch
 from kits.families import save_family
 
 from zobench import ZobenchError
+from zobench.models.activations import block_activations
 from zobench.models.forward import Forward
 from zobench.models.load import load_model
+from zobench.models.massive import massive_activation
+from zobench.models.outliers import choose_block
 from zobench.models.start_at_block import Cut
 from zobench.models.transformed import first_tokens, transformed
 from zobench.models.trial import InBins, Padded, apart, centred, limit, rows_for
 from zobench.plugins.registry import load_plugins
-from zobench.plugins.transforms import made_of
+from zobench.plugins.transforms import made_of, told
 
 KINDS = ("llama", "gpt2", "opt", "gpt_neox", "gemma", "xglm")
 """Places told or not, counted from the mask, learnt ones, from the left edge; blocks that put out tuples."""
@@ -158,3 +161,37 @@ def test_a_stream_of_other_tokens_is_refused(loaded):
 
     with transformed(loaded, [Longer(), Seen()]), pytest.raises(ZobenchError, match="cannot tell the tokens"):
         loaded.model(input_ids=torch.tensor([rows_for(loaded)[0]]), use_cache=False)
+
+
+class Rows:
+    """Texts of two lengths, padded on the left."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.input_ids = torch.randint(5, 40, (4, 9))
+        self.attention_mask = torch.ones(4, 9, dtype=torch.long)
+        self.attention_mask[0, :3] = 0
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_automatic_forms_remove_and_move_the_massive_activation(tmp_path, kind):
+    """A model with one of 400 in channel 3 from block 0 on: found, clamped as what else stands there, planted above."""
+    save_family(kind, tmp_path)
+    loaded = load_model(str(tmp_path), device="cpu", offline=True)
+    last, given = len(loaded.blocks) - 1, [Rows(), Rows()]
+    with transformed(loaded, made_of("plant:0:3:400", PLUGINS)):
+        table = block_activations(loaded, given)
+        found = massive_activation(loaded, given)
+        assert found.block == 0 == choose_block(table)
+        assert found.after[0].keys() == {3} and found.after[0][3].first == pytest.approx(400)
+        assert 0 < found.after[0][3].most_else < 100 * table[0].median
+        removed = made_of("clamp:auto", PLUGINS, lambda: found)
+        assert told(removed[:1], PLUGINS) == f"clamp:0:3:{round(found.after[0][3].most_else, 6):.12g}"
+        assert {one.at for one in removed} == set(found.after)
+        with transformed(loaded, removed):
+            assert choose_block(block_activations(loaded, given)) is None
+        moved = made_of(f"clamp:auto+plant:{last}:auto", PLUGINS, lambda: found)
+        assert {one.at for one in moved if type(one).__name__ == "Clamp"} == set(range(last))
+        with transformed(loaded, moved):
+            assert choose_block(block_activations(loaded, given)) == last
+    assert massive_activation(loaded, given) is None

@@ -217,6 +217,20 @@ def test_several_sections_have_a_screen_each():
 # ---- in a terminal
 
 
+def test_the_terminal_shows_the_sections_of_the_run_that_ended(capsys):
+    """Of a folder with records of another protocol, whatever the order of its sections."""
+    short, long = runs("lozo", 60, protocol={"steps": 7}), runs("mezo", 60)
+    both = board([*long, *short], split_protocols=True)
+    for own, other in ((short, "mezo"), (long, "lozo")):
+        terminal.show(both, {own[0]["id"]})
+        said = capsys.readouterr().out
+        assert said.startswith("Of the 2 boards of this folder the 1 of this run:") and f"{other} / all" not in said
+    for of in (None, {"of none"}):
+        terminal.show(both, of)
+        said = capsys.readouterr().out
+        assert "mezo / all" in said and "lozo / all" in said and "Of the" not in said
+
+
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_the_terminal_shows_what_fits_and_ends_with_the_answer(width: int):
     made = [r for task in ("boolq", "copa", "multirc", "record", "rte", "squad", "wsc") for r in small(task)]

@@ -43,6 +43,9 @@ def test_off_it_stands_in_no_record_and_changes_no_identity(world, tmp_path):
         ("plant:1:16:1", "there is no channel 16; the stream has 16"),
         ("plant:1:2:inf", "must be finite"),
         ("clamp:1:2:1+", "unknown transform ''"),
+        ("clamp:1:auto", "write clamp:BLOCK:CHANNEL:LIMIT or clamp:auto"),
+        ("plant:auto", "or plant:BLOCK:auto"),
+        ("plant:3:auto", "there is no block 3"),
     ],
 )
 def test_what_the_model_cannot_have_is_refused_before_anything_runs(world, tmp_path, said, why):
@@ -134,6 +137,24 @@ def weights_of(world):
     from zobench.models.load import load_model
 
     return weights(load_model(str(world.model), device="cpu", offline=True))
+
+
+def test_automatic_forms_are_what_the_record_says_they_became(world, tmp_path, monkeypatch):
+    """Equal to the same said in numbers, for all seeds of a task alike; no cell of a model without an outlier."""
+    told = {"steps": 3, "eval_every": 3, "engine": "flat", **LAYER}
+    (failed,) = run(world, tmp_path / "none", ["mezo"], ["layer"], ["sst2"], transform="clamp:auto", **told)
+    assert failed["status"] == "error" and "no outlier block on sst2" in failed["error"]
+    monkeypatch.setattr("zobench.run.transforms.bar", lambda plugins, model: {"plateau": 3.0})
+    said = "clamp:auto+plant:2:3:1"
+    first, second = run(world, tmp_path / "auto", ["mezo"], ["layer"], ["sst2"], seeds=(0, 1), transform=said, **told)
+    assert first["protocol"]["transform"] == said and first["transform"] == second["transform"]
+    assert first["transform"].startswith("clamp:0:") and first["transform"].endswith("+plant:2:3:1")
+    assert first["forwards"]["transform"] == 8
+    (same,) = run(world, tmp_path / "said", ["mezo"], ["layer"], ["sst2"], transform=first["transform"], **told)
+    assert curve(same) == curve(first) and same["metrics"]["test"] == first["metrics"]["test"]
+    assert "transform" not in same and same["id"] != first["id"]
+    (high,) = run(world, tmp_path / "high", ["mezo"], ["layer"], ["sst2"], transform="plant:2:auto", **told)
+    assert high["status"] == "ok" or "no massive activation stands after block 2" in high["error"]
 
 
 SILENCE = """

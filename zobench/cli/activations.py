@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..plugins.outlier_bar import bar
 from .activations_picture import drawn
 from .common import write_file
 from .looking import Batches, BatchSize, LookOptions, looking_at, of_model, tell
-from .outlier_bar import bar
 from .shared_options import shares
 
 if TYPE_CHECKING:

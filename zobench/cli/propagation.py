@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..plugins.outlier_bar import bar
 from .common import figure_class, numbers_of, picture, write_file
 from .looking import Batches, BatchSize, DirectionSeeds, Eps, LookOptions, looking_at, of_model, outlier_block, tell
-from .outlier_bar import bar
 from .shared_options import shares
 
 

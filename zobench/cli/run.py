@@ -257,7 +257,7 @@ def _execute(plan: RunPlan, place: Place, wish: Wish, options: str, most_bytes: 
         say(f"elsewhere: {cell_id}: runs on {by}")
     for fault in plan.faults:
         say(f"zobench: error: {fault}")
-    show(board(plan, place, most_bytes))
+    show(board(plan, place, most_bytes), {*plan.done, *(record["id"] for record in records)})
     failed = [r for r in [*records, *plan.done.values()] if r["status"] != "ok"]
     for line in failures.lines(failed):
         say(line)

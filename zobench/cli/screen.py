@@ -6,7 +6,7 @@ import html
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,10 +20,18 @@ _MARKUP = re.compile(r"\*\*|^\*(?=[^*])|(?<=[^* ])\*(?= |$)|</?sub>")
 GAP = 2
 
 
-def show(board: Board) -> None:
-    """Print the first screen of every section; what is folded in the file is not shown."""
+def show(board: Board, of: Set[str] | None = None) -> None:
+    """Print the first screen of every section; what is folded in the file is not shown.
+
+    of: ids of records; sections that have none of them are counted, and not shown, where another one has some.
+    """
     width = shutil.get_terminal_size((PIPED, 24)).columns
-    for n, one in enumerate(board.screens):
+    every = list(zip(board.screens, board.sections, strict=True))
+    mine = [screen for screen, section in every if of is None or any(r["id"] in of for r in section.records)]
+    shown = mine or list(board.screens)
+    if len(shown) < len(every):
+        print(f"Of the {len(every)} boards of this folder the {len(shown)} of this run:\n")
+    for n, one in enumerate(shown):
         print("\n" * (n > 0) + "\n".join(lines(one, width)))
     for problem in board.problems:
         print(f"could not be read, and is not in this board: {plain(problem)}")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..plugins.outlier_bar import bar
 from .common import figure_class, numbers_of, picture, write_file
 from .looking import BatchSize, DirectionSeeds, Eps, LookOptions, looking_at, of_model, outlier_block, tell
-from .outlier_bar import bar
 from .shared_options import shares
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import ZobenchError
 from ..reserved import class_fault
@@ -11,6 +11,8 @@ from ..settings import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..models.massive import MassiveActivation
 
 
 class Transform:
@@ -29,6 +31,10 @@ class Transform:
     that is unknown, cannot be read, or is out of its range.
     """
 
+    automatic: ClassVar[tuple[str, ...] | None] = None
+    """The settings that are still said in a form where the model's massive activation says the others (`plant:4:auto`);
+    None: there is no such form."""
+
     def __init__(self, **settings: object) -> None:
         if wrong := class_fault("transforms", type(self), Transform):
             raise ZobenchError(wrong)
@@ -37,6 +43,15 @@ class Transform:
             setattr(self, name, value)
         if not isinstance(self.settings.get("block"), int):
             raise ZobenchError(f"{type(self).__name__}: a transform has a setting `block: Natural = 0`")
+
+    @classmethod
+    def of_massive(cls, found: MassiveActivation, until: int | None, **said: Any) -> Sequence[Transform]:
+        """What stands for the automatic form. said: the settings `automatic`.
+
+        found: the model's massive activation on training examples of the task. until: the block where another term of
+        the same setting plants it anew; None: nowhere. Raises ZobenchError where it cannot be had.
+        """
+        raise NotImplementedError
 
     @property
     def at(self) -> int:

@@ -115,7 +115,7 @@ def board(
         parts += blocks
         parts += [block] if paper and (block := published.beside(section)) else []
     if paper and (block := published.apart(every)):
-        parts += ["## The paper: other models", block]
+        parts += text.folded("The paper's numbers for other models", [block])
     unread = sorted(text.foreign(str(problem)) for problem in problems)
     if unread:
         parts[1:1] = ["**Records that could not be read, and are not in this board:**", text.bullets(unread)]

@@ -213,6 +213,7 @@ class Record(TypedDict):
     weights: NotRequired[dict[str, Any]]  # file, format, sha256 and types of tensors, where they are no safetensors
     data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, notes on what departs from the protocol; of a
     # plugin's data source also `source`: its nature, and what else a board must say of it
+    transform: NotRequired[str]  # what stood for the automatic terms of the protocol's transform
     metrics: Metrics
     role: NotRequired[RoleInfo]
     stands: NotRequired[Stands]  # the part that it plays on a board; of early records the plugins say it by name
@@ -222,8 +223,9 @@ class Record(TypedDict):
     trials: list[Trial]
     forwards: dict[
         str, int
-    ]  # train | extra | backward | eval | calibration | probe | speed, as of the cell alone: eval
-    # has those of the untouched model's score, also where an earlier cell took it (early records: where it did not)
+    ]  # train | extra | backward | eval | calibration | probe | transform | speed, as of the cell alone: eval
+    # has those of the untouched model's score, also where an earlier cell took it (early records: where it did not);
+    # but speed those that this cell made (early records: those of both sides in any case)
     time: dict[str, float]  # forward_s, perturb_s, update_s, step_s (medians); select_s, train_s, eval_s, total_s
     speed: NotRequired[SpeedInfo]
     memory: dict[str, int]  # peak_bytes (without the speed-up's baseline), speed_peak_bytes (with it), weights_bytes,

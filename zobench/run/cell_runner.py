@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
 from ..models.transformed import transformed
-from ..plugins import declared, transforms
+from ..plugins import declared
 from ..report import running, store
 from ..report.judge import mark, settled
 from ..report.record import Record
@@ -24,6 +24,7 @@ from .outcome import Outcome, as_record, failed
 from .ranks import Apart
 from .stages import Stages
 from .surroundings import seeded
+from .transforms import changes_of
 from .unchanged import Guard
 
 if TYPE_CHECKING:
@@ -89,9 +90,7 @@ class Runner:
 
     def _claimed(self, cell: Cell, claim: Claim) -> Record:
         self.guard.begin(cell.id)
-        changes = transforms.made_of(cell.protocol.transform, self.session.plugins)
-        with self.guard.wearing(transformed(self.session.loaded, changes)):
-            return self._run(cell, claim)
+        return self._run(cell, claim)
 
     def _run(self, cell: Cell, claim: Claim) -> Record:
         started, start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
@@ -167,6 +166,8 @@ class Runner:
                 held.enter_context(self._watchdog.over(after, self.results, record, work.claim.path))
             work.in_time = held.enter_context(limit.within(self.timeout))
             held.enter_context(seeded(cell.seed))
+            changes = changes_of(cell, self.session, out)
+            held.enter_context(self.guard.wearing(transformed(self.session.loaded, changes)))
             stages.run()
 
     def _too_long(self) -> str:

@@ -112,13 +112,16 @@ class _Judge:
 
     def _check_transform(self, said: str) -> None:
         """ZobenchError for blocks and channels that the model does not have."""
-        loaded, called = self.session.loaded, transforms.names(said)
-        channels = int(text_config(loaded.model).hidden_size)
-        for name, change in zip(called, transforms.made_of(said, self.session.plugins), strict=True):
-            if change.at >= len(loaded.blocks):
+        loaded, plugins = self.session.loaded, self.session.plugins
+        channels, made = int(text_config(loaded.model).hidden_size), transforms.made_of(said, plugins)
+        named = [int(settings["block"]) for _, settings in transforms.automatic(said, plugins) if "block" in settings]
+        for block in [*(change.at for change in made), *named]:
+            if block >= len(loaded.blocks):
                 raise ZobenchError(
-                    f"transform={said}: there is no block {change.at}; {loaded.name} has {len(loaded.blocks)}"
+                    f"transform={said}: there is no block {block}; {loaded.name} has {len(loaded.blocks)}"
                 )
+        for change in made:
+            name = type(change).__name__
             _guarded(f"transform {name}: its `check`", partial(change.check, len(loaded.blocks), channels))
 
     def _check_estimator(self, cell: Cell, cls: type[Estimator], sizes: Splits) -> None:

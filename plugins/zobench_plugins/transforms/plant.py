@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from zobench import Natural, Transform, ZobenchError
+from zobench import MassiveActivation, Natural, Transform, ZobenchError
 
 
 class Plant(Transform):
@@ -15,7 +17,13 @@ class Plant(Transform):
 
     That is where massive activations stand in most models (Sun et al. 2024, arXiv:2402.17762): at the beginning of the
     text, in one channel, of a value that hardly depends on the text.
+
+    `plant:4:auto` plants at block 4 what stands there in the model as it is: the massive activation that the rule of
+    the first outlier block finds, in its channels, with their mean values at the first token. After `clamp:auto` the
+    block is the first where it stands.
     """
+
+    automatic: ClassVar[tuple[str, ...] | None] = ("block",)
 
     block: Natural = 0
     channel: Natural = 0
@@ -28,6 +36,17 @@ class Plant(Transform):
             raise ZobenchError(f"plant: value={self.value:g} must be finite")
         if self.channel >= channels:
             raise ZobenchError(f"plant: there is no channel {self.channel}; the stream has {channels}")
+
+    @classmethod
+    def of_massive(cls, found: MassiveActivation, until: int | None, **said: Any) -> Sequence[Transform]:
+        """A value for each channel. ZobenchError for a block where nothing massive stands at the first token."""
+        block = int(said["block"])
+        at = found.after.get(block, {})
+        values = {channel: one.first for channel, one in at.items() if abs(one.first) > one.most_else}
+        if not values:
+            where = f"it begins at block {found.block}" if block < found.block else "not at the first token, or no more"
+            raise ZobenchError(f"plant:{block}:auto: no massive activation stands after block {block}: {where}")
+        return [cls(block=block, channel=channel, value=round(value, 6)) for channel, value in values.items()]
 
     def output(self, stream: Tensor, first: Tensor) -> Tensor:
         """Other tokens and channels as they are."""

@@ -158,6 +158,16 @@ def test_nothing_that_records_say_is_live():
     assert {cell["error"] for cell in cells(data)} == {None, HOSTILE}
 
 
+def test_columns_that_nothing_was_measured_for_are_left_out():
+    made = [record(estimator, test=items(n), speedup=None) for estimator, n in (("mezo", 80), ("lozo", 70))]
+    for one in made:
+        one["memory"] = {}
+    heads = page.render(board(made)).split("</thead>")[0]
+    assert ">ms/step<" in heads and ">speed-up<" not in heads and ">MiB<" not in heads
+    heads = page.render(board([*made, record("hizoo", speedup=2.0)])).split("</thead>")[0]
+    assert ">speed-up<" in heads and ">MiB<" in heads
+
+
 def test_it_asks_nothing_of_a_network():
     text = page.render(board(small_board()))
     assert "default-src 'none'" in text and "sourceMappingURL" not in text

@@ -114,7 +114,7 @@
       { title: "seed", field: "seed", ...number, ...text }, { title: "engine", field: "engine", ...text }, { title: "budget", field: "budget", ...range, headerTooltip: "forwards of training, all learning rates" },
       { title: "ms/step", field: "ms", formatter: fixed(1), ...range }, { title: "speed-up", field: "speedup", formatter: fixed(2), ...range }, { title: "MiB", field: "memory", formatter: fixed(0), ...range },
       { title: "lr", field: "lr", ...number }, { title: "status", field: "status", ...text },
-    ],
+    ].filter((column) => lines.some((line) => line[column.field] !== undefined && line[column.field] !== "")),
     rowFormatter: (row) => row.getElement().setAttribute("tabindex", "0"),
   });
   const counted = (rows) => { by("count").textContent = `${rows.length} of ${lines.length} cells`; };

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def render(board: Board, losses: Losses = lambda record: ()) -> str:
 
     made = payload(board, losses)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, signed=signed)
+    environment.filters.update(percent=percent, signed=signed, measured=_measured)
     template = environment.from_string(_read("template.html"))
     return template.render(
         made=made,
@@ -38,6 +39,11 @@ def render(board: Board, losses: Losses = lambda record: ()) -> str:
         scripts=[_inert(_read(f"vendor/{name}")) for name in LIBRARIES] + [_inert(_read("page.js"))],
         licences=_read("vendor/LICENSES.txt"),
     )
+
+
+def _measured(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """What some row has a value of: other columns are left out."""
+    return {key for row in rows for key, value in row.items() if value is not None and value != []}
 
 
 def _read(name: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..plugins.registry import Plugins
+    from .registry import Plugins
 
 
 def bar(found: Plugins, model: str) -> dict[str, float]:
     """The rule that selecting the outlier block goes by, and its bar for this model, where that is its own."""
-    from ..plugins import declared
     from ..settings import settings_of
+    from . import declared
 
     for name in declared.role(found, "outlier_block"):
         cls = found.selector(name)
