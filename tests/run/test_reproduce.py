@@ -12,8 +12,8 @@ from zobench.run.place import Place
 from zobench.run.reproduce import Asked, planned
 
 
-def made(world, results, tables, **more):
-    paper = papers.read("dominant-layer")
+def made(world, results, tables, of="dominant-layer", **more):
+    paper = papers.read(of)
     place = Place(str(world.model), world.data, results, "cpu", offline=True)
     return planned(paper, Asked(tuple(papers.tables_of(paper, tables)), **more), place, load_plugins())
 
@@ -34,6 +34,18 @@ def test_the_papers_grid(world, tmp_path):
     (train,) = sizes
     assert fo.protocol.steps == 5 * -(-train // 8) and fo.protocol.eval_every == -(-train // 8)
     assert len(tables.plans) == 2  # one a dtype: the model is loaded twice, not four times
+
+
+def test_mezos_grid_has_other_rates_for_some_tasks(world, tmp_path):
+    """Its table 16: SQuAD and DROP have rates of their own; gradients fall linearly over 5 epochs."""
+    tables = made(world, tmp_path, ["1"], of="mezo", budget="paper", tasks=("squad", "copa"))
+    of = {(c.task, c.estimator): c for plan in tables.plans for c in plan.todo}
+    assert of["copa", "mezo"].lrs == (1e-6, 1e-7) and of["squad", "mezo"].lrs == (1e-6, 5e-7, 1e-7)
+    assert of["copa", "prefix_zo"].lrs == (1e-2, 1e-3) and of["squad", "prefix_zo"].lrs == (5e-2, 1e-2, 5e-3)
+    assert of["squad", "lora_zo"].lrs == (1e-4, 5e-5, 1e-5) and of["squad", "adamw"].lrs == (1e-5, 5e-5, 8e-5)
+    assert of["copa", "mezo"].protocol.lr_schedule == "constant" and of["copa", "mezo"].protocol.steps == 20_000
+    fo = of["copa", "adamw"].protocol
+    assert fo.lr_schedule == "linear" and fo.steps == 5 * fo.eval_every
 
 
 def test_blocks_are_counted_from_the_end_of_the_model(world, tmp_path):

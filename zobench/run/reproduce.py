@@ -187,7 +187,7 @@ def _wishes(paper: Paper, tables: Sequence[PrintedTable], asked: Asked, session:
 
 
 def _with_grid(wish: Wish, paper: Paper, grid: PrintedGrid, asked: Asked, session: Session) -> list[Wish]:
-    """The wish with its grid's settings; one for each task where steps are counted in epochs."""
+    """The wish with its grid's settings: at the paper's budget, one for all tasks of the same rates and steps."""
     settings = {key: str(value) for key, value in (grid.settings or {}).items()} | dict(BUDGETS[asked.budget])
     if asked.block is not None and paper.block is not None:
         used = {name for one in wish.selectors for name in expressions.names(one)}
@@ -196,15 +196,26 @@ def _with_grid(wish: Wish, paper: Paper, grid: PrintedGrid, asked: Asked, sessio
         return [replace(wish, settings=settings)]
     for key, value in (grid.protocol or {}).items():
         settings["run.dtype" if key == "dtype" else f"protocol.{key}"] = str(value)
-    if grid.lr:
-        settings["run.lr"] = ",".join(f"{lr:g}" for lr in grid.lr)
+    by_rates: dict[str, list[str]] = {}
+    for task in wish.tasks:
+        by_rates.setdefault(",".join(f"{lr:g}" for lr in grid.lr_of.get(task, grid.lr)), []).append(task)
+    out = []
+    for rates, tasks in by_rates.items():
+        own = settings | ({"run.lr": rates} if rates else {})
+        out += _with_steps(replace(wish, tasks=tuple(tasks), settings=own), grid, asked, session)
+    return out
+
+
+def _with_steps(wish: Wish, grid: PrintedGrid, asked: Asked, session: Session) -> list[Wish]:
+    """The wish; one for each task where steps are counted in epochs."""
     if not grid.epochs:
-        return [replace(wish, settings=settings)]
+        return [wish]
     out = []
     for task in wish.tasks:
+        settings = wish.settings
         epoch = math.ceil(_train_size(wish, task, session, asked) / int(settings["protocol.batch_size"]))
         steps = {"protocol.steps": str(grid.epochs * epoch), "protocol.eval_every": str(epoch)}
-        out.append(replace(wish, tasks=(task,), settings=settings | steps))
+        out.append(replace(wish, tasks=(task,), settings={**settings, **steps}))
     return out
 
 

@@ -58,9 +58,13 @@ class PrintedTable:
 
 @dataclass(frozen=True)
 class PrintedGrid:
-    """How rows are run: `settings` at every budget; `lr`, `protocol` and `epochs` (0: its steps) at the paper's."""
+    """How rows are run: `settings` at every budget; `lr`, `protocol` and `epochs` (0: its steps) at the paper's.
+
+    lr_of: rates of tasks that have others.
+    """
 
     lr: tuple[float, ...] = ()
+    lr_of: Mapping[str, Sequence[float]] = field(default_factory=dict)
     settings: Mapping[str, Any] | None = None
     protocol: Mapping[str, Any] | None = None
     epochs: int = 0
