@@ -61,6 +61,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "zero_shot": f"{HERE}.zero_shot:ZeroShot",
         "zo_adam": f"{HERE}.zo_adam:ZOAdam",
         "zo_adamm": f"{HERE}.zo_adamm:ZOAdaMM",
+        "zo_adamu": f"{HERE}.zo_adamu:ZOAdaMU",
         "zo_blockwise": f"{HERE}.zo_blockwise:ZOBlockwise",
         "zo_fine_tuner": f"{HERE}.zo_fine_tuner:ZOFineTuner",
         "zo_muon": f"{HERE}.zo_muon:ZOMuon",
