@@ -27,6 +27,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "agzo": f"{HERE}.agzo:AGZO",
         "bszo": f"{HERE}.bszo:BSZO",
         "conmezo": f"{HERE}.conmezo:ConMeZO",
+        "curvzo": f"{HERE}.curvzo:CurvZO",
         "dizo": f"{HERE}.dizo:DiZO",
         "es": f"{HERE}.es:ES",
         "forward_grad": f"{HERE}.forward_grad:ForwardGrad",

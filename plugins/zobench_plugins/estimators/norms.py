@@ -13,14 +13,19 @@ def rms(method: Estimator | Draws, d: Algebra) -> Tensor:
 
     It draws and computes `d` once more, tensor by tensor.
     """
-    squares, counts = _squares(method, d)
-    return (torch.stack(list(squares.values())).sum() / sum(counts.values())).sqrt()
+    sums, counts = _squares(method, d)
+    return (torch.stack(list(sums.values())).sum() / sum(counts.values())).sqrt()
 
 
 def rms_by_tensor(method: Estimator, d: Algebra) -> Buffer:
     """The same for each tensor on its own: one number a tensor, a buffer of this step."""
-    squares, counts = _squares(method, d)
-    return method.compute(lambda p: (squares[p.name] / counts[p.name]).sqrt(), on=lambda p: p.name in squares)
+    sums, counts = _squares(method, d)
+    return method.compute(lambda p: (sums[p.name] / counts[p.name]).sqrt(), on=lambda p: p.name in sums)
+
+
+def squares(method: Estimator | Draws, d: Algebra) -> dict[str, Tensor]:
+    """Sums of the squares (0-dim) of the entries of `d` that may move, by the tensors' names."""
+    return _squares(method, d)[0]
 
 
 def reciprocal(x: Tensor) -> Tensor:
@@ -30,9 +35,9 @@ def reciprocal(x: Tensor) -> Tensor:
 
 def _squares(method: Estimator | Draws, d: Algebra) -> tuple[dict[str, Tensor], dict[str, Tensor | int]]:
     """Sums of squares (0-dim) and numbers of entries that may move, by the tensors' names."""
-    squares: dict[str, Tensor] = {}
+    sums: dict[str, Tensor] = {}
     counts: dict[str, Tensor | int] = {}
     for p, v in method.each(d):
-        squares[p.name] = v.square().sum()
+        sums[p.name] = v.square().sum()
         counts[p.name] = p.shape.numel() if p.mask is None else p.mask.sum()
-    return squares, counts
+    return sums, counts
