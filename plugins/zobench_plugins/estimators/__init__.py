@@ -39,6 +39,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "hizoo_l": f"{HERE}.hizoo_l:HiZOOL",
         "icl": f"{HERE}.icl:ICL",
         "lora_zo": f"{HERE}.lora_zo:LoRAZO",
+        "loren": f"{HERE}.loren:LOREN",
         "lozo": f"{HERE}.lozo:LOZO",
         "lozo_m": f"{HERE}.lozo_m:LOZOM",
         "meazo": f"{HERE}.meazo:MEAZO",
