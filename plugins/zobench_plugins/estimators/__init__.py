@@ -66,6 +66,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "zo_adamu": f"{HERE}.zo_adamu:ZOAdaMU",
         "zo_blockwise": f"{HERE}.zo_blockwise:ZOBlockwise",
         "zo_fine_tuner": f"{HERE}.zo_fine_tuner:ZOFineTuner",
+        "zo_mopi": f"{HERE}.zo_mopi:ZOMOPI",
         "zo_muon": f"{HERE}.zo_muon:ZOMuon",
         "zo_sgd_conservative": f"{HERE}.zo_sgd_conservative:ZOSGDConservative",
         "zo_sgd_momentum": f"{HERE}.zo_sgd_momentum:ZOSGDMomentum",
