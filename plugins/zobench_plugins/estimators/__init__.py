@@ -52,6 +52,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "n_spsa": f"{HERE}.n_spsa:NSPSA",
         "prefix_zo": f"{HERE}.prefix_zo:PrefixZO",
         "prompt_zo": f"{HERE}.prompt_zo:PromptZO",
+        "quzo": f"{HERE}.quzo:QuZO",
         "qzo": f"{HERE}.qzo:QZO",
         "r_adazo": f"{HERE}.r_adazo:RAdaZO",
         "sensitive_sparse": f"{HERE}.sensitive_sparse:SensitiveSparse",
