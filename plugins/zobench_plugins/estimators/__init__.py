@@ -62,6 +62,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "subzero_plus": f"{HERE}.subzero_plus:SubZeroPlus",
         "tezo": f"{HERE}.tezo:TeZO",
         "zero_shot": f"{HERE}.zero_shot:ZeroShot",
+        "zo_act": f"{HERE}.zo_act:ZOAct",
         "zo_adam": f"{HERE}.zo_adam:ZOAdam",
         "zo_adamm": f"{HERE}.zo_adamm:ZOAdaMM",
         "zo_adamu": f"{HERE}.zo_adamu:ZOAdaMU",

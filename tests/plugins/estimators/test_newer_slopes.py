@@ -11,7 +11,6 @@ from kits.reading_kit import Blocks, batch, blake, difference, draw, gaussian, p
 from zobench_plugins.estimators.curvzo import CurvZO, inclusion
 from zobench_plugins.estimators.zo_adamu import ZOAdaMU
 
-
 # ---- ZO-AdaMU
 
 

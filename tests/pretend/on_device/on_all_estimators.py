@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pretend_kit import plugins, session, steps
 
-WAITS = {"adalezo": 2, "agzo": 3, "grzo": 2, "zo_blockwise": 5}
-"""Of the host, a step; else 1. adalezo draws blocks by what it has learnt of them, agzo looks at activations of padded
-rows, grzo checks its losses once more as what it shows is their mean, zo_blockwise
+WAITS = {"adalezo": 2, "agzo": 3, "curvzo": 2, "grzo": 2, "zo_act": 2, "zo_blockwise": 5}
+"""Of the host, a step; else 1. adalezo and curvzo draw by what they have learnt, zo_act asks which layers it knows,
+agzo looks at activations of padded rows, grzo checks its losses once more as what it shows is their mean, zo_blockwise
 looks and moves block by block, of which there are five here, and checks before each move.
 """
 UNSEEN = {"forward_grad": "torch.func's wrapped tensors hide their memory from the pretend device"}
