@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-<<<<<<< HEAD
 from typing import ClassVar
-=======
-from typing import Annotated, ClassVar, Literal
->>>>>>> 83e57cf7 (ZO-MOPI: partial orthogonalisation of a subspace momentum by a step of power iteration)
 
 import torch
 from torch import Tensor
 
-<<<<<<< HEAD
 from zobench import Algebra, Count, Direction, Estimator, Handle, Losses, NonNegative, Positive, matrices, vectors, wide
 
 from ..stacks import refuse_stacks
@@ -155,137 +150,3 @@ def kept(rank: int, keep: int, p: Handle) -> int:
     """Columns of V."""
     smallest: int = min(keep, rank, *p.shape)
     return smallest
-=======
-from zobench import Count, Direction, Estimator, Handle, Losses, NonNegative, Positive, Range, matrices, vectors, wide
-
-from ..stacks import refuse_stacks
-from .subzero import orthonormal
-
-
-def leading(m: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """A step of power iteration: about the leading right singular vectors of m (r, n), from v (n, k); and U V^T.
-
-    U has the columns of m V, each of length 1; zeros stay.
-    """
-    v = torch.linalg.qr(m.T @ (m @ v)).Q
-    u = m @ v
-    u = u / u.norm(dim=0).clamp_min(torch.finfo(u.dtype).tiny)
-    return v, u @ v.T
-
-
-class ZOMOPI(Estimator):
-    """Several looks in a held subspace of each matrix; of their momentum the leading directions are made equally long.
-
-    Paper: Accelerating Zeroth-Order Spectral Optimization with Partial Orthogonalization from Power Iteration
-    (arXiv:2605.09034), ZO-Muon with another msign: P (m, r) orthonormal, new every `interval` steps;
-    U_i (r, columns) ~ N(0, 1), i = 1 ... n;  c_i the slope along P U_i;  G = (1 / n) sum_i c_i U_i;
-    M <- beta M + (1 - beta) G;  V <- QR(M^T M V) (columns, k), one step from the V before;  U the columns of M V, each
-    of length 1;  W <- W - lr P U V^T, a step of length lr sqrt(k). Where P is new, M is carried over, P^T P_old M, and
-    V starts anew from a random one. On tensors that are no matrices d is Gaussian, and they move by vector_lr times a
-    mean of c_i z_i with the same beta.
-
-    Known are the equations, of a public summary, and the released code; not the paper's beta, nor whether its P is
-    random, as in the code and here (`verified` False). Defaults: queries 8, rank 64, interval 500, k 32, eps 1e-3,
-    lr 1e-2, vector_lr 1e-7 (released README and script), beta 0.9 (run.py). Slopes are one-sided, as released;
-    looks="two_sided" is the summary's. The first M is the first G. Forwards a step: queries + 1. State: P, M and V,
-    r (m + columns) + k columns fp32 values a matrix, one a value of other tensors. A tensor that rests when P is drawn
-    keeps its own until the next time. Weight decay is for matrices alone.
-
-    Public code: the script's beta is 0, with which one step of power iteration from a random V keeps about sqrt(k / r)
-    of G and the rest of the method has nothing to follow; carry="as_released" leaves M in the coordinates of the old
-    P. Its two-sided flag does nothing. After 20 000 steps it goes over to ZO-Muon's msign, which is not done here.
-    """
-
-    own_directions: ClassVar[str] = "what it orthogonalises lies in the coordinates of its own subspace"
-    reference: ClassVar[str] = "Chen and Ma 2026, arXiv:2605.09034"
-    public_code: ClassVar[str] = (
-        "MOFA-LAB/ZO-MOPI (no licence): the script's beta is 0; M is not carried to a new P; two_side does nothing"
-    )
-    verified: ClassVar[bool | None] = False
-    forwards_per_step: ClassVar[int | None] = 9
-    lr_grid: ClassVar[tuple[float, ...]] = (1e-3, 5e-3, 1e-2)
-    small_lrs: ClassVar[tuple[float, ...]] = (5e-4, 5e-3)
-    exercise: ClassVar[Mapping[str, object]] = {"interval": 3, "rank": 4, "k": 2, "queries": 2}
-    moves_along_looks: ClassVar[bool] = False
-
-    eps: Positive = 1e-3
-    """How far to look: the looks are at theta + eps times each direction."""
-    queries: Count = 8
-    """Directions a step."""
-    rank: Count = 64
-    """Columns of P, where a matrix has as many rows."""
-    k: Count = 32
-    """Directions of M that the step keeps, where there are as many."""
-    interval: Count = 500
-    """Steps for which P is held."""
-    beta: Annotated[float, Range(ge=0, lt=1)] = 0.9
-    """Decay of the momentum."""
-    vector_lr: NonNegative = 1e-7
-    """Learning rate of tensors that are no matrices; no schedule changes it."""
-    looks: Literal["one_sided", "two_sided"] = "one_sided"
-    """Slopes from the loss at theta (released code), or central differences, at 2 queries forwards."""
-    carry: Literal["projected", "as_released"] = "projected"
-    """What becomes of M where P is new (see above)."""
-
-    def setup(self) -> None:
-        refuse_stacks("zo_mopi", self.handles, "choose a scope without experts")
-        rank, k = self.rank, self.k  # not self: buffers may not keep their estimator alive
-
-        def tall(p: Handle) -> tuple[int, ...]:
-            return p.shape[0], min(rank, p.shape[0])
-
-        def right(p: Handle) -> tuple[int, ...]:
-            return p.shape[1], min(k, rank, *p.shape)
-
-        self.p = self.buffer("p", shape=tall, on=matrices)
-        self.m = self.buffer("m", shape=lambda p: (min(rank, p.shape[0]), *p.shape[1:]) if p.ndim == 2 else p.shape)
-        self.v = self.buffer("v", shape=right, on=matrices)
-        self.starts = (("P", tall), ("V", right))
-
-    def state_of(self, shape: tuple[int, ...]) -> float:
-        if len(shape) != 2:
-            return float(math.prod(shape))
-        return min(self.rank, shape[0]) * sum(shape) + shape[1] * min(self.k, self.rank, *shape)
-
-    def drawn(self) -> tuple[Direction, Direction]:
-        """Gaussian z on vectors and U (r, columns) on matrices, new at every call."""
-        z = self.noise(on=vectors)
-        return z, self.noise(shape=lambda p: (min(self.rank, p.shape[0]), p.shape[1]), on=matrices, label="u")
-
-    def refresh(self) -> None:
-        """A new P, M in its coordinates, and a new V: every `interval` steps, and where there is none yet."""
-        due = {p.name for p in self.active if p.ndim == 2 and (self.t % self.interval == 0 or p not in self.p)}
-        new = [
-            self.noise(shape=shape, on=lambda p: p.name in due, every=self.interval, label=label).map(orthonormal)
-            for label, shape in self.starts
-        ]
-        for p, basis, start in self.each(*new) if due else ():
-            if self.carry == "projected":
-                self.m[p].copy_(basis.T @ (self.p[p] @ self.m[p]))
-            self.p[p].copy_(basis)
-            self.v[p].copy_(start)
-
-    def slopes(self, losses: Losses, ds: list[Direction]) -> tuple[Tensor, Tensor]:
-        """A loss to show, and the slopes along the directions."""
-        if self.looks == "one_sided":
-            l0, *ls = losses(0, *(self.eps * d for d in ds))
-            return l0, (wide(torch.stack(ls)) - wide(l0)) / self.eps
-        ls = list(losses(*(sign * self.eps * d for d in ds for sign in (1, -1))))
-        return ls[0], (wide(torch.stack(ls[::2])) - wide(torch.stack(ls[1::2]))) / (2 * self.eps)
-
-    def iterate(self, losses: Losses) -> Tensor:
-        zs, us = zip(*(self.drawn() for _ in range(self.queries)), strict=True)
-        self.refresh()
-        shown, cs = self.slopes(losses, [self.p @ u + z for u, z in zip(us, zs, strict=True)])
-        first, *rest = (c / self.queries * (u + z) for c, u, z in zip(cs, us, zs, strict=True))
-        kept: dict[str, Tensor] = {}
-        for p, g in self.each(sum(rest, first)):
-            m = self.m[p]
-            m.copy_(torch.where((m == 0).all(), g, self.beta * m + (1 - self.beta) * g))  # on the device: no host sync
-            if p.ndim == 2:
-                v, kept[p.name] = leading(m, self.v[p])
-                self.v[p].copy_(v)
-        self.move(-self.vector_lr * (self.m * self.compute(lambda p: p.data.new_ones(()), on=vectors)))
-        self.descend(self.p @ self.compute(lambda p: kept[p.name], on=lambda p: p.name in kept))
-        return shown
->>>>>>> 83e57cf7 (ZO-MOPI: partial orthogonalisation of a subspace momentum by a step of power iteration)
