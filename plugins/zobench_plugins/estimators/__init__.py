@@ -50,6 +50,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "mezo_normalized": f"{HERE}.mezo_normalized:MeZONormalized",
         "mezo_svrg": f"{HERE}.mezo_svrg:MeZOSVRG",
         "n_spsa": f"{HERE}.n_spsa:NSPSA",
+        "p_gap": f"{HERE}.p_gap:PGAP",
         "prefix_zo": f"{HERE}.prefix_zo:PrefixZO",
         "prompt_zo": f"{HERE}.prompt_zo:PromptZO",
         "quzo": f"{HERE}.quzo:QuZO",
