@@ -2,29 +2,40 @@
 
 import json
 import math
+import os
 import re
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import typer
 
 from zobench.bench import lengths, random_models, report, work
 from zobench.bench.ceilings import Ceilings, ceilings
+from zobench.bench.further import further
 from zobench.bench.measure import PHASES, Timed, measure
+from zobench.bench.minutes import planned, step_s
 from zobench.bench.sides import (
     BASELINES,
     OFFICIAL_FULL,
     OFFICIAL_LAYER,
     Side,
+    Timing,
     filled_cache,
     objective,
     sides,
     standing,
 )
 from zobench.cli import main
+from zobench.cli.bench import DEFAULT_TASKS, bench
+from zobench.errors import ZobenchError
+from zobench.models.shapes import SHAPES
 from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import Computation
 from zobench.report.cost_model import fit
+from zobench.run.device_pace import Pace
 
 TINY = dict(
     hidden_size=32,
@@ -145,7 +156,7 @@ def test_every_engine_stands_on_every_scope_beside_the_baselines():
 @pytest.mark.parametrize("side", [*BASELINES, Side("auto", "layer", True), Side("auto", "full", True)])
 def test_a_side_moves_nothing(side, loaded, mezo):
     made, before = a_task(loaded), {n: p.clone() for n, p in loaded.model.named_parameters()}
-    with standing(side, mezo, loaded, 1, Computation(rows="packed")) as (estimator, engine):
+    with standing(side, Timing(loaded, mezo, 1, Computation(rows="packed"))) as (estimator, engine):
         for batch in made.batches:
             estimator.step(objective(side, made, loaded, batch))
         names = {handle.name for handle in estimator.handles}
@@ -163,13 +174,67 @@ def test_all_sides_see_the_same_losses(loaded, mezo):
     """Same seed, same z: what official and our engines see on a layer differs by rounding alone."""
     made, seen = a_task(loaded), []
     for side in (*BASELINES[1:], Side("auto", "layer", True), Side("flat", "layer", True)):
-        with standing(side, mezo, loaded, 1, Computation(rows="packed", noise="official")) as (estimator, _):
-            cache, seconds = filled_cache(side, made, loaded, 1)
+        with standing(side, Timing(loaded, mezo, 1, Computation(rows="packed", noise="official"))) as (estimator, _):
+            cache, seconds = filled_cache(side, made, Timing(loaded, mezo, 1, Computation()))
             assert (cache is None) == (side in BASELINES) == (seconds == 0.0)
             looks = [objective(side, made, loaded, batch, cache) for batch in made.batches]
             seen.append([float(estimator.step(look)) for look in looks])
     for others in seen[1:]:
         assert others == pytest.approx(seen[0], rel=1e-5)
+
+
+def test_further_rows_are_of_any_method_on_any_selector_s_scope(loaded):
+    """Of a block's channels 1 %, at least one: the entries that move are masked."""
+    given = {"outlier_channels.index": "1", "sparse_mezo.sparsity": "0.5"}
+    names = ["sparse_mezo/all", "mezo/outlier_channels:top"]
+    rows = further(names, given, load_plugins(), loaded, a_task(loaded))
+    assert list(rows) == names and rows[names[0]].settings["sparsity"] == 0.5
+    channels = rows[names[1]].scope
+    assert channels.layers == (1,) and 0 < channels.numel() < 0.05 * loaded.blocks[1].numel()
+    timing = Timing(loaded, load_plugins().estimator("mezo"), 1, Computation(noise="philox"), rows)
+    compared = sides(["auto"], ("full",), names)
+    assert [s.name for s in compared if "/" in s.scope] == [
+        f"{e} {name}" for name in names for e in ("official", "auto")
+    ]
+    made = measure([s for s in compared if "/" in s.scope], a_task(loaded), timing, steps=1, warmup=0)
+    assert [one.numel for one in made[:2]] == [loaded.parameters] * 2
+    assert made[3].first_block == 1 and made[2].first_block == 0  # the official order has no prefix cache
+    for one in made:
+        assert one.median("step_s") > 0
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "fault"),
+    [
+        (["mezo"], {}, "write ESTIMATOR/SELECTOR"),
+        (["zero_shot/all"], {}, "makes no steps"),
+        (["mezo/exhaustive_sweep"], {}, "without probes"),
+        (["mezo/layer:9"], {}, "blocks"),
+        (["mezo/all"], {"epss": "1"}, "eps"),
+        ([], {"eps": "1"}, "--also"),
+    ],
+)
+def test_rows_that_cannot_be_timed_are_told(loaded, names, given, fault):
+    with pytest.raises(ZobenchError, match=fault) as told:
+        further(names, given, load_plugins(), loaded, a_task(loaded))
+    assert "\n" not in str(told.value)
+
+
+def test_as_many_steps_are_planned_as_there_is_time_for(loaded, mezo):
+    """By the account of a dry run: two forwards and four passes of the official order, which has no cache."""
+    timing, made = Timing(loaded, mezo, 1, Computation()), a_task(loaded)
+    pace = Pace("x", 1.0, 0.0, {"drawn": 3.0, "kept": 1.0, "fused": 1.0, "official": 1e-3})
+    one = step_s(OFFICIAL_FULL, timing, made, loaded, pace, "per_tensor")
+    assert one == pytest.approx(2 * 1.0 + 4 * 1e-3 * loaded.parameters)
+    layer = step_s(Side("flat", "layer", True), timing, made, loaded, pace, "per_tensor")
+    below = 1 / len(loaded.blocks)
+    assert layer == pytest.approx(2 * (1 - below) + (3 + 2) * loaded.blocks[1].numel())
+    sizes = dict(steps=30, warmup=3)
+    plan = planned([OFFICIAL_FULL], timing, [made], loaded, pace, "per_tensor", **sizes, minutes=12 * one / 60)
+    assert plan.steps == 6 and plan.fits and plan.seconds["sst2"] == pytest.approx((3 + 1 + 6 + 2) * one)
+    assert "6 steps of each, not 30" in plan.line(1.0, 30)
+    none = planned([OFFICIAL_FULL], timing, [made], loaded, pace, "per_tensor", **sizes, minutes=0.001)
+    assert none.steps == 1 and not none.fits and "more than there is" in none.line(0.001, 30)
 
 
 # ---- measuring
@@ -180,12 +245,9 @@ def test_steps_are_interleaved_and_warm_up_is_not_counted(loaded, mezo):
     found = measure(
         sides(["auto"], ("full", "layer")),
         a_task(loaded),
-        loaded,
-        mezo,
-        layer=1,
+        Timing(loaded, mezo, 1, Computation()),
         steps=7,
         warmup=2,
-        wish=Computation(),
         progress=told.append,
     )
     assert [len(one.phases) for one in found] == [7] * 5
@@ -292,7 +354,7 @@ def test_throughput_is_of_what_was_passed_over(loaded):
 def test_the_cache_is_filled_before_the_first_step(loaded, mezo):
     made = a_task(loaded)
     side = Side("auto", "layer", True)
-    (one,) = measure([side], made, loaded, mezo, layer=1, steps=3, warmup=1, wish=Computation())
+    (one,) = measure([side], made, Timing(loaded, mezo, 1, Computation()), steps=3, warmup=1)
     assert one.first_block == 1 and one.fill_s > 0 and one.cache.nbytes() == made_bytes(made)
     assert one.cache.misses == 2, "the first batch, whose examples all others have again, and the check"
     assert one.cache.hits == len(made.batches) - 1 + 2 * (1 + 3 + 2), "two looks a step, and the first of each turn"
@@ -352,3 +414,30 @@ def test_what_cannot_be_timed_is_said_in_a_line(arguments, message, capsys, monk
     monkeypatch.setattr(random_models, "SHAPES", {"ci": ("llama", TINY, 1), "llama2-7b": ("llama", TINY, 1)})
     assert main(["bench", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_script_for_a_gpu_asks_for_what_bench_has(tmp_path):
+    """What it would run: for each shape the four kinds of rows on the paper's layer, then the tests."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    python.chmod(0o755)
+    script = Path(__file__).parents[2] / "results" / "speed" / "gpu.sh"
+    environment = {**os.environ, "PYTHON": str(python), "OUT": str(tmp_path / "out")}
+    subprocess.run([script], env=environment, check=True, capture_output=True, timeout=60)
+    *benches, tests = [line.split() for line in (tmp_path / "asked").read_text().splitlines()]
+    assert [words[:5] for words in benches] == [
+        ["-m", "zobench", "bench", "--random-weights", shape] for shape in ("llama2-7b", "qwen3-8b")
+    ]
+    app = typer.Typer()
+    app.command()(bench)
+    options = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
+    for shape, words in zip(("llama2-7b", "qwen3-8b"), benches, strict=True):
+        assert {word for word in words if word.startswith("--")} <= options
+        assert f"outlier_channels.index={SHAPES[shape][2]}" in words
+        assert words[words.index("--tasks") + 1] == DEFAULT_TASKS
+        names = words[words.index("--also") + 1].split(",")
+        assert [load_plugins().estimator(name.partition("/")[0]).trains for name in names] == [True, True]
+    assert "gpu" in tests and "tests/kernels" in tests
+    assert (
+        sum(map(float, re.findall(r"MINUTES:-(\d+)", script.read_text()))) == 4 + 2
+    )  # minutes of a shape, and of the tests

@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING
 from ..report.record import PhaseTimes
 from ..run.memory import PeakMemory
 from ..run.speed import BLOCK, timed_step
-from .sides import Side, filled_cache, objective, standing
+from .sides import Side, Timing, filled_cache, objective, standing
 
 if TYPE_CHECKING:
-    from ..estimator.estimator import Estimator
-    from ..models.load import LoadedModel
-    from ..protocol.protocol import Computation
     from ..tasks.prefix import PrefixCache
     from .work import Work
 
@@ -68,13 +65,10 @@ class Timed:
 def measure(
     sides: Sequence[Side],
     work: Work,
-    loaded: LoadedModel,
-    estimator: type[Estimator],
+    timing: Timing,
     *,
-    layer: int,
     steps: int,
     warmup: int,
-    wish: Computation,
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[Timed]:
     """`steps` timed steps of every side, after `warmup` of each.
@@ -85,32 +79,22 @@ def measure(
     """
     taken = [Timed(side) for side in sides]
     for one in taken:
-        one.cache, one.fill_s = filled_cache(one.side, work, loaded, layer)
+        one.cache, one.fill_s = filled_cache(one.side, work, timing)
     done = 0
     while done < warmup + steps:
         turn = min(BLOCK, warmup - done if done < warmup else warmup + steps - done)
         for one in taken:
             progress(f"{work.task}: {one.side.name}, step {done} of {warmup + steps}")
-            _turn(one, work, loaded, estimator, layer, wish, done, turn, counts=done >= warmup)
+            _turn(one, work, timing, done, turn, counts=done >= warmup)
         done += turn
     return taken
 
 
-def _turn(
-    one: Timed,
-    work: Work,
-    loaded: LoadedModel,
-    estimator: type[Estimator],
-    layer: int,
-    wish: Computation,
-    first: int,
-    steps: int,
-    *,
-    counts: bool,
-) -> None:
+def _turn(one: Timed, work: Work, timing: Timing, first: int, steps: int, *, counts: bool) -> None:
+    loaded = timing.loaded
     batches = [work.batches[i % len(work.batches)] for i in range(first, first + steps)]
     memory = PeakMemory(loaded.devices)
-    with standing(one.side, estimator, loaded, layer, wish) as (method, one.engine):
+    with standing(one.side, timing) as (method, one.engine):
         timed_step(method, objective(one.side, work, loaded, batches[0], one.cache))
         before, looked = method.engine.sweeps, method.forwards.total()
         phases = [timed_step(method, objective(one.side, work, loaded, batch, one.cache)) for batch in batches]

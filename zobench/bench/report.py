@@ -72,6 +72,10 @@ def ratios(found: Sequence[TaskMeasurement], engine: str) -> dict[str, float]:
         "full_engine_vs_official_full": (Side(engine, "full", True), OFFICIAL_FULL),
         "official_layer_vs_official_full": (OFFICIAL_LAYER, OFFICIAL_FULL),
     }
+    for row in dict.fromkeys(one.side.scope for f in found for one in f.timed if "/" in one.side.scope):
+        mine = Side(engine, row, True)
+        pairs[f"{row}: engine vs official full"] = mine, OFFICIAL_FULL
+        pairs[f"{row}: engine vs official"] = mine, Side("official", row, False)
     out = {}
     for name, (side, baseline) in pairs.items():
         times = [(f.seconds(side), f.seconds(baseline)) for f in found]
@@ -159,7 +163,10 @@ def markdown(found: Sequence[TaskMeasurement], facts: Facts, machine: Ceilings, 
         )
     parts.append(
         tabulate(
-            [(name.replace("_", " "), f"{ratio:.2f}x") for name, ratio in ratios(found, engine).items()],
+            [
+                (name if "/" in name else name.replace("_", " "), f"{ratio:.2f}x")
+                for name, ratio in ratios(found, engine).items()
+            ],
             headers=("ratio of step times" + (", geometric mean over tasks" if len(found) > 1 else ""), ""),
             tablefmt="github",
         )
@@ -175,7 +182,7 @@ def _table(found: TaskMeasurement, facts: Facts, machine: Ceilings) -> str:
     rows = []
     for one in found.timed:
         gbs, tflops = found.weight_gbs(one, facts), found.block_tflops(one, facts)
-        same = OFFICIAL_FULL if one.side.scope == "full" else OFFICIAL_LAYER
+        same = Side("official", one.side.scope, False)
         rows.append(
             (
                 one.side.name + (f" ({one.engine})" if one.engine != one.side.engine else ""),

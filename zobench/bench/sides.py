@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from ..estimator.estimator import Estimator
     from ..models.load import LoadedModel
     from ..tasks.prefix import PrefixCache
+    from .further import Further
     from .work import Work
 
-ScopeName = Literal["full", "layer"]
+ScopeName = str
+"""`full`, `layer`, or a further row's `ESTIMATOR/SELECTOR`."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,12 @@ OFFICIAL_LAYER_OURS = Side("official", "layer", True)
 BASELINES = (OFFICIAL_FULL, OFFICIAL_LAYER, OFFICIAL_LAYER_OURS)
 
 
-def sides(engines: Sequence[str], scopes: Sequence[ScopeName]) -> list[Side]:
-    """The baselines and every engine on every scope, each once."""
+def sides(engines: Sequence[str], scopes: Sequence[ScopeName], further: Sequence[str] = ()) -> list[Side]:
+    """The baselines and every engine on every scope, each once; further rows in the official order and on engines."""
     wanted = [*BASELINES, *(Side(engine, scope, True) for scope in scopes for engine in engines)]
+    for name in further:
+        wanted += [Side("official", name, False), *(Side(engine, name, True) for engine in engines)]
+    scopes = [*scopes, *further]
     return list(dict.fromkeys(side for side in wanted if side.scope in scopes or side is OFFICIAL_FULL))
 
 
@@ -68,14 +73,44 @@ def check_engines(engines: Sequence[str]) -> None:
             raise ZobenchError(unknown("engine to compare with official", name, known))
 
 
-def filled_cache(side: Side, work: Work, loaded: LoadedModel, layer: int) -> tuple[PrefixCache | None, float]:
+class Moved(NamedTuple):
+    """The estimator of a side, with its settings."""
+
+    estimator: type[Estimator]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Whose steps are timed on `full` and `layer`, which block `layer` is, and what the further rows are."""
+
+    loaded: LoadedModel
+    estimator: type[Estimator]
+    layer: int
+    wish: Computation
+    further: Mapping[str, Further] = field(default_factory=dict)
+
+    def scope(self, side: Side) -> Scope:
+        """The weights that move."""
+        if side.scope in self.further:
+            return self.further[side.scope].scope
+        return scope_of(side, self.loaded, self.layer)
+
+    def method(self, side: Side) -> Moved:
+        """What moves them."""
+        row = self.further.get(side.scope)
+        return Moved(self.estimator, {}) if row is None else Moved(row.estimator, row.settings)
+
+
+def filled_cache(side: Side, work: Work, timing: Timing) -> tuple[PrefixCache | None, float]:
     """The prefix cache of this side with all batches in it, checked, and the seconds that it took to fill.
 
     None for the official order, which has none, and where there is nothing below the scope.
     """
     if not side.ours or side.engine == "official":
         return None, 0.0
-    cache = prefix_cache(loaded, scope_of(side, loaded, layer))
+    loaded = timing.loaded
+    cache = prefix_cache(loaded, timing.scope(side))
     if cache is None:
         return None, 0.0
     loss, start = cache.above(work.ours), time.perf_counter()
@@ -94,18 +129,18 @@ def scope_of(side: Side, loaded: LoadedModel, layer: int) -> Scope:
 
 
 @contextmanager
-def standing(
-    side: Side, estimator: type[Estimator], loaded: LoadedModel, layer: int, wish: Computation
-) -> Iterator[tuple[Estimator, str]]:
+def standing(side: Side, timing: Timing) -> Iterator[tuple[Estimator, str]]:
     """The estimator of this side on the model, with learning rate 0, and the engine that it uses.
 
-    wish: of all engines but official. Weights are restored up to the rounding of the engine, which does not change
-    speed.
+    The wish is of all engines but official. Weights are restored up to the rounding of the engine, which does not
+    change speed.
     """
+    wish = timing.wish
     if side.engine == "official":
         wish = replace(wish, noise="official", restore="arithmetic", rows="replicated", compile="off")
-    method = Method(estimator, {}, replace(wish, engine=side.engine))
-    with applied(method, loaded, scope_of(side, loaded, layer), lr=0.0, seed=0, keep=lambda p: p) as on:
+    estimator, settings = timing.method(side)
+    method = Method(estimator, dict(settings), replace(wish, engine=side.engine))
+    with applied(method, timing.loaded, timing.scope(side), lr=0.0, seed=0, keep=lambda p: p) as on:
         on.estimator.timers.on, on.estimator.timers.clock = True, time.process_time
         yield on.estimator, on.info["engine"]
 

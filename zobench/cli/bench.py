@@ -62,6 +62,16 @@ def bench(
     warmup: Annotated[int | None, typer.Option(min=0, help="Steps of each before them.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Examples a step. [16]")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.")] = None,
+    also: Annotated[
+        str | None,
+        typer.Option(help="Further rows, comma separated.", metavar="ESTIMATOR/SELECTOR"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of --also's estimators and selectors.", metavar="K=V")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Take as many of the steps as these have room for.")
+    ] = None,
     compile_blocks: Annotated[
         bool, typer.Option("--compile", help="Run decoder blocks by torch.compile on all engines but official.")
     ] = False,
@@ -80,11 +90,14 @@ def bench(
     if model is not None and random_weights is not None:
         raise ZobenchError("--model and --random-weights name two models: give one of them")
     check_outputs(json=json_file, plot=plot)
+    from ..run.plan import parse_settings
+
     given = {"tasks": tasks, "steps": steps, "warmup": warmup, "batch_size": batch_size, "threads": threads}
     plugins = plugins_of(plugin)
     estimator = declared.one(plugins, "baseline", "--estimator") if estimator is None else estimator
     chosen = _chosen(preset, engine, estimator, {name: value for name, value in given.items() if value is not None})
-    chosen["compile"] = "blocks" if compile_blocks else "off"
+    chosen |= {"compile": "blocks" if compile_blocks else "off", "minutes": minutes}
+    chosen |= {"also": _names(also or ""), "set": parse_settings(set_ or [])}
     cls = plugins.estimator(estimator)
     if not cls.trains:
         raise ZobenchError(f"--estimator {estimator} is a reference that makes no steps of its own")
@@ -94,7 +107,7 @@ def bench(
         torch.set_num_threads(chosen["threads"])
     loaded, at = _model(model, random_weights, preset, device, dtype, layer, offline, plugins)
     works = [_work(name, loaded, plugins, chosen, data_dir) for name in chosen["tasks"]]
-    found, facts, machine = _measured(works, loaded, at, cls, chosen)
+    found, facts, machine = _measured(works, loaded, at, cls, chosen, plugins)
 
     from ..bench import report
     from ..run.environment import describe
@@ -110,14 +123,16 @@ def bench(
         write_file(plot, drawn(plot, found))
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _chosen(preset: BenchPreset, engine: str, estimator: str, given: dict[str, Any]) -> dict[str, Any]:
     """What is to be timed: the preset, with what was given in its place."""
     from ..bench.sides import check_engines
 
     out = {**PRESETS[preset.value], **given, "preset": preset.value, "estimator": estimator}
-    out["tasks"], out["engines"] = (
-        [name.strip() for name in names.split(",") if name.strip()] for names in (out["tasks"], engine)
-    )
+    out["tasks"], out["engines"] = _names(out["tasks"]), _names(engine)
     check_engines(out["engines"])
     return out
 
@@ -156,16 +171,19 @@ def _model(
 
 
 def _measured(
-    works: Sequence[Work], loaded: LoadedModel, layer: int, cls: Any, chosen: dict[str, Any]
+    works: Sequence[Work], loaded: LoadedModel, layer: int, cls: Any, chosen: dict[str, Any], plugins: Plugins
 ) -> tuple[list[TaskMeasurement], Facts, Ceilings]:
     """Time all sides on every task, with a line that says where it is."""
     from rich.console import Console
 
     from ..bench.ceilings import ceilings
+    from ..bench.further import further
     from ..bench.measure import measure
+    from ..bench.minutes import planned
     from ..bench.report import Facts, TaskMeasurement
-    from ..bench.sides import sides
+    from ..bench.sides import Timing, sides
     from ..protocol.protocol import computation_from
+    from ..run import device_pace
     from ..run.device_defaults import COUNTED
 
     facts = Facts(
@@ -177,16 +195,23 @@ def _measured(
         blocks=len(loaded.blocks),
         layer=layer,
     )
-    found, compared = [], sides(chosen["engines"], ("full", "layer"))
+    found, compared = [], sides(chosen["engines"], ("full", "layer"), chosen["also"])
     chosen["noise"] = "per_tensor" if loaded.device.type == "cpu" else COUNTED  # of all engines but official
     named = {"dtype": loaded.dtype, "noise": chosen["noise"], "rows": "packed", "compile": chosen["compile"]}
     wish = computation_from(named)
-    sizes = {"layer": layer, "steps": chosen["steps"], "warmup": chosen["warmup"], "wish": wish}
+    rows = further(chosen["also"], chosen["set"], plugins, loaded, works[0])
+    timing = Timing(loaded, cls, layer, wish, rows)
     console = Console(stderr=True)
+    if chosen["minutes"] is not None:
+        pace, sizes = device_pace.measured(loaded), {"steps": chosen["steps"], "warmup": chosen["warmup"]}
+        plan = planned(compared, timing, works, loaded, pace, chosen["noise"], **sizes, minutes=chosen["minutes"])
+        console.print(plan.line(chosen["minutes"], chosen["steps"]), highlight=False)
+        chosen["steps"], chosen["planned_s"] = plan.steps, dict(plan.seconds)
+    sizes = {"steps": chosen["steps"], "warmup": chosen["warmup"]}
     with console.status("", spinner="line") as status:
         machine = ceilings(loaded.device, next(loaded.model.parameters()).dtype)
         for work in works:
-            found.append(TaskMeasurement(work, measure(compared, work, loaded, cls, **sizes, progress=status.update)))
+            found.append(TaskMeasurement(work, measure(compared, work, timing, **sizes, progress=status.update)))
             if not console.is_terminal:
                 console.print(f"{work.task}: done", highlight=False)
     return found, facts, machine

@@ -24,7 +24,7 @@ from common import machine, model_of, ratios, written
 from torch import Tensor
 
 from zobench.bench.lengths import shipped
-from zobench.bench.sides import Side, objective, scope_of, standing
+from zobench.bench.sides import Side, Timing, objective, scope_of, standing
 from zobench.bench.work import Work, made_up
 from zobench.models.load import LoadedModel
 from zobench.plugins.registry import load_plugins
@@ -110,7 +110,7 @@ def stands(name: str, loaded: LoadedModel, work: Work, scope: str, layer: int) -
         ours = name == "zobench"
         side = Side("auto" if ours else "official", scope, ours)  # type: ignore[arg-type]
         wish = computation_from({"rows": "packed", "noise": "per_tensor"})
-        with standing(side, load_plugins().estimator("mezo"), loaded, layer, wish) as (estimator, _):
+        with standing(side, Timing(loaded, load_plugins().estimator("mezo"), layer, wish)) as (estimator, _):
             yield lambda batch: float(estimator.step(objective(side, work, loaded, batch))) and None
         return
     named = scope_of(Side("flat", scope, True), loaded, layer).named  # type: ignore[arg-type]

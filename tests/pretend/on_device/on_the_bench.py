@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_script_writes_its_board(tmp_path):
-    asked = dict(SHAPES="ci", TASKS="copa", STEPS="1", WARMUP="1", DTYPE="float32", MINUTES="12", OUT=str(tmp_path))
+    asked = dict(
+        SHAPES="ci", TASKS="copa", STEPS="1", WARMUP="1", DTYPE="float32", MINUTES="12", PLANNED="10", OUT=str(tmp_path)
+    )
     asked["PYTEST_ARGUMENTS"] = "--collect-only"
     environment = {**os.environ, **asked, "PYTHON": f"{sys.executable} -m kits.pretend_cuda"}
     script = ROOT / "results" / "speed" / "gpu.sh"
@@ -22,9 +24,10 @@ def test_the_script_writes_its_board(tmp_path):
     assert "random ci, float32" in board and "official full" in board and "GB/s" in board and "TFLOP/s" in board
     made = json.loads((tmp_path / "gpu-ci.json").read_text())
     assert made["environment"]["device"] == "cuda:0" and made["environment"]["multiprocessors"] == 132
-    assert {side["name"] for side in made["tasks"]["copa"]["sides"]} >= {
-        "official full",
-        "official layer",
-        "auto layer",
-    }
+    rows = {side["name"]: side for side in made["tasks"]["copa"]["sides"]}
+    scopes = ("full", "layer", "sparse_mezo/all", "mezo/outlier_channels:top")
+    assert set(rows) >= {f"{engine} {scope}" for engine in ("official", "auto") for scope in scopes}
+    assert all(side["weight_gbs"] > 0 and side["block_tflops"] > 0 and side["peak_bytes"] > 0 for side in rows.values())
+    assert rows["auto mezo/outlier_channels:top"]["first_block"] == 1
+    assert "planned: 1 steps of each" in ran.stderr and made["settings"]["planned_s"]["copa"] > 0
     assert "tests collected" in (tmp_path / "gpu-tests.txt").read_text()

@@ -1,0 +1,66 @@
+"""How long a bench will take, by the account that `--dry-run` makes of a run, and the steps for which there is time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..run.device_pace import DRAW, FUSED, KEPT, Pace
+from ..run.step_passes import passes
+from .sides import Side, Timing
+
+if TYPE_CHECKING:
+    from ..models.load import LoadedModel
+    from .work import Work
+
+TURN = 5
+"""Steps of a side after which it is put on the model anew, with a step that is not counted."""
+
+
+class Planned(NamedTuple):
+    """Timed steps of each side, and the seconds of each task that they will take, warm-up included."""
+
+    steps: int
+    seconds: Mapping[str, float]
+    fits: bool
+
+    def line(self, minutes: float, wanted: int) -> str:
+        """For the person at the terminal."""
+        of_tasks = ", ".join(f"{task} {s / 60:.1f}" for task, s in self.seconds.items())
+        fewer = "" if self.steps == wanted else f", not {wanted}"
+        over = "" if self.fits else ": more than there is, and fewer steps than one cannot be timed"
+        total = sum(self.seconds.values()) / 60
+        return f"planned: {self.steps} steps of each{fewer}; {total:.1f} of {minutes:g} minutes ({of_tasks}){over}"
+
+
+def step_s(side: Side, timing: Timing, work: Work, loaded: LoadedModel, pace: Pace, noise: str) -> float:
+    """Seconds of a step of one side, by the account: its forwards from the first block that moves, and its passes."""
+    scope, official = timing.scope(side), side.engine == "official"
+    method = timing.method(side)
+    tokens = work.engine_tokens if side.ours else work.padded_tokens
+    below = 0 if not side.ours or official else min(scope.layers or (0,))
+    share = 1 - below / len(loaded.blocks)
+    looks = method.estimator.forwards_per_step or 2
+    engine = side.engine if side.engine != "auto" else "flat"
+    swept = passes(method.estimator, method.settings, engine, "arithmetic")
+    how = "official" if official else FUSED if noise == "philox" and pace.memory is not None else KEPT
+    drawing = 0.0 if how != KEPT else pace.pass_s[DRAW] - pace.pass_s[KEPT]
+    moved = sum(p.numel() for _, p in scope.named)
+    return looks * share * pace.forward_s(tokens) + moved * (swept * pace.pass_s[how] + drawing)
+
+
+def planned(
+    sides: Sequence[Side], timing: Timing, works: Sequence[Work], loaded: LoadedModel, pace: Pace, noise: str,
+    *, steps: int, warmup: int, minutes: float,
+) -> Planned:  # fmt: skip
+    """As many steps, at most `steps`, as these minutes have room for; at least one."""
+    each = {work.task: sum(step_s(side, timing, work, loaded, pace, noise) for side in sides) for work in works}
+
+    def seconds(n: int) -> dict[str, float]:
+        made = warmup + n + -(-warmup // TURN) + -(-n // TURN)
+        return {task: made * s for task, s in each.items()}
+
+    for n in range(steps, 0, -1):
+        if sum(seconds(n).values()) <= 60 * minutes:
+            return Planned(n, seconds(n), True)
+    return Planned(1, seconds(1), False)
