@@ -2,9 +2,12 @@
 
 import gc
 import os
+import sys
 
 import pytest
 
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    sys.dont_write_bytecode = False  # each process of the tests, some of which start others, would compile all sources
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 gc.disable()  # while tests are collected, which makes a million objects that stay

@@ -95,11 +95,16 @@ def _clean(value: Any, known: _Known) -> Any:
 
 
 def _under(key: object, value: Any, known: _Known) -> Any:
-    secret = isinstance(key, str) and isinstance(value, str) and _SECRET_NAME.fullmatch(key)
-    if not (secret and value):
+    if not (isinstance(value, str) and value and isinstance(key, str) and _names_a_secret(key)):
         return _clean(value, known)
     _seen.add(str(value))
     return HIDDEN
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_a_secret(key: str) -> bool:
+    """Whether a value under this name is one: records have the same few names a thousand times."""
+    return _SECRET_NAME.fullmatch(key) is not None
 
 
 def _without_value(found: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from typing import IO
 
 from zobench.cli import main
@@ -36,6 +37,9 @@ class Forked:
                 os.dup2(stream.fileno(), number)
             sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
             heeds_signals()
+            server = forkserver._forkserver
+            if server._forkserver_pid is not None:  # it serves this process too, which may not ask after its health
+                forkserver.ensure_running = server.ensure_running = lambda: None
             os.environ.update(environment)
             status = main(words)
         finally:

@@ -6,13 +6,12 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
 import pytest
 from kits import run_kit
+from kits.processes import ended, started
 from kits.run_kit import QUICK, World, numbers, plugin_file, save_data, save_model
 from rich.console import Console
 from zobench_plugins.executors.processes import Processes
@@ -162,18 +161,12 @@ def test_what_no_cell_can_run_for_is_one_line(world, tmp_path, capsys):
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_reaches_the_cells_and_is_told_in_their_records(world, tmp_path, signum, status):
     line = words(world, tmp_path / "r", *odd(tmp_path, "time.sleep(60)"), "--seeds", "0,1", "--jobs", "2", tasks="sst2")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "zobench", *line],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    process = started(line)
     while not (tmp_path / "once").exists():
-        assert process.poll() is None
+        assert process.poll() is None, ended(process)
         time.sleep(0.05)
     process.send_signal(signum)
-    out, err = process.communicate(timeout=600)
+    out, err = ended(process)
     assert process.returncode == status, err
     stopped = [r for r in read(tmp_path / "r").values() if r["status"] == "interrupted"]
     assert stopped and all(("the user" if status == 130 else "SIGTERM") in r["error"] for r in stopped)

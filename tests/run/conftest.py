@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from kits.faulty_kit import FAULTY
 from kits.run_kit import World, plugin_file, save_data, save_model
 
-from zobench.models import capabilities, load
+from zobench.models import capabilities, load, outline, reading
 from zobench.models.load import LoadedModel
 from zobench.plugins.registry import Plugins, load_plugins
 from zobench.tasks.prepared import PreparedTask
@@ -49,7 +50,7 @@ def measured_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def read_once() -> Iterator[None]:
-    """transformers reads the same files once, and each load is given a copy of what it read.
+    """transformers reads the same files once, and each load or outline is given a copy of what it read.
 
     The checks before that, of the files, and those after it, of the model, are made each time.
     """
@@ -63,8 +64,19 @@ def read_once() -> Iterator[None]:
             known[key] = read(folder, spec, config, dtype, place)
         return deepcopy(known[key])
 
+    def settings_once(read):
+        def once(folder, spec):
+            key = (read, folder.path, folder.file, folder.revision)
+            if key not in known:
+                known[key] = read(folder, spec)
+            return deepcopy(known[key])
+
+        return once
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "_read_model", once)
+        for module, name in itertools.product((load, outline), ("read_tokenizer", "read_config")):
+            patch.setattr(module, name, settings_once(getattr(reading, name)))
         yield
 
 

@@ -31,8 +31,8 @@ CELLS = {
     "probes": ("mezo", "exhaustive_sweep", {"exhaustive_sweep__steps": 4}),
 }
 STEPS = {"steps": 9, "eval_every": 4, "lrs": (1e-3, 1e-2)}
-EVERY = {"forwards as a budget": 8, "probes": 8}
-"""Steps from kill to kill, of the cells that make more steps; else 5."""
+EVERY = {"mezo": 5, "forwards as a budget": 8, "probes": 8}
+"""Steps from kill to kill; of the other cells by turns 7 and 8, once within each of the two rates."""
 
 
 class Kills:
@@ -72,11 +72,11 @@ def same_files(one: Path, other: Path, record) -> None:
 def test_a_run_that_was_killed_goes_on_to_the_same_numbers(world, tmp_path, monkeypatch, name):
     estimator, selector, settings = CELLS[name]
     results = tmp_path / "whole"
-    kills = Kills(monkeypatch, results, tmp_path, every=EVERY.get(name, 5))
+    kills = Kills(monkeypatch, results, tmp_path, every=EVERY.get(name, 7 + list(CELLS).index(name) % 2))
     (whole,) = run(world, results, [estimator], [selector], **STEPS, **settings)
     assert whole["status"] == "ok" and "resumed" not in whole
     kills.results = None
-    assert len(kills.copies) >= 3
+    assert len(kills.copies) >= 2
     replays = 0
     for i, copy in enumerate(kills.copies):
         if i % 2:  # in the midst of writing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 from .. import redact
@@ -68,7 +69,7 @@ class Cell:
             key["numerics"] = NUMERICS + self.raised
         return cast(CellKey, redact.clean(key))
 
-    @property
+    @cached_property
     def id(self) -> str:
         """`task-estimator-selector-s<seed>-<hash>`: readable, and a hash of the key and the protocol."""
         return cell_id(self.key(), self.protocol.record())
