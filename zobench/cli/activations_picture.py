@@ -19,7 +19,7 @@ def drawn(path: Path, every: Sequence[Mapping[str, Any]]) -> bytes:
 
 def _one(path: Path, facts: Mapping[str, Any]) -> bytes:
     """Max, mean and median by block on a logarithmic axis, the plateau rule's block marked."""
-    figure = figure_class(path)(figsize=(6, 3.5), layout="constrained")
+    figure = figure_class(path)(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     rows = [row for row in facts["rows"] if row["index"] >= 0]
     blocks = [row["index"] for row in rows]
@@ -29,7 +29,7 @@ def _one(path: Path, facts: Mapping[str, Any]) -> bytes:
     if chosen is not None:
         axes.plot([chosen], [rows[chosen]["max"]], "*", markersize=14, color="tab:red", label=f"block {chosen}")
     axes.set(yscale="log", xlabel="decoder block", ylabel="|h|", title=f"{facts['model']} on {facts['task']}")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return picture(figure, path)
 
 

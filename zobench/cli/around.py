@@ -19,20 +19,17 @@ from .common import (
     Offline,
     PluginFiles,
     check_outputs,
-    figure_class,
     numbers_of,
     picture,
     plugins_of,
     write_file,
 )
+from .pictures import COLUMNS, panels, percents
 from .shared_options import shares
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..report.around import Around, What
-
-COLUMNS = 3
-"""Panels beside each other."""
 
 PAPER = "dominant-layer"
 TABLES: dict[str, str] = {"parts": "6", "sums": "5"}
@@ -136,18 +133,14 @@ def _run(what: What, tasks: str, asked: AroundOptions, plugins: Plugins) -> bool
 
 def drawn(path: Path, found: Sequence[Around], title: str) -> bytes:
     """A panel a task, and their average: test by what moves, with 95 % intervals; the untouched model dotted."""
-    panels = [(group, task) for group in found for task in _columns(group)]
-    wide = min(COLUMNS, len(panels))
-    rows = -(-len(panels) // wide)
+    shown = [(group, task) for group in found for task in _columns(group)]
+    wide = min(COLUMNS, len(shown))
     tall = 1.1 + 0.3 * max(len(group.shown) for group in found)
-    figure = figure_class(path)(figsize=(2.2 + 3.0 * wide, tall * rows + 0.4), layout="constrained")
-    every = list(figure.subplots(rows, wide, squeeze=False).flat)
-    for at, (axes, (group, task)) in enumerate(zip(every, panels, strict=False)):
+    figure, made = panels(path, len(shown), size=(3.4, tall), beside=1.2)
+    for at, (axes, (group, task)) in enumerate(zip(made, shown, strict=True)):
         _panel(axes, group, task)
-        first = at % wide == 0 or panels[at - 1][0] is not group
+        first = at % wide == 0 or shown[at - 1][0] is not group
         axes.set_yticks(range(len(group.shown)), [row.where if first else "" for row in reversed(group.shown)])
-    for axes in every[len(panels) :]:
-        axes.set_axis_off()
     figure.suptitle(f"{title}: test in percent, 95 % intervals (dotted: zero-shot)", fontsize="medium")
     return picture(figure, path)
 
@@ -176,4 +169,5 @@ def _panel(axes: Any, group: Around, task: str | None) -> None:
         axes.axvline(100 * sum(known) / len(known), color="tab:gray", linestyle=":", linewidth=0.9)
     axes.set(title=f"{group.method}, {'average' if task is None else task}", ylim=(-0.6, len(group.shown) - 0.4))
     axes.set_xlabel("test, percent")
+    percents(axes, "x")
     axes.tick_params(labelsize="small")

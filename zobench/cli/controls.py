@@ -10,8 +10,9 @@ import typer
 
 from ..errors import ZobenchError
 from . import epilog
-from .common import figure_class, picture, records_of
+from .common import picture, records_of
 from .of_records import PageOptions, Results
+from .pictures import below, legend, losses, panels, styles
 from .shared_options import shares
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from ..report.rows import Section
 
 app = typer.Typer(no_args_is_help=True)
-COLUMNS = 3
-"""Panels beside each other."""
+BESIDE = 2.2
+"""Inches for the legend."""
 
 Found = TypeVar("Found")
 
@@ -138,11 +139,8 @@ def _held_drawn(path: Path, groups: Sequence[HeldRows], section: Section) -> byt
 
     found = held.effects(groups, section)
     tall = 1.0 + 0.28 * max(len(group.rows) for group in groups)
-    wide = min(COLUMNS, len(groups))
-    rows = -(-len(groups) // wide)
-    figure = figure_class(path)(figsize=(4.6 * wide, tall * rows), layout="constrained")
-    panels = list(figure.subplots(rows, wide, squeeze=False).flat)
-    for at, (axes, group) in enumerate(zip(panels, groups, strict=False)):
+    figure, made = panels(path, len(groups), size=(4.6, tall))
+    for at, (axes, group) in enumerate(zip(made, groups, strict=True)):
         others = [(k, row) for k, row in enumerate(group.rows) if row is not group.against]
         for y, (k, _) in enumerate(reversed(others)):
             effect = found[at, k]
@@ -153,41 +151,23 @@ def _held_drawn(path: Path, groups: Sequence[HeldRows], section: Section) -> byt
         axes.axvline(0, color="tab:gray", linewidth=0.8)
         axes.set_yticks(range(len(others)), [row.name for _, row in reversed(others)], fontsize="small")
         axes.set(title=group.title, xlabel=f"points over {group.against.name} (95 %)", ylim=(-0.5, len(others) - 0.5))
-    for axes in panels[len(groups) :]:
-        axes.set_axis_off()
     return picture(figure, path)
-
-
-def _panels(path: Path, tasks: Sequence[str]) -> tuple[Any, list[Any]]:
-    """A figure with a panel a task; the others are empty."""
-    wide = min(COLUMNS, len(tasks))
-    rows = -(-len(tasks) // wide)
-    figure = figure_class(path)(figsize=(3.4 * wide + 2.2, 2.8 * rows), layout="constrained")
-    panels = list(figure.subplots(rows, wide, squeeze=False).flat)
-    for axes in panels[len(tasks) :]:
-        axes.set_axis_off()
-    return figure, panels
 
 
 def _rates_drawn(path: Path, found: Sequence[Rates]) -> bytes:
     """The lowest dev loss by learning rate, a line a method, with its interval over seeds."""
-    tasks, names = list(dict.fromkeys(one.task for one in found)), list(dict.fromkeys(one.name for one in found))
-    figure, panels = _panels(path, tasks)
-    lines = {}
-    for one in found:
-        axes, known = panels[tasks.index(one.task)], [at for at in one.at if at.mean < float("inf")]
-        errors = [0.0 if at.dev is None else at.dev.half() for at in known]
-        lines[one.name] = axes.errorbar(
-            [at.lr for at in known],
-            [at.mean for at in known],
-            yerr=errors,
-            marker="o",
-            markersize=3,
-            capsize=2,
-            color=f"C{names.index(one.name) % 10}",
-        )
-        axes.set(title=one.task, xlabel="learning rate", ylabel="lowest dev loss", xscale="log")
-    figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize="small")
+    tasks, look = list(dict.fromkeys(one.task for one in found)), styles(one.name for one in found)
+    figure, made = panels(path, len(tasks), beside=BESIDE)
+    lines: dict[str, Any] = {}
+    for axes, task in zip(made, tasks, strict=True):
+        known = {one.name: [at for at in one.at if at.mean < float("inf")] for one in found if one.task == task}
+        for name, rates in known.items():
+            halves = [0.0 if at.dev is None else at.dev.half() for at in rates]
+            means = [at.mean for at in rates]
+            lines[name] = _line(axes, [at.lr for at in rates], means, halves, look[name])
+        axes.set(title=task, xlabel="learning rate", ylabel="lowest dev loss", xscale="log")
+        losses(axes, [at.mean for rates in known.values() for at in rates])
+    legend(figure, lines, look)
     return picture(figure, path)
 
 
@@ -196,25 +176,40 @@ def _budget_drawn(path: Path, found: Mapping[str, Sequence[Speedily]]) -> bytes:
     from ..report import budgets as report
     from ..report import stats
 
-    names = list(dict.fromkeys(one.name for methods in found.values() for one in methods))
-    figure, panels = _panels(path, list(found))
-    lines = {}
-    for axes, (task, methods) in zip(panels, found.items(), strict=False):
+    look = styles(one.name for methods in found.values() for one in methods)
+    figure, made = panels(path, len(found), beside=BESIDE)
+    lines: dict[str, Any] = {}
+    for axes, (task, methods) in zip(made, found.items(), strict=True):
+        every: list[float] = []
         for one in methods:
             steps = sorted(set.intersection(*({step for step, _ in run.at} for run in one.runs)))
-            losses = [[dict(run.at)[step] for run in one.runs] for step in steps]
-            halves = [0.0 if (e := report.over_seeds(values)) is None else e.half() for values in losses]
-            lines[one.name] = axes.errorbar(
-                [step * one.runs[0].forwards for step in steps],
-                [stats.mean(values) for values in losses],
-                yerr=halves,
-                marker="o",
-                markersize=2.5,
-                linewidth=1.2,
-                capsize=2,
-                color=f"C{names.index(one.name) % 10}",
-            )
+            at_step = [[dict(run.at)[step] for run in one.runs] for step in steps]
+            halves = [0.0 if (e := report.over_seeds(values)) is None else e.half() for values in at_step]
+            means = [stats.mean(values) for values in at_step]
+            spent = [step * one.runs[0].forwards for step in steps]
+            lines[one.name] = _line(axes, spent, means, halves, look[one.name])
+            every += means
         axes.axhline(report.target_of(methods), color="tab:gray", linestyle=":")
         axes.set(title=task, xlabel="forwards of training", ylabel="dev loss")
-    figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize="small")
+        losses(axes, every)
+    legend(figure, lines, look)
     return picture(figure, path)
+
+
+def _line(axes: Any, at: Sequence[float], means: Sequence[float], halves: Sequence[float], look: Any) -> Any:
+    """Means with their intervals, on a logarithmic axis."""
+    down = [below(mean, half) for mean, half in zip(means, halves, strict=True)]
+    made = axes.errorbar(
+        at,
+        means,
+        yerr=[down, list(halves)],
+        marker="o",
+        markersize=2.5,
+        linewidth=1.2,
+        elinewidth=0.7,
+        capsize=2,
+        **look,
+    )
+    for bar in made[2]:
+        bar.set_alpha(0.6)
+    return made

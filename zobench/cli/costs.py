@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
-from .common import figure_class, picture, records_of
+from .common import picture, records_of
 from .of_records import PageOptions, Results
+from .pictures import colours, legend, panels
 from .shared_options import shares
 
 if TYPE_CHECKING:
@@ -35,27 +36,19 @@ def cost(
     written.end(made, lambda path: drawn(path, found))
 
 
-COLUMNS = 3
-"""Panels beside each other."""
-
-
 def drawn(path: Path, found: Sequence[FittedCost]) -> bytes:
     """A panel a fit: milliseconds of a step by the parameters that move, measured as dots, fitted as lines, by task."""
     tasks = sorted({task for one in found for task in one.measured})
-    wide = min(COLUMNS, len(found))
-    rows = -(-len(found) // wide)
-    figure = figure_class(path)(figsize=(3.6 * wide + 1.2, 3.0 * rows), layout="constrained")
-    panels = list(figure.subplots(rows, wide, squeeze=False).flat)
-    lines = {}
-    for axes, one in zip(panels, found, strict=False):
+    colour = dict(zip(tasks, colours(len(tasks)), strict=True))
+    figure, made = panels(path, len(found), size=(3.6, 3.0), beside=1.2)
+    lines: dict[str, Any] = {}
+    for axes, one in zip(made, found, strict=True):
         for task, steps in one.measured.items():
-            sizes, colour = sorted(steps), f"C{tasks.index(task) % 10}"
-            axes.plot([n / 1e6 for n in sizes], [1e3 * steps[n] for n in sizes], "o", color=colour, markersize=3)
+            sizes = sorted(steps)
+            axes.plot([n / 1e6 for n in sizes], [1e3 * steps[n] for n in sizes], "o", color=colour[task], markersize=3)
             ends = [0, sizes[-1]]
             fitted = [1e3 * one.fit.step(task, n) for n in ends]
-            (lines[task],) = axes.plot([n / 1e6 for n in ends], fitted, color=colour, linewidth=0.8)
+            (lines[task],) = axes.plot([n / 1e6 for n in ends], fitted, color=colour[task], linewidth=0.8)
         axes.set(title=one.name, xlabel="millions of parameters that move", ylabel="ms a step", ylim=(0, None))
-    for axes in panels[len(found) :]:
-        axes.set_axis_off()
-    figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize="small")
+    legend(figure, lines, tasks)
     return picture(figure, path)

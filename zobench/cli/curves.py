@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import figure_class, picture, records_of
+from .common import picture, records_of
 from .of_records import PageOptions
+from .pictures import below, legend, losses, panels, styles
 from .shared_options import shares
 
 if TYPE_CHECKING:
     from ..report.curves import Curve
-
-COLUMNS = 3
-"""Panels beside each other."""
 
 
 @shares
@@ -39,21 +37,20 @@ def curves(
 
 def drawn(path: Path, found: Sequence[Curve]) -> bytes:
     """A panel a task: a line a method with its 95 % interval over seeds as a band; one legend for all."""
-    tasks, names = list(dict.fromkeys(c.task for c in found)), list(dict.fromkeys(c.name for c in found))
-    wide = min(COLUMNS, len(tasks))
-    rows = -(-len(tasks) // wide)
-    figure = figure_class(path)(figsize=(3.4 * wide + 2.2, 2.6 * rows), layout="constrained")
-    panels = list(figure.subplots(rows, wide, squeeze=False).flat)
+    tasks, look = list(dict.fromkeys(c.task for c in found)), styles(c.name for c in found)
+    figure, made = panels(path, len(tasks), size=(3.4, 2.6), beside=2.2)
     lines = {}
-    for axes, task in zip(panels, tasks, strict=False):
-        for one in (one for one in found if one.task == task):
-            colour = f"C{names.index(one.name) % 10}"
-            (lines[one.name],) = axes.plot(one.steps, one.losses, color=colour, linewidth=1.2)
+    for axes, task in zip(made, tasks, strict=True):
+        mine = [one for one in found if one.task == task]
+        for one in mine:
+            (lines[one.name],) = axes.plot(one.steps, one.losses, linewidth=1.2, **look[one.name])
             halves = [0.0 if effect is None else effect.half() for effect in one.over_seeds]
-            low, high = ([y + s * h for y, h in zip(one.losses, halves, strict=True)] for s in (-1, 1))
-            axes.fill_between(one.steps, low, high, color=colour, alpha=0.15, linewidth=0)
+            pairs = list(zip(one.losses, halves, strict=True))
+            low, high = [y - below(y, h) for y, h in pairs], [y + h for y, h in pairs]
+            axes.fill_between(
+                one.steps, low, high, color=look[one.name]["color"], alpha=min(0.15, 0.3 / len(mine)), linewidth=0
+            )
         axes.set(title=task, xlabel="step", ylabel="training loss")
-    for axes in panels[len(tasks) :]:
-        axes.set_axis_off()
-    figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize="small")
+        losses(axes, [loss for one in mine for loss in one.losses])
+    legend(figure, lines, look)
     return picture(figure, path)

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import figure_class, picture, records_of
+from .common import picture, records_of
 from .of_records import PageOptions
+from .pictures import panels, percents
 from .shared_options import shares
 
 if TYPE_CHECKING:
     from ..report.interventions import Under
+
+
+SHORT = 30
+"""Characters of a transform that a legend says whole; of a longer one the letter that the page has."""
 
 
 @shares
@@ -45,8 +50,8 @@ def drawn(path: Path, found: Sequence[Sequence[Under]]) -> bytes:
     from ..report import interventions as report
     from ..report import stats
 
-    figure = figure_class(path)(figsize=(4.6 * len(found), 3.2), layout="constrained")
-    for axes, group in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
+    figure, made = panels(path, len(found), size=(4.6, 3.2))
+    for axes, group in zip(made, found, strict=True):
         letters = report.short(group)
         for k, one in enumerate(group):
             blocks = {n: e for n, e in one.sweep.blocks.items() if e.done}
@@ -61,7 +66,7 @@ def drawn(path: Path, found: Sequence[Sequence[Under]]) -> bytes:
                 markersize=3,
                 capsize=2,
                 color=f"C{k}",
-                label=letters[one.transform],
+                label=one.name if len(one.name) <= SHORT else letters[one.transform],
             )
             zero_shot = next(iter(blocks.values())).mean("zero_shot")
             if zero_shot is not None:
@@ -69,5 +74,6 @@ def drawn(path: Path, found: Sequence[Sequence[Under]]) -> bytes:
         first = group[0].sweep
         axes.set(title=f"{first.estimator}, {first.task}", xlabel="decoder block (dotted: zero-shot)")
         axes.set(ylabel="test, percent")
+        percents(axes)
         axes.legend(fontsize="small")
     return picture(figure, path)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
-from .common import figure_class, picture, records_of
+from .common import picture, records_of
 from .of_records import PageOptions, Results
+from .pictures import legend, panels, percents
 from .shared_options import shares
 
 if TYPE_CHECKING:
@@ -47,10 +48,9 @@ def drawn(path: Path, found: Sequence[Sweep]) -> bytes:
     """A panel a sweep: test score by block with its 95 % interval, all weights as a line, the outlier block a star."""
     from ..report import stats
 
-    rows = -(-len(found) // COLUMNS)
-    figure = figure_class(path)(figsize=(3.2 * min(COLUMNS, len(found)), 2.6 * rows), layout="constrained")
-    panels = list(figure.subplots(rows, min(COLUMNS, len(found)), squeeze=False).flat)
-    for axes, sweep in zip(panels, found, strict=False):
+    figure, made = panels(path, len(found), columns=COLUMNS, size=(3.2, 2.6), beside=1.6)
+    lines: dict[str, Any] = {}
+    for axes, sweep in zip(made, found, strict=True):
         numbers = list(sweep.blocks)
         means = {n: 100 * stats.mean(sweep.blocks[n].values()) for n in numbers}
         errors = [0.0 if (one := sweep.blocks[n].effect) is None else 100 * one.half() for n in numbers]
@@ -64,7 +64,8 @@ def drawn(path: Path, found: Sequence[Sweep]) -> bytes:
             if n in means:
                 axes.plot([n], [means[n]], "*", markersize=12, color="tab:red", label=sweep.chooser)
         axes.set(title=f"{sweep.estimator}, {sweep.task}", xlabel="decoder block", ylabel="test, percent")
-    for axes in panels[len(found) :]:
-        axes.set_axis_off()
-    figure.axes[0].legend(fontsize="small")
+        percents(axes)
+        handles, labels = axes.get_legend_handles_labels()
+        lines |= dict(zip(labels, handles, strict=True))
+    legend(figure, lines, lines)
     return picture(figure, path)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..plugins.outlier_bar import bar
-from .common import figure_class, numbers_of, picture, write_file
+from .common import numbers_of, picture, write_file
 from .looking import Batches, BatchSize, DirectionSeeds, Eps, LookOptions, looking_at, of_model, outlier_block, tell
+from .pictures import panels
 from .shared_options import shares
 
 
@@ -48,8 +49,8 @@ def drawn(
     from ..report.sensitivity import by_task
 
     tasks = by_task(found)
-    figure = figure_class(path)(figsize=(3.6 * len(tasks), 3.2), layout="constrained")
-    for axes, (task, mine) in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks.items(), strict=True):
+    figure, made = panels(path, len(tasks), size=(4.2, 3.2))
+    for axes, (task, mine) in zip(made, tasks.items(), strict=True):
         for one in report.blocks(mine):
             first = one.block == outliers.get(task)
             above = [(at, e.mean, e.half()) for at, e in enumerate(one.after) if e is not None and at >= one.block]

@@ -91,7 +91,7 @@ def shares(path: Path, section: Section) -> bytes:
     for at, one in enumerate(found):
         if one.low is not None and one.high is not None:
             right.plot([100 * one.low, 100 * one.high], [at, at], "-", linewidth=3, color="tab:orange")
-    right.set(xlabel="of itself and what it is held against, %: 95 % interval", xlim=(0, 100))
+    right.set(xlabel="of itself and what it is held against,\n%, 95 % interval", xlim=(0, 100))
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
     return picture(figure, path)

@@ -1,0 +1,37 @@
+"""What pictures share: who has which colour and dash, and where axes end."""
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from matplotlib.figure import Figure  # noqa: E402
+
+from zobench.cli import pictures  # noqa: E402
+
+
+def test_a_colour_an_estimator_and_a_dash_a_selector():
+    look = pictures.styles(["mezo / all", "lozo / first_outlier", "mezo / first_outlier", "lozo / all"])
+    assert list(look) == ["lozo / all", "lozo / first_outlier", "mezo / all", "mezo / first_outlier"]
+    assert look["mezo / all"]["color"] == look["mezo / first_outlier"]["color"] != look["lozo / all"]["color"]
+    assert [one["linestyle"] for one in look.values()] == ["-", "--", "-", "--"]
+    sweep = pictures.styles(f"mezo / layer:{n}" for n in (10, 2, 0, *range(20, 30)))
+    assert list(sweep)[:3] == ["mezo / layer:0", "mezo / layer:2", "mezo / layer:10"]
+    assert len({str(one["color"]) for one in sweep.values()}) == len(sweep)
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 20, 33])
+def test_no_two_colours_are_the_same(count):
+    assert len({tuple(one) for one in pictures.colours(count)}) == count
+
+
+def test_axes_end_where_percentages_and_losses_do(tmp_path):
+    figure, (left, right) = pictures.panels(tmp_path / "x.png", 2)
+    assert isinstance(figure, Figure)
+    left.errorbar([0], [60], yerr=[80])
+    pictures.percents(left)
+    assert left.get_ylim() == (-2, 102)
+    right.errorbar([0, 1], [0.2, 0.5], yerr=[[pictures.below(0.2, 3.0), pictures.below(0.5, 3.0)], [3.0, 3.0]])
+    pictures.losses(right, [0.2, 0.5])
+    low, high = right.get_ylim()
+    assert right.get_yscale() == "log" and 0.15 < low < 0.2 and 0.5 < high < 0.6
+    pictures.losses(right, [])
