@@ -7,6 +7,7 @@ engines, on a tiny model or (`--embedded`) the one in the package, and prints a 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import random
@@ -18,7 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zobench.report import store
+from kits.processes import heeds_signals
+
+from zobench.report import running, store
 
 MUST_AGREE = ("id", "status", "protocol", "cell", "scope", "selection", "engine", "metrics", "trials", "chosen", "kept")
 """Of a record, beside `forwards`, `error`, the state's size and the files of curve and checkpoint."""
@@ -60,12 +63,17 @@ class Harness:
             if ended is None:
                 self.kills.append(Killed(after or 0.0, *self._last()))
             else:
-                if ended:  # no kill of ours: a signal (below 0), or cells that failed
-                    say(f"a process ended by itself with {ended}: {' '.join(left[0][:3])}")
+                if ended:  # no kill of ours: a signal (below 0), cells that failed, or a refusal
+                    say(f"a process ended by itself with {ended}: {' '.join(left[0][:3])}: {self._said()}")
                 status = max(status, abs(ended))
                 left.pop(0)
         self._account(say)
         return status
+
+    def _said(self) -> str:
+        """The last lines that a process wrote on standard error."""
+        path = self.spied.with_suffix(".err")
+        return " / ".join(path.read_text(errors="replace").splitlines()[-3:]) if path.exists() else ""
 
     def _attempt(self, words: Sequence[str], after: float | None) -> int | None:
         """Run in a process of its own; kill it after so much of its time. None: it was killed."""
@@ -73,7 +81,12 @@ class Harness:
         child = os.fork()
         if child == 0:
             os.close(reading)
-            os._exit(_in_child(words, self.spied, writing))
+            status = 70
+            try:
+                status = _in_child(words, self.spied, writing)
+            finally:  # whatever is raised, no second process goes on with what this one was doing
+                sys.stderr.flush()
+                os._exit(status)
         os.close(writing)
         os.read(reading, 1)  # it runs its cells, or it has ended
         os.close(reading)
@@ -138,7 +151,10 @@ def _in_child(words: Sequence[str], spied: Path, begun: int) -> int:
     from zobench.run.diary import Diary
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(os.open(spied.with_suffix(".err"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    os.dup2(os.open(spied.with_suffix(".err"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # not those that a test reads
+    faulthandler.enable(sys.stderr)
+    heeds_signals()
     out = os.open(spied, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     stepped, execute = Diary.stepped, whole_run.execute
 
@@ -162,6 +178,7 @@ def differences(whole: Path, killed: Path) -> list[str]:
         records, problems = store.read(folder)
         out += [f"{folder}: {problem}" for problem in problems]
         found[folder] = {record["id"]: record for record in records}
+    out += [f"{path}: left in the end" for path in running.files(killed / running.FOLDER)]
     ours, theirs = found[whole], found[killed]
     out += [f"{cell}: in one folder alone" for cell in ours.keys() ^ theirs.keys()]
     for cell in sorted(ours.keys() & theirs.keys()):

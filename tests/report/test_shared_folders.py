@@ -15,9 +15,10 @@ from kits.records import record
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
-from zobench.report import cleaning, merging, progress_of_grid, running, store
+from zobench.report import cleaning, disk, merging, progress_of_grid, running, store
 from zobench.report.running import Claim, Holder
 from zobench.report.seal import file_info
+from zobench.run import events
 
 # ---- claims
 
@@ -268,7 +269,9 @@ def test_nothing_of_a_cell_that_runs_is_listed(tmp_path):
     assert cleaning.find(results).older == {old["id"]: new["id"]}
 
 
-def test_older_settings_and_leftovers_are_listed_then_removed(tmp_path, capsys):
+def test_older_settings_and_leftovers_are_listed_then_removed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(running, "CONFIRM_S", 0.02)
+    monkeypatch.setattr(running, "LOOK_S", 0.01)
     old, new = record(settings={"eps": 1e-2}), record()
     old["environment"]["started"], new["environment"]["started"] = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
     results = folder_of(tmp_path / "r", old, new, record("lozo"))
@@ -295,3 +298,72 @@ def test_older_settings_and_leftovers_are_listed_then_removed(tmp_path, capsys):
     assert main(["clean", str(results)]) == 0
     assert "nothing to remove" in capsys.readouterr().out
     assert not cleaning.find(results).older
+
+
+def test_a_far_claim_that_lives_after_all_is_not_listed(tmp_path, monkeypatch):
+    """Its clock may be hours behind: it is watched, and gives a sign of life."""
+    monkeypatch.setattr(running, "LOOK_S", 0.01)
+    results = folder_of(tmp_path, record())
+    path = elsewhere(results / "running", running.STALE_S + 9)
+    looked, sleep = [], time.sleep
+    monkeypatch.setattr(running.time, "sleep", lambda s: looked.append(s) or os.utime(path, (9, 9)) or sleep(s))
+    assert cleaning.find(results).left == {} and looked
+
+
+def dead_claim(folder: Path, cell: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{cell}.claim-3").write_text(
+        json.dumps({"host": "here", "machine": disk.machine(), "pid": os.getpid(), "born": "1"})
+    )
+
+
+def test_every_run_removes_what_dead_processes_left_of_cells_that_are_done(tmp_path):
+    done, failed, lost = record(), record(seed=1, status="error", error="x"), record(seed=2)
+    results, folder = folder_of(tmp_path, done, failed), tmp_path / "running"
+    for one in (done, failed, lost):
+        dead_claim(folder, one["id"])
+        (folder / f"{one['id']}.journal").touch()
+        (folder / f"{one['id']}.0a1b2c3d.1.weights.safetensors").touch()
+    draft = f".0a1b2c3d4e5f.draft-{disk.machine()}-{2**22 + 7}-0a1b2c3d.planned.tmp"
+    for where in (folder, results / "cells", results / "zero_shot"):
+        where.mkdir(exist_ok=True)
+        (where / draft).touch()
+    cleaning.sweep(results)
+    assert {path.name.partition(".")[0] for path in folder.iterdir()} == {failed["id"], lost["id"]}
+    assert len(list(folder.iterdir())) == 6 and not [*results.rglob("*.tmp")]
+    claim = Claim.take(folder, done["id"])  # of a run with --rerun always
+    (folder / f"{done['id']}.journal").touch()
+    cleaning.sweep(results)
+    assert (folder / f"{done['id']}.journal").exists() and claim.still_ours()
+    claim.release()
+    for one in (failed, lost):
+        store.write(results, {**one, "status": "diverged", "error": "x"} if one is failed else one)
+    cleaning.sweep(results)
+    assert not folder.exists()
+
+
+def test_what_is_told_of_runs_that_are_dead_is_removed(tmp_path):
+    events.begin(tmp_path / ".live" / "mine")
+    for name, mark in (("dead", f"{disk.machine()} {os.getpid()} 1"), ("far", f"00000000 {os.getpid()} 1")):
+        (tmp_path / ".live" / name).mkdir()
+        (tmp_path / ".live" / name / "owner").write_text(mark)
+    (tmp_path / ".live" / "early").mkdir()
+    events.sweep(tmp_path)
+    assert {path.name for path in (tmp_path / ".live").iterdir()} == {"mine", "far", "early"}
+    for path in (tmp_path / ".live").iterdir():
+        os.utime(path, (0, 0))
+    events.sweep(tmp_path)
+    assert not (tmp_path / ".live").exists()
+
+
+def test_a_folder_that_another_removes_as_it_is_made_is_made_again(tmp_path, monkeypatch):
+    made, times = Path.mkdir, []
+
+    def mkdir(self, *args, **options):
+        made(self, *args, **options)
+        if len(times) < 3:
+            times.append(self.rmdir())
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    disk.write_text(tmp_path / "running" / "x", "x")
+    assert (tmp_path / "running" / "x").read_text() == "x" and len(times) == 3

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import disk, progress_of_grid, running, store
+from . import disk, progress_of_grid, running, store, untouched
 from .judge import settled
 from .plain import canonical
 from .record import Record
+
+_OF_A_CELL = re.compile(r"(?P<cell>.+?-[0-9a-f]{12})\..+")
+"""Names in running/ begin with the id of a cell."""
 
 
 @dataclass
@@ -30,21 +34,60 @@ def find(results: Path) -> Rubbish:
     out, folder = Rubbish(), Path(results) / running.FOLDER
     store.check_folder(results)
     records = {record["id"]: record for record in store.read(results)[0]}
-    held = running.holders(folder)
+    held = running.sure_holders(folder)
     alive = {what for what, one in held.items() if not one.dead}
     out.older = {old: new for old, new in _older(records.values()).items() if old not in alive}
-    for path in running.files(folder):
-        if running.generation(path) is not None:
-            if path.name.rpartition(".claim-")[0] not in alive:
-                out.left[path] = "a claim of a process that is dead"
-        elif not path.name.endswith(progress_of_grid.ENDING):
-            cell = next((one for one in records if path.name.startswith(f"{one}.")), None)
-            if cell is not None and cell not in alive and _over(records[cell]):
-                out.left[path] = "of a cell that is done"
+    out.left = _left(running.files(folder), alive, records.get)
     cells = Path(results) / store.CELLS
     if cells.is_dir():
         out.left |= {path: "no record, kept aside by a run" for path in sorted(cells.glob("*.aside"))}
     return out
+
+
+def sweep(results: Path) -> None:
+    """Remove the drafts of dead processes, and what they left in running/ of cells that are done, as every run does.
+
+    Each such cell is claimed for a moment, so that nothing goes of one that another process runs again just now.
+    """
+    folder = Path(results) / running.FOLDER
+    for one in (Path(results), Path(results) / store.CELLS, folder, Path(results) / untouched.FOLDER):
+        disk.sweep(one)
+    for cell in sorted({_cell_of(path.name) for path in running.files(folder)} - {""}):
+        holder = running.holder(folder, cell)
+        free = holder is None or (holder.dead and holder.sure)
+        if not (free and _done(results, cell)):
+            continue
+        with contextlib.suppress(OSError):  # the system lets us write nothing there
+            claim = running.Claim.take(folder, cell)
+            if isinstance(claim, running.Claim):
+                if _done(results, cell):
+                    running.forget(folder, cell)
+                claim.release()
+
+
+def _done(results: Path, cell: str) -> bool:
+    found = store.find(results, cell)
+    return isinstance(found, dict) and _over(found)
+
+
+def _left(lying: Iterable[Path], alive: Set[str], record_of: Callable[[str], Record | None]) -> dict[Path, str]:
+    """Of the files in running/ those of dead processes: claims, and what cells had that are done."""
+    out: dict[Path, str] = {}
+    for path in lying:
+        if running.generation(path) is not None:
+            if path.name.rpartition(".claim-")[0] not in alive:
+                out[path] = "a claim of a process that is dead"
+        elif not path.name.endswith(progress_of_grid.ENDING):
+            cell = _cell_of(path.name)
+            if cell not in alive and (record := record_of(cell)) is not None and _over(record):
+                out[path] = "of a cell that is done"
+    return out
+
+
+def _cell_of(name: str) -> str:
+    """The cell that a file in running/ is of; empty where it is of none."""
+    found = _OF_A_CELL.fullmatch(name)
+    return "" if found is None else found["cell"]
 
 
 def _over(record: Record) -> bool:

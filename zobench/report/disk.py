@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 OLD_S = 7 * 24 * 3600.0
 """Seconds after which a draft is nobody's, whoever began it: a cell writes to its own every few minutes or hours."""
@@ -39,10 +40,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """As `write_text`, of bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = draft(path.with_name(f"{path.name}.tmp"))  # which no reader of records or boards takes for one
     try:
-        with open(temporary, "xb") as f:
+        with _made(temporary) as f:
             f.write(content)
             f.flush()
             os.fsync(f.fileno())
@@ -52,6 +52,15 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def _made(path: Path) -> IO[bytes]:
+    """A new file, open, in its folder; another process may remove an empty folder at the moment that it is made."""
+    for _ in range(9):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            return open(path, "xb")
+    return open(path, "xb")
 
 
 def sync_file(path: Path) -> None:
@@ -160,6 +169,17 @@ def alive(pid: int, since: str | None = None) -> bool:
     """Whether a process of this machine runs: the one that began then, where that is said."""
     now = born(pid)
     return now is not None and since in (None, now)
+
+
+def mark_of_this_process() -> str:
+    """A line that tells this process from all others, for `ended`."""
+    return f"{machine()} {os.getpid()} {born(os.getpid())}"
+
+
+def ended(mark: str) -> bool:
+    """Whether the process that made the mark has ended; False where that cannot be known: it is another machine's."""
+    host, pid, since = [*mark.split(), "", "", ""][:3]
+    return host == machine() and pid.isdigit() and not alive(int(pid), None if since == "None" else since)
 
 
 @functools.cache

@@ -81,6 +81,14 @@ def of_cell(folder: Path, what: str) -> list[Path]:
     return []
 
 
+def forget(folder: Path, what: str) -> None:
+    """Remove what lies there of a cell; claims stay."""
+    for path in of_cell(folder, what):
+        if generation(path) is None:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
 def holder(folder: Path, what: str) -> Holder | None:
     """Who holds the latest claim on a cell, dead or alive; None where there is none."""
     claims = [path for path in of_cell(folder, what) if generation(path) is not None]
@@ -97,6 +105,15 @@ def holders(folder: Path) -> dict[str, Holder]:
         names = {found["what"] for path in folder.iterdir() if (found := _CLAIM.fullmatch(path.name))}
         return {what: one for what in sorted(names) if (one := holder(folder, what)) is not None}
     return {}
+
+
+def sure_holders(folder: Path) -> dict[str, Holder]:
+    """As `holders`, where those of other machines that seem dead were watched for long enough to be sure."""
+    while True:
+        found = holders(folder)
+        if all(one.sure or not one.dead for one in found.values()):
+            return found
+        time.sleep(LOOK_S)
 
 
 def _look(path: Path) -> Holder | None:

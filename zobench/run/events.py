@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..report import disk
 from ..report.summary import summarise
 from .progress import Progress, TrainingWatch
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .artefacts import Artefacts
 
 LIVE = ".live"
+OWNER = "owner"
+"""The file that says which process started the run."""
 EVERY_S = 0.25
 """Seconds between two tellings of how far a cell is, and between two looks at the files."""
 
@@ -33,6 +36,27 @@ EVERY_S = 0.25
 def folder(results: Path, run: str) -> Path:
     """Where the processes of a run tell."""
     return results / LIVE / run
+
+
+def begin(live: Path) -> None:
+    """Make the folder of a run that this process has started. Raises OSError."""
+    live.mkdir(parents=True, exist_ok=True)
+    (live / OWNER).write_text(disk.mark_of_this_process(), encoding="utf-8")
+
+
+def sweep(results: Path) -> None:
+    """Remove what is told of runs whose process is dead; of another machine's what is a week old."""
+    for live in (results / LIVE).glob("*"):
+        with suppress(OSError):
+            old = time.time() - live.stat().st_mtime > disk.OLD_S
+            try:
+                dead = disk.ended(Path(live / OWNER).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                dead = False
+            if dead or old:
+                shutil.rmtree(live, ignore_errors=True)
+    with suppress(OSError):
+        (results / LIVE).rmdir()
 
 
 class Teller:

@@ -203,15 +203,7 @@ class Journal:
                 os.fsync(self._file.fileno())
             self._file.close()
         if done:
-            remove(self.folder, self.cell_id)
-
-
-def remove(folder: Path, cell_id: str) -> None:
-    """Remove the journal of a cell, and what lies beside it. Claims stay."""
-    for path in running.of_cell(folder, cell_id):
-        if running.generation(path) is None:
-            with contextlib.suppress(OSError):
-                path.unlink()
+            running.forget(self.folder, self.cell_id)
 
 
 def _other(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:

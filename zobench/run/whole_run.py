@@ -17,8 +17,7 @@ from ..models.outline import Outline, planned_device
 from ..paths import check_becomes_folder
 from ..plugins import declared
 from ..plugins.along import descends_gradients, takes_none
-from ..report import leaderboard, packed, progress_of_grid, running, store
-from ..report.disk import sweep
+from ..report import cleaning, leaderboard, packed, progress_of_grid, running, store
 from ..report.judge import mark, settled
 from ..report.known import filled
 from ..report.swap import refusal
@@ -234,12 +233,12 @@ def execute(plan: RunPlan, place: Place, progress: Progress) -> list[Record]:
     """Run the cells that are to do, and return their records; their files lie in `results`."""
     plugins = plan.plugins
     try:
-        for folder in (place.results / store.CELLS, plan.run_cell.order.live):
-            folder.mkdir(parents=True, exist_ok=True)
+        (place.results / store.CELLS).mkdir(parents=True, exist_ok=True)
+        events.begin(plan.run_cell.order.live)
     except OSError as e:
         raise ZobenchError(f"--results {place.results}: cannot be made a folder of records: {e.strerror}") from e
-    for folder in (place.results, place.results / store.CELLS):
-        sweep(folder)
+    cleaning.sweep(place.results)
+    events.sweep(place.results)
     progress_of_grid.plan(place.results, [{"id": c.id, **c.key()} for c in plan.todo])
     records: list[Record] = []
     _carry_out(plan.todo, plan, place, progress, records)
