@@ -72,7 +72,7 @@ def _on_all(
 ) -> Score:
     """As `shared` for processes that take it together; the first one of them reads and writes."""
     path = untouched.path_of(results, of)
-    known: Score | None = ranks.told("zero-shot", _read(path, of, run if anew else None) if ranks.rank == 0 else None)
+    known: Score | None = ranks.told("zero-shot", _read(path, run if anew else None) if ranks.rank == 0 else None)
     if known is None:
         known = take()
         if ranks.rank == 0:
@@ -96,7 +96,7 @@ def shared(
     """
     path = untouched.path_of(results, of)
     while True:
-        if (known := _read(path, of, run if anew else None)) is not None:
+        if (known := _read(path, run if anew else None)) is not None:
             return known
         try:
             claim = Claim.take(path.parent, path.stem)
@@ -107,7 +107,7 @@ def shared(
         waits()
         time.sleep(LOOK_S)
     try:
-        if (known := _read(path, of, run if anew else None)) is None:  # by the one who had the claim before
+        if (known := _read(path, run if anew else None)) is None:  # by the one who had the claim before
             known = take()
             untouched.write(path, of, run, asdict(known))
         return known
@@ -121,10 +121,10 @@ def forget(results: Path, of: Mapping[str, Any]) -> None:
         untouched.path_of(results, of).unlink()
 
 
-def _read(path: Path, of: Mapping[str, Any], run: str | None) -> Score | None:
-    """The score in a file, where it is whole, of these facts and (if said) of this run."""
+def _read(path: Path, run: str | None) -> Score | None:
+    """The score in a file, where it is whole, of what its name says and (if said) of this run."""
     said = untouched.read(path)
-    if said is None or said["of"] != of or run not in (None, said["run"]):
+    if said is None or run not in (None, said["run"]):
         return None
     try:
         return Score(**said["score"])
