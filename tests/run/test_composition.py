@@ -122,3 +122,15 @@ def test_prompts_in_rows_of_all_kinds(world, tmp_path, task, rows):
 def test_a_prompt_is_refused_on_a_block(world, tmp_path):
     (record,) = run(world, tmp_path, ["prompt_zo"], ["layer:1"])
     assert record["status"] == "error" and "place of the input embeddings, which are not in" in record["error"]
+
+
+@pytest.mark.parametrize("task", ["copa", "squad", "sst2"])
+def test_what_is_linear_in_outputs_in_rows_of_all_kinds(world, tmp_path, task):
+    told = {"layer__index": 1, "eval_every": 1, "noise": "per_tensor", "lrs": (1e-2,)}
+    (fast,) = run(world, tmp_path / "a", ["pseuzo"], ["layer"], [task], **told)
+    (slow,) = run(world, tmp_path / "b", ["pseuzo"], ["layer"], [task], engine="official", **told)
+    (near,) = run(world, tmp_path / "c", ["forward_grad"], ["layer"], [task], **told)
+    assert fast["status"] == slow["status"] == "ok", (fast["error"], slow["error"])
+    ours, theirs, exact = ([loss for _, loss in r["trials"][0]["curve"]] for r in (fast, slow, near))
+    assert ours == pytest.approx(theirs, rel=2e-4) and len(set(ours)) > 1
+    assert ours[1] - ours[0] == pytest.approx(exact[1] - exact[0], rel=0.1)

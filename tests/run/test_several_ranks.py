@@ -16,7 +16,7 @@ from zobench.report import store
 from zobench.run.ranks import ROOM, ROW, Apart, Ranks
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
-ESTIMATORS = "mezo,fzoo,forward_grad,grzo,mezo_svrg,zero_shot"
+ESTIMATORS = "mezo,fzoo,forward_grad,pseuzo,grzo,mezo_svrg,zero_shot"
 SIZES = {**QUICK, "batch_size": 5, "steps": 4, "eval_every": 2, "speed_steps": 0, "num_test": 7, "num_dev": 5}
 
 
@@ -64,12 +64,12 @@ def agree(ours, theirs):
 
 
 def test_two_ranks_give_the_numbers_of_one(world, tmp_path, capfd):
-    """A choice task, a generated answer; one look, many, exact slopes, each example alone, fresh batches."""
+    """A choice task, a generated answer; looks, exact slopes, outputs, each example alone, fresh batches."""
     assert main(words(world, tmp_path / "one")) == 0
     assert main(words(world, tmp_path / "two", "--ranks", "2")) == 0
     one, two = read(tmp_path / "one"), read(tmp_path / "two")
-    assert one.keys() == two.keys() and len(one) == 12
-    rows = {"mezo": 1, "fzoo": 2, "forward_grad": 1, "mezo_svrg": None, "grzo": None, "zero_shot": 0}
+    assert one.keys() == two.keys() and len(one) == 14
+    rows = {"mezo": 1, "fzoo": 2, "forward_grad": 1, "pseuzo": 2, "mezo_svrg": None, "grzo": None, "zero_shot": 0}
     for cell, record in two.items():
         agree(record, one[cell])
         name, ranks = record["cell"]["estimator"], record["ranks"]

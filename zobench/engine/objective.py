@@ -124,6 +124,30 @@ class Objective:
             raise ZobenchError("this loss has no derivative: choose an estimator that needs none, or another loss")
         return loss
 
+    def linear(self) -> tuple[Tensor, Objective]:
+        """The loss, and an objective that is its change as far as it is linear in what the model puts out.
+
+        That objective is sum <dL/do, o - o_0> at the weights that it is asked at: o the logits that the loss reads,
+        o_0 and the derivative those at the present weights, where it is 0. Its dtype is float32 at least. One forward,
+        and the derivative of the loss by its logits alone. ZobenchError for a loss that has none.
+        """
+        outputs: list[Tensor] = []
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            with torch.no_grad():
+                out = self.model(*args, **kwargs)
+            outputs.append(_logits(out).detach().requires_grad_())
+            return outputs[-1] if isinstance(out, Tensor) else SimpleNamespace(logits=outputs[-1])
+
+        with torch.enable_grad():
+            loss = self.loss(forward, self.batch)
+            if not loss.requires_grad:
+                raise ZobenchError("this loss has no gradient: choose an estimator that needs none, or another loss")
+            slopes = torch.autograd.grad(loss, outputs, materialize_grads=True, allow_unused=True)
+        other = copy.copy(self)
+        other.loss = partial(_linear, self.loss, [o.detach() for o in outputs], slopes)
+        return loss.detach(), other
+
     def fresh(self) -> Objective:
         """The same objective on a further batch. RuntimeError if there is no source of them."""
         if self.extra is None:
@@ -155,6 +179,34 @@ class Objective:
         unknown = set(weights) - {n for n, _ in self.model.named_parameters()}
         if unknown:
             raise KeyError(f"the model has no parameter {min(unknown)!r}: give the estimator model.named_parameters()")
+
+
+def _logits(out: Any) -> Tensor:
+    """What a model puts out, where it is more than a tensor its logits."""
+    logits: Tensor = out if isinstance(out, Tensor) else out.logits
+    return logits
+
+
+def _linear(
+    loss: Callable[[Callable[..., Any], Any], Tensor],
+    outputs: Sequence[Tensor],
+    slopes: Sequence[Tensor],
+    forward: Callable[..., Any],
+    batch: Any,
+) -> Tensor:
+    """A loss that is linear in the outputs of `forward`: sum <slope, o - output> over its calls."""
+    seen: list[Tensor] = []
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        out = forward(*args, **kwargs)
+        seen.append(_logits(out).detach())
+        return out
+
+    loss(noting, batch)
+    pairs = zip(seen, outputs, slopes, strict=True)
+    return torch.stack(
+        [((o - start).float() if o.dtype.itemsize < 4 else o - start).mul(s).sum() for o, start, s in pairs]
+    ).sum()
 
 
 def _itself(one: Any) -> list[Any]:

@@ -117,6 +117,21 @@ class Losses:
         loss, slope = self._seen(list(found), 2)
         return loss, slope
 
+    def linear(self) -> tuple[Tensor, Losses]:
+        """The loss at theta, and losses that are its change as far as it is linear in what the model puts out.
+
+        At a point the latter are sum <dL/do, o(theta + point) - o(theta)>, o the logits that the loss reads.
+        Counted as one forward, and one for each point. The objective must offer `linear` (zobench.Objective does).
+        """
+        est = self._estimator
+        est.engine.settle()
+        if self._tape is not None:
+            return self._seen([], 1)[0], Losses(est, None, self._logged, self._tape, self._kind)
+        offer = self._offer("linear")
+        with est.timers.part("forward"):
+            loss, objective = offer()
+        return self._seen([loss], 1)[0], Losses(est, objective, self._logged, None, self._kind)
+
     def fresh(self) -> Losses:
         """The same interface on another batch of training data; its forward passes are counted as `extra`."""
         objective = None if self._tape is not None else self._offer("fresh")()

@@ -54,6 +54,12 @@ class RankedObjective(Objective):
         loss, slope = self.whole(list(found))
         return loss, slope
 
+    def linear(self) -> tuple[Tensor, Objective]:
+        loss, other = super().linear() if self.weight else (torch.zeros(()), copy.copy(self))
+        assert isinstance(other, RankedObjective)
+        other.of = f"{self.of}, linear in its outputs"
+        return self.whole([loss])[0], other
+
     def examples(self) -> list[Objective]:
         """Each example of the whole batch: of those that are another rank's this one hears the losses."""
         return [self._one(i, part) for i, part in enumerate(self.parts)]

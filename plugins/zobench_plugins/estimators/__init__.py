@@ -54,6 +54,7 @@ def zobench_estimators() -> Mapping[str, str]:
         "prefix_zo": f"{HERE}.prefix_zo:PrefixZO",
         "prompt_zo": f"{HERE}.prompt_zo:PromptZO",
         "quzo": f"{HERE}.quzo:QuZO",
+        "pseuzo": f"{HERE}.pseuzo:PseuZO",
         "qzo": f"{HERE}.qzo:QZO",
         "r_adazo": f"{HERE}.r_adazo:RAdaZO",
         "sensitive_sparse": f"{HERE}.sensitive_sparse:SensitiveSparse",
