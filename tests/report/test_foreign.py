@@ -97,11 +97,15 @@ PLACES = (
 )
 
 
-@pytest.mark.parametrize("kind", sorted(HOSTILE))
 @pytest.mark.parametrize("at", PLACES)
-def test_a_text_on_a_board_stays_text(at: str, kind: str):
-    name = HOSTILE[kind]
-    said, plain = board(name, at), board("harmless", at)
+def test_a_text_on_a_board_stays_text(at: str):
+    plain = board("harmless", at)
+    for kind in sorted(HOSTILE):
+        print(kind)  # which of them it is, where it fails
+        assert_stays_text(board(HOSTILE[kind], at), plain, at, kind)
+
+
+def assert_stays_text(said: str, plain: str, at: str, kind: str):
     if at != "column" or kind not in ("bold", "italics", "code", "link", "picture", "reference", "address"):
         assert live(said) == live(plain)
         assert not re.search(r"(?i)https?://evil|www\.evil|me@evil", said)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from kits.run_kit import carry_out, plan, plugin_file, run, save_model
+from kits.run_kit import built_in, carry_out, plan, plugin_file, run, save_model
 from safetensors.torch import load_file
 
 from zobench.cli import main
@@ -69,7 +69,7 @@ def assert_rebuilt(record, results, world, best, plugins=None):
     dtype = record["cell"]["run_settings"]["dtype"]
     loaded = load_model(str(world.model), dtype=dtype, device="cpu", offline=True)
     loaded.model.forward = None  # nothing may be looked at
-    rebuilt, want = rebuild(record, results, loaded, plugins or load_plugins()), best[record["chosen"]["lr"]]
+    rebuilt, want = rebuild(record, results, loaded, plugins or built_in(None)), best[record["chosen"]["lr"]]
     assert set(rebuilt) == set(want)
     assert all(torch.equal(rebuilt[name], want[name]) for name in want)
     fresh = load_model(str(world.model), dtype=dtype, device="cpu", offline=True).model

@@ -80,7 +80,8 @@ def _owners(model: nn.Module, parameters: Mapping[str, Tensor]) -> list[tuple[nn
         if id(module) in within:
             continue
         reads_within = getattr(module, READS_WITHIN, False)
-        own = {of[id(p)]: p for p in module.parameters(recurse=reads_within) if id(p) in of}
+        mine = module.parameters() if reads_within else module._parameters.values()
+        own = {of[id(p)]: p for p in mine if p is not None and id(p) in of}
         if reads_within:
             within.update(id(m) for m in module.modules() if m is not module)
         if not own:
