@@ -7,15 +7,18 @@ engines, on a tiny model or (`--embedded`) the one in the package, and prints a 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
 import json
 import os
+import pkgutil
 import random
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +231,18 @@ def tiny(folder: Path) -> list[str]:
     return ["--model", str(save_model(folder / "model")), "--data-dir", str(save_data(folder / "data"))]
 
 
+def import_all() -> None:
+    """Import what the processes need before they are forked: they begin sooner, and all of them run the same code,
+    whatever becomes of the sources meanwhile.
+    """
+    import_module("transformers.models.llama.modeling_llama")
+    for package in ("zobench", "zobench_plugins", "zobench_tasks"):
+        for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+            if not module.name.endswith("__main__"):
+                with contextlib.suppress(ImportError):  # of an extra that is not installed
+                    import_module(module.name)
+
+
 def _trained(plugins: Any) -> list[str]:
     """The estimators that train with their defaults."""
     every = {name: plugins.estimator(name) for name in plugins.names("estimators")}
@@ -244,9 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--embedded", action="store_true", help="on the model in the package, which takes longer")
     parser.add_argument("--estimators", help="comma separated, instead of all")
     given = parser.parse_args(arguments)
-    import torch  # noqa: F401  (before the forks, which then need not)
-    import transformers  # noqa: F401
-
+    import_all()
     from zobench.plugins.registry import load_plugins
 
     names = given.estimators.split(",") if given.estimators else _trained(load_plugins())

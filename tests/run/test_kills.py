@@ -30,6 +30,14 @@ def test_a_kill(killed):
     assert "1 kills; " in killed("--kills", "1", "--longest", "0.6", "--estimators", "mezo")
 
 
+def test_a_process_that_ends_by_itself_is_told_of_with_what_it_said(tmp_path):
+    said: list[str] = []
+    harness = kills.Harness([["run", "-e", "nobody", "--results", str(tmp_path / "r")]], tmp_path / "spied")
+    assert harness.run(0, longest_s=0, say=said.append) == 2
+    assert len(said) == 1 and said[0].startswith("a process ended by itself with 2: run -e nobody: ")
+    assert "unknown estimator" in said[0]
+
+
 @pytest.mark.slow
 def test_fifty_kills_over_all_estimators_and_engines(killed):
     said = killed("--kills", "50", "--longest", "3")
