@@ -29,6 +29,7 @@ SOURCES = {
 BELOW = {
     "errors": "",
     "forwards": "",
+    "deferred": "",
     "devices": "errors",
     "timers": "devices",
     "redact": "",
@@ -39,7 +40,7 @@ BELOW = {
     "directions": "devices kernels errors",
     "scopes": "directions errors",
     "parameterisations": "devices scopes directions forwards settings errors",
-    "models": "devices forwards paths errors",
+    "models": "deferred devices forwards paths errors",
     "engine": "devices directions models timers errors",
     "tasks": "devices models settings paths errors",
     "estimator": "devices engine scopes directions timers reserved settings errors",
@@ -52,8 +53,8 @@ BELOW = {
     "bench": "devices run protocol report engine scopes models tasks settings errors",
     "testing": "devices run protocol contracts estimator engine parameterisations scopes directions models "
     "tasks settings errors",
-    "cli": "devices testing bench run protocol report plugins engine models tasks kernels redact settings paths "
-    "errors __version__",
+    "cli": "deferred devices testing bench run protocol report plugins engine models tasks kernels redact settings "
+    "paths errors __version__",
     "__main__": "cli",
 }
 """Each room of the core, and the rooms it may import."""
@@ -75,6 +76,7 @@ LIGHT = [
     "__init__",
     "__main__",
     "contracts.",
+    "deferred",
     "errors",
     "models.speech",
     "paths",

@@ -26,6 +26,9 @@ def test_commands_that_need_no_model_import_nothing_heavy(tmp_path):
     lines = ["--help", "--version", *(f"{name} --help" for name in COMMANDS)]
     lines += ["analyze activations --help", "ls", "ls estimators --json", "plugins", "show task sst2"]
     lines += [f"new task mine --directory {tmp_path}"]
+    lines += ["show estimator mezo", "show estimator hidden_probe", "show estimator mezo:lozo", "show directions lozo"]
+    lines += ["show selector first_outlier+layer:2", "show transform clamp", "show executor local", "show preset paper"]
+    lines += ["ls --markdown"]
     program = PROGRAM.replace("HEAVY", repr(HEAVY))
     done = subprocess.run([sys.executable, "-c", program, *lines], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
@@ -55,3 +58,60 @@ def test_help_imports_few_modules_and_of_its_own_only_the_frame():
         "zobench.errors",
         "zobench.redact",
     }, own
+
+
+SAME = """
+import contextlib, io, json, sys
+from zobench.cli import main
+if sys.argv[1] == "first":
+    import torch
+found = {}
+for line in sys.argv[2:]:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        main(line.split())
+    found[line] = out.getvalue()
+if sys.argv[1] == "later":
+    import torch
+    from zobench_plugins.estimators.mezo import MeZO
+    assert issubclass(MeZO, torch.optim.Optimizer)
+print(json.dumps(found))
+"""
+PLUGIN = """
+import torch
+from zobench import Estimator, hookimpl
+
+class Odd(Estimator):
+    "Its default is a number of torch's."
+    reference, verified, forwards_per_step, state_per_parameter = "none", True, 2, 0.0
+    tiny: float = torch.finfo(torch.float32).eps
+
+class Undeclared(Estimator):
+    "Says nothing of forwards and state: they are measured."
+
+    def iterate(self, losses):
+        z = self.noise()
+        plus, minus = losses(1e-3 * z, -1e-3 * z)
+        self.descend((plus - minus) / 2e-3 * z)
+        return plus
+
+@hookimpl
+def zobench_estimators():
+    return {"odd": Odd, "undeclared": Undeclared}
+"""
+
+
+def test_what_is_told_without_torch_is_what_is_told_with_it(tmp_path):
+    file = tmp_path / "odd.py"
+    file.write_text(PLUGIN)
+    lines = ["ls --markdown", "show estimator zo_fine_tuner", "show selector outlier_channels"]
+    lines += [f"show estimator odd --plugin {file}", f"show estimator undeclared --plugin {file}"]
+    first, later = (
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", SAME, when, *lines], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for when in ("first", "later")
+    )
+    assert first == later
+    assert "1.19" in first[lines[3]] and "measured" in first[lines[4]]

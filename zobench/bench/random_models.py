@@ -6,6 +6,7 @@ import torch
 
 from .. import devices
 from ..errors import ZobenchError, out_of_memory, unknown
+from ..models.lightly import lightly
 from ..models.load import DTYPES, LoadedModel
 from ..models.shapes import SHAPES
 
@@ -21,13 +22,13 @@ def random_model(shape: str, *, dtype: str, device: str, seed: int = 0) -> Loade
     if dtype not in DTYPES:
         raise ZobenchError(unknown("dtype", dtype, DTYPES))
     devices.check(device)
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     kind, settings, _ = SHAPES[shape]
     place = torch.device(devices.best() if device == "auto" else device)
-    config = AutoConfig.for_model(kind, **settings, attn_implementation="sdpa")
     try:
-        with devices.streams_kept(), torch.device(place):
+        with lightly(), devices.streams_kept(), torch.device(place):
+            from transformers import AutoConfig, AutoModelForCausalLM
+
+            config = AutoConfig.for_model(kind, **settings, attn_implementation="sdpa")
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
     except Exception as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import ZobenchError
+from ..models.lightly import lightly
 from ..models.outline import Outline, planned_device
 from ..models.shapes import PREFIX, SHAPES
 from ..run.session import Session
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 
 def session_of(shape: str, plugins: Plugins, *, dtype: str, device: str) -> Session:
     """The session. ZobenchError, when a task is asked for, of one whose lengths were not measured."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     from ..models.load import DTYPES, check_dtype
 
     check_dtype(dtype)
     kind, settings, _ = SHAPES[shape]
-    config = AutoConfig.for_model(kind, **settings, attn_implementation="sdpa")
-    with torch.device("meta"):
+    with lightly(), torch.device("meta"):
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        config = AutoConfig.for_model(kind, **settings, attn_implementation="sdpa")
         model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
     loaded = Outline(
         name=f"{PREFIX}{shape}",

@@ -1,6 +1,6 @@
 """`zobench ls`: what there is to choose from. Reads sources and task files; imports no estimator, hence no torch.
 
-But for `--markdown`, whose tables have what classes say of themselves.
+For `--markdown`, whose tables have what classes say of themselves, these are imported without torch.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ def ls(
 
     `zobench show` tells more about one of them.
     """
-    found = plugins_of(plugin)
     if markdown:
         if json or (kind is not None and kind.value not in METHODS):
             raise typer.BadParameter("--markdown is for estimators, directions and selectors, and goes without --json")
-        from .card import page  # imports what it describes
+        from .card import page
+        from .described import described
 
-        return print(page(found, METHODS if kind is None else [kind.value]))
+        return print(described(plugin, lambda found: page(found, METHODS if kind is None else [kind.value])))
+    found = plugins_of(plugin)
     kinds = list(KINDS) if kind is None else [kind.value]
     rows = {k: [row for name in found.names(k) for row in _rows(found, k, name)] for k in kinds}
     if json:

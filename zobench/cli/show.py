@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from ..tasks.source import HUB
 from ..tasks.task import Task
 from . import card
 from .common import Offline, PluginFiles, Singular, plugins_of, print_table
+from .described import described
 from .read_source import setting_notes
 
 if TYPE_CHECKING:
@@ -43,24 +45,40 @@ def show(
     as the model sees it, with token ids, options and lengths. Of a model, by a plugin's name, a folder or a hub id:
     what it can do, measured on it: what padding does to a row, whether rows may be packed, and more.
     """
-    found = plugins_of(plugin)
     plural = next(k for k, rules in KINDS.items() if rules.singular == kind.value)
     if plural == "tasks":
-        return _show_task(found, name, model, data_dir, offline)
+        return _show_task(plugins_of(plugin), name, model, data_dir, offline)
     if model is not None or data_dir is not None:
         raise typer.BadParameter("--model and --data-dir are for `zobench show task`")
     if plural == "models":
-        return _show_model(found, name, offline)
+        return _show_model(plugins_of(plugin), name, offline)
+    told = described(plugin, lambda found: _told(found, plural, name))
+    print_facts(told.facts)
+    if told.doc:
+        print(f"\n{told.doc}")
+    if told.settings is not None:
+        _print_settings(told.settings)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is shown of what has a name."""
+
+    facts: dict[str, str]
+    doc: str = ""
+    settings: list[tuple[str, ...]] | None = None
+    """Rows of their table; None: it is of a kind that has none."""
+
+
+def _told(found: Plugins, plural: str, name: str) -> Told:
     value = found.get(plural, name)
     if isinstance(value, Preset):
-        return print_facts(_facts(found, plural, name) | _preset_facts(found, name, value))
-    print_facts(_facts(found, plural, name) | _class_facts(value))
-    doc = inspect.getdoc(value)
-    if doc:
-        print(f"\n{doc}")
+        return Told(_facts(found, plural, name) | _preset_facts(found, name, value))
+    facts, settings = _facts(found, plural, name) | _class_facts(value), None
     if isinstance(value, type) and KINDS[plural].settings:
         said = f"--set transform={transforms.form(name, value)}" if plural == "transforms" else ""
-        _print_settings(value, "directions" if plural == "directions" else name, said)
+        settings = _settings(value, "directions" if plural == "directions" else name, said)
+    return Told(facts, inspect.getdoc(value) or "", settings)
 
 
 def _preset_facts(found: Plugins, name: str, preset: Preset) -> dict[str, str]:
@@ -112,15 +130,10 @@ def _class_facts(value: object) -> dict[str, str]:
     return source | card.facts(value) if inspect.isclass(value) else source
 
 
-def _print_settings(cls: type, name: str, said: str = "") -> None:
-    """A table of them; `said`: how all of them are given together."""
-    settings = settings_of(cls).values()
-    if not settings:
-        return print("\nno settings")
-    print()
+def _settings(cls: type, name: str, said: str = "") -> list[tuple[str, ...]]:
+    """A row of each; `said`: how all of them are given together."""
     notes = _notes(cls)
-    headings = ("SETTING", "TYPE", "DEFAULT", "CHANGE WITH", *(("MEANING",) if notes else ()))
-    rows = [
+    return [
         (
             s.name,
             s.describe_type(),
@@ -128,8 +141,16 @@ def _print_settings(cls: type, name: str, said: str = "") -> None:
             said or f"--set {_address(s.name, name)}=...",
             notes.get(s.name, ""),
         )
-        for s in settings
+        for s in settings_of(cls).values()
     ]
+
+
+def _print_settings(rows: list[tuple[str, ...]]) -> None:
+    """A table of them, with what they mean where that is said of one."""
+    if not rows:
+        return print("\nno settings")
+    print()
+    headings = ("SETTING", "TYPE", "DEFAULT", "CHANGE WITH", *(("MEANING",) if any(row[-1] for row in rows) else ()))
     print_table(headings, [row[: len(headings)] for row in rows])
 
 

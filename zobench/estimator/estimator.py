@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import weakref
 from collections import Counter
@@ -173,6 +174,10 @@ class Estimator(Vocabulary, torch.optim.Optimizer):
                 f"(kept: {', '.join(shown('estimators', Estimator))})"
             )
         super().__setattr__(name, value)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's optimizers: itself, without what keeps it from being compiled, which imports torch's compiler."""
+        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
 
     def _make_handles(self) -> list[Handle]:
         me = weakref.ref(self)  # weak: no cycle may keep tensors alive

@@ -17,6 +17,7 @@ from . import gguf
 from .blocks import Block, decoder_blocks
 from .contents import check_finite, check_plain, check_tied, check_whole
 from .folder import ModelFolder, find, told
+from .lightly import lightly
 from .placement import Placement, placement
 from .reading import read_config, read_tokenizer, reading
 from .speech import check_ids
@@ -205,8 +206,6 @@ def _read_model(
     folder: ModelFolder, spec: str, config: Any, dtype: str, place: Placement
 ) -> tuple[Any, dict[str, Any]]:
     """The model, and what transformers says of the tensors it found."""
-    from transformers import AutoModelForCausalLM
-
     where: dict[str, Any] = {}
     if place.room:
         where = {"device_map": "auto", "max_memory": dict(place.room)}
@@ -214,7 +213,9 @@ def _read_model(
         where = {"device_map": {"": place.device}}
     if folder.file is not None:
         where |= {"gguf_file": folder.file, **gguf.reading(folder.file)}
-    with reading(f"--model {spec}: cannot load {folder.path}"), _quiet_loading():
+    with reading(f"--model {spec}: cannot load {folder.path}"), lightly(), _quiet_loading():
+        from transformers import AutoModelForCausalLM
+
         model, found = AutoModelForCausalLM.from_pretrained(
             str(folder.path),
             config=config,

@@ -13,6 +13,7 @@ from ..errors import ZobenchError
 from ..forwards import CACHES
 from .capabilities import Capabilities
 from .folder import ModelFolder, find, told
+from .lightly import lightly
 from .load import DTYPES, LoadedModel, adopt, check_dtype
 from .reading import read_config, read_tokenizer, reading
 from .speech import Speech
@@ -75,9 +76,9 @@ def outline(
 
 def of_config(config: Any, tokenizer: Any, folder: ModelFolder, spec: str, *, dtype: str, device: str) -> Outline:
     """The outline of what this config describes."""
-    from transformers import AutoModelForCausalLM
+    with reading(f"--model {spec}: cannot load {folder.path}"), lightly(), torch.device("meta"):
+        from transformers import AutoModelForCausalLM
 
-    with reading(f"--model {spec}: cannot load {folder.path}"), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], trust_remote_code=False)
     made = adopt(model, tokenizer, name=folder.name, revision=folder.revision)
     out = Outline(**{f.name: getattr(made, f.name) for f in fields(made)})

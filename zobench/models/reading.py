@@ -8,13 +8,14 @@ from typing import Any
 
 from ..errors import ZobenchError, out_of_memory
 from .folder import ModelFolder
+from .lightly import lightly
 
 
 def read_tokenizer(folder: ModelFolder, spec: str) -> Any:
     """The tokenizer in the folder; ZobenchError where it cannot be read."""
-    from transformers import AutoTokenizer
+    with lightly(), reading(f"--model {spec}: cannot read the tokenizer in {folder.path}"):
+        from transformers import AutoTokenizer
 
-    with reading(f"--model {spec}: cannot read the tokenizer in {folder.path}"):
         made = AutoTokenizer.from_pretrained(
             str(folder.path),
             gguf_file=folder.file,
@@ -28,9 +29,9 @@ def read_tokenizer(folder: ModelFolder, spec: str) -> Any:
 
 def read_config(folder: ModelFolder, spec: str) -> Any:
     """The config in the folder; ZobenchError where it cannot be read."""
-    from transformers import AutoConfig
+    with lightly(), reading(f"--model {spec}: cannot load {folder.path}"):
+        from transformers import AutoConfig
 
-    with reading(f"--model {spec}: cannot load {folder.path}"):
         return AutoConfig.from_pretrained(
             str(folder.path), gguf_file=folder.file, local_files_only=True, trust_remote_code=False
         )

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from .. import devices
 from ..errors import ZobenchError, unknown
+from ..models.lightly import lightly
 from ..models.load import DTYPES, LoadedModel
 from ..models.text import text_config
 
@@ -119,8 +121,6 @@ def _inner(loaded: LoadedModel) -> int:
 
 def _timed(loaded: LoadedModel, blocks: int) -> list[float]:
     """Seconds of forwards of a row of TOKENS tokens, and of two of them, through so many blocks of this width."""
-    from transformers import AutoModelForCausalLM
-
     config = copy.deepcopy(loaded.model.config)
     text = text_config(config)
     text.num_hidden_layers, text.vocab_size = blocks, 512
@@ -128,15 +128,27 @@ def _timed(loaded: LoadedModel, blocks: int) -> list[float]:
         setattr(text, key, 0)
     if isinstance(kinds := getattr(text, "layer_types", None), list):
         text.layer_types = kinds[:blocks]
-    with torch.device("meta"):
+    with lightly(), torch.device("meta"):
+        from transformers import AutoModelForCausalLM
+
         made = AutoModelForCausalLM.from_config(config, dtype=DTYPES[loaded.dtype])
-    model = made.to_empty(device=loaded.device).eval()
-    with torch.no_grad():
-        for tensor in (*model.parameters(), *model.buffers()):
-            tensor.zero_()
+    model = _zeros(made, loaded.device).eval()
     length = min(TOKENS, loaded.context_length)
     rows = TOKENS // length
     return [_least(_forward(model, rows * times, length), loaded.device) for times in (1, 2)]
+
+
+def _zeros(model: Any, device: torch.device) -> Any:
+    """The model with zeros on the device for its tensors (`to_empty` would import torch's compiler)."""
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):
+            for name, tensor in table.items():
+                if tensor is not None:
+                    made = torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
+                    table[name] = (
+                        nn.Parameter(made, requires_grad=False) if tensor is module._parameters.get(name) else made
+                    )
+    return model
 
 
 def _forward(model: Any, rows: int, length: int) -> Callable[[], object]:
