@@ -59,7 +59,7 @@ class Looks(Estimator):
 @pytest.mark.parametrize("engine", ["flat", "deferred", "pair", "streamed"])
 def test_exact_restore_is_exact(engine, precision, dtype):
     run = Run(Looks, engine=engine, precision=precision, dtype=dtype, batched=engine == "streamed")
-    run.go(100 if engine in ("pair", "streamed") else 5)
+    run.go(25 if engine in ("pair", "streamed") else 5)
     assert same(run.weights(), run.start)
 
 
@@ -73,17 +73,17 @@ def test_arithmetic_restore_drifts_as_mezos_does():
 
 @pytest.mark.parametrize("engine", ["flat", "deferred", "pair", "streamed"])
 def test_float32_masters_keep_small_updates(engine):
-    """1000 moves of a hundredth of an ulp each: lost in bfloat16, kept in the master."""
+    """250 moves of a two-hundredth of an ulp each: lost in bfloat16, kept in the master."""
 
     class Creep(Estimator):
         def iterate(self, losses):
             losses(1e-3 * self.noise())
-            self.move(1e-5 * self.noise().abs().map(torch.ones_like))
+            self.move(4e-5 * self.noise().abs().map(torch.ones_like))
 
     def run(precision):
         w = nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
         opt = Creep([("w", w)], lr=1.0, engine=engine, precision=precision)
-        for _ in range(1000):
+        for _ in range(250):
             opt.step(lambda: torch.tensor(0.0))
         opt.settle()
         return float(w.detach()[0]), opt

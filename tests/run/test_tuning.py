@@ -6,12 +6,11 @@ import io
 from dataclasses import replace
 
 import pytest
-from kits.run_kit import QUICK, carry_out, plan, plugin_file, run
+from kits.run_kit import QUICK, built_in, carry_out, plan, plugin_file, run
 from rich.console import Console
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
-from zobench.plugins.registry import load_plugins
 from zobench.report import leaderboard, rows, store
 from zobench.run.place import Place
 from zobench.run.plan import Wish
@@ -37,7 +36,7 @@ def tuned(
     """A plan with tuning seeds, and its place."""
     made = Wish(tuple(estimators), ("all",), tuple(tasks), (0, 1, 2), preset, lrs, dict(QUICK))
     place = Place(str(world.model), world.data, results, "cpu", True, shard=shard)
-    return make_plan(replace(made, **{"tune_seeds": (10, 11), **wish}), place, plugins or load_plugins()), place
+    return make_plan(replace(made, **{"tune_seeds": (10, 11), **wish}), place, plugins or built_in(None)), place
 
 
 def by_seed(records):

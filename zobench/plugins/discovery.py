@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,14 +72,11 @@ class PluginFault(Exception):
 
 def from_entry_points() -> list[Candidate]:
     """All plugins that installed distributions declare in the group `zobench`, the built-ins first, then by name."""
-    found = [_from_entry_point(point) for point in entry_points(group=GROUP)]
+    points = entry_points(group=GROUP)
+    of = {id(point.dist): point.dist for point in points}
+    told = {key: ("?", "") if dist is None else (dist.name, dist.version) for key, dist in of.items()}
+    found = [Candidate(PluginInfo(point.name, *told[id(point.dist)]), point.load) for point in points]
     return sorted(found, key=lambda c: (c.info.dist != BUILT_IN, c.info.dist, c.info.name))
-
-
-def _from_entry_point(point: EntryPoint) -> Candidate:
-    dist = point.dist
-    info = PluginInfo(point.name, dist.name if dist else "?", dist.version if dist else "")
-    return Candidate(info, point.load)
 
 
 def entry_points_of(dist: str) -> list[str]:
