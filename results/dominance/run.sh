@@ -1,8 +1,7 @@
 #!/bin/sh
 # Does dominance follow the outlier? The sweep of ../embedded/sweep (each block of the embedded model alone) on two
 # transformed models: one without its massive activation, and one whose massive activation stands first at block 4.
-# Of these cells blocks 0, 1, 2, 4 and 6 were run (README.md), beside other work on two cores: times are
-# not to be quoted.
+# They ran beside other work on two cores: times are not to be quoted.
 set -e
 cd "$(dirname "$0")/../.."
 REMOVED=clamp:0:6:8+clamp:0:81:8+clamp:0:98:8+clamp:1:6:8+clamp:1:81:8+clamp:1:98:8+clamp:2:6:8+clamp:2:81:8+clamp:2:98:8
@@ -11,6 +10,6 @@ BLOCKS=layer:0,layer:1,layer:2,layer:3,layer:4,layer:5,layer:6,layer:7
 for model in removed moved; do
   [ "$model" = removed ] && transform=$REMOVED || transform=$MOVED
   [ -n "$ONLY" ] && [ "$ONLY" != "$model" ] && continue
-  zobench run --tasks rte --estimator mezo --selector $BLOCKS --seeds 0,1,2 --lr 3e-4 --set speed_steps=0 \
+  zobench run --tasks rte,drop --estimator mezo --selector $BLOCKS --seeds 0,1,2 --lr 3e-4 --set speed_steps=0 \
     --set transform="$transform" --results results/dominance/$model
 done
