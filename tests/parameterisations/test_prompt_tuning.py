@@ -94,15 +94,19 @@ def test_padding_masks_and_generation_see_the_prompt(make):
     put.detach()
 
 
+@pytest.mark.parametrize(("make", "attention"), [(llama, "sdpa"), (llama, "eager"), (opt, "sdpa")])
 @torch.no_grad()
-def test_texts_side_by_side_share_it():
+def test_texts_side_by_side_share_it(make, attention):
     """Packed rows: a mask of every two tokens, and places that begin anew with each text."""
-    model = llama().double()
+    model = make().double()
+    model.set_attn_implementation(attention)
     put = attach("prompt", model, whole(model), settings={"num_virtual_tokens": 3})
     scrambled(put)
     one, other = torch.arange(3, 9), torch.arange(20, 24)
     own = torch.tensor([0] * 6 + [1] * 4)
     seen = ((own[:, None] == own[None]) & torch.ones(10, 10, dtype=torch.bool).tril())[None, None]
+    if attention == "eager":
+        seen = torch.zeros_like(seen, dtype=torch.double).masked_fill(~seen, torch.finfo(torch.double).min)
     places = torch.cat((torch.arange(6), torch.arange(4)))[None]
     got = model(torch.cat((one, other))[None], attention_mask=seen, position_ids=places, use_cache=False).logits[0]
     want = torch.cat([model(input_ids=x[None], use_cache=False).logits[0] for x in (one, other)])

@@ -111,7 +111,8 @@ class PromptTuning:
         self._hooks.append(model.register_forward_pre_hook(told.before, with_kwargs=True))
         self._hooks.append(model.register_forward_hook(told.after, always_call=True))
         off = float((model(input_ids=ids, use_cache=False).logits - wanted).float().abs().max())
-        if not off <= torch.finfo(wanted.dtype).eps ** 0.5 * float(wanted.float().abs().max()):
+        eps = max(torch.finfo(dtype).eps for dtype in (wanted.dtype, torch.float32))  # softmax is in float32 at most
+        if not off <= eps**0.5 * float(wanted.float().abs().max()):
             raise ZobenchError(
                 f"prompt: {type(model).__name__} hands on of a prompt more than keys and values of attention to all "
                 f"that is before (its logits are off by {off:.1e}); use parameterisation prefix"
@@ -164,7 +165,7 @@ class _Told:
         ids = next(x for x in given if isinstance(x, Tensor))
         past = _past(kwargs)
         if not past or self._rows() not in (1, ids.shape[0]):
-            self._pass(ids)
+            self._pass(ids, kwargs.get("attention_mask"))
         places = _counted(ids, kwargs, past) + self._prompt.embeddings.shape[0]
         self._check(places)
         return args, {**kwargs, "position_ids": places}
@@ -175,14 +176,14 @@ class _Told:
             for one in self._shown:
                 one.kept = None
 
-    def _pass(self, ids: Tensor) -> None:
+    def _pass(self, ids: Tensor, mask: Tensor | None) -> None:
+        """Keys and values of the prompt, for a text with this mask."""
         rows = self._prompt(ids)
         rows = rows if rows.stride(0) else rows[:1]  # a view of one: all points at once have the same prompt
-        places = torch.arange(rows.shape[1], device=ids.device)[None]
         for one in self._shown:
             one.kept, one.passing = None, True
         try:
-            self._body(inputs_embeds=rows.to(self._dtype), position_ids=places, use_cache=False)
+            self._body(inputs_embeds=rows.to(self._dtype), use_cache=False, **_whole(mask, rows.shape[1]))
         finally:
             for one in self._shown:
                 one.passing = False
@@ -201,6 +202,18 @@ class _Told:
                 f"prompt: {own} virtual tokens and a text of {last - own} need more than the model's {self._places} "
                 f"places; set max_length={self._places - own}"
             )
+
+
+def _whole(mask: Tensor | None, length: int) -> dict[str, Tensor]:
+    """What a pass of `length` tokens is told. Where the text has a mask of every two tokens so has the prompt: a model
+    that is given one makes none, for which a GPU would be waited for.
+    """
+    if mask is None or mask.ndim != 4:
+        return {}
+    seen = torch.ones(1, 1, length, length, dtype=torch.bool, device=mask.device).tril()
+    if mask.dtype != torch.bool:
+        seen = torch.zeros_like(seen, dtype=mask.dtype).masked_fill(~seen, torch.finfo(mask.dtype).min)
+    return {"attention_mask": seen, "position_ids": torch.arange(length, device=mask.device)[None]}
 
 
 def _past(kwargs: Mapping[str, Any]) -> int:

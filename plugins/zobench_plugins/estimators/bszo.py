@@ -81,8 +81,7 @@ class BSZO(Estimator):
         mu, s = torch.zeros_like(y), torch.full_like(y, self.level(self.prior) ** 2)
         v, least = self.v[self.first].to(y), (self.level(self.noise_level) / 10) ** 2
         for n in range(self.samples):
-            j = torch.tensor(n, device=y.device) if n < self.k else s.argmax()
-            at = torch.arange(len(zs), device=y.device) == j  # on the device: no host sync
+            at = torch.arange(len(zs), device=y.device) == (n if n < self.k else s.argmax())  # no host sync
             r = ((y - mu) * at).sum()
             v = (1 - self.alpha) * v + self.alpha * r.square()
             gain = (s * at) / (s + v.clamp_min(least))
