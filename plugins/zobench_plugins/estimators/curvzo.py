@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
@@ -25,7 +26,86 @@ def inclusion(scores: Tensor, count: int) -> Tensor:
     return (low * s).clamp(max=1)
 
 
-class CurvZO(Estimator):
+class Scored(Estimator):
+    """Scores of the tensors, a share of which a step draws by them: what `curvzo` and `curvzo+...` have in common."""
+
+    share: Share = 0.4
+    """Share of the tensors that a step draws, at first."""
+    follow: Share = 0.1
+    """Weight of what is new in the running means."""
+    every: Natural = 20
+    """Steps between adaptations of the share; 0: it stays."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.keeper = keeper = self.handles[0]  # two numbers are kept beside it, whether it moves or not
+        self.score = self.buffer("tensor_score", init=0.01, shape=lambda p: ())
+        self.mean_slope = self.buffer("mean_slope", init=1e-8, shape=lambda p: (), on=lambda p: p is keeper)
+        self.share_now = self.buffer("share_now", init=self.share, shape=lambda p: (), on=lambda p: p is keeper)
+
+    def known(self) -> tuple[Tensor, float]:
+        """The scores of the tensors of this step, (N,), float64, on the CPU, and the share: one wait for the device."""
+        device = self.keeper.param.device
+        kept = [self.score[p] for p in self.active] + [self.share_now[self.keeper]]
+        *scores, share = torch.stack([x.to(device) for x in kept]).cpu().double().unbind()
+        return torch.stack(scores).clamp(min=1e-12), float(share)
+
+    def drawn(self) -> dict[str, float]:
+        """Tensor -> pi of those that this step draws."""
+        n, (scores, share) = len(self.active), self.known()
+        pi = inclusion(scores, max(1, min(n, int(n * share + 1e-9))))
+        on = torch.rand(n, generator=self.generator("tensors"), dtype=torch.float64) < pi
+        if not bool(on.any()):
+            on[int(pi.argmax())] = True
+        return {p.name: float(x) for p, x, yes in zip(self.active, pi, on, strict=True) if yes}
+
+    def learn(self, c: Tensor, energies: Mapping[str, Tensor | float]) -> None:
+        """The running means take in this slope, and the scores of the drawn tensors their part of it."""
+        g = self.mean_slope[self.keeper]
+        g.lerp_(c.to(g), self.follow)
+        parts = {name: torch.as_tensor(e).to(g) for name, e in energies.items()}
+        total = torch.stack(list(parts.values())).sum()
+        for p in self.active:
+            if p.name in parts:
+                part = (c.to(g) / g) * parts[p.name] / total
+                self.score[p].lerp_(part.to(self.score[p]), self.follow)
+        if self.every and self.t % self.every == 0:
+            self.adapt()
+
+    def adapt(self) -> None:
+        """The share follows the scores."""
+        w, _ = self.known()
+        n, q = len(w), w / w.sum()
+        effective = float(w.sqrt().sum() ** 2 / w.sum()) / n
+        entropy = -float((q * q.log()).sum()) / math.log(n) if n > 1 else 1.0
+        raw = 0.1 + 0.7 * (0.7 * effective + 0.3 * (1 - entropy))
+        now = self.share_now[self.keeper]
+        now.lerp_(torch.full_like(now, raw), 0.1).clamp_(0.1, 0.8)
+
+
+class TensorDraws(Scored):
+    """A step of another method on some tensors, drawn by scores of their curvature, weighed by how seldom they are.
+
+    CurvZO (arXiv:2603.21725) around other methods; see `curvzo`. What the other method looks along is confined to the
+    drawn tensors, and its moves are multiplied by 1 / pi. In the place of |c| is the spread of the losses that the step
+    saw, and in that of |z_i|^2 its mean, the tensor's size. No paper has this (`verified` False).
+    """
+
+    verified: ClassVar[bool | None] = False
+    public_code: ClassVar[str] = "none"
+
+    def iterate(self, losses: Losses) -> Tensor | None:
+        pi = self.drawn()
+        before = len(losses.seen())
+        self.confine({name: 1 / x for name, x in pi.items()})
+        shown = super().iterate(losses)
+        seen = torch.stack([wide(loss) for loss in losses.seen()[before:]])
+        sizes = {p.name: p.shape.numel() for p in self.active}
+        self.learn(seen.max() - seen.min(), {name: sizes[name] / x**2 for name, x in pi.items()})
+        return shown
+
+
+class CurvZO(Scored):
     """MeZO on some tensors a step, drawn by scores of their curvature, each weighted by how seldom it is drawn.
 
     Paper: CurvZO: Adaptive Curvature-Guided Sparse Zeroth-Order Optimization for Efficient LLM Fine-Tuning
@@ -56,38 +136,10 @@ class CurvZO(Estimator):
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     small_lrs: ClassVar[tuple[float, ...]] = (5e-5, 2.5e-4)
     exercise: ClassVar[Mapping[str, object]] = {"every": 3, "share": 1.0}
+    around: ClassVar[type[Estimator] | None] = TensorDraws
 
     eps: Positive = 1e-3
     """How far to look: the looks are at theta +- eps times the direction."""
-    share: Share = 0.4
-    """Share of the tensors that a step draws, at first."""
-    follow: Share = 0.1
-    """Weight of what is new in the running means."""
-    every: Natural = 20
-    """Steps between adaptations of the share; 0: it stays."""
-
-    def setup(self) -> None:
-        self.first = self.handles[0]  # two numbers are kept beside it, whether it moves or not
-        first = self.first
-        self.score = self.buffer("score", init=0.01, shape=lambda p: ())
-        self.slope = self.buffer("slope", init=1e-8, shape=lambda p: (), on=lambda p: p is first)
-        self.now = self.buffer("share", init=self.share, shape=lambda p: (), on=lambda p: p is first)
-
-    def known(self) -> tuple[Tensor, float]:
-        """The scores of the tensors of this step, (N,), float64, on the CPU, and the share: one wait for the device."""
-        device = self.first.param.device
-        kept = [self.score[p] for p in self.active] + [self.now[self.first]]
-        *scores, share = torch.stack([x.to(device) for x in kept]).cpu().double().unbind()
-        return torch.stack(scores).clamp(min=1e-12), float(share)
-
-    def drawn(self) -> dict[str, float]:
-        """Tensor -> pi of those that this step draws."""
-        n, (scores, share) = len(self.active), self.known()
-        pi = inclusion(scores, max(1, min(n, int(n * share + 1e-9))))
-        on = torch.rand(n, generator=self.generator("tensors"), dtype=torch.float64) < pi
-        if not bool(on.any()):
-            on[int(pi.argmax())] = True
-        return {p.name: float(x) for p, x, yes in zip(self.active, pi, on, strict=True) if yes}
 
     def iterate(self, losses: Losses) -> Tensor:
         pi = self.drawn()
@@ -100,27 +152,5 @@ class CurvZO(Estimator):
         lp, lm = losses(+self.eps * z, -self.eps * z)
         c = (lp - lm) / (2 * self.eps)
         self.descend(c * (over * z))
-        found = squares(self, over * z)
-        self.learn(wide(c.abs()), found)
-        if self.every and self.t % self.every == 0:
-            self.adapt()
+        self.learn(wide(c.abs()), squares(self, over * z))
         return lp
-
-    def learn(self, c: Tensor, energies: Mapping[str, Tensor]) -> None:
-        """The running means take in this slope, and the scores of the drawn tensors their part of it."""
-        g = self.slope[self.first]
-        g.lerp_(c.to(g), self.follow)
-        total = torch.stack([e.to(g) for e in energies.values()]).sum()
-        for p in self.active:
-            if p.name in energies:
-                part = (c.to(g) / g) * energies[p.name].to(g) / total
-                self.score[p].lerp_(part.to(self.score[p]), self.follow)
-
-    def adapt(self) -> None:
-        """The share follows the scores."""
-        w, _ = self.known()
-        n, q = len(w), w / w.sum()
-        effective = float(w.sqrt().sum() ** 2 / w.sum()) / n
-        entropy = -float((q * q.log()).sum()) / torch.tensor(float(n)).log().item() if n > 1 else 1.0
-        raw = 0.1 + 0.7 * (0.7 * effective + 0.3 * (1 - entropy))
-        self.now[self.first].lerp_(torch.full_like(self.now[self.first], raw), 0.1).clamp_(0.1, 0.8)

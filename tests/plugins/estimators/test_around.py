@@ -87,6 +87,35 @@ def test_weights_are_inverse_probabilities_and_moves_have_them():
     assert torch.allclose(lengths, torch.full_like(lengths, 5 * 1e-2)), block
 
 
+@pytest.mark.parametrize("inner", ["mezo", "fzoo", "zo_adam", "mezo:lozo"])
+def test_curvzo_moves_the_drawn_tensors_alone_by_how_seldom_they_are_drawn(inner):
+    model = Blocks()
+    opt = PLUGINS.estimator(f"curvzo+{inner}")(model.named_parameters(), lr=1e-2, engine="flat", share=0.2)
+    weights = []
+    for k in range(6):
+        before, drawn = model.weights(), opt.drawn() if k else None
+        opt.step(make(model, k))
+        opt.settle()
+        moved = went(before, model.weights())
+        assert 1 <= len(moved) < len(before)
+        if drawn is not None:
+            assert moved == set(drawn)
+            weights += drawn.values()
+    assert all(0 < x <= 1 for x in weights)
+    assert float(opt.buffers["mean_slope"].store["embed"]) > 1e-8, "it has learnt"
+
+
+def test_of_all_tensors_curvzo_leaves_another_step_as_it_is():
+    settings = {"share": 1.0, "every": 0}
+    model, plain = Blocks(), Blocks()
+    around = PLUGINS.estimator("curvzo+zo_adam")(model.named_parameters(), lr=1e-2, engine="flat", **settings)
+    alone = PLUGINS.estimator("zo_adam")(plain.named_parameters(), lr=1e-2, engine="flat")
+    for opt, net in ((around, model), (alone, plain)):
+        opt.step(make(net, 0))
+        opt.settle()
+    assert difference(model.weights(), plain.weights()) < 1e-12
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
