@@ -4,6 +4,7 @@ import pytest
 from kits.records import KNOWN, items, record
 
 from zobench.cli import main
+from zobench.cli.layers import drawn
 from zobench.report import blocks, stats, store
 
 RIGHT = {0: (70, 74, 72), 1: (50, 52, 51), 2: (90, 88, 92), 3: (60, 60, 60)}  # of 100, by block and seed
@@ -132,3 +133,13 @@ def test_the_command_says_what_is_missing(tmp_path, capsys):
     assert "--selector layer:0,layer:1" in capsys.readouterr().err
     assert main(["analyze", "layers", str(tmp_path), "--plot", "x.gif"]) == 2
     assert ".png, .pdf or .svg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cells", "lines"), [(made(), {"zero-shot"}), ([*made(), *beside()], {"zero-shot", "all weights"})]
+)
+def test_the_picture_has_the_untouched_model_without_all_weights_too(cells, lines, monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr("zobench.cli.layers.legend", lambda figure, found, order: seen.update(found))
+    drawn(tmp_path / "layers.png", swept(cells))
+    assert {label for label in seen if label != "one block"} - {"first_outlier"} == lines

@@ -57,9 +57,13 @@ def drawn(path: Path, found: Sequence[Sweep]) -> bytes:
         axes.errorbar(
             numbers, list(means.values()), yerr=errors, marker="o", markersize=3, capsize=2, label="one block"
         )
-        if sweep.full.done:
-            for which, style, label in (("test", "--", "all weights"), ("zero_shot", ":", "zero-shot")):
-                axes.axhline(100 * stats.mean(sweep.full.values(which)), color="tab:gray", linestyle=style, label=label)
+        some = sweep.full if sweep.full.done else next(iter(sweep.blocks.values()))
+        for entry, which, style, label in (
+            (sweep.full, "test", "--", "all weights"),
+            (some, "zero_shot", ":", "zero-shot"),
+        ):
+            if scores := entry.values(which):
+                axes.axhline(100 * stats.mean(scores), color="tab:gray", linestyle=style, label=label)
         for n in sweep.outlier:
             if n in means:
                 axes.plot([n], [means[n]], "*", markersize=12, color="tab:red", label=sweep.chooser)
