@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from kits.run_kit import World, plugin_file, save_data, save_model
 from zobench.models import capabilities, load, outline, reading
 from zobench.models.load import LoadedModel
 from zobench.plugins.registry import Plugins, load_plugins
+from zobench.run import prefix, train
 from zobench.tasks.prepared import PreparedTask
 
 
@@ -45,6 +47,53 @@ def measured_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(capabilities, "measure", once)
+        yield
+
+
+def as_loaded(loaded: LoadedModel) -> bool:
+    """Whether nothing is attached to a model from files: no module, forward or hook of others."""
+    theirs = ("torch.nn.", "transformers.")
+    return (
+        type(loaded) is LoadedModel
+        and loaded.revision is not None
+        and all(
+            type(m).__module__.startswith(theirs)
+            and "forward" not in vars(m)
+            and not (m._forward_hooks or m._forward_pre_hooks)
+            for m in loaded.model.modules()
+        )
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tried_once() -> Iterator[None]:
+    """Whether a model takes several points together and can be cut at a block is tried once for each, as it is loaded.
+
+    Cells ask at each training run, which is a sixth of one here. Of a model to which something is attached, and where
+    a test looks for what is made of the answer, it is tried each time.
+    """
+    together, cut_at, known = capabilities.points_together, capabilities.cut_at, {}
+
+    def together_once(loaded, forward, packed, *more):
+        if not as_loaded(loaded) or vars(forward).get("call") is not loaded.model:
+            return together(loaded, forward, packed, *more)
+        same = replace(forward, call=None, packing=None)
+        key = (loaded.revision, loaded.dtype, loaded.device, same, forward.packing is None, packed, *more)
+        if key not in known:
+            known[key] = together(loaded, forward, packed, *more)
+        return known[key]
+
+    def cut_once(loaded, at):
+        key = (loaded.revision, loaded.dtype, loaded.device, at)
+        if not as_loaded(loaded):
+            return cut_at(loaded, at)
+        if key not in known:
+            known[key] = cut_at(loaded, at) is not None
+        return capabilities.Cut(loaded.blocks, at) if known[key] else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "points_together", together_once)
+        patch.setattr(prefix, "cut_at", cut_once)
         yield
 
 
