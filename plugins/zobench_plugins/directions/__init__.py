@@ -10,6 +10,7 @@ FAMILIES = {
     "gaussian": f"{HERE}.plain:Gaussian",
     "guided": f"{HERE}.guided:Guided",
     "lozo": f"{HERE}.lozo:LOZODirections",
+    "p_gap": f"{HERE}.p_gap:PGAPDirections",
     "rademacher": f"{HERE}.plain:Rademacher",
     "sparse": f"{HERE}.sparse:Sparse",
     "sphere": f"{HERE}.plain:Sphere",

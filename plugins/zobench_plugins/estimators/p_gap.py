@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from zobench import Buffer, Count, Direction, Estimator, Losses, NonNegative, Positive
+from zobench import Count, Draws, Estimator, Losses, NonNegative, Positive
 
-from ..stacks import matrix_like, others, sides, tall, wide
-from .norms import reciprocal
+from ..directions.p_gap import PGAPDirections
 
 
 class PGAP(Estimator):
@@ -36,7 +33,9 @@ class PGAP(Estimator):
     fp32 values a matrix. Of a tensor that holds the matrices of all experts of a block, each has its own.
     """
 
-    own_directions: ClassVar[str] = "they are in a subspace that it has looked for"
+    own_directions: ClassVar[str] = (
+        "they are its own; mezo with directions=p_gap is this method, and other estimators take them too"
+    )
     reference: ClassVar[str] = "Mi et al. 2025, arXiv:2510.18228"
     public_code: ClassVar[str] = "none found"
     verified: ClassVar[bool | None] = False
@@ -60,45 +59,14 @@ class PGAP(Estimator):
     """Steps in which delta falls to 0; set it to the steps of the run."""
 
     def setup(self) -> None:
-        rank = self.rank  # not self: buffers may not keep their estimator alive
-        self.u = self.buffer("u", shape=lambda p: tall(p, min(rank, *sides(p))), on=matrix_like)
-        self.v = self.buffer("v", shape=lambda p: wide(p, min(rank, *sides(p))), on=matrix_like)
-        self.s = self.buffer("s", shape=lambda p: (*p.shape[:-2], *(min(rank, *sides(p)),) * 2), on=matrix_like)
+        names = ("eps", "rank", "interval", "probes", "delta", "decay")
+        self.along = PGAPDirections(**{name: getattr(self, name) for name in names})
 
     def state_of(self, shape: tuple[int, ...]) -> float:
-        r = min(self.rank, *shape) if len(shape) == 2 else 0
-        return r * sum(shape) + r * r
-
-    def look_around(self, losses: Losses) -> None:
-        """U, S and V of an estimate of the gradient on a further batch."""
-        batch = losses.fresh()
-        zs = [self.noise() for _ in range(self.probes)]
-        first, *rest = (batch.slope(z, self.eps) / self.probes * z for z in zs)
-        for p, g in self.each(sum(rest, first)):
-            if matrix_like(p):
-                u, s, vh = torch.linalg.svd(g, full_matrices=False)
-                r = self.s[p].shape[-1]
-                self.u[p].copy_(u[..., :r])
-                self.s[p].copy_(torch.diag_embed(s[..., :r]))
-                self.v[p].copy_(vh[..., :r, :].mT)
-
-    def surplus(self, z: Direction, xi: Direction) -> Buffer:
-        """What is to be taken off Z_0, in multiples of S: one number a matrix."""
-        delta = self.delta * max(0.0, 1 - self.t / self.decay)
-        found: dict[str, Tensor] = {}
-        for p, core, sign in self.each(z, xi):
-            square = self.s[p].square().sum((-2, -1), keepdim=True)
-            along = (self.s[p] * core).sum((-2, -1), keepdim=True)
-            found[p.name] = (along - sign * math.sqrt(delta) * square.sqrt()) * reciprocal(square)
-        return self.compute(lambda p: found[p.name], on=lambda p: p.name in found, name="surplus")
+        return self.along.state_of(shape)
 
     def iterate(self, losses: Losses) -> Tensor:
-        if self.t % self.interval == 0:
-            self.look_around(losses)
-        rank = self.rank
-        z = self.noise(shape=lambda p: (*p.shape[:-2], *(min(rank, *sides(p)),) * 2), on=matrix_like, label="z")
-        xi = self.noise("rademacher", shape=lambda p: (*p.shape[:-2], 1, 1), on=matrix_like, label="xi")
-        d = self.u @ (z - self.surplus(z, xi) * self.s) @ self.v.T + self.noise(on=others)
+        d = self.along.draw(Draws(self, None, 0))
         lp, lm = losses(+self.eps * d, -self.eps * d)
         c = (lp - lm) / (2 * self.eps)
         self.descend(c * d)

@@ -10,6 +10,8 @@ from kits.drawing_kit import EPS, LR, rademacher, run
 from kits.reading_kit import Blocks, batch, difference, draw, gaussian, objective, plus, slope
 from zobench_plugins.estimators.p_gap import PGAP
 
+from zobench.plugins.registry import load_plugins
+
 SETTINGS = {"rank": 3, "interval": 3, "probes": 2, "decay": 20}
 
 
@@ -58,5 +60,18 @@ def test_a_direction_has_the_set_part_along_the_estimate():
     opt.step(further(Blocks(), 1))
     p = next(p for p in opt.handles if p.name == "layers.0.w")
     d = seen[0].on(p) / EPS
-    g = opt.u[p] @ opt.s[p] @ opt.v[p].T
+    u, s, v = (opt.buffers[f"directions.{name}"][p] for name in "usv")
+    g = u @ s @ v.T
     assert abs(float((g * d).sum())) == pytest.approx(math.sqrt(2 * (1 - 1 / 20)) * float(g.norm()))
+
+
+def test_it_is_mezo_along_its_directions():
+    along = load_plugins(only="").estimator("mezo:p_gap")
+    settings = {f"directions.{name}": value for name, value in SETTINGS.items()}
+    assert difference(run(PGAP, make=further, **SETTINGS)[0], run(along, make=further, **settings)[0]) == 0
+
+
+def test_directions_of_one_step_share_what_was_looked_for():
+    along = load_plugins(only="").estimator("n_spsa:p_gap")
+    _, opt = run(along, steps=4, make=further, q=3, **{f"directions.{name}": value for name, value in SETTINGS.items()})
+    assert opt.forwards == {"train": 4 * 6, "extra": 2 * 4}
