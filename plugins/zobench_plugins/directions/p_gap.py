@@ -48,8 +48,7 @@ class PGAPDirections(Directions):
     """Steps in which delta falls to 0; set it to the steps of the run."""
 
     def state_of(self, shape: tuple[int, ...]) -> float:
-        r = min(self.rank, *shape) if len(shape) == 2 else 0
-        return r * sum(shape) + r * r
+        return kept(self.rank, shape)
 
     def held(self, of: Draws) -> tuple[Buffer, Buffer, Buffer]:
         """U, S (as a diagonal matrix) and V."""
@@ -95,3 +94,9 @@ def core(rank: int, p: Handle) -> tuple[int, ...]:
     """The shape of Z: (r, r), one for each matrix of a stack."""
     r = min(rank, *sides(p))
     return (*p.shape[:-2], r, r)
+
+
+def kept(rank: int, shape: tuple[int, ...]) -> float:
+    """Entries of U, S and V of a tensor of this shape."""
+    r = min(rank, *shape) if len(shape) == 2 else 0
+    return r * sum(shape) + r * r

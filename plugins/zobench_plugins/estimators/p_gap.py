@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zobench import Count, Draws, Estimator, Losses, NonNegative, Positive
 
-from ..directions.p_gap import PGAPDirections
+from ..directions.p_gap import PGAPDirections, kept
 
 
 class PGAP(Estimator):
@@ -63,7 +63,7 @@ class PGAP(Estimator):
         self.along = PGAPDirections(**{name: getattr(self, name) for name in names})
 
     def state_of(self, shape: tuple[int, ...]) -> float:
-        return self.along.state_of(shape)
+        return kept(self.rank, shape)
 
     def iterate(self, losses: Losses) -> Tensor:
         d = self.along.draw(Draws(self, None, 0))
