@@ -7,10 +7,13 @@ the slow test runs every method with every one.
 from __future__ import annotations
 
 import pytest
+import torch
 from kits.run_kit import plan, run
 
 from zobench.errors import ZobenchError
+from zobench.models.load import load_model
 from zobench.plugins.registry import load_plugins
+from zobench.run.replay import rebuild
 
 FOUND = load_plugins()
 NEEDY = ("sensitive_sparse", "zo_fine_tuner")  # these train with files that were learnt before
@@ -117,6 +120,16 @@ def test_prompts_in_rows_of_all_kinds(world, tmp_path, task, rows):
     ours, theirs = ([loss for _, loss in r["trials"][0]["curve"]] for r in (fast, slow))
     assert ours == pytest.approx(theirs, rel=2e-4) and len(set(ours)) > 1
     assert fast["metrics"]["test"]["items"] == slow["metrics"]["test"]["items"]
+
+
+@pytest.mark.parametrize("engine", ["flat", "official"])
+def test_a_prompt_of_a_model_in_16_bit_trains_in_float32(world, tmp_path, engine):
+    told = {"dtype": "bfloat16", "engine": engine, "eval_every": 1, "lrs": (0.1,), "num_virtual_tokens": 3}
+    (record,) = run(world, tmp_path, ["prompt_zo"], ["all"], ["sst2"], **told)
+    assert record["status"] == "ok" and len({loss for _, loss in record["trials"][0]["curve"]}) > 1, record["error"]
+    loaded = load_model(str(world.model), dtype="bfloat16", device="cpu", offline=True)
+    (prompt,) = rebuild(record, tmp_path, loaded, FOUND).values()  # bit for bit, from its log
+    assert prompt.dtype == torch.float32 and not torch.equal(prompt, prompt.bfloat16().float())
 
 
 def test_a_prompt_is_refused_on_a_block(world, tmp_path):
