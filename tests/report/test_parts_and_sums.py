@@ -137,5 +137,19 @@ def test_the_commands(tmp_path, capsys):
         assert main(["analyze", command, str(tmp_path), "--plot", str(picture), "--json", str(facts)]) == 0
         assert "## mezo, block 2" in capsys.readouterr().out and picture.read_bytes().startswith(b"<?xml")
         assert json.loads(facts.read_text())["methods"][0]["averaged"] == ["rte", "sst2"]
-    assert main(["analyze", "channels", str(tmp_path / "none")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    for name, why in {
+        "none": "no results folder",
+        "empty": "no cell under",
+        "failed": "no cell under",
+        "mixed": "has 2 sections, one for each model, source of data and protocol (tiny steps=100; tiny steps=7)",
+    }.items():
+        folder = tmp_path / name
+        if name != "none":
+            (folder / "cells").mkdir(parents=True)
+        for steps in {"failed": (100,), "mixed": (7, 100)}.get(name, ()):
+            error = {"status": "oom", "error": "out of memory"} if name == "failed" else {}
+            store.write(folder, cell("all", 50, [0], 5, protocol={"steps": steps}, **error))
+        for command in (["analyze", "channels"], ["analyze", "controls", "selection"], ["analyze", "ranks"]):
+            assert main([*command, str(folder)]) == 2
+            said = capsys.readouterr().err
+            assert said.count("\n") == 1 and why in said

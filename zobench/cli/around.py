@@ -22,6 +22,7 @@ from .common import (
     numbers_of,
     picture,
     plugins_of,
+    section_of,
     write_file,
 )
 from .pictures import COLUMNS, panels, percents
@@ -89,7 +90,6 @@ def _carry_out(what: What, asked: AroundOptions) -> None:
     failed = asked.tasks is not None and _run(what, asked.tasks, asked, plugins)
     from ..plugins import declared
     from ..report import around, around_page
-    from .controls import section_of
 
     section = section_of(asked.results)
     found = around.gathered(section, declared.known(plugins), what, asked.block)

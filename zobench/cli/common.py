@@ -21,6 +21,7 @@ from ..plugins.registry import KINDS, Plugins, load_plugins
 
 if TYPE_CHECKING:
     from ..report.record import Record
+    from ..report.rows import Section
 
 PluginFiles = Annotated[
     list[Path] | None,
@@ -181,6 +182,26 @@ def records_of(results: Path) -> list[Record]:
         raise ZobenchError(f"{results}: {found.problems[0]}")
     note_twice(results, found.twice)
     return filled(found.records, declared.known(load_plugins()))
+
+
+def section_of(results: Path) -> Section:
+    """The one section of a folder, with what plugins say of names; what is told of it is of one model and protocol.
+
+    ZobenchError where it has none, or several.
+    """
+    from ..plugins import declared
+    from ..report import rows, text
+
+    found = rows.sections(records_of(results), split_protocols=True, known=declared.known(load_plugins()))
+    if not any(section.scored for section in found):
+        raise ZobenchError(f"no cell under {results} ended well: zobench status {results} says what is there")
+    if len(found) > 1:
+        of = "; ".join(dict.fromkeys(f"{one.model} {text.settings(one.distinct)}".removesuffix(" -") for one in found))
+        raise ZobenchError(
+            f"{results} has {len(found)} sections, one for each model, source of data and protocol ({of}): give a "
+            "folder with one"
+        )
+    return found[0]
 
 
 def note_twice(results: Path, twice: Sequence[str]) -> None:

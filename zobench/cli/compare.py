@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import MARGIN_POINTS, MarginOption, check_outputs, print_markdown, records_of, write_file
+from .common import MARGIN_POINTS, MarginOption, check_outputs, print_markdown, section_of, write_file
 
 
 def compare(
@@ -23,14 +23,9 @@ def compare(
     The folder's records must be of one model and one protocol.
     """
     check_outputs(out=out)
-    from ..report import rows, versus
+    from ..report import versus
 
-    sections = rows.sections(records_of(results))
-    if len(sections) != 1:
-        raise ZobenchError(
-            f"{results} has {len(sections)} sections, one for each model and source of data: give a folder with one"
-        )
-    (section,) = sections
+    section = section_of(results)
     a, b = versus.find(section, first), versus.find(section, second)
     if a is None:
         raise ZobenchError(f"{first} is what a method is held against: write it second")

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import ZobenchError
 from . import epilog
-from .common import picture, records_of
+from .common import picture, records_of, section_of
 from .of_records import PageOptions, Results
 from .pictures import below, legend, losses, panels, styles
 from .shared_options import shares
@@ -32,18 +32,6 @@ Found = TypeVar("Found")
 @app.callback()
 def controls() -> None:
     """Hold a claim about scopes against what else could make it: precision, learning rate, selection, budget."""
-
-
-def section_of(results: Path) -> Section:
-    """The one section of a folder, with what plugins say of names. ZobenchError where it has several."""
-    from ..plugins import declared
-    from ..plugins.registry import load_plugins
-    from ..report import rows
-
-    found = rows.sections(records_of(results), known=declared.known(load_plugins()))
-    if len(found) != 1:
-        raise ZobenchError(f"{results} has {len(found)} sections, one for each model and source of data: give one")
-    return found[0]
 
 
 @app.command(epilog=epilog(["zobench analyze controls precision runs --plot precision.png"]))

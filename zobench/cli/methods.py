@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ZobenchError
 from .common import (
     MARGIN_POINTS,
     FamilyName,
@@ -18,7 +17,7 @@ from .common import (
     check_outputs,
     figure_class,
     picture,
-    records_of,
+    section_of,
     write_file,
 )
 
@@ -67,24 +66,18 @@ def methods(
     from ..plugins import declared
     from ..plugins.registry import load_plugins
     from ..report import methods as report
-    from ..report import rows
 
-    records = records_of(results)
-    sections = rows.sections(records)
-    if len(sections) != 1:
-        raise ZobenchError(
-            f"{results} has {len(sections)} sections, one for each model and source of data: give a folder with one"
-        )
+    section = section_of(results)
     usual = "baseline" if by is Comparison.estimator else "everything"
     controls = [name.strip() for name in (against or declared.one(load_plugins(), usual, "--against")).split(",")]
-    made = report.markdown(sections[0], controls, by.value, family.value, margin / 100)
+    made = report.markdown(section, controls, by.value, family.value, margin / 100)
     if cards:
-        made += "\n" + (beside_cards(sections[0]) if by is Comparison.estimator else choices(sections[0]))
+        made += "\n" + (beside_cards(section) if by is Comparison.estimator else choices(section))
     print(made, end="")
     if out is not None:
         write_file(out, made.encode())
     if plot is not None:
-        write_file(plot, drawn(plot, report.fields(sections[0], controls[:1], by.value, family.value, margin / 100)))
+        write_file(plot, drawn(plot, report.fields(section, controls[:1], by.value, family.value, margin / 100)))
 
 
 def beside_cards(section: Section) -> str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ZobenchError
-from .common import check_outputs, figure_class, picture, records_of, write_file
+from .common import check_outputs, figure_class, picture, section_of, write_file
 
 if TYPE_CHECKING:
     from ..report.rows import Section
@@ -21,17 +20,6 @@ class CostName(enum.StrEnum):
     error = "error"
     forwards = "forwards"
     seconds = "seconds"
-
-
-def _section(results: Path) -> Section:
-    from ..report import rows
-
-    sections = rows.sections(records_of(results))
-    if len(sections) != 1:
-        raise ZobenchError(
-            f"{results} has {len(sections)} sections, one for each model and source of data: give a folder with one"
-        )
-    return sections[0]
 
 
 def ranks(
@@ -47,7 +35,7 @@ def ranks(
     check_outputs(out=out, plot=plot)
     from ..report import ranking
 
-    section = _section(results)
+    section = section_of(results)
     made = ranking.markdown(section, cost.value)
     print(made, end="")
     if out is not None:
@@ -69,7 +57,7 @@ def factors(
     check_outputs(out=out, plot=plot)
     from ..report import factors as report
 
-    section = _section(results)
+    section = section_of(results)
     made = report.markdown(section)
     print(made, end="")
     if out is not None:
