@@ -101,6 +101,97 @@ def test_a_replay_is_the_run_bit_for_bit():
     assert same(run.weights(), again.weights())
 
 
+# ---- from step to step, and what is made of noise
+
+
+class Remembers(Estimator):
+    """Moves along the directions of this step and of two before, under a mask that is held."""
+
+    def iterate(self, losses):
+        z, mask = self.noise(), self.noise(every=10**6, label="mask").map(lambda x: (x > 0).to(x.dtype))
+        a, b = losses(1e-3 * z, -1e-3 * z)
+        older = [self.noise(ago=k) for k in range(1, min(3, self.t + 1))]
+        self.descend((a - b) * mask * sum(older, z))
+        return a
+
+
+class Masked(Estimator):
+    """Looks along a product of noise with a function of it."""
+
+    def iterate(self, losses):
+        d = self.noise(label="mask").map(lambda x: (x > 0).to(x.dtype)) * self.noise()
+        a, b = losses(1e-3 * d, -1e-3 * d)
+        self.descend((a - b) * d)
+        return a
+
+
+@pytest.mark.parametrize("method", [Remembers, Masked])
+@pytest.mark.parametrize(("engine", "restore"), KEEPING)
+def test_not_a_bit_changes_by_what_is_kept_longer(engine, restore, method):
+    made = []
+    for limit in (0, 2 * SIZE * 4, None):
+        run = bounded(limit, method, engine=engine, restore=restore, weight_decay=0.01)
+        made.append((run.go(5), run.weights()))
+    for losses, weights in made[1:]:
+        assert losses == made[0][0] and same(weights, made[0][1])
+
+
+def test_what_is_asked_for_again_is_drawn_once(monkeypatch):
+    """The mask in the first step alone, the directions of the last two steps in theirs."""
+    run = bounded(None, Remembers)
+    seen = draws(run, monkeypatch)
+    run.go(4)
+    assert len(seen) == len(set(seen)) == TENSORS * (4 + 1)
+    assert 0 < run.opt.engine.drawn.nbytes() <= 4 * SIZE * 4  # three directions and the mask
+
+
+@pytest.mark.parametrize(("limit", "each"), [(SIZE * 4, 4), (2 * SIZE * 4, 4), (4 * SIZE * 4, 1)])
+def test_what_is_recalled_keeps_within_the_bound(limit, each, monkeypatch):
+    """And gives way to the directions of the step; draws of the fourth step for each tensor."""
+    run = bounded(limit, Remembers, restore="arithmetic")
+    run.go(3)
+    seen, held = draws(run, monkeypatch), []
+    objective = run.objective(3)
+    run.opt.step(lambda: (held.append(run.opt.engine.drawn.nbytes()), objective())[1])
+    assert max(held) <= limit and len(seen) == each * TENSORS
+
+
+@pytest.mark.parametrize("engine", ["flat", "pair", "deferred"])
+def test_what_is_made_of_noise_is_computed_once_a_step(engine):
+    calls = []
+
+    class Counted(Masked):
+        def iterate(self, losses):
+            d = self.noise(label="mask").map(lambda x: (calls.append(1), x.abs())[1]) * self.noise()
+            a, b = losses(1e-3 * d, -1e-3 * d)
+            self.descend((a - b) * d)
+            return a
+
+    run = bounded(None, Counted, engine=engine)
+    run.go(2)
+    assert len(calls) == 2 * TENSORS
+
+
+def test_what_reads_a_buffer_is_computed_anew():
+    """It may change within a step."""
+
+    class Follows(Estimator):
+        def setup(self):
+            self.m = self.buffer("m", init=1.0)
+
+        def iterate(self, losses):
+            d = self.m * self.noise()
+            (a,) = losses(1e-2 * d)
+            self.m.assign(2.0 * self.m)
+            (b,) = losses(1e-2 * d)
+            self.descend(a * d)
+            return b - a
+
+    run, bare = bounded(None, Follows), bounded(0, Follows)
+    assert run.go(2) == bare.go(2) and same(run.weights(), bare.weights())
+    assert all(run.go(1))
+
+
 # ---- in pieces
 
 

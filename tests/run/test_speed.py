@@ -9,7 +9,7 @@ import pytest
 import torch
 from kits.run_kit import assert_untouched, carry_out, plan
 
-from zobench import Diverged
+from zobench import Diverged, Estimator
 from zobench.run import speed
 from zobench.run.memory import PeakMemory
 from zobench.run.memory_account import planned
@@ -174,3 +174,32 @@ def test_the_baseline_is_mezos_own_computation_whatever_the_cells_is(world, tmp_
     made = Method.official(object, cell.computation).computation
     assert (made.engine, made.noise, made.restore, made.precision) == ("official", "official", "arithmetic", "native")
     assert (made.parameterisation, made.compile, made.rows, made.dtype) == ("full", "off", "replicated", "bfloat16")
+
+
+def test_the_move_is_made_though_nothing_is_learnt(world, tmp_path):
+    """At a rate of 0 what a method makes of its directions would not be computed, and it would look too fast."""
+    made, _ = plan(world, tmp_path, ["mezo"], speed_steps=STEPS, speed_warmup=0)
+    cell, session, moved = made.todo[0], made.session, []
+
+    class Signs(Estimator):
+        def iterate(self, losses):
+            z = self.noise()
+            (loss,) = losses(1e-3 * z)
+            self.descend(z.map(lambda x: (moved.append(1), x.sign())[1]))
+            return loss
+
+    prepared, _ = session.prepared(cell.task, cell.protocol)
+    scope, before = everything(session.loaded), {n: p.clone() for n, p in session.loaded.model.named_parameters()}
+    seen, step = [], speed.timed_step
+
+    def spied(estimator, objective):
+        times = step(estimator, objective)
+        estimator.settle()
+        seen.append(max(float((p - before[n]).abs().max()) for n, p in session.loaded.model.named_parameters()))
+        return times
+
+    sides = speed.Sides(Method(Signs, {}, cell.computation), scope, Method(Signs, {}, cell.computation), scope)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(speed, "timed_step", spied)
+        speed.measure(sides, session.loaded, prepared, cell.protocol, seed=0, keep=keeper(session.loaded, 1))
+    assert len(moved) == len(seen) * len(scope.named) and max(seen) < 1e-15

@@ -17,6 +17,7 @@ from ..protocol.protocol import Computation
 from ..run.method import Method, applied
 from ..run.prefix import prefix_cache
 from ..run.selection import everything
+from ..run.speed import STILL
 from ..scopes.scope import Scope
 from ..tasks.batch import Batch
 
@@ -130,7 +131,7 @@ def scope_of(side: Side, loaded: LoadedModel, layer: int) -> Scope:
 
 @contextmanager
 def standing(side: Side, timing: Timing) -> Iterator[tuple[Estimator, str]]:
-    """The estimator of this side on the model, with learning rate 0, and the engine that it uses.
+    """The estimator of this side on the model, with a learning rate that moves nothing, and the engine that it uses.
 
     The wish is of all engines but official. Weights are restored up to the rounding of the engine, which does not
     change speed.
@@ -140,7 +141,7 @@ def standing(side: Side, timing: Timing) -> Iterator[tuple[Estimator, str]]:
         wish = replace(wish, noise="official", restore="arithmetic", rows="replicated", compile="off")
     estimator, settings = timing.method(side)
     method = Method(estimator, dict(settings), replace(wish, engine=side.engine))
-    with applied(method, timing.loaded, timing.scope(side), lr=0.0, seed=0, keep=lambda p: p) as on:
+    with applied(method, timing.loaded, timing.scope(side), lr=STILL, seed=0, keep=lambda p: p) as on:
         on.estimator.timers.on, on.estimator.timers.clock = True, time.process_time
         yield on.estimator, on.info["engine"]
 

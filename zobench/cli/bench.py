@@ -85,7 +85,7 @@ def bench(
     """Time steps: engines and scopes interleaved, medians after a warm-up, ratios against MeZO's order in the same run.
 
     Rows have the lengths of real ones, from a table in the package, or are real ones with --data-dir. Nothing is
-    learnt: the learning rate is 0.
+    learnt: the learning rate is too small to move a weight.
     """
     if model is not None and random_weights is not None:
         raise ZobenchError("--model and --random-weights name two models: give one of them")

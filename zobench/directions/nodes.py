@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
@@ -18,6 +19,16 @@ class Node:
 
     seeded: ClassVar[bool] = False  # pure noise: closes over nothing, so it may outlive a step
 
+    @property
+    def key(self) -> Hashable | None:
+        """What makes its values what they are, wherever it was written; None where that cannot be said."""
+        return None
+
+    @property
+    def pure(self) -> bool:
+        """Whether it is made of noise and numbers alone, so that its values stay what they are."""
+        return self.seeded
+
     def value(self, p: Handle, get: Get) -> Tensor | None:
         """The node's value on one tensor, None where it has none; `get` computes the nodes it is made of."""
         raise NotImplementedError
@@ -31,7 +42,7 @@ class Node:
         return None
 
     def size(self, handles: Sequence[Handle]) -> int:
-        """Bytes of a seeded node's values on these tensors, together."""
+        """Bytes of a pure node's values on these tensors, together."""
         raise NotImplementedError
 
     def walk(self) -> Iterator[Node]:
@@ -64,6 +75,15 @@ class Op(Node):
 
     def parts(self) -> Iterator[Lazy]:
         return (a for a in self.args if isinstance(a, Lazy))
+
+    @property
+    def pure(self) -> bool:
+        return all(n.pure for part in self.parts() for n in part.terms)
+
+    def size(self, handles: Sequence[Handle]) -> int:
+        return sum(
+            math.prod(p.shape) * p.dtype.itemsize for p in handles
+        )  # those of a displacement have the tensors' shapes
 
     def value(self, p: Handle, get: Get) -> Tensor | None:
         values: list[Any] = []
@@ -110,26 +130,46 @@ class Kept(Op):
 
 
 class Drawn:
-    """Values of seeded noise, kept from their first use in a step to its end: drawn once, the same bits.
+    """Values of seeded noise, kept from their first use in a step to its end: drawn once, the same bits. Likewise what
+    is computed of noise alone, where a step looks along it (`look`).
 
     Of a direction every tensor is kept or none: one stream of noise for all cannot go on from the middle. A value that
     was changed in place is drawn again. `room`: bytes that may still be kept.
+
+    recalls: what the last step had of noise is kept until the next step has it again, or needs the room.
     """
 
     def __init__(self) -> None:
         self._handles: Sequence[Handle] = ()
         self.room = 0
+        self.recalls = False
         self._kept: dict[Node, dict[str, tuple[Tensor, int]]] = {}
+        self._past: dict[Hashable, tuple[int, dict[str, tuple[Tensor, int]]]] = {}  # key -> bytes, and the values
 
     def begin(self, handles: Sequence[Handle], limit: int) -> None:
         """A step begins on these tensors; keep at most `limit` bytes of its directions, the first ones first."""
-        self.clear()
-        self._handles, self.room = handles, limit
+        self.end()
+        self._handles, self.room = handles, limit - sum(size for size, _ in self._past.values())
+
+    def end(self) -> None:
+        """A step is over; until another begins nothing is kept, but what is recalled."""
+        if self._kept and self.recalls:
+            mine = ((n, of) for n, of in self._kept.items() if n.key is not None)
+            self._past = {n.key: (n.size(self._handles), of) for n, of in mine}
+        self._kept.clear()
+        self.room = 0
 
     def clear(self) -> None:
         """Forget everything; until a step begins nothing is kept."""
         self._kept.clear()
+        self._past.clear()
         self.room = 0
+
+    def look(self, points: Iterable[Lazy]) -> None:
+        """The step looks at these points, and will move: what their terms are, made of noise alone, is kept too."""
+        for node in dict.fromkeys(n for point in points for n in point.terms):
+            if type(node) is Op and node.pure and node not in self._kept:
+                self._admitted(node)
 
     def value(self, node: Node, p: Handle, get: Get) -> Tensor | None:
         """The node's value on one tensor, not to be changed."""
@@ -144,7 +184,7 @@ class Drawn:
 
     def keeps(self, node: Node) -> bool:
         """Whether values of this node are kept, as they are drawn."""
-        return node in self._kept or self._admitted(node) is not None
+        return node in self._kept or (node.seeded and self._admitted(node) is not None)
 
     def kept(self, node: Node, p: Handle) -> Tensor | None:
         """The value that is kept; None where there is none yet, or it was changed."""
@@ -157,7 +197,14 @@ class Drawn:
             self._kept[node][p.name] = value, value._version
 
     def _admitted(self, node: Node) -> dict[str, tuple[Tensor, int]] | None:
-        size = node.size(self._handles) if self.room else 0
+        before = self._past.pop(node.key, None) if self._past and node.key is not None else None
+        if before is not None:
+            self._kept[node] = before[1]
+            return before[1]
+        size = node.size(self._handles) if self.room or self._past else 0
+        while size > self.room and self._past:  # what the step before had last is the least likely to be had again
+            freed, _ = self._past.pop(next(reversed(self._past)))
+            self.room += freed
         if not 0 < size <= self.room:
             return None
         self.room -= size
@@ -173,7 +220,8 @@ class Drawn:
 
     def nbytes(self) -> int:
         """Bytes kept now."""
-        return sum(t.numel() * t.element_size() for of in self._kept.values() for t, _ in of.values())
+        every = (*self._kept.values(), *(of for _, of in self._past.values()))
+        return sum(t.numel() * t.element_size() for of in every for t, _ in of.values())
 
 
 class Plan:
@@ -219,7 +267,7 @@ class Plan:
         return self._memo[node] if self._left[node] else self._memo.pop(node)
 
     def _value(self, node: Node, p: Handle) -> Tensor | None:
-        if node.seeded and self._drawn is not None:
+        if self._drawn is not None and (node.seeded or self._drawn.keeps(node)):
             return self._drawn.value(node, p, self._of)
         return node.value(p, self._of)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import kernels
 from .algebra import Direction
 from .handle import Handle
-from .nodes import Drawn
+from .nodes import Drawn, Node
 from .noise.philox import PART_OF_A_GPU
 from .noise.source import Noise
 
@@ -47,7 +47,7 @@ def values_of(d: Direction, run: Sequence[Handle], drawn: Drawn) -> list[Tensor]
     """The values on each tensor of a run; None where they are computed one by one: other nodes, shapes, kernels."""
     if not d.terms or kernels.takes(run[0].raw):
         return None
-    if not all(isinstance(n, Noise) and n.shape_on(p) == tuple(p.shape) for n in d.terms for p in run):
+    if not all(_whole(n, p, drawn) for n in d.terms for p in run):
         return None
     out: list[Tensor] = []
     own = False
@@ -62,6 +62,14 @@ def values_of(d: Direction, run: Sequence[Handle], drawn: Drawn) -> list[Tensor]
         else:
             out, own = list(torch._foreach_add(out, terms)), True
     return out
+
+
+def _whole(n: Node, p: Handle, drawn: Drawn) -> bool:
+    """Whether it is noise of the tensor's shape, or was computed in this step and kept, in that shape."""
+    if isinstance(n, Noise):
+        return n.shape_on(p) == tuple(p.shape)
+    kept = drawn.kept(n, p)
+    return kept is not None and kept.shape == p.shape
 
 
 def _there(value: Tensor | None) -> Tensor:

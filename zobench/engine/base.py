@@ -114,7 +114,7 @@ class Engine:
     def end_step(self) -> None:
         """A step is over; an engine that defers may leave the parameters displaced."""
         self.settle()
-        self.drawn.clear()
+        self.drawn.end()
 
     def before_write(self, buffer: Buffer) -> None:
         """A buffer that the present displacement may be made of is about to change."""

@@ -32,4 +32,4 @@ class Deferred(Flat):
             super().descend(grad)
 
     def end_step(self) -> None:
-        self.drawn.clear()
+        self.drawn.end()

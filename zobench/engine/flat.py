@@ -37,6 +37,7 @@ class Flat(Engine):
         self.held = Held(precision == "float32") if self.restore == "exact" else None
         self.at = ZERO  # the parameters stand at theta + at ...
         self.pending = ZERO  # ... where this part of theta is still owed to them (engines that defer)
+        self.stale = False  # what `at` is made of was changed: a look at the same expression is another
         self.stamps = BufferGuard()
 
     @property
@@ -53,6 +54,7 @@ class Flat(Engine):
         if closure is None and self.held is not None:
             self.settle()  # exact: looking leaves no trace
             return out
+        self.drawn.look(points)
         for x in points:
             with self.timers.part("perturb"):
                 self.look(x)
@@ -65,13 +67,13 @@ class Flat(Engine):
         """Put the parameters at theta + point, in one sweep; pay what is pending."""
         self.stamps.check()
         change = point.plus(self.at, -1.0)
-        if change.terms or self.pending.terms:
+        if change.terms or self.pending.terms or self.stale:
             if self.held is None:
                 change = change.plus(self.pending)
                 self.sweep(lambda group: (change,), _add, _take_back, _add_together)
             else:
                 self._show(point, self.held)
-        self.at, self.pending = point, ZERO
+        self.at, self.pending, self.stale = point, ZERO, False
         self.stamps.take(point, self.handles)
 
     def _show(self, point: Direction, held: Held) -> None:
@@ -107,8 +109,11 @@ class Flat(Engine):
 
     def before_write(self, buffer: Buffer) -> None:
         self.stamps.drop(buffer)
-        if self.held is None and any(n is buffer for n in self.at.nodes()):
-            self.settle()
+        if any(n is buffer for n in self.at.nodes()):
+            if self.held is None:
+                self.settle()
+            else:
+                self.stale = True
 
     def move(self, delta: Direction) -> None:
         with self.timers.part("update"):
@@ -144,6 +149,7 @@ class Flat(Engine):
         if held is not None:
             held.rest()
         self.at = self.pending = ZERO
+        self.stale = False
         self.stamps.clear()
 
     def sweep(

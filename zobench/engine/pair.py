@@ -50,6 +50,7 @@ class Pair(Flat):
         out: list[Tensor] = []
         if closure is None:
             return out
+        self.drawn.look(points)
         for i in range(0, len(points), self.most):
             with self.timers.part("perturb"):
                 copies = self._copies(points[i : i + self.most])

@@ -108,8 +108,10 @@ class Vocabulary:
             if label in self._held_labels:
                 raise TypeError(f"two draws are held under the label {label!r} in one step: give each its own label=")
             self._held_labels.add(label)
+            self.engine.drawn.recalls = True
             seed = mix(self.seed, "held", label, self.t // every)
         elif ago:
+            self.engine.drawn.recalls = True
             then = self._moved(ago)
             seed = self.source.step_seed(self.t - ago)
             if any(p.name not in then for p in self.active):

@@ -1,11 +1,11 @@
 """The speed-up of a cell, measured in the cell: its own method against full-scope MeZO in the official order.
 
-Both run in one process on the same batches, in alternating blocks (A B A B), after a warm-up of each; what is compared
-are medians. Cells of one task in one process share the baseline's: the first measures it, and each later one runs one
-block of it again among its own, which must take as long (`AGREES`); else that cell measures both anew. The baseline's
-forwards pass over the rows of all candidates, as MeZO's do. The learning rate is 0, so every pass is made and nothing
-is learnt. On a CPU steps are timed by the process's own CPU time, which other programs on the machine do not lengthen;
-on a GPU by wall time.
+Both run in one process on the same batches, in alternating blocks (A B A B), after a warm-up of each; what is
+compared are medians. Cells of one task in one process share the baseline's: the first measures it, and each later one
+runs one block of it again among its own, which must take as long (`AGREES`); else that cell measures both anew. The
+baseline's forwards pass over the rows of all candidates, as MeZO's do. The learning rate is too small to move a
+weight, so every pass is made and nothing is learnt. On a CPU steps are timed by the process's own CPU time, which
+other programs on the machine do not lengthen; on a GPU by wall time.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 BLOCK = 5
 """Steps of one side before the other has its turn."""
+STILL = 1e-20
+"""The learning rate: no weight but a 0 moves by it, and yet the move is computed, as it would not be at 0."""
 AGREES = 0.1
 """How far the median of one block of the baseline may be from that of an earlier cell, as a share of it."""
 
@@ -132,7 +134,7 @@ def measure(
         side = ("baseline", "own")[turn % 2] if len(left) == 2 else left[0]
         method, scope = (sides.baseline, sides.baseline_scope) if side == "baseline" else (sides.own, sides.own_scope)
         todo = min(BLOCK, wanted[side] - len(taken[side]))
-        with applied(method, loaded, scope, lr=0.0, seed=seed, keep=keep, start=start) as on:
+        with applied(method, loaded, scope, lr=STILL, seed=seed, keep=keep, start=start) as on:
             on.estimator.timers.on, on.estimator.timers.clock = True, time.process_time
             feeds[side].batches_for(on.estimator)
             phases = _block(on, feeds[side], todo)

@@ -85,7 +85,7 @@ class AdaMeZO(Estimator):
         paper = self.form == "paper"
         a = self.beta1**k * (1 - self.beta1 if paper else 1)
         b = self.beta2**k * (1 - self.beta2 if paper else 1)
-        return g.map(lambda x: torch.stack((a * x, b * x.square())))
+        return g.map(lambda x: beside(x, a, b))
 
     def step_of(self, both: Direction) -> Direction:
         """The step: m over the root of v."""
@@ -93,3 +93,11 @@ class AdaMeZO(Estimator):
         if self.form == "paper":
             return both.map(lambda mv: mv[0] / (mv[1] + delta**2).sqrt())
         return 100 * both.map(lambda mv: mv[0] / (mv[1].sqrt() + delta))
+
+
+def beside(x: Tensor, a: float, b: float) -> Tensor:
+    """(2, ...): a x and b x^2."""
+    out = x.new_empty((2, *x.shape))
+    torch.mul(x, a, out=out[0])
+    torch.mul(x, x, out=out[1]).mul_(b)
+    return out

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,6 +52,10 @@ class Noise(Node):
     def value(self, p: Handle, get: Get) -> Tensor | None:
         drawn = self.draw(p)
         return None if drawn is None else drawn.to(p.dtype)
+
+    @property
+    def key(self) -> Hashable | None:
+        return (self.source, self.seed, self.kind, self.shapes) if self.source.apart else None
 
     def size(self, handles: Sequence[Handle]) -> int:
         shapes = ((self.shape_on(p), p.dtype.itemsize) for p in handles)
