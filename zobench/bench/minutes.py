@@ -17,7 +17,7 @@ TURN = 5
 """Steps of a side after which it is put on the model anew, with a step that is not counted."""
 
 
-class Planned(NamedTuple):
+class StepsInTime(NamedTuple):
     """Timed steps of each side, and the seconds of each task that they will take, warm-up included."""
 
     steps: int
@@ -52,7 +52,7 @@ def step_s(side: Side, timing: Timing, work: Work, loaded: LoadedModel, pace: Pa
 def planned(
     sides: Sequence[Side], timing: Timing, works: Sequence[Work], loaded: LoadedModel, pace: Pace, noise: str,
     *, steps: int, warmup: int, minutes: float,
-) -> Planned:  # fmt: skip
+) -> StepsInTime:  # fmt: skip
     """As many steps, at most `steps`, as these minutes have room for; at least one."""
     each = {work.task: sum(step_s(side, timing, work, loaded, pace, noise) for side in sides) for work in works}
 
@@ -62,5 +62,5 @@ def planned(
 
     for n in range(steps, 0, -1):
         if sum(seconds(n).values()) <= 60 * minutes:
-            return Planned(n, seconds(n), True)
-    return Planned(1, seconds(1), False)
+            return StepsInTime(n, seconds(n), True)
+    return StepsInTime(1, seconds(1), False)

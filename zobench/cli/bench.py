@@ -94,13 +94,10 @@ def bench(
 
     given = {"tasks": tasks, "steps": steps, "warmup": warmup, "batch_size": batch_size, "threads": threads}
     plugins = plugins_of(plugin)
-    estimator = declared.one(plugins, "baseline", "--estimator") if estimator is None else estimator
+    estimator, cls = _estimator(plugins, estimator)
     chosen = _chosen(preset, engine, estimator, {name: value for name, value in given.items() if value is not None})
     chosen |= {"compile": "blocks" if compile_blocks else "off", "minutes": minutes}
     chosen |= {"also": _names(also or ""), "set": parse_settings(set_ or [])}
-    cls = plugins.estimator(estimator)
-    if not cls.trains:
-        raise ZobenchError(f"--estimator {estimator} is a reference that makes no steps of its own")
     import torch
 
     if chosen["threads"]:
@@ -108,19 +105,40 @@ def bench(
     loaded, at = _model(model, random_weights, preset, device, dtype, layer, offline, plugins)
     works = [_work(name, loaded, plugins, chosen, data_dir) for name in chosen["tasks"]]
     found, facts, machine = _measured(works, loaded, at, cls, chosen, plugins)
+    data = "shipped lengths" if data_dir is None else str(data_dir)
+    _tell(found, facts, machine, {**chosen, "data": data}, loaded, json_file, plot)
 
+
+def _tell(
+    found: list[TaskMeasurement],
+    facts: Facts,
+    machine: Ceilings,
+    settings: dict[str, Any],
+    loaded: LoadedModel,
+    json_file: Path | None,
+    plot: Path | None,
+) -> None:
+    """Print the tables, and write what was asked for."""
     from ..bench import report
     from ..run.environment import describe
     from .bench_picture import drawn
 
-    first = chosen["engines"][0]
+    first = settings["engines"][0]
     print(report.markdown(found, facts, machine, first))
     if json_file is not None:
-        settings = {**chosen, "data": "shipped lengths" if data_dir is None else str(data_dir)}
         made = report.as_json(found, facts, machine, first, settings, describe(loaded.devices))
         write_file(json_file, (json.dumps(made, indent=1) + "\n").encode())
     if plot is not None:
         write_file(plot, drawn(plot, found))
+
+
+def _estimator(plugins: Plugins, named: str | None) -> tuple[str, Any]:
+    """Whose steps are timed, by name and class. ZobenchError for what makes none."""
+    name = declared.one(plugins, "baseline", "--estimator") if named is None else named
+    cls = plugins.estimator(name)
+    if not cls.trains:
+        raise ZobenchError(f"--estimator {name} is a reference that makes no steps of its own")
+    return name, cls
 
 
 def _names(text: str) -> list[str]:

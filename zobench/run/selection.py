@@ -84,15 +84,7 @@ class RunSelectionContext(SelectionContext):
         return everything(self.loaded)
 
     def layers(self, *indices: int) -> Scope:
-        n = len(self.blocks)
-        for i in indices:
-            if not 0 <= i < n:
-                raise ZobenchError(f"{self.loaded.name} has decoder blocks 0 to {n - 1}, not {i}")
-        if not indices:
-            raise ZobenchError("a scope of no decoder blocks has nothing to move; name at least one index")
-        names = {name for i in set(indices) for name in self.blocks[i].parameter_names()}
-        named = [(name, p) for name, p in self.loaded.model.named_parameters() if name in names]
-        return Scope(named, layers=tuple(sorted(set(indices))))
+        return layers(self.loaded, indices)
 
     def probe(self, scope: Scope, steps: int, lr: float | None = None, *, metric: bool = False) -> ProbeResult:
         of_model(scope, self.loaded, "probe")
@@ -179,6 +171,19 @@ def of_model(scope: object, loaded: LoadedModel, said: str) -> Scope:
             "context.loaded.model.named_parameters()"
         )
     return scope
+
+
+def layers(loaded: LoadedModel, indices: Sequence[int]) -> Scope:
+    """All parameters of these decoder blocks. ZobenchError for an index that the model does not have, and for none."""
+    blocks = loaded.blocks
+    for i in indices:
+        if not 0 <= i < len(blocks):
+            raise ZobenchError(f"{loaded.name} has decoder blocks 0 to {len(blocks) - 1}, not {i}")
+    if not indices:
+        raise ZobenchError("a scope of no decoder blocks has nothing to move; name at least one index")
+    names = {name for i in set(indices) for name in blocks[i].parameter_names()}
+    named = [(name, p) for name, p in loaded.model.named_parameters() if name in names]
+    return Scope(named, layers=tuple(sorted(set(indices))))
 
 
 def everything(loaded: LoadedModel) -> Scope:
