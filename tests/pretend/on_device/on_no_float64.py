@@ -13,6 +13,7 @@ from zobench.engine.objective import Objective
 from zobench.run.looks import block_scope, look
 
 TRAINED = [name for name in plugins().names("estimators") if plugins().estimator(name).trains]
+LOOSE = {"p_gap": 1e-2}  # it looks along singular vectors of what losses say, which rounding turns
 UNSEEN = {"forward_grad"}  # torch.func's wrapped tensors hide their memory from the pretend device
 
 
@@ -35,7 +36,7 @@ def test_it_refuses_float64():
 @pytest.mark.parametrize("name", [name for name in TRAINED if name not in UNSEEN])
 def test_an_estimator_takes_steps(name):
     there, here = (steps(session(device), name, engine="flat") for device in ("cuda", "cpu"))
-    assert there.losses == pytest.approx(here.losses, abs=1e-4)
+    assert there.losses == pytest.approx(here.losses, abs=LOOSE.get(name, 1e-4))
 
 
 def test_looks_and_masks_are_those_of_a_cpu():
