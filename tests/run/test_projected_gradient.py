@@ -25,13 +25,13 @@ EPS = 1e-2
 def losses(session, prepared, scope, computation):
     """[(loss at +eps z, loss at -eps z)] of the first step of each seed, at the model's weights."""
     method = Method(session.plugins.estimator("mezo"), {"eps": EPS}, computation)
-    batch, rounds = prepared.train_batch(INDICES), 2  # twice, so that the second finds what enters the scope known
+    batch = prepared.train_batch(INDICES)
     together = computation.engine in ("pair", "streamed") and points_together(
         session.loaded, prepared.forward, prepared.rows == "packed"
     )
-    for _ in range(rounds):
+    for seeds in (SEEDS[:1], SEEDS):  # twice, so that the second time what enters the scope is known
         seen = []
-        for seed in SEEDS:
+        for seed in seeds:
             with applied(method, session.loaded, scope, lr=0.0, seed=seed, keep=torch.clone) as on:
                 on.estimator.step(Objective(session.loaded.model, prepared.loss, batch, batched=together))
                 seen.append([float(x) for x in on.estimator.log[0].seen])
