@@ -13,3 +13,10 @@ for model in removed moved; do
   zobench run --tasks rte,drop --estimator mezo --selector $BLOCKS --seeds 0,1,2 --lr 3e-4 --set speed_steps=0 \
     --set transform="$transform" --results results/dominance/$model
 done
+# Is it float16? Block 0 and all weights on SST-2, each at the rate that dev chose in ../embedded.
+[ -n "$ONLY" ] && [ "$ONLY" != precision ] && exit
+for scope in "first_outlier --lr 1e-3" "all --lr 1e-4"; do
+  for way in "" "--dtype float16 --engine official" "--dtype float16 --set restore=exact" "--dtype float16 --set precision=float32"; do
+    zobench run --tasks sst2 --estimator mezo --selector $scope $way --seeds 0,1,2 --set speed_steps=0 --results results/dominance/precision
+  done
+done

@@ -40,6 +40,11 @@ def test_precision_is_held_against_the_finest_way():
     (section,) = rows.sections(made)
     (group,) = controls.by_precision(section)
     assert group.against.records[0]["cell"]["run_settings"]["dtype"] == "float32" and len(group.rows) == 3
+    assert [row.name for row in group.rows] == [
+        "float32 / all",
+        "bfloat16 / all",
+        "float16, official engine, arithmetic restore / all",
+    ]
     found = held.effects([group], section)
     assert sorted(round(100 * e.mean, 6) for e in found.values()) == [-10, -5]
     page = held.markdown([group], section)

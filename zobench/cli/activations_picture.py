@@ -46,7 +46,7 @@ def _many(path: Path, every: Sequence[Mapping[str, Any]]) -> bytes:
             [row["index"] for row in rows], [row["ratio"] for row in rows], style, linewidth=1, label=names[number]
         )
     above.set(yscale="log", ylabel="max / median of |h|")
-    above.legend(fontsize="x-small", ncols=2)
+    above.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     above.grid(alpha=0.3)
     rules = list(every[0]["rules"])
     for at, rule in enumerate(rules):

@@ -127,7 +127,7 @@ def _held_drawn(path: Path, groups: Sequence[HeldRows], section: Section) -> byt
 
     found = held.effects(groups, section)
     tall = 1.0 + 0.28 * max(len(group.rows) for group in groups)
-    figure, made = panels(path, len(groups), size=(4.6, tall))
+    figure, made = panels(path, len(groups), size=(5.4, tall))
     for at, (axes, group) in enumerate(zip(made, groups, strict=True)):
         others = [(k, row) for k, row in enumerate(group.rows) if row is not group.against]
         for y, (k, _) in enumerate(reversed(others)):
@@ -138,7 +138,7 @@ def _held_drawn(path: Path, groups: Sequence[HeldRows], section: Section) -> byt
                 )
         axes.axvline(0, color="tab:gray", linewidth=0.8)
         axes.set_yticks(range(len(others)), [row.name for _, row in reversed(others)], fontsize="small")
-        axes.set(title=group.title, xlabel=f"points over {group.against.name} (95 %)", ylim=(-0.5, len(others) - 0.5))
+        axes.set(title=group.title, xlabel=f"points over\n{group.against.name} (95 %)", ylim=(-0.5, len(others) - 0.5))
     return picture(figure, path)
 
 

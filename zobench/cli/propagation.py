@@ -58,5 +58,6 @@ def drawn(
             style = {"color": "tab:red", "zorder": 3} if first else {"color": "tab:blue", "alpha": 0.6}
             axes.errorbar(at, means, yerr=halves, marker="o", markersize=2.5, linewidth=1, elinewidth=0.6, **style)
         axes.set(title=task, xlabel="after decoder block", ylabel="relative change of the stream", yscale="log")
-    figure.suptitle(f"{title}, eps {eps:g} (red: the first outlier block)", fontsize="medium")
+    red = "red: the first outlier block" if any(n is not None for n in outliers.values()) else "no outlier block"
+    figure.suptitle(f"{title}, eps {eps:g} ({red})", fontsize="medium")
     return picture(figure, path)

@@ -5,9 +5,9 @@ Light: no torch. Pages of the first and the third are rows held against one (hel
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ZobenchError
@@ -33,6 +33,16 @@ def fine(row: MethodRow) -> tuple[int, int, int]:
     return COARSE.index(settings.get("dtype", "float32")), settings.get("precision") == "float32", exact
 
 
+def way(row: MethodRow) -> str:
+    """How the cells of a row computed, in words: `float16, official engine`."""
+    settings: Mapping[str, Any] = row.records[0]["cell"]["run_settings"]
+    words = [str(settings.get("dtype", "float32"))]
+    words += ["float32 masters"] if settings.get("precision") == "float32" else []
+    words += [f"{settings['engine']} engine"] if settings.get("engine", "auto") != "auto" else []
+    words += [f"{settings['restore']} restore"] if settings.get("restore", "auto") != "auto" else []
+    return ", ".join(words)
+
+
 def by_precision(section: Section) -> list[HeldRows]:
     """The rows of each estimator and selector that was run in several ways, held against the finest way.
 
@@ -45,6 +55,8 @@ def by_precision(section: Section) -> list[HeldRows]:
     found = []
     for (estimator, where), rows in sorted(groups.items()):
         if len({fine(row) for row in rows}) > 1:
+            ways = Counter(map(way, rows))
+            rows = [replace(row, method=way(row)) if ways[way(row)] == 1 else row for row in rows]
             own = sorted(rows, key=lambda row: (fine(row), row.name), reverse=True)
             found.append(HeldRows(f"{estimator} / {where}", tuple(own), own[0]))
     if not found:
