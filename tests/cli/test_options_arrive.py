@@ -132,3 +132,30 @@ def test_of_run_with_ranks(heard, monkeypatch):
     seen = heard("zobench.cli.run._run")
     assert main(["run", "-e", "mezo", "--ranks", "3"]) == 0
     assert seen[0][1]["ranks"] is group and asked == [3, "stopped"]
+
+
+def test_shared_options_stand_in_a_command_and_arrive():
+    """Those of a dataclass, with its defaults; called by others with some of them."""
+    import dataclasses
+    import inspect
+
+    from zobench.cli.shared_options import shares
+
+    seen = []
+
+    def show(look, deep: bool = False) -> None:
+        seen.append((look, deep))
+
+    @dataclasses.dataclass(frozen=True)
+    class Told:
+        seed: int
+        name: str = "x"
+
+    show.__annotations__["look"] = Told
+    made = shares(show)
+    assert list(inspect.signature(made).parameters) == ["seed", "name", "deep"]
+    made(seed=3)
+    made(seed=4, name="y", deep=True)
+    assert seen == [(Told(3, "x"), False), (Told(4, "y"), True)]
+    with pytest.raises(TypeError, match="nonsense"):
+        made(seed=3, nonsense=1)
