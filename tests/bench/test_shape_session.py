@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import socket
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from zobench.bench.shape_session import session_of
 from zobench.cli import main
 from zobench.cli.dry_run import clock
 from zobench.models.shapes import SHAPES
 from zobench.plugins.registry import load_plugins
+from zobench.run import device_pace
 from zobench.run.device_pace import named
 from zobench.run.estimate import Estimate
 from zobench.run.place import Place
@@ -51,6 +56,54 @@ def test_our_engines_are_faster_and_philox_the_fastest(tmp_path):
 
     official, drawn, fused = seconds(engine="official"), seconds(engine="flat"), seconds(engine="flat", noise="philox")
     assert official > drawn > fused
+
+
+class Launches(TorchDispatchMode):
+    """Counts what is no view."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def test_kernels_of_a_block_are_about_those_that_are_reckoned_with():
+    def launched(blocks):
+        sizes = dict(hidden_size=16, intermediate_size=24, num_attention_heads=2, vocab_size=32, pad_token_id=0)
+        model = LlamaForCausalLM(LlamaConfig(num_hidden_layers=blocks, **sizes))
+        with torch.no_grad(), Launches() as seen:
+            model(input_ids=torch.ones(2, 4, dtype=torch.long), use_cache=False)
+        return seen.seen
+
+    assert launched(2) - launched(1) == pytest.approx(device_pace.LAUNCHES_A_BLOCK, rel=0.25)
+
+
+def test_a_step_of_a_tiny_model_on_a_gpu_takes_its_launches(tmp_path):
+    """And that of a large one what it took without them."""
+    for shape, tiny in (("ci", True), ("llama2-7b", False)):
+        plan = planned(shape, tmp_path, ["all"], ["copa"], engine="flat")
+        pace = named("h200", plan.outline.loaded)
+        cost, without = (
+            Estimate(plan.outline, one).of(plan.todo[0]) for one in (pace, replace(pace, least_s=0.0, launch_s=0.0))
+        )
+        blocks = len(plan.outline.loaded.blocks)
+        if tiny:
+            assert cost.forward_s == pytest.approx(2 * blocks * device_pace.LAUNCHES_A_BLOCK * 5e-6)
+            assert cost.step_s > cost.forward_s > without.forward_s and cost.seconds > without.seconds
+        else:
+            assert cost.step_s == without.step_s and cost.seconds == pytest.approx(without.seconds, rel=1e-3)
+
+
+def test_a_speed_up_that_does_not_fit_costs_nothing(tmp_path):
+    plan = planned("llama2-7b", tmp_path, ["layer:1"], ["copa"])
+    estimate = Estimate(plan.outline, named("h100", plan.outline.loaded))
+    (cell,) = plan.todo
+    tight = Estimate(plan.outline, replace(estimate.pace, memory=int(1.1 * plan.outline.loaded.weights_bytes)))
+    assert estimate.of(cell).forwards["speed"] > 0 and not tight.memory(cell).speed_fits
+    assert tight.of(cell).forwards["speed"] == 0
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -15,7 +15,15 @@ from kits import pretend_cuda
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-LONG = {"on_all_estimators.py", "on_cells.py", "on_matrix.py", "on_memory.py", "on_no_float64.py", "on_the_bench.py", "on_spread_cells.py"}
+LONG = {
+    "on_all_estimators.py",
+    "on_cells.py",
+    "on_matrix.py",
+    "on_memory.py",
+    "on_no_float64.py",
+    "on_spread_cells.py",
+    "on_the_bench.py",
+}
 FILES = sorted(path.name for path in (HERE / "on_device").glob("on_*.py"))
 
 

@@ -28,7 +28,8 @@ class Pace:
     """Seconds of one call of the model (whatever it is of), of a token in it, of a parameter in a pass over weights.
 
     name: of the device. pass_s: by how noise is come by. memory: bytes of the device; None: not known. attend_s: of a
-    token for each token of its row.
+    token for each token of its row. least_s: of a forward, however few its tokens are; launch_s: of a kernel's launch,
+    where a small one takes no less.
     """
 
     name: str
@@ -37,10 +38,16 @@ class Pace:
     pass_s: Mapping[str, float]
     memory: int | None = None
     attend_s: float = 0.0
+    least_s: float = 0.0
+    launch_s: float = 0.0
 
     def forward_s(self, tokens: float, length: float = 0.0) -> float:
         """Seconds of a forward over so many tokens, in rows of this length."""
-        return self.call_s + tokens * (self.token_s + length * self.attend_s)
+        return max(self.least_s, self.call_s + tokens * (self.token_s + length * self.attend_s))
+
+    def sweep_s(self, how: str, entries: int, tensors: int) -> float:
+        """Seconds of a pass over so many entries in so many tensors."""
+        return max(self.pass_s[how] * entries, LAUNCHES_A_TENSOR[how] * tensors * self.launch_s)
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,16 @@ OFFICIAL_ITEMS = 9.25
 """As DRAW in MeZO's own order, whose update scales twice: 74 bytes a step of four passes in float16."""
 
 
+LAUNCH_S = 5e-6
+"""Seconds that torch takes to launch a kernel on a GPU, about: what a step of a tiny model is made of."""
+LAUNCHES_A_BLOCK = 45
+"""Kernels of a forward through a decoder block as transformers writes it: its products, two norms of six, the rotation
+of queries and keys, attention, the activation, sums (tests/bench/test_shape_session.py counts them).
+"""
+LAUNCHES_A_TENSOR: Mapping[str, int] = {DRAW: 3, KEPT: 2, FUSED: 1, "official": 4}
+"""Kernels of a pass over a tensor: drawn, scaled, added; drawn before; drawn where it is added; MeZO's own order."""
+
+
 def named(name: str, loaded: LoadedModel) -> Pace:
     """The pace of a device by its name, for this model. Raises ZobenchError for an unknown one."""
     key = name.lower().replace(" ", "").removeprefix("nvidia")
@@ -94,7 +111,8 @@ def named(name: str, loaded: LoadedModel) -> Pace:
     text = text_config(loaded.model)
     blocks, width = (int(getattr(text, name, 0) or 0) for name in ("num_hidden_layers", "hidden_size"))
     attend_s = 4 * blocks * width / flops  # queries with keys, and what they attend to
-    return Pace(key, inner * size / bytes_s, 2 * inner / flops, passes, int(device.gib * 2**30), attend_s)
+    call_s, least_s = inner * size / bytes_s, LAUNCH_S * LAUNCHES_A_BLOCK * blocks
+    return Pace(key, call_s, 2 * inner / flops, passes, int(device.gib * 2**30), attend_s, least_s, LAUNCH_S)
 
 
 def measured(loaded: LoadedModel) -> Pace:
@@ -108,7 +126,8 @@ def measured(loaded: LoadedModel) -> Pace:
     passes = {DRAW: draw + add, KEPT: add, FUSED: 2 * add / 3, "official": draw + 2 * add}
     memory = devices.free(device) if devices.beside(device) else None
     name = devices.name(device) if devices.beside(device) else "this machine's CPU"
-    return Pace(name, max(0.0, short - TOKENS * token_s), token_s, passes, memory)
+    launch_s = LAUNCH_S if devices.beside(device) else 0.0  # a forward that was timed has its launches in it
+    return Pace(name, max(0.0, short - TOKENS * token_s), token_s, passes, memory, launch_s=launch_s)
 
 
 def _inner(loaded: LoadedModel) -> int:

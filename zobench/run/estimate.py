@@ -155,7 +155,8 @@ class Estimate:
         above = self._above(cell, lowest)
         all_forwards = step + cls.extra_forwards_per_step
         forward_s = all_forwards * pace.forward_s(tokens.batch, tokens.length) * above
-        swept = passes(cls, cell.estimator_settings, engine, restore) * self._pass_s(cell, engine) * numel
+        sweep_s = pace.sweep_s(self._noise(cell, engine), numel, len(scope.named))
+        swept = passes(cls, cell.estimator_settings, engine, restore) * sweep_s
         step_s = forward_s + swept
         steps = _steps(rules, all_forwards, step_s)
         checkpoints = len(cell.lrs) * (rules.steps // rules.eval_every) * dev
@@ -163,7 +164,8 @@ class Estimate:
         whole = step + round(cls.extra_forwards_per_step)
         timed = cell.computation.speed_steps + cell.computation.speed_warmup
         timed += math.ceil(timed / BLOCK)  # the uncounted first step of each block
-        timed *= bool(cell.computation.speed_steps)
+        account = self.memory(cell)
+        timed *= bool(cell.computation.speed_steps) and (account is None or account.speed_fits)  # else it is left out
         forwards["train"] = len(cell.lrs) * steps * step
         if cls.extra_forwards_per_step:
             forwards["extra"] = round(len(cell.lrs) * steps * cls.extra_forwards_per_step)
@@ -227,11 +229,12 @@ class Estimate:
         engine = chosen.engine if wish.engine == AUTO else wish.engine
         return engine, _restore(engine, chosen.restore if wish.restore == "auto" else wish.restore)
 
-    def _pass_s(self, cell: Cell, engine: str) -> float:
+    def _noise(self, cell: Cell, engine: str) -> str:
+        """How a pass over weights comes by its noise, as a pace knows them."""
         if engine.startswith("official"):
-            return self.pace.pass_s["official"]
+            return "official"
         cpu = self.pace.memory is None  # engines keep what they drew
-        return self.pace.pass_s[KEPT if cpu else FUSED if cell.computation.noise == "philox" else DRAW]
+        return KEPT if cpu else FUSED if cell.computation.noise == "philox" else DRAW
 
     def _above(self, cell: Cell, lowest: int) -> float:
         """The share of the blocks that a forward passes through."""

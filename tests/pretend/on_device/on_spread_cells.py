@@ -16,6 +16,7 @@ from rich.console import Console
 from zobench.models import load
 from zobench.models.placement import Placement
 from zobench.report.record import Record
+from zobench.run.artefacts import REPLAY
 from zobench.run.place import Place
 from zobench.run.plan import Wish
 from zobench.run.progress import Progress
@@ -58,7 +59,7 @@ def test_cells_are_those_of_the_cpu(two, tmp_path):
         if a["cell"]["selector"] != "sensitivity":  # which looks along noise, and that of a GPU is another
             assert a["scope"] == b["scope"]
     for one in there:
-        if one.get("kept") == "replay":
+        if one.get("kept") == REPLAY:
             weights = rebuild(one, tmp_path / "there", session.loaded, session.plugins)
             assert weights and all(bool(t.isfinite().all()) for t in weights.values())
-    assert sum(one.get("kept") == "replay" for one in there) == 2 * len(SELECTORS)
+    assert sum(one.get("kept") == REPLAY for one in there) == 2 * len(SELECTORS)
