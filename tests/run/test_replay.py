@@ -22,7 +22,7 @@ from zobench.report import packed, store
 from zobench.report.record import EngineInfo, EngineSettings, Observed
 from zobench.run import stages as runner_module
 from zobench.run.computed import engine_info
-from zobench.run.replay import _log, _same_device, method_of, rebuild
+from zobench.run.replay import _log, _same_device, _same_run, method_of, rebuild
 
 LOG, WEIGHTS = "replay log", "weights"
 CASES = [
@@ -369,3 +369,13 @@ def test_what_an_earlier_rate_observed_stands():
     assert list(first) == [*chosen, "kernels", "rows", "prefix"]
     then = engine_info(chosen, {"rows": "shared", "prefix": 2, "points": "together"}, before=first)
     assert then == {**first, "points": "together"} and "points" not in first
+
+
+def test_a_log_of_a_scope_on_another_gpu_than_the_first_is_that_of_its_run():
+    """Of a model that is spread over several."""
+    record = {"id": "c", "cell": {"seed": 0}, "chosen": {"lr": 1.0}, "engine": {"name": "flat"}}
+    record["environment"] = {"device": "cuda:0", "device_name": "H200"}
+    facts = {"cell": "c", "seed": 0, "lr": 1.0, "device_name": "H200", "engine": {"name": "flat"}}
+    _same_run(record, SimpleNamespace(facts={**facts, "device": "cuda:1"}), Path("log"), "")
+    with pytest.raises(ZobenchError, match="its device is cpu, the record's cuda"):
+        _same_run(record, SimpleNamespace(facts={**facts, "device": "cpu"}), Path("log"), "")
