@@ -64,6 +64,7 @@ def test_the_command_line_goes_before_the_file(grid, capsys):
     [
         ("estimater = 'mezo'", "unknown option 'estimater'; did you mean 'estimator'"),
         ("estimator = {a = 1}", "estimator is neither text nor a number"),
+        ("estimator = [['mezo']]", "estimator is neither text nor a number nor a list of them"),
         ("estimator = 'mezo'\noffline = 'yes'", "offline is true or false"),
         ("estimator = 'mezo'\npreset = 'huge'", "huge"),
         ("estimator = 'mezo'\nsteps = 0", "steps"),

@@ -112,7 +112,7 @@ def _value(path: Path, key: str, value: Any, option: Any) -> Any:
 
 def _text(path: Path, key: str, value: Any) -> str:
     """A value as it would be typed: lists with commas."""
-    if isinstance(value, list):
+    if isinstance(value, list) and not any(isinstance(one, list) for one in value):
         return ",".join(_text(path, key, one) for one in value)
     if isinstance(value, bool):
         return str(value).lower()
