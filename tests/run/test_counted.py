@@ -20,6 +20,7 @@ from zobench.timers import StepTimes
     [
         ("mezo", "all", {}, {"train": 8}),
         ("mezo", "all", {"rows": "replicated"}, {"train": 8}),
+        ("mezo", "all", {"scored_in": "rows"}, {"train": 8}),
         ("fzoo", "all", {"fzoo__n": 3}, {"train": 16}),
         ("adamw", "layer", {}, {"train": 4, "backward": 4}),
         ("lora_zo", "layer", {"speed_steps": 3, "speed_warmup": 4}, {"train": 8, "speed": (7 + 2) * 4}),
@@ -27,7 +28,7 @@ from zobench.timers import StepTimes
                                    "first_outlier__batches": 3}, {"train": 8, "calibration": 3}),
         ("mezo", "exhaustive_sweep", {"exhaustive_sweep__steps": 2}, {"train": 8, "probe": LAYERS * (2 * 2 + 1)}),
         ("mezo", "exhaustive_sweep", {"exhaustive_sweep__steps": 2, "exhaustive_sweep__by": "dev_metric"},
-         {"train": 8, "probe": LAYERS * (2 * 2 + 1 + 2)}),
+         {"train": 8, "probe": LAYERS * (2 * 2 + 1 + 1)}),
         ("zero_shot", "all", {}, {}),
     ],
 )  # fmt: skip
@@ -46,8 +47,8 @@ def test_forwards_by_purpose_are_those_that_were_made(
     (record,) = carry_out(made, place)
     assert record["status"] == "ok"
     trained = estimator != "zero_shot"
-    # 6 dev and 5 test items of two candidates each: 8 rows in a forward, or each in its own
-    dev, test = (2 * 6, 2 * 5) if settings.get("rows") == "replicated" else (2, 2)
+    # 6 dev and 5 test items of two candidates each: all in a forward, 8 rows in one, or each in its own
+    dev, test = (2, 2) if "scored_in" in settings else (2 * 6, 2 * 5) if "rows" in settings else (1, 1)
     evaluated = (2 + dev + test if trained else dev) + test  # dev losses, dev, test, the untouched model's test
     forwards = {k: v for k, v in record["forwards"].items() if v}
     assert forwards == {**want, "eval": evaluated}

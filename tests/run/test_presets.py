@@ -97,7 +97,7 @@ USUAL = {
     "rows": "auto",
     "prefix_cache": "auto",
     "compile": "off",
-    "scored_in": "rows",
+    "scored_in": "auto",
     "speed_steps": 30,
     "speed_warmup": 10,
     "snapshot_limit": 1000000000,

@@ -12,6 +12,8 @@ from kits.task_kit import NEW_TOKENS, golden, llama, loaded, opt, splits, task
 from torch.func import functional_call, vmap
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from zobench.protocol.protocol import Computation
+from zobench.tasks import score
 from zobench.tasks.batch import Stem, collate, share, stems
 from zobench.tasks.encode import Encoded, Row
 from zobench.tasks.kinds.generation import room
@@ -316,3 +318,36 @@ def generated(made, model):
     return answers(made.forward.through(model), prompts, together=made.together, tokens=made.tokens_together, **given)[
         0
     ]
+
+
+# ---- what one forward scores
+
+
+def test_on_a_cpu_in_float32_items_are_scored_by_tokens_if_nothing_is_said():
+    full = prepared("RTE", llama(), "packed").scoring_in("auto")
+    assert full.scored_in == "tokens" and full.tokens_together > 0
+    assert prepared("RTE", llama().half()).scoring_in("auto").scored_in == "rows"
+    assert prepared("RTE", llama(), "replicated").scoring_in("auto").tokens_together == 0
+    said = [Computation(scored_in=by).record() for by in ("auto", "rows")]
+    assert said[0] == said[1] and "scored_in" not in said[0]
+    assert Computation(scored_in="tokens").record()["scored_in"] == "tokens"
+
+
+@pytest.mark.parametrize("scoring", ["mean", "sfc"])
+def test_packed_rows_score_as_rows_do_and_are_laid_out_once(scoring, monkeypatch):
+    one = llama()
+    made = prepared("CB", one, "packed", scoring=scoring)
+    by_rows = made.scoring_in("rows").test_score(one)
+    laid, pack = [], score.pack
+    monkeypatch.setattr(score, "pack", lambda *args: laid.append(args) or pack(*args))
+    by_tokens = [made.scoring_in("tokens").test_score(one) for _ in range(2)]
+    assert (
+        len(laid)
+        == by_tokens[0].forwards
+        == by_tokens[1].forwards
+        == made.scoring_in("tokens").scoring_forwards("test")
+    )
+    assert by_tokens[0].predictions == by_tokens[1].predictions == by_rows.predictions
+    scorers = [made.scoring_in(by).scorer(made.forward) for by in ("rows", "tokens")]
+    for some, others in zip(*(s.every(made._scored["test"]) for s in scorers), strict=True):
+        assert some == pytest.approx(others, abs=2e-5)

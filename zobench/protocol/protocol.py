@@ -64,7 +64,7 @@ class Computation:
     prefix_cache: Literal["auto", "off"] = (
         "auto"  # what enters the lowest block that moves once an example; official: off
     )
-    scored_in: BatchRule = "rows"  # what a forward scores: eval_batch_size rows, or as many more as have 512 tokens
+    scored_in: BatchRule = "auto"  # what a forward scores: eval_batch_size rows, or as many more as have 512 tokens
     compile: Literal["off", "blocks"] = "off"  # decoder blocks by torch.compile; official engines: off
     speed_steps: Natural = 30  # steps of each side in the cell's speed measurement; 0 leaves it out
     speed_warmup: Natural = 10
@@ -72,10 +72,12 @@ class Computation:
 
     def record(self) -> dict[str, Any]:
         """As it stands in a record, under `cell.run_settings`: settings that are younger than some records are left
-        out at the value of what was done before them.
+        out at the value of what was done before them. What is chosen where `scored_in` is auto has the same scores: it
+        stands beside what else was observed (`engine`).
         """
         before = {"rows": "replicated", "prefix_cache": "off", "compile": "off", "scored_in": "rows"}
-        return {name: value for name, value in vars(self).items() if before.get(name) != value}
+        said = vars(self) | ({"scored_in": "rows"} if self.scored_in == "auto" else {})
+        return {name: value for name, value in said.items() if before.get(name) != value}
 
 
 OF_SCORING = frozenset({"demonstrations", "demonstration_sets", "scoring"})

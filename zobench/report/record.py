@@ -142,6 +142,7 @@ class Observed(TypedDict):
     rows: NotRequired[str]  # what forwards of training and dev losses passed over
     prefix: NotRequired[int | None]  # the block at which they began, by cached hidden states; None: no cache
     last_block: NotRequired[str]  # answers: it passed over the places that answers are predicted from alone
+    scored_in: NotRequired[str]  # tokens: a forward scored short items by tokens; not there: by rows
     points: NotRequired[str]  # together: those of a call were looked at in one forward
 
 

@@ -19,10 +19,12 @@ def draws(noise: str, device: str) -> Observed:
 
 
 def of_forwards(prepared: PreparedTask) -> Observed:
-    """What forwards of training and dev losses pass over."""
+    """What forwards of training and dev losses pass over, and those that score."""
     seen: Observed = {"rows": prepared.rows, "prefix": None if prepared.prefix is None else prepared.prefix.at}
     if prepared.rows == "packed" and prepared.forward.cuts_the_last_block:
         seen["last_block"] = "answers"
+    if prepared.tokens_together:
+        seen["scored_in"] = "tokens"
     return seen
 
 

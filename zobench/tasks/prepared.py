@@ -24,7 +24,7 @@ from .loss import weight
 from .metrics import mean, standard_error
 from .rules import SCORED_TOKENS, BatchRule, RowsRule, Rules
 from .sampling import Splits
-from .score import Progress, Scorer
+from .score import Layouts, Progress, Scorer
 from .spread import Spread, gathered, own_share
 from .task import Task
 
@@ -88,7 +88,7 @@ class PreparedTask:
     ) -> None:
         self.task, self.rules, self.device = task, rules or Rules(), loaded.device
         check_causal(loaded)
-        self.kind = KINDS[task.kind]
+        self.kind, self._full = KINDS[task.kind], loaded.dtype == "float32"
         named = model_type(loaded.model)
         self.tokenizer, self.pad_id = loaded.tokenizer, PAD_TOKEN.get(named, loaded.pad_id)
         self.loss_name = self.rules.loss_of(task)
@@ -119,6 +119,7 @@ class PreparedTask:
             for name in ("train", "dev")
         )
         self._scored = for_scoring(self.encoder, task, splits, self.rules, self._examples)
+        self._laid: dict[tuple[int, int], Layouts] = {}
 
     def scored_by(self, rules: Rules) -> PreparedTask:
         """The same items scored by other rules (demonstrations, demonstration_sets, scoring), trained on as before.
@@ -190,9 +191,10 @@ class PreparedTask:
         return SCORED_TOKENS if self.scored_in == "tokens" and self.rows != "replicated" else 0
 
     def scoring_in(self, scored_in: BatchRule) -> PreparedTask:
-        """The same task, of which one forward scores so many rows, or so many tokens."""
+        """The same task, of which one forward scores so many rows, or so many tokens; `auto` is settled here."""
         out = copy.copy(self)
-        out.scored_in = scored_in
+        finely = self._full and torch.device(self.device).type == "cpu" and self.rows != "replicated"
+        out.scored_in = scored_in if scored_in != "auto" else "tokens" if finely else "rows"
         return out
 
     def scoring_forwards(self, name: Literal["dev", "test"]) -> int:
@@ -275,7 +277,11 @@ class PreparedTask:
     def scorer(self, forward: Forward) -> Scorer:
         """Scores rows by their log-probabilities, as the rules and the form of rows have it."""
         sizes = self.together, self.tokens_together
-        return Scorer(forward, self.rules, self.pad_id, self.device, self._positions, *sizes, self.spread)
+        packs = self.rows == "packed" and forward.packing is not None
+        laid = self._laid.setdefault(sizes, {})
+        return Scorer(
+            forward, self.rules, self.pad_id, self.device, self._positions, *sizes, self.spread, packs=packs, laid=laid
+        )
 
 
 def form_of_rows(rows: RowsRule, loaded: LoadedModel, rules: Rules) -> RowsRule:

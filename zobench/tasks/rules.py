@@ -15,9 +15,10 @@ and dev rows stand side by side, so that there is little padding; auto: packed, 
 else shared.
 """
 
-BatchRule = Literal["rows", "tokens"]
+BatchRule = Literal["auto", "rows", "tokens"]
 """Of dev and test items what one forward scores, where rows are not replicated: `eval_batch_size` of them, or as many
-more as have SCORED_TOKENS tokens.
+more as have SCORED_TOKENS tokens. auto: tokens in float32 on a CPU, where the scores are equal to rounding that decides
+nothing, else rows.
 """
 SCORED_TOKENS = 512
 """Padding included."""

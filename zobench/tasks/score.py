@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from ..models.forward import Forward
-from .batch import collate, share, stems
+from .batch import Packed, Stems, collate, pack, share, stems
 from .encode import Encoded, Row
 from .loss import option_log_probs
 from .parts import parts
@@ -23,6 +24,20 @@ Item: TypeAlias = tuple[Encoded, Encoded | None]
 """The rows of an item, and its calibration rows where scoring needs them."""
 
 
+@dataclass(frozen=True)
+class LaidOut:
+    """How the rows of some items are passed over."""
+
+    forwards: list[tuple[list[int], Stems | Packed]]
+    """Of each forward the numbers of its rows, and their stems."""
+    items: list[tuple[list[int], list[int] | None]]
+    """Of each item the numbers of its rows, and of its calibration rows."""
+
+
+Layouts: TypeAlias = dict[int, tuple[Sequence[Item], LaidOut]]
+"""By the id of items, these and how they are passed over."""
+
+
 class Scorer:
     """Scores rows of one model and counts its forward passes: calls of the model, each of one row or more.
 
@@ -33,6 +48,8 @@ class Scorer:
     zobench.tasks.batch) of all items a forward, those of like length together: the same scores, up to rounding;
     `tokens`: of short ones as many more as have so many tokens.
     spread: processes that share the forwards of a split; the scores are those of one, bit for bit.
+    packs: stems stand side by side in a forward of so many tokens.
+    laid: the forwards of items that were scored before, which are the same for every model; new ones are entered.
     """
 
     def __init__(
@@ -45,8 +62,11 @@ class Scorer:
         together: int = 0,
         tokens: int = 0,
         spread: Spread | None = None,
+        *,
+        packs: bool = False,
+        laid: Layouts | None = None,
     ) -> None:
-        self.spread = spread
+        self.spread, self.packs, self.laid = spread, packs, {} if laid is None else laid
         self.forward, self.rules, self.pad_id, self.device = forward, rules, pad_id, device
         self.most, self.together, self.tokens = most, together, tokens
         self.forwards = 0
@@ -59,8 +79,9 @@ class Scorer:
     def every(self, items: Sequence[Item], progress: Progress | None = None) -> list[list[float]]:
         """The scores of each item, one a candidate."""
         if self.together:
-            self._run_together(_distinct(items), len(items), progress)
-            return [self.scores(*item) for item in items]
+            laid = self._laid_out(items)
+            found = self._run_together(laid, len(items), progress)
+            return [_scores(found, *numbers) for numbers in laid.items]
         mine: dict[int, list[float]] = {}
         for i in own_share(len(items), self.spread):
             mine[i] = self.scores(*items[i])
@@ -88,7 +109,9 @@ class Scorer:
         One row alone is neither padded nor masked. Rows that were run together are not run again.
         """
         if self.together:
-            self._run_together([row for row in dict.fromkeys(rows) if row not in self._known])
+            new = [row for row in dict.fromkeys(rows) if row not in self._known]
+            if new:
+                self._known.update(zip(new, self._run_together(self._lay_out(new, [])), strict=True))
             return [self._known[row][0] for row in rows], [self._known[row][1] for row in rows]
         sums, means, size = [], [], self.rules.score_batch_size
         for start in range(0, len(rows), size):
@@ -111,25 +134,62 @@ class Scorer:
             return selected.sum(-1), selected.mean(-1)  # in float16 rounded once each, as in MeZO
         return selected.sum(-1), selected.sum(-1) / batch.option_len
 
-    def _run_together(self, rows: Sequence[Row], items: int = 0, progress: Progress | None = None) -> None:
-        """Run rows, all different, in `parts` of stems; the longest first, so that memory runs out at once."""
-        if not rows:
-            return
-        held, found = sorted(stems(rows), key=lambda stem: -len(stem.ids)), dict[int, list[tuple[float, float]]]()
+    def _laid_out(self, items: Sequence[Item]) -> LaidOut:
+        """How these items are passed over, found out once."""
+        known = self.laid.get(id(items))
+        if known is None or known[0] is not items:
+            known = self.laid[id(items)] = (items, self._lay_out(_distinct(items), items))
+        return known[1]
+
+    def _lay_out(self, rows: Sequence[Row], items: Sequence[Item]) -> LaidOut:
+        """Forwards over rows, all different, in `parts` of stems; the longest first: memory runs out at once."""
+        held = sorted(stems(rows), key=lambda stem: -len(stem.ids))
         batches = [held[these] for these in parts([len(stem.ids) for stem in held], self.together, self.tokens)]
-        numbers, forwards = [[number for stem in batch for number in stem.rows] for batch in batches], 0
-        for i in own_share(len(batches), self.spread):
-            shared = share([rows[n] for n in numbers[i]], self.pad_id, most=self.most).to(self.device)
+        forwards: list[tuple[list[int], Stems | Packed]] = []
+        for batch in batches:
+            numbers = [number for stem in batch for number in stem.rows]
+            forwards.append((numbers, self._stems([rows[n] for n in numbers])))
+        number = {row: n for n, row in enumerate(rows)}
+        numbered = [
+            ([number[r] for r in own.rows], None if sfc is None else [number[r] for r in sfc.rows])
+            for own, sfc in items
+        ]
+        return LaidOut(forwards, numbered)
+
+    def _stems(self, rows: Sequence[Row]) -> Stems | Packed:
+        if self.packs and self.tokens:
+            return pack(rows, self.pad_id)
+        return share(rows, self.pad_id, most=self.most)
+
+    def _run_together(
+        self, laid: LaidOut, items: int = 0, progress: Progress | None = None
+    ) -> list[tuple[float, float]]:
+        """Of each row the sum and the mean of its option's log-probabilities."""
+        found, forwards = dict[int, list[tuple[float, float]]](), 0
+        total, done = sum(len(numbers) for numbers, _ in laid.forwards), 0
+        for i in own_share(len(laid.forwards), self.spread):
+            shared = laid.forwards[i][1].to(self.device)
             sums = shared.log_probs(self.forward).sum(-1)
             means = sums / shared.inside.sum(-1)
             found[i] = list(zip(sums.tolist(), means.tolist(), strict=True))
-            forwards += self.forward.calls(shared.attention_mask)
+            forwards += 1 if isinstance(shared, Packed) else self.forward.calls(shared.attention_mask)
             if progress is not None:
-                progress(items * sum(map(len, numbers[: i + 1])) // len(rows), items)
+                done = sum(len(numbers) for numbers, _ in laid.forwards[: i + 1])
+                progress(items * done // total, items)
         found, forwards = gathered("scores of rows", found, forwards, self.spread)
         self.forwards += forwards
-        for i, part_of in enumerate(numbers):
-            self._known.update(zip((rows[n] for n in part_of), found[i], strict=True))
+        out: list[tuple[float, float]] = [(math.nan, math.nan)] * total
+        for i, (numbers, _) in enumerate(laid.forwards):
+            for number, values in zip(numbers, found[i], strict=True):
+                out[number] = values
+        return out
+
+
+def _scores(found: Sequence[tuple[float, float]], own: Sequence[int], sfc: Sequence[int] | None) -> list[float]:
+    """One a candidate, of (sum, mean) by the numbers of its rows."""
+    if sfc is None:
+        return [found[n][1] for n in own]
+    return [found[n][0] - found[m][0] for n, m in zip(own, sfc, strict=True)]
 
 
 def _best(scores: list[float]) -> int | None:

@@ -23,18 +23,12 @@ PATIENCE_S = 60.0
 """For a process that was told to stop to write its record."""
 HEAVY = (
     "torch",
-    "transformers.models.auto.modeling_auto",
-    "transformers.models.llama.modeling_llama",
-    "transformers.models.auto.tokenization_auto",
-    "transformers.tokenization_utils_tokenizers",
-    "accelerate.hooks",
+    "zobench.models.preloaded",
     "zobench.plugins.registry",
     "zobench.run.session",
     "zobench.run.cell_runner",
 )
-"""What each process would import: where processes can be forked from one that has it, it is imported once. The family
-of models is one of many, and brings most of what the others need.
-"""
+"""What each process would import: where processes can be forked from one that has it, it is imported once."""
 
 
 class Processes:

@@ -2,7 +2,7 @@
 
     python results/speed/peers/scoring.py --items 400 --out scoring.json
 
-SST-2 by zobench (eight rows a forward, the default, and `scored_in=tokens`), and by HFLM.loglikelihood of lm-eval at
+SST-2 by zobench (eight rows a forward, and by tokens, the default here), and by HFLM.loglikelihood of lm-eval at
 batch 32, where it is installed: the same requests, and the same predictions are asked for. SQuAD by zobench's greedy
 generation and by a plain loop over transformers' forward with its cache, 32 prompts at once, the longest first. The
 model and the data are those in the package. Sides take turns; fetches nothing.
