@@ -453,7 +453,7 @@ def test_only_pickles_or_several_gguf_files_are_told(at):
     (at / WEIGHTS).unlink()
     for name in ("model.Q4.gguf", "model.Q8.gguf"):
         (at / name).write_bytes(b"GGUF")
-    assert "only model.Q4.gguf, model.Q8.gguf" in fault(at)
+    assert "2 GGUF files (model.Q4.gguf, model.Q8.gguf): name one" in fault(at)
     (at / "model.Q8.gguf").unlink()
     assert "gguf" in fault(at)
     (at / "model.Q4.gguf").rename(at / "pytorch_model.bin")

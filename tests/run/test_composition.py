@@ -20,7 +20,10 @@ NEEDY = ("sensitive_sparse", "zo_fine_tuner")  # these train with files that wer
 METHODS = [n for n in FOUND.names("estimators") if FOUND.estimator(n).trains and n not in NEEDY]
 MOVERS = ("forward_grad", "mezo_normalized", "n_spsa", "sgd", "zo_adamm", "zo_sgd_conservative", "zo_sgd_sign")
 NARROW = ("lora", "prefix", "prompt")
-UNPLANNED = {"subzero": NARROW, "subzero_plus": NARROW, "dizo": ("prefix", "prompt", "scales")}
+UNPLANNED = {
+    "subzero": NARROW, "subzero_plus": NARROW, "dizo": ("prefix", "prompt", "scales"),
+    "zo_act": ("prefix", "prompt", "scales"),
+}  # fmt: skip
 """What a method refuses before anything runs."""
 PARAMETERISATIONS = ("full", "lora", "prefix", "prompt", "scales")
 LOOK_INSIDE = (
@@ -30,6 +33,7 @@ LOOK_INSIDE = (
 SAYS = {
     "subzero": "subzero: .*use parameterisation full",
     "subzero_plus": "subzero_plus: .*use parameterisation full",
+    "zo_act": "zo_act moves linear layers along what enters them, and parameterisation \\w+ trains none",
     "dizo": "dizo: no tensor of the model has q_proj.weight or v_proj.weight or lora_ in its name",
 }
 

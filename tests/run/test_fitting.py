@@ -81,7 +81,9 @@ def test_a_generation_task_is_refused_before_anything_is_run(world, tmp_path):
 
 def test_a_probe_learns_what_the_states_tell(world, tmp_path):
     """The label of SST-2 in little is written into the weights: an embedding that says which word stands last."""
-    made, place = plan(world, tmp_path / "r", ["hidden_probe"], **{**PROBE, "hidden_probe.epochs": 60})
+    made, place = plan(
+        world, tmp_path / "r", ["hidden_probe"], **{**PROBE, "hidden_probe.epochs": 60, "scored_in": "rows"}
+    )
     prepared, _ = made.session.prepared("sst2", made.todo[0].protocol, made.todo[0].computation.rows)
     model, real = made.session.loaded.model, made.session.loaded.model.forward
     labels = {Question.of(e).prompt: e.gold for name in ("train", "dev", "test") for e in prepared.examples(name)}
@@ -125,6 +127,7 @@ def test_right_answers_are_counted_by_the_run(world, tmp_path, notes):
     made, place = plan(world, tmp_path / "r", ["notes"], plugins=plugins)
     (record,) = carry_out(made, place)
     prepared, _ = made.session.prepared("sst2", made.todo[0].protocol, made.todo[0].computation.rows)
+    prepared = prepared.scoring_in("auto")
     test = prepared.examples("test")
     assert record["metrics"]["test"]["items"] == [float(e.gold == 0) for e in test]
     assert record["metrics"]["test"]["predicted"] == [0] * len(test)

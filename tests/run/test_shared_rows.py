@@ -132,7 +132,7 @@ def test_one_session_keeps_both_kinds_apart(world, tmp_path):
     made, place = plan(world, tmp_path, ["zero_shot"])
     carry_out(made, place)
     cell, session = made.todo[0], made.session
-    both = [session.prepared(cell.task, cell.protocol, rows)[0] for rows in ("auto", "replicated")]
+    both = [session.prepared(cell.task, cell.protocol, rows)[0].scoring_in("auto") for rows in ("auto", "replicated")]
     assert [one.rows for one in both] == ["packed", "replicated"]
     calls: list[int] = []
     taken = [session.untouched(cell.task, cell.protocol, one, lambda done, _: calls.append(done)) for one in both]

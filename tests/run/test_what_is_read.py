@@ -30,10 +30,10 @@ def test_test_is_read_once_a_cell_after_training_and_the_untouched_model_once_a_
 
 
 def test_the_untouched_score_is_that_of_a_zero_shot_cell(world, tmp_path):
-    zero, mezo, lora = run(world, tmp_path, ["zero_shot", "mezo", "lora_zo"], tasks=["copa"])
+    zero, mezo, lora = run(world, tmp_path, ["zero_shot", "mezo", "lora_zo"], tasks=["copa"], scored_in="rows")
     assert zero["metrics"]["test"] == zero["metrics"]["zero_shot"]
     assert mezo["metrics"]["zero_shot"] == lora["metrics"]["zero_shot"] == zero["metrics"]["test"]
-    (alone,) = run(world, tmp_path / "alone", ["lora_zo"], tasks=["copa"])
+    (alone,) = run(world, tmp_path / "alone", ["lora_zo"], tasks=["copa"], scored_in="rows")
     assert alone["metrics"] == lora["metrics"]
     assert alone["forwards"] == lora["forwards"]  # the score is counted also where it was taken before
     assert mezo["forwards"]["eval"] - zero["forwards"]["eval"] == 4 - 2 + 2  # test twice and dev losses, to dev's score

@@ -80,7 +80,7 @@ class MadeUp(PreparedTask):
 
     def __init__(self, task: Task, splits: Splits, loaded: LoadedModel, rules: Rules, rows: RowsRule) -> None:
         self.task, self.rules, self.device, self.pad_id = task, rules, loaded.device, 0
-        self.kind, self.loss_name = KINDS[task.kind], rules.loss_of(task)
+        self.kind, self._full, self.loss_name = KINDS[task.kind], loaded.dtype == "float32", rules.loss_of(task)
         self.rows = "packed" if rows == "auto" else rows
         self._positions = loaded.context_length
         lengths = shipped(task.name)

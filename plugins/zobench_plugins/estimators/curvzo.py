@@ -133,6 +133,7 @@ class CurvZO(Scored):
     )
     verified: ClassVar[bool | None] = False
     forwards_per_step: ClassVar[int | None] = 2
+    state_per_parameter: ClassVar[float] = 0.0
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     small_lrs: ClassVar[tuple[float, ...]] = (5e-5, 2.5e-4)
     exercise: ClassVar[Mapping[str, object]] = {"every": 3, "share": 1.0}

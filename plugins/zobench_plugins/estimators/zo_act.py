@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from zobench import Count, Handle, Losses, Positive, ZobenchError, matrices
+from zobench import Count, Handle, Losses, Planned, Positive, ZobenchError, matrices
 
 from ..directions.tezo import FOREVER
 from .adam import Adam
@@ -59,6 +59,16 @@ class ZOAct(Adam):
     """Columns of A, where a layer has as many inputs."""
     basis: Literal["inputs", "random"] = "inputs"
     """Whether A is of a layer's inputs or random (see above)."""
+
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], planned: Planned) -> None:
+        """ZobenchError for what passes through no linear layer: prefixes, prompts and scales."""
+        super().check(settings, planned)
+        if planned.parameterisation in ("prefix", "prompt", "scales"):
+            raise ZobenchError(
+                f"zo_act moves linear layers along what enters them, and parameterisation {planned.parameterisation} "
+                "trains none; use parameterisation full or lora, or other directions"
+            )
 
     def setup(self) -> None:
         rank = self.rank  # not self: buffers may not keep their estimator alive
