@@ -28,8 +28,8 @@ seeds() { # further seeds of the best blocks and of others; each seed chooses it
     --selector "$(printf 'layer:%s,' ${BEST:-11 29 2 28 27} ${OTHERS:-0 1 10 12 20} | sed 's/,$//')" --seeds 1,2 --results "$out/sweep"
 }
 
-adamw() { # the same sweep with gradients
-  zobench run "${common[@]}" --set steps=100 --set eval_every=50 --set further_lrs=2 --set speed_steps=0 --tasks "$tasks" \
+adamw() { # the same sweep with gradients, in the same batches
+  zobench run "${common[@]}" --set batch_size=16 --set steps=100 --set eval_every=50 --set further_lrs=2 --set speed_steps=0 --tasks "$tasks" \
     --estimator adamw --selector layer:0-29 --seeds 0 --lr 1e-4,3e-4 --results "$out/adamw"
 }
 
@@ -39,7 +39,7 @@ sensitivity() { # which block the loss answers to, and how steadily, without tra
 }
 
 board() { # all weights, each rule's block, one that no rule chooses
-  zobench run "${common[@]}" "${steps[@]}" --tasks sst2,copa,rte,cb,wsc,boolq --seeds 0,1,2 --results "$out/board" \
+  zobench run "${common[@]}" "${steps[@]}" --set batch_size=16 --tasks sst2,copa,rte,cb,wsc,boolq --seeds 0,1,2 --results "$out/board" \
     --estimator zero_shot,adamw,mezo,lora_zo,sparse_mezo,fzoo --selector all,first_outlier,max_jump,layer:20
 }
 
