@@ -35,3 +35,14 @@ def test_axes_end_where_percentages_and_losses_do(tmp_path):
     low, high = right.get_ylim()
     assert right.get_yscale() == "log" and 0.15 < low < 0.2 and 0.5 < high < 0.6
     pictures.losses(right, [])
+
+
+@pytest.mark.parametrize("name", ["tiny", "SmolLM2-135M-Instruct.Q4_1.gguf", "organisation/" + "long-" * 12 + "name"])
+def test_a_title_is_as_wide_as_the_figure_at_most(name):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = Figure(figsize=(3.4, 2.0))
+    pictures.titled(figure, f"{name}, eps 0.001, 95 % intervals")
+    drawing = FigureCanvasAgg(figure).get_renderer()
+    across = figure._suptitle.get_window_extent(drawing)
+    assert 0 <= across.x0 and across.x1 <= figure.bbox.width

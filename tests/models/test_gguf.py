@@ -26,7 +26,9 @@ def file(tmp_path_factory):
 def test_logits_are_those_of_the_model_that_was_written(file):
     loaded, ids = load_model(str(file), device="cpu"), torch.tensor([[1, 40, 30, 2, 9]])
     assert torch.equal(loaded.model(ids).logits, tiny_gguf.model()(ids).logits)
-    assert loaded.tokenizer.decode(loaded.tokenizer("it was great").input_ids, skip_special_tokens=True) == "it was great"
+    assert (
+        loaded.tokenizer.decode(loaded.tokenizer("it was great").input_ids, skip_special_tokens=True) == "it was great"
+    )
 
 
 def test_quantised_weights_are_those_that_the_file_stands_for(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .common import figure_class, picture
+from .pictures import titled
 
 MARKS = {"plateau": ("*", 13, "tab:red"), "jump": ("s", 7, "tab:green"), "ratio": ("o", 7, "tab:orange")}
 """Of a rule's block: marker, its size, its colour."""
@@ -60,5 +61,5 @@ def _many(path: Path, every: Sequence[Mapping[str, Any]]) -> bytes:
     below.set(xlabel="decoder block", yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
     below.grid(alpha=0.3)
     figure.legend(handles=below.get_legend_handles_labels()[0], loc="outside lower center", fontsize="x-small")
-    figure.suptitle(f"{every[0]['model']}: the first outlier block by rule and task", fontsize="medium")
+    titled(figure, f"{every[0]['model']}: the first outlier block by rule and task")
     return picture(figure, path)

@@ -25,7 +25,7 @@ from .common import (
     section_of,
     write_file,
 )
-from .pictures import COLUMNS, panels, percents
+from .pictures import COLUMNS, panels, percents, titled
 from .shared_options import shares
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def drawn(path: Path, found: Sequence[Around], title: str) -> bytes:
         _panel(axes, group, task)
         first = at % wide == 0 or shown[at - 1][0] is not group
         axes.set_yticks(range(len(group.shown)), [row.where if first else "" for row in reversed(group.shown)])
-    figure.suptitle(f"{title}: test in percent, 95 % intervals (dotted: zero-shot)", fontsize="medium")
+    titled(figure, f"{title}: test in percent, 95 % intervals (dotted: zero-shot)")
     return picture(figure, path)
 
 

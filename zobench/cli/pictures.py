@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from .common import figure_class
 DASHES = ("-", "--", ":", "-.")
 COLUMNS = 3
 """Panels beside each other, if nothing is said."""
+_LETTERS = 12
+"""Of a title, an inch."""
 
 
 def panels(
@@ -81,3 +84,9 @@ def losses(axes: Any, means: Sequence[float]) -> None:
 def below(mean: float, half: float) -> float:
     """How far an interval goes down from a mean on a logarithmic axis: never to 0."""
     return min(half, mean * (1 - 1e-3)) if mean > 0 else 0.0
+
+
+def titled(figure: Any, text: str) -> None:
+    """A title over all panels, in lines as wide as the figure: names of models may be long."""
+    room = int(figure.get_figwidth() * _LETTERS)
+    figure.suptitle("\n".join(textwrap.wrap(text, room)), fontsize="medium")

@@ -9,7 +9,7 @@ from typing import Any
 from ..plugins.outlier_bar import bar
 from .common import numbers_of, picture, write_file
 from .looking import Batches, BatchSize, DirectionSeeds, Eps, LookOptions, looking_at, of_model, outlier_block, tell
-from .pictures import panels
+from .pictures import panels, titled
 from .shared_options import shares
 
 
@@ -59,5 +59,5 @@ def drawn(
             axes.errorbar(at, means, yerr=halves, marker="o", markersize=2.5, linewidth=1, elinewidth=0.6, **style)
         axes.set(title=task, xlabel="after decoder block", ylabel="relative change of the stream", yscale="log")
     red = "red: the first outlier block" if any(n is not None for n in outliers.values()) else "no outlier block"
-    figure.suptitle(f"{title}, eps {eps:g} ({red})", fontsize="medium")
+    titled(figure, f"{title}, eps {eps:g} ({red})")
     return picture(figure, path)

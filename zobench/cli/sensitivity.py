@@ -11,6 +11,7 @@ import typer
 from ..plugins.outlier_bar import bar
 from .common import figure_class, numbers_of, picture, write_file
 from .looking import BatchSize, DirectionSeeds, Eps, LookOptions, looking_at, of_model, outlier_block, tell
+from .pictures import titled
 from .shared_options import shares
 
 
@@ -71,5 +72,5 @@ def drawn(
             axes.set_ylabel(label)
         panels[0][column].set_title(task)
         panels[1][column].set_xlabel("decoder block (red: first outlier)")
-    figure.suptitle(f"{title}, eps {eps:g}, 95 % intervals", fontsize="medium")
+    titled(figure, f"{title}, eps {eps:g}, 95 % intervals")
     return picture(figure, path)
