@@ -57,6 +57,7 @@ def scaled(monkeypatch):
     checksum._weights.cache_clear()
     monkeypatch.setattr(philox, "PART_OF_A_GPU", 2**13)
     monkeypatch.setattr("zobench.directions.fused.PART_OF_A_GPU", 2**13)
+    monkeypatch.setattr("zobench.directions.together.PART_OF_A_GPU", 2**13)
     monkeypatch.setattr("zobench.run.memory_account.PART_OF_A_GPU", 2**13)
     monkeypatch.setattr(base, "DRAWN_BYTES_OF_A_GPU", 2**14)
     monkeypatch.setattr(run_kit, "Place", lambda *a, **k: replace(place(*a, **k), device="cuda"))
