@@ -208,17 +208,25 @@ ENGINES = (
 )
 APART = ("hizoo_l",)
 """Not with noise that is one stream, which is refused: with the first engine, whatever their place."""
+EVERYWHERE = ("prompt_zo",)
+"""In the place of the input embeddings, which no block has: over all weights, by a command of their own."""
 SIZES = {"num_train": 16, "num_dev": 8, "num_test": 8, "batch_size": 4, "eval_every": 10, "speed_steps": 0}
 
 
 def grid(results: Path, estimators: Sequence[str], *more: str) -> list[list[str]]:
     """One command an engine, with a part of the estimators each."""
     out = []
-    for i, engine in enumerate(ENGINES):
-        mine = [name for name in estimators[i :: len(ENGINES)] if name not in APART]
-        mine += [name for name in estimators if name in APART] if i == 0 else []
+    parts = [
+        [name for name in estimators[i :: len(ENGINES)] if name not in APART + EVERYWHERE] for i in range(len(ENGINES))
+    ]
+    parts[0] += [name for name in estimators if name in APART]
+    last = [name for name in estimators if name in EVERYWHERE]
+    for mine, engine, where in [
+        *((p, e, "layer:1") for p, e in zip(parts, ENGINES, strict=True)),
+        (last, ENGINES[0], "all"),
+    ]:
         if mine:
-            words = ["run", "-e", ",".join(mine), "-t", "sst2", "-s", "layer:1", "--steps", "40", "--device", "cpu"]
+            words = ["run", "-e", ",".join(mine), "-t", "sst2", "-s", where, "--steps", "40", "--device", "cpu"]
             words += ["--lr", "1e-4,1e-3", "--results", str(results), "--offline", *more]
             out.append(words + [x for k, v in {**SIZES, **engine}.items() for x in ("--set", f"{k}={v}")])
     return out
