@@ -81,7 +81,6 @@ def rate(results: Results, written: PageOptions) -> None:
     One block has a small part of the parameters: its best rate may be another than that of all weights. From runs with
     several --lr, and --set further_lrs=4 for grids that go on while the best is an end.
     """
-    written.check()
     from ..report import controls as report
 
     _of_all("Learning rates", results, report.rates, report.rate_page, _rates_drawn, written)
@@ -91,7 +90,6 @@ def rate(results: Results, written: PageOptions) -> None:
 @shares
 def budget(results: Results, written: PageOptions) -> None:
     """Print how fast each method reduces the dev loss: area under the curve, forwards and seconds to a target."""
-    written.check()
     from ..report import budgets as report
 
     _of_all("Budget", results, report.gathered, report.markdown, _budget_drawn, written)

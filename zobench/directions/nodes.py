@@ -81,9 +81,8 @@ class Op(Node):
         return all(n.pure for part in self.parts() for n in part.terms)
 
     def size(self, handles: Sequence[Handle]) -> int:
-        return sum(
-            math.prod(p.shape) * p.dtype.itemsize for p in handles
-        )  # those of a displacement have the tensors' shapes
+        # values of a displacement have the tensors' shapes
+        return sum(math.prod(p.shape) * p.dtype.itemsize for p in handles)
 
     def value(self, p: Handle, get: Get) -> Tensor | None:
         values: list[Any] = []

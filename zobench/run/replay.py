@@ -127,10 +127,7 @@ def _same_run(record: Record, log: Log, path: Path, again: str) -> None:
     ours |= {k: record["environment"].get(k) for k in ("device", "device_name")}
     ours |= {k: record["engine"].get(k) for k in engine}
     theirs = {**{k: log.facts.get(k) for k in ("cell", "seed", "lr", "device", "device_name")}, **engine}
-    for said in (
-        ours,
-        theirs,
-    ):  # a log names the GPU of its scope, a record the first of the model
+    for said in (ours, theirs):  # a log names the GPU of its scope, a record the first of the model
         said["device"] = str(said["device"]).partition(":")[0]
     if odd := next((k for k in theirs if theirs[k] != ours[k]), None):
         raise ZobenchError(

@@ -277,8 +277,7 @@ class PreparedTask:
     def scorer(self, forward: Forward) -> Scorer:
         """Scores rows by their log-probabilities, as the rules and the form of rows have it."""
         sizes = self.together, self.tokens_together
-        packs = self.rows == "packed" and forward.packing is not None
-        laid = self._laid.setdefault(sizes, {})
+        packs, laid = self.rows == "packed", self._laid.setdefault(sizes, {})
         return Scorer(
             forward, self.rules, self.pad_id, self.device, self._positions, *sizes, self.spread, packs=packs, laid=laid
         )
