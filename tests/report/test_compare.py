@@ -9,7 +9,7 @@ import pytest
 from kits.records import items, record
 
 from zobench.report import compare, stats
-from zobench.report.rows import sections
+from zobench.report.sections import sections
 
 SEEDS = (0, 1, 2)
 

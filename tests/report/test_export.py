@@ -16,7 +16,7 @@ from kits.records import items, record, small_board
 from zobench.cli import main
 from zobench.report import compare, export, store
 from zobench.report.leaderboard import board
-from zobench.report.rows import sections
+from zobench.report.sections import sections
 
 
 @pytest.fixture

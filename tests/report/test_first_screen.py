@@ -14,7 +14,7 @@ from zobench.report import compare, notes
 from zobench.report.first import page
 from zobench.report.first.lines import Counts
 from zobench.report.leaderboard import board, render
-from zobench.report.rows import sections
+from zobench.report.sections import sections
 
 
 def seen(records: Any, **asked: Any) -> page.Screen:

@@ -13,7 +13,7 @@ from kits.records import KNOWN, items, record, small_board, trial
 from zobench.errors import ZobenchError
 from zobench.report import paper
 from zobench.report.leaderboard import render
-from zobench.report.rows import sections
+from zobench.report.sections import sections
 from zobench.report.summary import summarise
 
 GOLDEN = Path(__file__).with_name("board.md")

@@ -9,7 +9,8 @@ import pytest
 from kits.records import record, small_board
 
 from zobench.errors import ZobenchError
-from zobench.report.rows import average, sections
+from zobench.report.rows import average
+from zobench.report.sections import sections
 
 
 def only(records: Any, **options: Any):

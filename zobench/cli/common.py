@@ -190,9 +190,10 @@ def section_of(results: Path) -> Section:
     ZobenchError where it has none, or several.
     """
     from ..plugins import declared
-    from ..report import rows, text
+    from ..report import text
+    from ..report.sections import sections
 
-    found = rows.sections(records_of(results), split_protocols=True, known=declared.known(load_plugins()))
+    found = sections(records_of(results), split_protocols=True, known=declared.known(load_plugins()))
     if not any(section.scored for section in found):
         raise ZobenchError(f"no cell under {results} ended well: zobench status {results} says what is there")
     if len(found) > 1:

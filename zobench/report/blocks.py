@@ -15,7 +15,7 @@ from . import stats, text
 from .entry import Entry, draw_of
 from .known import KnownNames
 from .record import Record
-from .rows import reported
+from .sections import reported
 from .stats import BETTER, UNTESTED, Draw, Effect, Verdict
 from .tables import MARKS, plus_minus, points
 

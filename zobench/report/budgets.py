@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from . import stats, text
 from .record import Record
-from .rows import reported
+from .sections import reported
 from .sensitivity import plus_minus
 from .stats import Effect
 

@@ -17,7 +17,8 @@ from .entry import Entry, draw_of
 from .held import HeldRows
 from .known import KnownNames
 from .record import Record
-from .rows import MethodRow, Section, reported
+from .rows import MethodRow, Section
+from .sections import reported
 from .sensitivity import plus_minus
 from .stats import Effect
 from .tables import plus_minus as as_points

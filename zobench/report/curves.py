@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from . import stats, text
 from .record import Record
-from .rows import reported
+from .sections import reported
 from .sensitivity import plus_minus
 from .stats import Effect
 

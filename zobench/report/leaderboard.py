@@ -13,7 +13,8 @@ from .first import page
 from .known import NOTHING, KnownNames
 from .order import SORTED, Order, ordered
 from .record import SEALED, Record
-from .rows import Section, sections
+from .rows import Section
+from .sections import sections
 from .stats import Family
 
 HOW_TO_READ = (

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import ZobenchError
-from . import compare, methods, rows, stats, store, text
+from . import compare, methods, stats, store, text
 from .record import Record
+from .sections import sections
 from .simulated import Design, World, draw, estimate, records_of
 from .stats import Effect, OnTask, TwoWay
 
@@ -98,7 +99,7 @@ def run(world: World, design: Design, boards: int, seed: int = 0) -> ShownByBoar
 
 def any_false_mark(records: Sequence[Record]) -> tuple[bool, bool]:
     """Under a null: whether the board has any bold or any marked gain, and the page against `m00` any mark."""
-    (section,) = rows.sections(records)
+    (section,) = sections(records)
     told = compare.judge(section)
     bold = any(one is not None and one.bold for one in told.best.values())
     gains = any(verdict in (stats.BETTER, stats.WORSE) for verdict in told.gains.values())

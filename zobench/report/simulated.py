@@ -18,9 +18,9 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import ZobenchError
-from . import rows
 from .identity import cell_id
 from .record import SCHEMA, Record
+from .sections import sections
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,7 +72,7 @@ def estimate(records: Sequence[Record]) -> World:
     """
     import numpy as np
 
-    (section, *more) = rows.sections(records)
+    (section, *more) = sections(records)
     trained = [row for row in section.rivals if row.trains and row.complete_on(section.scored)]
     if more or len(trained) < 2 or len(section.scored) < 2:
         raise ZobenchError("a simulation is estimated from one section with two methods and tasks at least")
