@@ -5,7 +5,8 @@ from kits.records import items, record
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
-from zobench.report import methods, rows, stats, store
+from zobench.report import methods, stats, store
+from zobench.report.sections import sections
 
 RIGHT = {
     "mezo": (60, 62, 61),
@@ -29,7 +30,7 @@ def made(right=RIGHT, selector="all", tasks=("copa", "sst2")):
 
 
 def field(records, controls=("mezo", "n_spsa"), kind="estimator", **more):
-    (section,) = rows.sections(records)
+    (section,) = sections(records)
     (found,) = methods.fields(section, controls, kind, **more)
     return found
 
@@ -57,7 +58,7 @@ def test_every_method_is_held_against_every_control():
 
 
 def test_the_words_say_where_an_advantage_goes():
-    (section,) = rows.sections(made())
+    (section,) = sections(made())
     said = methods.markdown(section, ("mezo", "n_spsa"))
     assert "Holm-corrected over all 10 comparisons of this page" in said
     first = (
@@ -67,7 +68,7 @@ def test_the_words_say_where_an_advantage_goes():
     assert "- Better than n_spsa: lozo. Worse: hizoo, mezo, es. As good as it: none. Not told apart: 1 of 5." in said
     assert "- fzoo is better than mezo, but not told apart from, or worse than, n_spsa." in said
     assert "lozo is better than mezo, but" not in said and "## In all" not in said, "there is one table"
-    (section,) = rows.sections([*made(), *made(selector="first_outlier")])
+    (section,) = sections([*made(), *made(selector="first_outlier")])
     assert "## In all\n\n- Better than mezo: lozo (all), fzoo (all), " in methods.markdown(section, ("mezo",))
     by_selector = methods.markdown(section, ("all",), "selector")
     assert by_selector.count("- ") >= 1 and by_selector.count("Better than all:") == 1, "once for all, not once a row"
@@ -87,7 +88,7 @@ def test_one_lucky_seed_is_no_advantage():
 def test_few_seeds_carry_no_mark(seeds):
     records = made({"mezo": (10, 11)[:seeds], "lozo": (99, 98)[:seeds]})
     assert verdicts(field(records, ("mezo",))) == {"lozo": [stats.UNTESTED], "mezo": []}
-    (section,) = rows.sections(records)
+    (section,) = sections(records)
     said = methods.markdown(section, ("mezo",))
     assert "▲ (" not in said and "Nobody can be compared with mezo: 3 seeds of both are needed." in said
     assert not any("▲" in line for line in said.splitlines() if line.startswith("|"))
@@ -100,7 +101,7 @@ def test_the_page_is_one_family():
     crowd = edge | {f"other{k}": (59 + k % 2, 60, 60) for k in range(40)}
     assert verdicts(field(made(crowd), ("mezo",)))["lozo"] == [same]
     two = [*made(crowd), *made({k: edge[k] for k in edge}, "first_outlier")]
-    (section,) = rows.sections(two)
+    (section,) = sections(two)
     by = {
         family: {f.shared: verdicts(f)["lozo"] for f in methods.fields(section, ("mezo",), family=family)}
         for family in ("board", "claim", "column")
@@ -110,12 +111,12 @@ def test_the_page_is_one_family():
     apart = set()
     for k in range(2, 40, 4):
         some = edge | {f"other{j}": (59 + j % 2, 60, 60) for j in range(k)}
-        (section,) = rows.sections(made(some))
+        (section,) = sections(made(some))
         both = ("mezo", "other0")
         told = {f: methods.fields(section, both, family=f)[0] for f in ("board", "claim")}
         apart.add(tuple(verdicts(told[f])["lozo"][0] for f in ("board", "claim")))
     assert (same, better) in apart, "a second control makes the page's family larger, not the claim's"
-    (section,) = rows.sections(two)
+    (section,) = sections(two)
     assert "the comparisons of one column, 41 at most" in methods.markdown(section, ("mezo",), family="column")
 
 
@@ -140,7 +141,7 @@ def test_who_lacks_a_task_or_a_seed_has_no_average_and_references_are_no_rivals(
     records = [*made(), record("subzero", "all", "copa", 0), *made({"adamw": (99, 99, 99)}), *made({"dizo": (99, 99)})]
     found = field(records)
     assert found.partial == ("dizo", "subzero") and found.standings[0].name == "adamw"
-    (section,) = rows.sections(records)
+    (section,) = sections(records)
     said = methods.markdown(section, ("mezo",))
     assert "*adamw*" in said and "no average" in said and "Better than mezo: lozo, fzoo, n_spsa." in said
 
@@ -149,7 +150,7 @@ def test_a_control_without_an_average_is_held_against_nobody():
     records = [*made({"mezo": (60, 62, 61), "lozo": (90, 91, 92)}), *made({"n_spsa": (80, 81)})]
     found = field(records, ("mezo", "n_spsa"))
     assert verdicts(found) == {"lozo": [better], "mezo": []} and found.partial == ("n_spsa",)
-    (section,) = rows.sections(records)
+    (section,) = sections(records)
     said = methods.markdown(section, ("mezo", "n_spsa"))
     assert "lozo is better than mezo, but" not in said, "nothing is known of n_spsa"
 
@@ -170,7 +171,7 @@ def test_selectors_are_held_against_each_other_the_same_way():
 
 
 def test_faults_are_named():
-    (section,) = rows.sections(made())
+    (section,) = sections(made())
     with pytest.raises(ZobenchError, match="unknown estimator of these records 'mezzo'; did you mean 'mezo'"):
         methods.fields(section, ("mezzo",))
     with pytest.raises(ZobenchError, match="there are no two selectors with the same other half"):

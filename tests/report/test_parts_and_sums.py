@@ -7,7 +7,8 @@ from kits.records import KNOWN, items, record
 
 from zobench import ZobenchError
 from zobench.cli import main
-from zobench.report import around, around_page, rows, stats, store
+from zobench.report import around, around_page, stats, store
+from zobench.report.sections import sections
 
 SEEDS = (0, 1, 2)
 NONE = [0.0] * 100
@@ -35,7 +36,7 @@ def board(task="sst2", seeds=SEEDS):
 
 
 def section(made):
-    (only,) = rows.sections(made, known=KNOWN)
+    (only,) = sections(made, known=KNOWN)
     return only
 
 

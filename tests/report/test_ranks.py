@@ -12,11 +12,12 @@ from kits.records import items, record
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
-from zobench.report import factors, ranking, rows, stats, store
+from zobench.report import factors, ranking, stats, store
+from zobench.report.sections import sections
 
 
 def section(records):
-    (made,) = rows.sections(records)
+    (made,) = sections(records)
     return made
 
 

@@ -5,7 +5,8 @@ from kits.records import KNOWN, PROTOCOL, record
 
 from zobench import ZobenchError
 from zobench.cli import main
-from zobench.report import blocks, budgets, controls, held, interventions, rows, stats
+from zobench.report import blocks, budgets, controls, held, interventions, stats
+from zobench.report.sections import sections
 
 SEEDS = (0, 1, 2)
 
@@ -37,7 +38,7 @@ def test_precision_is_held_against_the_finest_way():
         for dtype, (n, more) in ways.items()
         for seed in SEEDS
     ]
-    (section,) = rows.sections(made)
+    (section,) = sections(made)
     (group,) = controls.by_precision(section)
     assert group.against.records[0]["cell"]["run_settings"]["dtype"] == "float32" and len(group.rows) == 3
     assert [row.name for row in group.rows] == [
@@ -50,7 +51,7 @@ def test_precision_is_held_against_the_finest_way():
     page = held.markdown([group], section)
     assert "-10.0" in page
     with pytest.raises(ZobenchError, match="no method was run in two precisions"):
-        controls.by_precision(rows.sections(made[:3])[0])
+        controls.by_precision(sections(made[:3])[0])
 
 
 def sweep(scores, task, protocol=None):
@@ -83,7 +84,7 @@ def test_selection_is_held_against_the_outlier_block_and_tasks_are_compared():
         for task in ("sst2", "rte")
         for s in SEEDS
     ]
-    (section,) = rows.sections(made, known=KNOWN)
+    (section,) = sections(made, known=KNOWN)
     (group,) = controls.by_selection(section, KNOWN)
     assert group.against.selector == "first_outlier" and len(group.rows) == 4
     found = held.effects([group], section)
@@ -91,7 +92,7 @@ def test_selection_is_held_against_the_outlier_block_and_tasks_are_compared():
     ((estimator, tasks, count, mean, interval),) = controls.block_correlations(blocks.sweeps(made, KNOWN), draws=200)
     assert (estimator, tasks, count, mean) == ("mezo", "rte, sst2", "3", "+1.00") and interval.startswith("+")
     with pytest.raises(ZobenchError, match="first_outlier"):
-        controls.by_selection(rows.sections(sweep([80, 60], "sst2"), known=KNOWN)[0], KNOWN)
+        controls.by_selection(sections(sweep([80, 60], "sst2"), known=KNOWN)[0], KNOWN)
 
 
 def trials(losses):

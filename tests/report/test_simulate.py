@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from zobench.errors import ZobenchError
-from zobench.report import methods, rows, simulate, stats, store
+from zobench.report import methods, simulate, stats, store
+from zobench.report.sections import sections
 from zobench.report.simulated import Design, World, draw, estimate, records_of
 
 WORLD = World((0.5, 0.77, 0.56, 0.72), 200, (0.0, 0.007, 0.015, 0.025, 0.03, 0.042, 0.06, 0.077, 0.12), 0.64, 0.05)
@@ -89,7 +90,7 @@ def test_effects_at_once_are_those_of_records(design: Design):
     for board, fast in enumerate(simulate.against_control(answers)):
         made = records_of(answers, board)
         assert store.check(made[0]) == []
-        (section,) = rows.sections(made)
+        (section,) = sections(made)
         by_name = {row.method: row for row in section.rows}
         for name, one in fast.items():
             slow = by_name[name].minus(by_name["m00"], section.scored)

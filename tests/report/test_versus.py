@@ -7,7 +7,8 @@ from kits.records import items, record
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
-from zobench.report import rows, stats, store, versus
+from zobench.report import stats, store, versus
+from zobench.report.sections import sections
 
 
 def made(right=None, tasks=("copa", "sst2"), **more):
@@ -21,7 +22,7 @@ def made(right=None, tasks=("copa", "sst2"), **more):
 
 
 def page(records, a="lozo/all", b="mezo/all", **more):
-    (section,) = rows.sections(records)
+    (section,) = sections(records)
     first = versus.find(section, a)
     assert first is not None
     return versus.markdown(section, first, versus.find(section, b), **more)
@@ -42,7 +43,7 @@ def test_it_says_points_items_seeds_and_p():
         and found["copa"][3] == "+20.3 of 100"
         and found["copa"][4] == "+20.0, +21.0, +20.0"
     )
-    (section,) = rows.sections(made())
+    (section,) = sections(made())
     lozo, mezo = (versus.find(section, name) for name in ("lozo", "mezo"))
     assert lozo is not None and mezo is not None
     each = [lozo.entry(task).minus(mezo.entry(task)) for task in section.tasks]
@@ -90,7 +91,7 @@ def test_what_lacks_a_seed_is_left_out():
 
 
 def test_methods_are_named():
-    (section,) = rows.sections([*made(), record("mezo", "layer")])
+    (section,) = sections([*made(), record("mezo", "layer")])
     with pytest.raises(ZobenchError, match="mezo is 2 methods here: name one of mezo/all, mezo/layer"):
         versus.find(section, "mezo")
     with pytest.raises(ZobenchError, match="unknown method of these records 'mezzo/all'; did you mean 'mezo/all'"):

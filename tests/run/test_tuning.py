@@ -11,7 +11,8 @@ from rich.console import Console
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
-from zobench.report import leaderboard, rows, store
+from zobench.report import leaderboard, store
+from zobench.report.sections import sections
 from zobench.run.place import Place
 from zobench.run.plan import Wish
 from zobench.run.progress import Progress
@@ -182,7 +183,7 @@ def test_splits_stand_in_one_table(world, tmp_path):
     found = {(r["protocol"]["data_seed"], r["cell"]["seed"]) for r in records if r["cell"]["estimator"] == "mezo"}
     assert found == {(0, 10), (0, 11), *((k, s) for k in (0, 5) for s in (0, 1, 2))}
     every, _ = store.read(tmp_path)
-    (section,) = rows.sections(every)
+    (section,) = sections(every)
     mezo = next(row for row in section.rows if row.estimator == "mezo")
     effect = mezo.entry("sst2").effect
     assert effect is not None and len(effect.tasks[0].splits) == 2 and effect.seeds == 3
@@ -190,7 +191,7 @@ def test_splits_stand_in_one_table(world, tmp_path):
     assert "data_seed=[0, 5]" in leaderboard.render(every)
     other = [r for r in run(world, tmp_path, ["lozo"], data_seed=7)]
     with pytest.raises(ZobenchError, match="different protocols"):
-        rows.sections([*every, *other])
+        sections([*every, *other])
 
 
 def test_the_command_says_what_it_will_do(world, tmp_path, capsys):
