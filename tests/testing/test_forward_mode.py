@@ -9,7 +9,8 @@ from zobench_plugins.estimators.forward_grad import ForwardGrad
 from zobench_plugins.estimators.zo_sgd_conservative import ZOSGDConservative
 
 from zobench.testing.attempt import Case
-from zobench.testing.checks import CHECKS, Failed, NotApplicable
+from zobench.testing.checks import CHECKS
+from zobench.testing.expect import Failed, NotApplicable
 from zobench.testing.memory import check_memory
 from zobench.testing.moments import check_moments
 

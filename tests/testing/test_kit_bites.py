@@ -14,7 +14,8 @@ from zobench_plugins.estimators.sparse_mezo import SparseMeZO
 from zobench import Estimator, matrices, vectors
 from zobench.testing import Moments, check_estimator, gaussian
 from zobench.testing.attempt import Case
-from zobench.testing.checks import CHECKS, Failed, NotApplicable
+from zobench.testing.checks import CHECKS
+from zobench.testing.expect import Failed, NotApplicable
 from zobench.testing.memory import check_memory
 from zobench.testing.moments import check_moments
 

@@ -22,7 +22,7 @@ from .generate import stop_tokens
 from .kinds import KINDS
 from .loss import weight
 from .metrics import mean, standard_error
-from .rules import SCORED_TOKENS, BatchRule, RowsRule, Rules
+from .rules import SCORED_TOKENS, BatchRule, RowsRule, Rules, form_of_rows
 from .sampling import Splits
 from .score import Layouts, Progress, Scorer
 from .spread import Spread, gathered, own_share
@@ -281,19 +281,6 @@ class PreparedTask:
         return Scorer(
             forward, self.rules, self.pad_id, self.device, self._positions, *sizes, self.spread, packs=packs, laid=laid
         )
-
-
-def form_of_rows(rows: RowsRule, loaded: LoadedModel, rules: Rules) -> RowsRule:
-    """The form of rows that `rows` stands for with this model. ZobenchError if packed rows are asked for and the model
-    would mix them.
-    """
-    if rows not in ("auto", "packed"):
-        return rows
-    if loaded.capabilities.packs_rows_of(rules.max_length):
-        return "packed"
-    if rows == "packed":
-        raise ZobenchError(f"model {loaded.name} cannot keep packed rows apart: use --set rows=shared")
-    return "shared"
 
 
 def _lengths(example: Encoded) -> tuple[int, int, int, int]:

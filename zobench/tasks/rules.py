@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..errors import ZobenchError
 from ..settings import Count, Natural
+
+if TYPE_CHECKING:
+    from ..models.load import LoadedModel
 
 TrainLossRule = Literal["task", "classification", "option", "lm", "non_diff"]
 RowsRule = Literal["auto", "packed", "shared", "replicated"]
@@ -91,3 +94,16 @@ class Rules:
         room, free = min(self.max_length, context), task.kept_free(self)
         if free and room - free < 2:
             raise ZobenchError(f"max_new_tokens={free} leaves no room for a prompt in {room} tokens; set it lower")
+
+
+def form_of_rows(rows: RowsRule, loaded: LoadedModel, rules: Rules) -> RowsRule:
+    """The form of rows that `rows` stands for with this model. ZobenchError if packed rows are asked for and the model
+    would mix them.
+    """
+    if rows not in ("auto", "packed"):
+        return rows
+    if loaded.capabilities.packs_rows_of(rules.max_length):
+        return "packed"
+    if rows == "packed":
+        raise ZobenchError(f"model {loaded.name} cannot keep packed rows apart: use --set rows=shared")
+    return "shared"

@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,49 +15,13 @@ from torch import Tensor
 from ..estimator.estimator import Estimator
 from ..estimator.losses import Losses
 from .attempt import Attempt, Case, distance, same
+from .expect import NotApplicable, expect
 from .problems import half_masks
+from .reference_mezo import ReferenceMeZO, neutral_of
 from .watch import Noting, Values, Watch
 
 INTERRUPTED = 4
 """The step after which a run is interrupted: with a refresh every three, between two of them."""
-
-
-class Failed(AssertionError):
-    """A check found the estimator wrong."""
-
-
-class NotApplicable(Exception):
-    """A check has nothing to look at here; the text says why."""
-
-
-class ReferenceMeZO(Estimator):
-    """What a method at neutral settings must equal (Malladi et al. 2023, Algorithm 1)."""
-
-    forwards_per_step: ClassVar[int | None] = 2
-    eps: float = 1e-3
-
-    def iterate(self, losses: Losses) -> Tensor:
-        z = self.noise()
-        lp, lm = losses(+self.eps * z, -self.eps * z)
-        self.descend((lp - lm) / (2 * self.eps) * z)
-        return lp
-
-
-def expect(holds: bool, message: str) -> None:
-    """Raise Failed with the message unless `holds`."""
-    if not holds:
-        raise Failed(message)
-
-
-def neutral_of(cls: type[Estimator]) -> Mapping[str, Any] | None:
-    """The settings at which the class says it is MeZO. Not inherited by a class that writes its own `iterate`."""
-    for base in cls.__mro__:
-        if "neutral" in vars(base):
-            found: Mapping[str, Any] | None = vars(base)["neutral"]
-            return found
-        if "iterate" in vars(base):
-            return None
-    return None
 
 
 def replay(case: Case) -> str:

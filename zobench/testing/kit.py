@@ -12,7 +12,8 @@ from torch import Tensor
 from ..engine import ENGINES
 from ..estimator.estimator import Estimator
 from .attempt import SCOPES, Case, distance
-from .checks import CHECKS, Failed, NotApplicable, expect
+from .checks import CHECKS
+from .expect import Failed, NotApplicable, expect
 from .memory import check_memory
 from .moments import Expect, check_moments
 from .report import Finding, Report

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..estimator.estimator import Estimator
 from ..scopes.scope import Scope
-from .checks import NotApplicable, expect
+from .expect import NotApplicable, expect
 from .watch import Noting
 
 TENSORS, SIDE = 40, 24

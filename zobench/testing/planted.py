@@ -19,7 +19,7 @@ from ..run.selection import RunSelectionContext
 from ..tasks.batch import Batch, collate
 from ..tasks.encode import Encoded, Row
 from ..tasks.prepared import Evaluated, PreparedTask, Score
-from .checks import ReferenceMeZO
+from .reference_mezo import ReferenceMeZO
 
 LAYERS = 4
 VOCABULARY = 64

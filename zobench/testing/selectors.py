@@ -16,9 +16,10 @@ from ..directions.handle import Handle
 from ..models.load import LoadedModel
 from ..scopes.scope import Scope
 from .attempt import same
-from .checks import NotApplicable, ReferenceMeZO, expect
+from .expect import NotApplicable, expect
 from .kit import note
 from .planted import LAYERS, MARKS, PLANTS, TrialContext, planted, watching
+from .reference_mezo import ReferenceMeZO
 from .report import Report
 
 STEPS = 130

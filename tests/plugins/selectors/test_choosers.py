@@ -17,8 +17,8 @@ from zobench_plugins.selectors.successive_halving import SuccessiveHalving
 
 from zobench import ProbeResult, ZobenchError
 from zobench.models.load import adopt
-from zobench.testing.checks import ReferenceMeZO
 from zobench.testing.planted import LAYERS, TrialContext, planted
+from zobench.testing.reference_mezo import ReferenceMeZO
 
 
 @pytest.fixture

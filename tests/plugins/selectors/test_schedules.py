@@ -19,8 +19,8 @@ from zobench_plugins.selectors.round_robin import RoundRobin
 from zobench_plugins.selectors.turns import draw
 
 from zobench import Scope, ZobenchError
-from zobench.testing.checks import ReferenceMeZO
 from zobench.testing.planted import LAYERS, TrialContext, planted
+from zobench.testing.reference_mezo import ReferenceMeZO
 
 OUTSIDE = {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"}
 
