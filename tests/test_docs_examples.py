@@ -19,7 +19,8 @@ from zobench.plugins.along import takes_none
 from zobench.plugins.registry import load_plugins
 from zobench.reserved import HEADINGS, WORDS, shown
 from zobench.run.along import of_settings
-from zobench.run.plan import Wish, executor_settings, parse_settings, route
+from zobench.run.routing import executor_settings, parse_settings, route
+from zobench.run.wish import Wish
 from zobench.testing import check_estimator, check_selector
 
 ROOT = Path(__file__).parent.parent

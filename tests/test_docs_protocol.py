@@ -10,7 +10,8 @@ import pytest
 
 from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import VERSION, Computation, Protocol
-from zobench.run.plan import Wish, route
+from zobench.run.routing import route
+from zobench.run.wish import Wish
 from zobench.settings import convert, settings_of
 
 ROOT = Path(__file__).parent.parent

@@ -21,8 +21,8 @@ from zobench.run import device_pace
 from zobench.run.device_pace import named
 from zobench.run.estimate import Estimate
 from zobench.run.place import Place
-from zobench.run.plan import Wish
-from zobench.run.whole_run import make_plan
+from zobench.run.plan import make_plan
+from zobench.run.wish import Wish
 
 PAPER = tomllib.loads((Path(__file__).parents[2] / "zobench/report/papers/dominant-layer.toml").read_text())
 TASKS = ("sst2", "cb", "wsc", "copa", "drop")

@@ -11,7 +11,7 @@ import pytest
 
 from zobench.cli import main
 from zobench.run.place import Place
-from zobench.run.plan import Wish
+from zobench.run.wish import Wish
 
 
 @pytest.fixture

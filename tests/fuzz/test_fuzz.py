@@ -81,7 +81,7 @@ def test_the_inputs_are_the_same_every_time_and_many_go_through(world, tmp_path,
 
 
 def test_a_traceback_would_be_seen(world, tmp_path, planned_only, monkeypatch):
-    monkeypatch.setattr("zobench.run.plan.parse_settings", lambda _: 1 / 0)
+    monkeypatch.setattr("zobench.run.routing.parse_settings", lambda _: 1 / 0)
     (fault, *_) = faults(world, tmp_path, {"settings": 1})
     assert "status 70" in fault and "this is a bug in zobench: ZeroDivisionError" in fault
 

@@ -22,9 +22,10 @@ from zobench.protocol.protocol import Protocol
 from zobench.report import store
 from zobench.report.record import Record
 from zobench.run.place import Place
-from zobench.run.plan import Wish
+from zobench.run.plan import RunPlan, make_plan
 from zobench.run.progress import Progress
-from zobench.run.whole_run import RunPlan, execute, make_plan
+from zobench.run.whole_run import execute
+from zobench.run.wish import Wish
 from zobench.settings import settings_of
 
 TOKENIZER = Path(__file__).parents[1] / "golden" / "tokenizer" / "tokenizer_bos.json"

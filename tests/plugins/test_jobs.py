@@ -138,7 +138,7 @@ def test_cells_weigh_what_they_read(world, tmp_path):
 def test_processes_are_prepared_before_cells_are_planned(world, tmp_path, monkeypatch):
     begun = []
     monkeypatch.setattr("zobench_plugins.executors.processes.start_early", lambda: begun.append("early"))
-    monkeypatch.setattr("zobench.run.whole_run.make_plan", lambda *a: begun.append("planned") or 1 / 0)
+    monkeypatch.setattr("zobench.run.plan.make_plan", lambda *a: begun.append("planned") or 1 / 0)
     for more in (["--jobs", "2"], ["--jobs", "auto"], [], ["--jobs", "2", "--dry-run"]):
         main(words(world, tmp_path / "r", "-e", "mezo", *more))
     assert begun == ["early", "planned"] * 2 + ["planned"] * 2

@@ -12,8 +12,9 @@ from zobench.plugins.registry import load_plugins
 from zobench.run import work
 from zobench.run.device_defaults import for_device
 from zobench.run.place import Place
-from zobench.run.plan import Wish, route
-from zobench.run.whole_run import make_plan, outline_of
+from zobench.run.plan import make_plan, outline_of
+from zobench.run.routing import route
+from zobench.run.wish import Wish
 
 PLUGINS = load_plugins()
 

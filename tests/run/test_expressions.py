@@ -92,7 +92,7 @@ def test_a_dry_run_adds_up_what_the_parts_cost(world, tmp_path):
     ],
 )
 def test_faults_come_before_anything_is_loaded(world, tmp_path, monkeypatch, selectors, settings, message):
-    monkeypatch.setattr("zobench.run.whole_run.outlined", lambda *_: pytest.fail("a model was looked at"))
+    monkeypatch.setattr("zobench.run.plan.outlined", lambda *_: pytest.fail("a model was looked at"))
     with pytest.raises(ZobenchError) as e:
         plan(world, tmp_path, ["mezo"], selectors, **settings)
     assert message in str(e.value) and "\n" not in str(e.value)

@@ -13,7 +13,8 @@ import torch
 from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import computation_from
 from zobench.run import memory
-from zobench.run.memory_account import CellShapes, PlannedMethod
+from zobench.run.cell_shapes import CellShapes
+from zobench.run.memory_account import PlannedMethod
 from zobench.settings import resolve
 
 

@@ -10,7 +10,8 @@ import pytest
 from zobench.bench.shape_session import session_of
 from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import computation_from, protocol_from
-from zobench.run.memory_account import activations, memory_of, shapes_of
+from zobench.run.cell_shapes import shapes_of
+from zobench.run.memory_account import activations, memory_of
 from zobench.run.selection import everything
 
 GIB = 2**30

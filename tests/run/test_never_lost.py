@@ -24,7 +24,7 @@ from zobench.plugins.registry import load_plugins
 from zobench.report import store
 from zobench.run import failure, stopping
 from zobench.run.artefacts import Artefacts
-from zobench.run.whole_run import _again
+from zobench.run.plan import _again
 
 FAULTY = """
     import errno, os, signal

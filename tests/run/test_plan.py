@@ -8,7 +8,9 @@ import pytest
 from zobench.contracts.selector import Selector
 from zobench.errors import ZobenchError
 from zobench.plugins.registry import load_plugins
-from zobench.run.plan import Identity, Wish, cells, expand, parse_settings, route
+from zobench.run.cells import Identity, cells
+from zobench.run.routing import parse_settings, route
+from zobench.run.wish import Wish, expand
 from zobench.settings import Count, Positive
 
 

@@ -16,8 +16,9 @@ from zobench.protocol.protocol import YOUNGER, Computation, Protocol
 from zobench.run.environment import describe
 from zobench.run.memory import PeakMemory
 from zobench.run.place import Place
-from zobench.run.plan import Wish, route
-from zobench.run.whole_run import make_plan
+from zobench.run.plan import make_plan
+from zobench.run.routing import route
+from zobench.run.wish import Wish
 from zobench.settings import settings_of
 
 PRESETS = load_plugins(only="").names("presets")

@@ -9,8 +9,9 @@ from zobench.errors import ZobenchError
 from zobench.plugins import declared
 from zobench.plugins.registry import load_plugins
 from zobench.run import rates
-from zobench.run.plan import Wish, grid
+from zobench.run.cells import grid
 from zobench.run.rates import checked_rates
+from zobench.run.wish import Wish
 
 METHOD = SimpleNamespace(lr_grid=(1e-6, 1e-7), small_lrs=(1e-3, 1e-4))
 NAMES = ("mezo", "all", "sst2")

@@ -101,7 +101,7 @@ def test_cells_of_a_task_share_the_baseline_as_long_as_it_is_as_fast(
     monkeypatch.setattr(speed, "timed_step", steady)
     cells = []
     original = speed.of_cell
-    monkeypatch.setattr("zobench.run.stages.of_cell", lambda *args: cells.append(1) or original(*args))
+    monkeypatch.setattr("zobench.run.speed_stage.of_cell", lambda *args: cells.append(1) or original(*args))
     told = {"layer__index": 1, "speed_steps": 9, "speed_warmup": 3}
     made, place = plan(world, tmp_path, ["mezo"], ["layer"], seeds=(0, 1), **told)
     first, second = carry_out(made, place)

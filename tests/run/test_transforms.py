@@ -11,7 +11,8 @@ from zobench.cli import main
 from zobench.engine import ENGINES
 from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import Protocol
-from zobench.run.plan import Wish, route
+from zobench.run.routing import route
+from zobench.run.wish import Wish
 
 SAID = "plant:1:3:20+clamp:0:5:0.25"
 LAYER = {"layer__index": 2}

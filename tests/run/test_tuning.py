@@ -14,10 +14,11 @@ from zobench.errors import ZobenchError
 from zobench.report import leaderboard, store
 from zobench.report.sections import sections
 from zobench.run.place import Place
-from zobench.run.plan import Wish
+from zobench.run.plan import make_plan
 from zobench.run.progress import Progress
 from zobench.run.tuning import chosen
-from zobench.run.whole_run import board, execute, make_plan
+from zobench.run.whole_run import board, execute
+from zobench.run.wish import Wish
 
 LRS = (1e-4, 1e-3)
 

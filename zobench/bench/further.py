@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
 from ..run.model_context import ModelContext
-from ..run.plan import Wish, fault_of, route
+from ..run.routing import fault_of, route
+from ..run.wish import Wish
 from ..scopes.scope import Scope
 
 if TYPE_CHECKING:

@@ -113,8 +113,8 @@ def _run(what: What, tasks: str, asked: AroundOptions, plugins: Plugins) -> bool
     from ..plugins import declared
     from ..report import papers
     from ..run.place import Place
-    from ..run.plan import parse_settings
     from ..run.reproduce import elsewhere
+    from ..run.routing import parse_settings
     from .reproduce import carried_out
 
     model = declared.one(plugins, "usual_model", "--model") if asked.model is None else asked.model

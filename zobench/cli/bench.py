@@ -90,7 +90,7 @@ def bench(
     if model is not None and random_weights is not None:
         raise ZobenchError("--model and --random-weights name two models: give one of them")
     check_outputs(json=json_file, plot=plot)
-    from ..run.plan import parse_settings
+    from ..run.routing import parse_settings
 
     given = {"tasks": tasks, "steps": steps, "warmup": warmup, "batch_size": batch_size, "threads": threads}
     plugins = plugins_of(plugin)

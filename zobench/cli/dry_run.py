@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..protocol.cell import Cell
     from ..run.estimate import Cost, Estimate
     from ..run.memory_account import MemoryAccount
-    from ..run.whole_run import RunPlan
+    from ..run.plan import RunPlan
 
 HEADS = ("task", "estimator", "selector", "seed", "learning rates", "scope", "step", "time", "memory", "forwards")
 KNOWN = 5

@@ -32,7 +32,7 @@ def fetch(
     if not names and not wanted:
         raise ZobenchError("nothing to fetch: name --models, --tasks, or both, for example --models Qwen/Qwen3-8B")
     plugins = plugins_of(plugin)
-    from ..run.plan import expand
+    from ..run.wish import expand
 
     chosen = expand(wanted, plugins.names("tasks"), "task")
     faults = [_told(lambda name=name: _model(name, plugins, offline)) for name in names]

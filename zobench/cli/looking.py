@@ -95,7 +95,7 @@ def looking_at(tasks: str, sample: Any, place: Any, loaded: Any, plugins: Plugin
 
     from ..run.looks import sampled
     from ..run.place import data_source
-    from ..run.plan import expand
+    from ..run.wish import expand
     from ..tasks.source import load_pools
 
     named = [name.strip() for name in tasks.split(",") if name.strip()]

@@ -85,8 +85,8 @@ def reproduce(
     plugins = plugins_of(plugin)
     from ..plugins import declared
     from ..run.place import Place
-    from ..run.plan import parse_settings
     from ..run.reproduce import Asked
+    from ..run.routing import parse_settings
 
     model = declared.one(plugins, "usual_model", "--model") if model is None else model
     settings = parse_settings(set_ or [])

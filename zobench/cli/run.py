@@ -38,10 +38,10 @@ from .run_options import (
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..run.place import Place
-    from ..run.plan import Wish
+    from ..run.plan import RunPlan
     from ..run.ranks import Ranks as Ranked
     from ..run.session import Session
-    from ..run.whole_run import RunPlan
+    from ..run.wish import Wish
 
 
 class Rerun(StrEnum):
@@ -177,8 +177,8 @@ def _run(
 ) -> None:
     from ..report.memory import parsed
     from ..run.account import begin
+    from ..run.plan import make_plan
     from ..run.stopping import Stopped, stoppable
-    from ..run.whole_run import make_plan
     from .dry_run import keep_fitting, show
 
     try:
@@ -221,7 +221,7 @@ def _of_shape(wish: Wish, place: Place, plugins: Plugins, *, dry_run: bool) -> S
     if place.data_dir is not None:
         raise ZobenchError(f"--model {PREFIX}{shape} has no tokenizer to read --data-dir {place.data_dir} with")
     from ..bench.shape_session import session_of
-    from ..run.whole_run import computed
+    from ..run.plan import computed
 
     return session_of(shape, plugins, dtype=computed(wish, place, plugins).dtype, device=place.device)
 

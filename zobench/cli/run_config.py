@@ -68,7 +68,7 @@ def as_toml(context: typer.Context) -> str:
         value = context.params.get(name)
         if name not in NOT_KEPT and value is not None and value != parameter.default and value != ():
             lines.append(f"{_key(name)} = {_shown(redact.clean(_absolute(name, value)))}")
-    from ..run.plan import parse_settings
+    from ..run.routing import parse_settings
 
     settings |= parse_settings(context.params.get("set_") or [])
     if settings:

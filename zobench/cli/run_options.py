@@ -14,7 +14,7 @@ from .run_config import from_file, settings_in
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
-    from ..run.plan import Wish
+    from ..run.wish import Wish
 
 OwnData = Annotated[
     Path | None,
@@ -48,7 +48,7 @@ def settings_of(
 
     Raises ZobenchError for one that is given twice.
     """
-    from ..run.plan import parse_settings
+    from ..run.routing import parse_settings
 
     said = parse_settings(given or [])
     settings = {key: value for key, value in settings_in(context).items() if key not in said} | said
@@ -81,7 +81,7 @@ def wish_of(
     settings: dict[str, str],
 ) -> Wish:
     """The wish. named: estimators, selectors, tasks. seeds: reported, tuning, of splits. Raises ZobenchError."""
-    from ..run.plan import Wish
+    from ..run.wish import Wish
 
     estimators, selectors, tasks = named
     reported, tuning, splits = seeds

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
 from ..plugins.discovery import describe_fault
-from .plan import executor_settings
+from .routing import executor_settings
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..protocol.cell import Cell
     from ..report.record import Record
-    from .plan import Wish
+    from .wish import Wish
 
 
 class Account:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..errors import ZobenchError, unknown
 from ..plugins.along import SETTING, is_expression, joined, parts
-from .plan import Wish
+from .wish import Wish
 
 
 def of_settings(wish: Wish, refuses: Callable[[str], str], tell: Callable[[str], None], named: Iterable[str]) -> Wish:

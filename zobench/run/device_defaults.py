@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from ..plugins.along import descends_gradients
-from .plan import preset_of, said_of_run
+from .routing import preset_of, said_of_run
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
-    from .plan import Routed, Wish
+    from .routing import Routed
+    from .wish import Wish
 
 COUNTED: Literal["philox"] = "philox"
 """Of torch's own generators draws depend on how many multiprocessors a card has; counters are the same on all."""

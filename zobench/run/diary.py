@@ -23,7 +23,6 @@ from ..estimator.estimator import Estimator
 from ..estimator.log import StepLog, pack
 from ..estimator.state import plain_attributes
 from ..report import disk
-from ..timers import StepTimes
 from . import journal, written
 from .checksum import checksums
 from .journal import Journal
@@ -271,33 +270,6 @@ class Diary:
         set_random_state(self.ended["streams"])
         if self._kept is not None:
             self._kept.left(self.ended["cache"])
-
-
-def pass_over(diary: Diary) -> str:
-    """Continue after a run that ended in an earlier process. Returns the lines of its step log."""
-    assert diary.past is not None and diary.past.ended is not None
-    diary.left()
-    return "".join(frame.facts["lines"] for frame in diary.past.frames) + str(diary.past.ended["lines"])
-
-
-def lines_so_far(diary: Diary) -> str:
-    """The lines of the step log of a run that an earlier process began, up to where this one goes on."""
-    if diary.past is None:
-        return ""
-    end = written.usable(diary.past.frames, diary.journal.folder)[1]
-    return "".join(frame.facts["lines"] for frame in diary.past.frames[:end])
-
-
-def logged(diary: Diary, steps: int) -> list[StepLog]:
-    """What was seen by the first steps of a run that ended."""
-    assert diary.past is not None
-    return [step for frame in diary.past.frames for step in written.steps(frame)][:steps]
-
-
-def seconds(diary: Diary) -> list[list[StepTimes]]:
-    """The times of the steps of a run that ended, by process."""
-    assert diary.past is not None
-    return written.segments(diary.past.frames, diary.past.segments)
 
 
 def _save(saved: Mapping[str, Any], path: Path) -> None:

@@ -15,8 +15,9 @@ from ..engine import AUTO, choose
 from ..errors import ZobenchError
 from ..models.load import DTYPES
 from .batch_order import batches as training_order
+from .cell_shapes import shapes_of
 from .device_pace import DRAW, FUSED, KEPT, Pace, measured
-from .memory_account import memory_of, shapes_of
+from .memory_account import memory_of
 from .method import free_bytes
 from .references import expected_forwards, learns
 from .selection import RunSelectionContext
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from ..scopes.scope import Scope
     from ..tasks.batch import Batch
     from ..tasks.prepared import PreparedTask
-    from .memory_account import CellShapes, MemoryAccount
+    from .cell_shapes import CellShapes
+    from .memory_account import MemoryAccount
     from .session import Session
 
 BATCHES = 64

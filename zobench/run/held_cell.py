@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file
 
 from ..report import running
-from . import diary
+from . import past_run
 from .artefacts import NO_MASKS, REPLAY, Artefacts, log_facts, plain
 from .checksum import checksums
 from .diary import Diary, LeadsElsewhere
@@ -149,12 +149,12 @@ class HeldCell:
             return None
         run = Trained(lr, said["status"], said["message"], said["steps"], said["best_step"], said["best_loss"])
         run.curve = [(step, loss) for step, loss in said["curve"]]
-        run.segments, run.first_wide, run.together = diary.seconds(of), said["first_wide"], said["together"]
+        run.segments, run.first_wide, run.together = past_run.seconds(of), said["first_wide"], said["together"]
         run.eval_forwards, run.eval_s, run.train_s = said["eval_forwards"], said["eval_s"], said["train_s"]
         if said["kept"] is not None and not self._rebuilds(of, run):
             of.past = None
             return None
-        self.artefacts.restore(diary.pass_over(of))
+        self.artefacts.restore(past_run.pass_over(of))
         return run
 
     def _rebuilds(self, of: Diary, run: Trained) -> bool:
@@ -171,7 +171,7 @@ class HeldCell:
             return bool(path.is_file())
         if not run.replayable:
             return False
-        steps = diary.logged(of, run.best_step)
+        steps = past_run.logged(of, run.best_step)
 
         def replay(on: Applied) -> None:
             on.estimator.replay(steps)
@@ -188,7 +188,7 @@ class HeldCell:
         said = of.ended
         assert said is not None
         if said["kept"] == REPLAY:
-            self.artefacts.keep_log(diary.logged(of, run.best_step), said["log"])
+            self.artefacts.keep_log(past_run.logged(of, run.best_step), said["log"])
         elif said["weights"] is not None:
             self.artefacts.clear()
             _same_file(self.journal.folder / said["weights"], self.artefacts.files.weights)

@@ -1,347 +1,209 @@
-"""From the words of the command line to cells: presets, settings routed to their owners, the product of the flags."""
+"""The plan of a run: its cells, found without loading a model, and of these those that are to do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import product
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..errors import ZobenchError, unknown
-from ..plugins import along, declared, expressions, transforms
-from ..plugins.expressions import Address, addresses
-from ..protocol.cell import Cell, raised
-from ..protocol.protocol import Computation, Protocol, computation_from, protocol_from
-from ..report.record import NO_SELECTOR
-from ..settings import convert, resolve, settings_of
-from .first_order import FirstOrder
-from .rates import checked_rates, tuned
+from ..errors import ZobenchError
+from ..models.outline import Outline, planned_device
+from ..paths import check_becomes_folder
+from ..plugins.along import descends_gradients, takes_none
+from ..report import packed, store
+from ..report.judge import mark, settled
+from ..report.swap import refusal
+from . import kin
+from .along import of_settings
+from .cells import Identity
+from .device_defaults import for_device
+from .first_order import examples
+from .place import Place, Rerun, check_data_dir, data_source, outlined
+from .refusals import runnable
+from .routing import Routed, executor_settings, route
+from .session import Session
+from .tuning import Later, check_roles, first
+from .wish import Wish, expand
+from .work import Order, RunInProcess
 
 if TYPE_CHECKING:
-    from ..contracts.selector import Selector
-    from ..plugins.presets import Preset
     from ..plugins.registry import Plugins
+    from ..protocol.cell import Cell
+    from ..protocol.protocol import Computation
+    from ..report.record import Record
+    from ..tasks.source import Pools
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What the user asked for, as names and text."""
+@dataclass
+class RunPlan:
+    """The cells of a run: those to do, and the records of those that are done."""
 
-    estimators: tuple[str, ...]
-    selectors: tuple[str, ...]
-    tasks: tuple[str, ...]
-    seeds: tuple[int, ...] = (0,)
-    preset: str = ""  # the usual one
-    lrs: tuple[float, ...] | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
-    tune_seeds: tuple[int, ...] = ()  # choose learning rates, and are not reported
-    split_seeds: tuple[int, ...] = ()  # values of data_seed: every cell on each split; none: the protocol's one
+    run_cell: RunInProcess
+    todo: list[Cell]
+    done: dict[str, Record] = field(default_factory=dict)
+    later: Later | None = None
+    """What runs at the rates that these cells choose."""
+    faults: list[str] = field(default_factory=list)
+    """What the executor did with cells that it may not (lost, repeated or invented one); methods without a rate."""
+    retried: dict[str, str] = field(default_factory=dict)  # of those to do, what of the machine failed them before
+    beside: set[str] = field(default_factory=set)
+    """Records of the same models, tasks, methods and seeds as cells to do, at other settings."""
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    """The cells that other processes run, and which."""
+    outline: Session | None = None
+    """The model without its weights and the data, which the cells were planned with."""
 
+    @property
+    def plugins(self) -> Plugins:
+        """What is loaded."""
+        return self.run_cell.plugins
 
-@dataclass(frozen=True)
-class Routed:
-    """Settings by owner, checked and complete."""
-
-    protocol: Protocol
-    computation: Computation
-    estimators: dict[str, dict[str, Any]]
-    selectors: dict[str, dict[str, Any]]
-    lrs: tuple[float, ...] | None
-    first_order: FirstOrder
-    """What holds for estimators that descend gradients."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What the cells' identity needs of the model and the data: revisions, as they were resolved."""
-
-    model: str
-    model_revision: str | None
-    data: str
-    task_versions: Mapping[str, int]
-    data_revisions: Mapping[str, str | None]
-    model_plugin: str | None = None  # the name that a plugin offers the model under
-    own_data: Mapping[str, str] = field(default_factory=dict)  # of tasks whose data come from elsewhere than `data`
-    train_sizes: Mapping[str, int] = field(default_factory=dict)  # where steps are counted in epochs
+    @property
+    def session(self) -> Session:
+        """The model and its tasks in this process: loaded now if need be."""
+        return self.run_cell.session
 
 
-def parse_settings(items: Sequence[str]) -> dict[str, str]:
-    """`key=value` texts as a mapping. Raises ZobenchError for one without `=` and for a key given twice."""
-    out: dict[str, str] = {}
-    for item in items:
-        key, sign, value = item.partition("=")
-        if not sign or not key.strip():
-            raise ZobenchError(f"--set {item}: write it as --set name=value, for example --set eps=1e-3")
-        if key.strip() in out:
-            raise ZobenchError(f"--set {key.strip()} is given twice")
-        out[key.strip()] = value.strip()
-    for key in out:
-        group, dot, name = key.rpartition(".")
-        if dot and group in GROUPS and name in out and _of_groups(name):
-            raise ZobenchError(f"--set {name} is given twice: as {name} and as {key}")
-    return out
+def make_plan(wish: Wish, place: Place, plugins: Plugins, outline: Session | None = None) -> RunPlan:
+    """Check every name and setting before anything heavy is loaded; then the cells, by the model's outline and data.
 
-
-def expand(names: Sequence[str], known: Sequence[str], kind: str, families: Sequence[str] = ()) -> tuple[str, ...]:
-    """Names as given, each once; `all` for every known one, unless one is called so (the selector `all`).
-
-    Selectors may be expressions (see zobench.plugins.expressions), estimators along directions of `families` (see
-    zobench.plugins.along): they get their canonical form. Raises ZobenchError for an unknown one.
+    No weights are loaded, but those of a model that a plugin makes. outline: what is known of the model and the data,
+    where that is not to be looked up (a shape).
     """
-    out: list[str] = []
-    for name in names:
-        if kind == "estimator" and along.is_expression(name):
-            out.append(along.canonical(name, known, families))
-        elif kind == "selector" and (expressions.is_expression(name) or name.isdecimal()):
-            out.append(expressions.canonical(name, known))
-        elif name in known:
-            out.append(name)
-        elif name == "all":
-            out += known
-        else:
-            raise ZobenchError(unknown(kind, name, known, see=f"zobench ls {kind}s"))
-    return tuple(dict.fromkeys(out))
-
-
-def route(wish: Wish, plugins: Plugins, model: str | None = None) -> Routed:
-    """Give every setting to its owner: `name.key` to that plugin, `protocol.key` and `run.key` to those, `key` to whom
-    has it: the protocol, the run (with the learning rates, `lr`), or every chosen plugin that declares it.
-
-    Raises ZobenchError for a key that nobody has, with the nearest names, and for one that the protocol or the run has
-    and a chosen plugin too: which is meant must be said. (A preset's plain words are those of protocol and run.)
-    Before the user's go those that plugins have for the `model`, of that name, and before those the preset's.
-    """
-    presets = _preset_settings(wish, plugins)
-    estimators = {name: plugins.estimator(name) for name in wish.estimators}
-    selectors = {name: plugins.selector(name) for name in wish.selectors}
-    owners = _addresses(estimators, selectors)
-    given: dict[str, dict[str, object]] = {name: {} for name in owners}
-    rules: dict[str, dict[str, object]] = {"protocol": {}, "run": {}}
-    lrs, said = wish.lrs, set[str]()  # said: of the protocol, by the model or the user
-    of_model = {} if model is None else declared.model_settings(plugins, model)
-    for source, settings in (*(("preset", one) for one in presets), ("model", of_model), ("set", wish.settings)):
-        for key, value in sorted(settings.items(), key=lambda item: "." in item[0]):  # `name.key` goes before `key`
-            for owner, name in _owners(key, owners, must=source == "set"):
-                if (owner, name) == RATES:
-                    lrs = convert(value, tuple[float, ...], "lr")
-                else:
-                    (rules if owner in rules else given)[owner][name] = value
-                    said |= {name} if owner == "protocol" and source != "preset" else set()
-    if lrs is not None:
-        checked_rates(lrs)
-    protocol = protocol_from(_clipped(rules["protocol"], estimators.values(), plugins))
-    protocol = replace(protocol, transform=transforms.canonical(protocol.transform, plugins))
-    computation = computation_from(rules["run"])
-    return Routed(
-        protocol,
-        computation,
-        {name: resolve(cls, given[name], owner=name) for name, cls in estimators.items()},
-        {name: resolve(cls, given[name], owner=name) for name, cls in selectors.items()},
-        lrs,
-        FirstOrder.of(preset_of(wish, plugins).first_order, said, protocol, computation),
+    spare = _of_all(wish, plugins)
+    wish = _expanded(wish, plugins, plugins.warn)
+    check_becomes_folder(place.results, "--results")
+    check_data_dir(place)
+    wish, spread = executor_settings(wish, plugins, place.executor)
+    kind = outline.loaded.device.type if outline else planned_device(place.device).type
+    routed = for_device(route(wish, plugins, place.model), wish, plugins, kind)
+    session = outline or outline_of(place, plugins, routed.computation.dtype)
+    loaded = session.loaded
+    pools = {task: session.data(task) for task in wish.tasks}
+    identity = Identity(
+        model=loaded.name,
+        model_revision=loaded.revision,
+        data=next(iter(pools.values())).data,
+        task_versions={task: session.task(task).version for task in wish.tasks},
+        data_revisions={task: _data_revision(p) for task, p in pools.items()},
+        model_plugin=place.model if place.model in plugins.names("models") else None,
+        own_data={task: p.data for task, p in pools.items()},
+        train_sizes=_train_sizes(routed, session, wish, plugins),
     )
+    planned, later = first(wish, routed, plugins, identity)
+    further = [] if later is None else later.expected(plugins)
+    can = {id(cell) for cell in runnable([*planned, *further], session, spare=spare)}
+    if later is not None:
+        later = later.only([cell for cell in further if id(cell) in can])
+    named = replace(place.anywhere(plugins.names("models")), spread=spread)
+    files = tuple(os.path.abspath(os.path.expanduser(file)) for file in plugins.files)
+    order = Order(named, loaded.dtype, files, plugins.only, loaded.weights_bytes, asked=routed.computation.dtype)
+    run_cell = RunInProcess(order, plugins)
+    run_cell.knows(None if isinstance(loaded, Outline) else loaded, session.pools)
+    plan = RunPlan(run_cell, [], later=later, outline=session)
+    plan.todo = add(plan, share([cell for cell in planned if id(cell) in can], place.shard), place)
+    return plan
 
 
-def _clipped(values: dict[str, object], estimators: Iterable[Any], plugins: Plugins) -> dict[str, object]:
-    """The protocol's settings; where nothing trains, evaluations beyond the last step are no fault but a note."""
-    found = resolve(Protocol, values, owner="protocol")
-    if found["eval_every"] <= found["steps"] or any(cls.trains for cls in estimators):
-        return values
-    plugins.warn(f"eval_every={found['eval_every']} is taken as steps={found['steps']}: nothing is trained")
-    return {**values, "eval_every": found["steps"]}
-
-
-def fault_of(key: str, wish: Wish, plugins: Plugins) -> ZobenchError | None:
-    """Why `--set key=...` cannot be said of this wish: nobody has it, or two; None where it can be."""
-    owners = _addresses(
-        {name: plugins.estimator(name) for name in wish.estimators},
-        {name: plugins.selector(name) for name in wish.selectors},
+def _expanded(wish: Wish, plugins: Plugins, tell: Callable[[str], None]) -> Wish:
+    """The wish with the names that its words stand for."""
+    asked = wish.estimators
+    wish = replace(
+        wish,
+        estimators=expand(wish.estimators, plugins.names("estimators"), "estimator", plugins.names("directions")),
+        selectors=expand(wish.selectors, plugins.names("selectors"), "selector"),
+        tasks=expand(wish.tasks, plugins.names("tasks"), "task"),
     )
-    try:
-        _owners(key, owners, must=True)
-    except ZobenchError as fault:
-        return fault
-    return None
+    return of_settings(wish, lambda name: takes_none(plugins.estimator(name)), tell, asked)
 
 
-def _addresses(estimators: Mapping[str, type], selectors: Mapping[str, type]) -> dict[str, list[Address]]:
-    """By estimator and selector the settings that they have, and what reaches them."""
-    owners = {name: [_address(name, key) for key in settings_of(cls)] for name, cls in estimators.items()}
-    return owners | {name: list(addresses(cls, name)) for name, cls in selectors.items()}
+def computed(wish: Wish, place: Place, plugins: Plugins) -> Computation:
+    """How the cells of this wish will be computed. Raises ZobenchError as `make_plan` does for names and settings."""
+    mine, _ = executor_settings(_expanded(wish, plugins, lambda line: None), plugins, place.executor)
+    return route(mine, plugins).computation
 
 
-def executor_settings(wish: Wish, plugins: Plugins, name: str) -> tuple[Wish, dict[str, Any]]:
-    """The wish without what is said of the executor (`name.key`), and that, checked: all settings that it declares.
+def outline_of(place: Place, plugins: Plugins, dtype: str) -> Session:
+    """The model without its weights, and the data."""
+    loaded = outlined(place, plugins, dtype)
+    return Session(loaded, plugins, data_source(place, loaded, plugins), place.offline)
 
-    Raises ZobenchError for an unknown executor, and for settings that it does not have.
+
+def share(planned: Sequence[Cell], shard: tuple[int, int]) -> list[Cell]:
+    """The i-th of n shares of the cells: every n-th, so that shares have tasks and methods alike. It does not depend on
+    what is done already.
     """
-    cls = plugins.executor(name)
-    mine = {key: value for key, value in wish.settings.items() if key.rpartition(".")[0] == name}
-    if not mine or name in wish.estimators or name in wish.selectors:
-        return wish, resolve(cls, {}, owner=name)
-    others = {key: value for key, value in wish.settings.items() if key not in mine}
-    given = {key.rpartition(".")[2]: value for key, value in mine.items()}
-    return replace(wish, settings=others), resolve(cls, given, owner=name)
+    i, n = shard
+    return [cell for at, cell in enumerate(planned) if at % n == i - 1]
 
 
-def _address(estimator: str, key: str) -> Address:
-    """A setting of an estimator, which may be one of its directions (`directions.rank`)."""
-    group, _, name = key.rpartition(".")
-    names = along.parts(estimator)[:2] if along.is_expression(estimator) else ()
-    prefixes = {estimator, *(one for one in names if one)} | ({group} if group else set())
-    return Address(frozenset(prefixes), name, key, False)
+def add(plan: RunPlan, planned: Sequence[Cell], place: Place) -> list[Cell]:
+    """Of these cells those that are to do; the plan hears of the records of the others, and of what failed before."""
+    plugins = plan.plugins
+    known = known_records(place.results, {cell.id for cell in planned}, plugins)
+    check_roles(planned, known)
+    kin.check(planned, known.values(), place.results)
+    kin.tell_of_changed_code(planned, known, plugins)
+    done = {c.id: known[c.id] for c in planned if c.id in known and not _again(known[c.id], place.rerun)}
+    if done:
+        for problem in store.beside(place.results, done.values())[0]:
+            plugins.warn(str(problem))
+    todo = [replace(c, before=mark(known.get(c.id))) for c in planned if c.id not in done]
+    plan.done |= done
+    plan.beside |= kin.at_other_settings(planned, known)
+    plan.retried |= {c.id: known[c.id]["retry"] for c in todo if "retry" in known.get(c.id, {})}
+    return todo
 
 
-def said_of_run(wish: Wish, plugins: Plugins) -> set[str]:
-    """The settings of the run that the user, or the preset, gives a value."""
-    given = {key for settings in (*_preset_settings(wish, plugins), wish.settings) for key in settings}
-    return {name for key in given for owner, _, name in [key.rpartition(".")] if owner in ("", "run")}
+def _of_all(wish: Wish, plugins: Plugins) -> Callable[[Cell], bool]:
+    """Whether a cell has its estimator or its task from an `all`, and not by its own name."""
+    every = [
+        set(names) if "all" in names and "all" not in plugins.names(kind) else None
+        for kind, names in (("estimators", wish.estimators), ("tasks", wish.tasks))
+    ]
+
+    def spare(cell: Cell) -> bool:
+        mine = (cell.estimator, cell.task)
+        return any(named is not None and name not in named for named, name in zip(every, mine, strict=True))
+
+    return spare
 
 
-def preset_of(wish: Wish, plugins: Plugins) -> Preset:
-    """The preset of a run. ZobenchError for one that is not known, with the nearest names."""
-    name = wish.preset or declared.one(plugins, "usual_preset", "--preset")
-    declared.check_preset(plugins, name)
-    return declared.preset(plugins, name)
+def _train_sizes(routed: Routed, session: Session, wish: Wish, plugins: Plugins) -> dict[str, int]:
+    """Training examples by task, where methods of this wish count their steps in epochs."""
+    if not routed.first_order.epochs or not any(descends_gradients(plugins.estimator(e)) for e in wish.estimators):
+        return {}
+    rules = routed.first_order.protocol
+    return {task: examples(session.task(task), session.data(task), rules) for task in wish.tasks}
 
 
-def _preset_settings(wish: Wish, plugins: Plugins) -> list[Mapping[str, object]]:
-    """What selectors take less of under the preset, as they say themselves; then what the preset says, which counts."""
-    name = wish.preset or declared.one(plugins, "usual_preset", "--preset")
-    preset = preset_of(wish, plugins)
-    used = dict.fromkeys(part for selector in wish.selectors for part in expressions.names(selector))
-    heads = {head: cast("type[Selector]", plugins.get("selectors", head)) for head in used}  # `all_but` of `all_but:x`
-    own = {f"{head}.{key}": v for head, cls in heads.items() for key, v in cls.presets.get(name, {}).items()}
-    return [own, preset.settings]
+def _data_revision(pools: Pools) -> str:
+    """A short hash of where the data came from: the hub's commit, or the contents of the files."""
+    return hashlib.blake2b(json.dumps(pools.provenance, sort_keys=True).encode(), digest_size=6).hexdigest()
 
 
-GROUPS: Mapping[str, type] = {"protocol": Protocol, "run": Computation}
-RATES = ("run", "lr")
-"""The learning rates, among what the run has."""
+def known_records(results: Path, planned: Set[str], plugins: Plugins) -> Mapping[str, Record]:
+    """The records that are there. One that is none, or was changed, is told of, and counts as missing.
 
-
-def _of_groups(key: str) -> list[tuple[str, str]]:
-    """Protocol or run as the owner of `key`, if one of them has it."""
-    found = [(group, key) for group, cls in GROUPS.items() if key in settings_of(cls)]
-    return [RATES] if key == "lr" else found
-
-
-def _owners(key: str, owners: Mapping[str, Sequence[Address]], *, must: bool) -> list[tuple[str, str]]:
-    """Who `key` belongs to, as (owner, setting). `must`: nobody, or two, is an error, not a preset's idle word."""
-    prefix, dot, name = key.rpartition(".")
-    if dot:
-        return _of_prefix(prefix, name, owners, must=must)
-    found = [(owner, a) for owner, declared in owners.items() for a in declared if a.name == key]
-    free = [(owner, a.key) for owner, a in found if not a.fixed]
-    if ours := _of_groups(key):
-        if must and free:
-            raise ZobenchError(_of_two(key, ours[0][0], [min(a.prefixes, key=len) for _, a in found if not a.fixed]))
-        return ours
-    if not free and must:
-        if found:
-            raise ZobenchError(_in_the_name(key, found[0][0]))
-        every = {"lr", *(n for cls in GROUPS.values() for n in settings_of(cls))}
-        every |= {a.name for declared in owners.values() for a in declared}
-        raise ZobenchError(f"--set {key}: " + unknown("setting", key, every))
-    return free
-
-
-def _of_two(key: str, group: str, others: Sequence[str]) -> str:
-    """What to write where the protocol or the run has a setting and plugins of this run have it too."""
-    each = ", ".join(dict.fromkeys(others))
-    ways = " or ".join(f"--set {owner}.{key}=..." for owner in dict.fromkeys((group, *others)))
-    return f"--set {key}: the {group} has a setting of that name, and so has {each}: say which, {ways}"
-
-
-def _of_prefix(prefix: str, name: str, owners: Mapping[str, Sequence[Address]], *, must: bool) -> list[tuple[str, str]]:
-    """As `_owners`, for `prefix.name`: of that estimator or selector, and of every expression that it is a part of."""
-    if prefix in GROUPS:
-        if not (ours := [pair for pair in _of_groups(name) if pair[0] == prefix]):
-            known = {*settings_of(GROUPS[prefix]), *(name for owner, name in [RATES] if owner == prefix)}
-            raise ZobenchError(f"--set {prefix}.{name}: " + unknown(f"setting of the {prefix}", name, known))
-        return ours
-    called = [(owner, a) for owner, declared in owners.items() for a in declared if prefix in a.prefixes]
-    if not called and prefix not in owners:
-        if must:
-            here = {*owners, *(p for declared in owners.values() for a in declared for p in a.prefixes)}
-            raise ZobenchError(f"--set {prefix}.{name}: " + unknown("estimator or selector of this run", prefix, here))
-        return []
-    found = [(owner, a) for owner, a in called if a.name == name]
-    if not found:
-        if not must:
-            return []
-        raise ZobenchError(unknown(f"setting of {prefix}", name, {a.name for _, a in called}))
-    free = [(owner, a.key) for owner, a in found if not a.fixed]
-    if not free and must:
-        raise ZobenchError(_in_the_name(f"{prefix}.{name}", found[0][0]))
-    return free
-
-
-def _in_the_name(key: str, owner: str) -> str:
-    return f"--set {key}: selector {owner} has it in its name; write the value there, or name the selector without one"
-
-
-def cells(wish: Wish, routed: Routed, plugins: Plugins, identity: Identity, *, tuned_for: bool = False) -> list[Cell]:
-    """The product of the flags, task by task, so that each is encoded once; what trains nothing stands once a split.
-    Those of another dtype than most come last, so that the model is loaded once in each.
-
-    `tuned_for`: rates are chosen on seeds of their own, so grids are whole, whatever a committed run chose.
+    ZobenchError where a planned cell's may be a good one, which this zobench cannot read: it is never replaced.
     """
-    out: dict[str, Cell] = {}
-    splits = wish.split_seeds or (routed.protocol.data_seed,)
-    rates = partial(grid, wish, routed, plugins, known=not tuned_for)
-    for task, split, estimator, selector, seed in product(
-        wish.tasks, splits, wish.estimators, wish.selectors, wish.seeds
-    ):
-        cls = plugins.estimator(estimator)
-        gradients = routed.first_order if along.descends_gradients(cls) else None
-        rules = gradients.over(identity.train_sizes.get(task, 0)) if gradients else routed.protocol
-        cell = Cell(
-            model=identity.model,
-            model_revision=identity.model_revision,
-            task=task,
-            task_version=identity.task_versions[task],
-            data=identity.own_data.get(task, identity.data),
-            data_revision=identity.data_revisions[task],
-            estimator=estimator,
-            selector=selector if cls.trains else NO_SELECTOR,
-            seed=seed if cls.trains else wish.seeds[0],
-            lrs=rates(cls, (estimator, selector, task)) if cls.trains else (),
-            protocol=replace(rules, data_seed=split),
-            computation=gradients.computation if gradients else routed.computation,
-            estimator_settings=routed.estimators[estimator],
-            selector_settings=routed.selectors[selector] if cls.trains else {},
-            code=plugins.code(
-                _used(plugins, identity, task, estimator, selector if cls.trains else None, routed.protocol.transform)
-            ),
-            raised=raised(cls, routed.estimators[estimator])
-            + (raised(plugins.selector(selector), routed.selectors[selector]) if cls.trains else 0),
-        )
-        out.setdefault(cell.id, cell)
-    return sorted(out.values(), key=lambda cell: cell.computation.dtype != routed.computation.dtype)
+    if not store.is_results(results):
+        return {}
+    records, problems = store.read(results)
+    for problem in problems:
+        mine = problem.cell in planned
+        if (mine or problem.file == packed.RECORDS) and (why := refusal(problem)) is not None:
+            raise ZobenchError(f"--results {results}: {why}")
+        lies = problem.file.startswith(f"{store.CELLS}/")
+        kept = f", and this is kept as {store.CELLS}/*.aside" if lies else ""
+        plugins.warn(f"{problem.file}: {problem.why}; its cell runs again{kept}" if mine else str(problem))
+    return {r["id"]: r for r in records}
 
 
-def _used(
-    plugins: Plugins, identity: Identity, task: str, estimator: str, selector: str | None, transform: str
-) -> list[tuple[str, str]]:
-    """What a cell uses that a plugin may have brought, as (kind, name)."""
-    named = {"models": identity.model_plugin, "tasks": task, "estimators": estimator, "selectors": selector}
-    data = identity.own_data.get(task, identity.data)
-    named["data_sources"] = data if data in plugins.names("data_sources") else None
-    changes = [("transforms", name) for name in transforms.names(transform)]
-    return [*((kind, name) for kind, name in named.items() if name is not None), *changes]
-
-
-def grid(
-    wish: Wish, routed: Routed, plugins: Plugins, cls: Any, names: tuple[str, str, str], *, known: bool = True
-) -> tuple[float, ...]:
-    """The learning rates a cell tries: the user's, else those of the preset.
-
-    That is the rate that dev chose in earlier runs for this estimator, selector and task (`names`), where a plugin has
-    one for the preset (unless not `known`). Else the estimator's own: of its paper, or for small runs.
-    """
-    if routed.lrs:
-        return checked_rates(routed.lrs)
-    tried = tuned(plugins, wish.preset, *names) if known and wish.preset else ()
-    return checked_rates(tried or (cls.lr_grid if preset_of(wish, plugins).grid == "paper" else cls.small_lrs))
+def _again(record: Record, rerun: Rerun) -> bool:
+    """Whether a cell with a record runs again: what did not come to its end always, what failed or all if asked."""
+    return rerun == "always" or not settled(record) or (rerun == "failed" and record["status"] != "ok")

@@ -14,15 +14,16 @@ from ..report.papers import PrintedRow, PrintedTable
 from ..report.record import NO_SELECTOR
 from .first_order import examples
 from .place import check_data_dir
-from .plan import Wish, expand, fault_of, route
+from .plan import computed, make_plan, outline_of
+from .routing import fault_of, route
 from .session import Session
-from .whole_run import computed, make_plan, outline_of
+from .wish import Wish, expand
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..report.papers import Paper, PrintedGrid
     from .place import Place
-    from .whole_run import RunPlan
+    from .plan import RunPlan
 
 BUDGETS: Mapping[str, Mapping[str, str]] = {
     "paper": {},

@@ -17,8 +17,8 @@ from ..errors import ZobenchError
 from ..scopes.scope import Scope
 from .batch_order import batches as training_order
 from .checksum import checksums
-from .diary import pass_over
 from .method import Method, applied, keeper, scope_bytes
+from .past_run import pass_over
 from .prefix import prefixed
 from .train import on_device, train
 

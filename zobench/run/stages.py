@@ -6,22 +6,19 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from ..errors import out_of_memory
-from ..estimator.vocabulary import Diverged
-from ..plugins import declared
 from ..report.record import Observed
 from . import references, zero_shot
 from .artefacts import REPLAY
 from .computed import engine_info, of_forwards
-from .diary import lines_so_far
 from .grid import Grid
 from .held_cell import HeldCell, Telling
 from .memory_account import planned
-from .method import Applied, Method, applied, free_of, kept
+from .method import Applied, Method, applied
 from .outcome import Outcome, data_facts, heard, info, info_of_test, scope_info
+from .past_run import lines_so_far
 from .prefix import KeptCache, prefixed
-from .selection import RunSelectionContext, everything, of_model
-from .speed import Sides, of_cell
+from .selection import RunSelectionContext, of_model
+from .speed_stage import SpeedStage
 from .train import Trained, train
 from .unchanged import Guard
 
@@ -100,7 +97,8 @@ class Stages:
             if not references.learns(cls):
                 self._score_untrained(prepared)
         elif self.cell.computation.speed_steps and (prepared.spread is None or prepared.spread.rank == 0):
-            self._speed(method.settled(self.out.fields["engine"]), scope, prepared.alone())
+            speed = SpeedStage(self.session, self.cell, self.out, self.guard, self.memory, self.progress.phase)
+            speed.run(method.settled(self.out.fields["engine"]), scope, prepared.alone())
 
     def _guessed(self, cls: type[Estimator]) -> list[str]:
         """Of the estimator and the selector those that say that a detail of them is a guess."""
@@ -282,39 +280,6 @@ class Stages:
             self.out.status, self.out.error = "diverged", UNTOUCHED_NAN
             return
         self.out.metrics["zero_shot"] = info_of_test(score)
-
-    def _baseline(self) -> type[Estimator]:
-        """The estimator whose step in the official order over the full scope every speed-up is relative to."""
-        plugins = self.session.plugins
-        return plugins.estimator(declared.one(plugins, "baseline", "--set speed_steps=0 (no speed-up)"))
-
-    def _speed(self, method: Method, scope: Scope, prepared: PreparedTask) -> None:
-        loaded, account, notes = self.session.loaded, self.out.account, self.out.fields["data"]["notes"]
-        if account is not None and not account.speed_fits:  # training fits; the scores shall not fail of it
-            notes["speed"] = account.speed_left_out()
-            return
-        self.progress.phase("measuring the speed-up")
-        sides = Sides(
-            baseline=Method.official(self._baseline(), self.cell.computation),
-            baseline_scope=everything(loaded),
-            own=method,
-            own_scope=scope,
-        )
-        self.out.memory["peak_bytes"] = self.memory.peak()  # what the baseline takes is none of the method's
-        self.memory.again()
-        keep = kept(
-            on_device=2 * self.out.memory["weights_bytes"] < free_of(loaded)
-        )  # one copy, and as much for a step
-        try:
-            with self.guard.watching(f"measuring the speed of estimator {self.cell.estimator}"):
-                made = of_cell(self.session.baselines, self.cell, sides, loaded, prepared, keep)
-        except Exception as e:  # the scores stand where only this measurement has failed, of either side
-            if not isinstance(e, Diverged) and not out_of_memory(e):
-                raise
-            notes["speed"] = f"not measured: {e if isinstance(e, Diverged) else 'memory ran out'}"
-            return
-        self.out.fields["speed"] = made.info
-        self.out.forwards["speed"] += made.forwards
 
 
 def _note_engine(out: Outcome, on: Applied, observed: Observed) -> None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import ZobenchError
 from ..protocol.cell import Cell
-from .plan import Identity, Routed, Wish, cells
+from .cells import Identity, cells
+from .routing import Routed
+from .wish import Wish
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins

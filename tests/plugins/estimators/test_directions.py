@@ -14,7 +14,7 @@ from zobench import Directions, Draws, Estimator, Scope, ZobenchError
 from zobench.plugins.along import build, canonical, parts
 from zobench.plugins.registry import load_plugins
 from zobench.run.along import of_settings
-from zobench.run.plan import Wish
+from zobench.run.wish import Wish
 from zobench.testing.attempt import Case, same
 
 PLUGINS = load_plugins(only="")

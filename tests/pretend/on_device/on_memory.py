@@ -16,7 +16,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from zobench.directions.noise import philox
 from zobench.engine import base
 from zobench.run import checksum
-from zobench.run.memory_account import memory_of, shapes_of
+from zobench.run.cell_shapes import shapes_of
+from zobench.run.memory_account import memory_of
 from zobench.run.selection import everything
 
 UNIT = 3_688_960 / 12.6

@@ -18,11 +18,12 @@ from zobench.models.placement import Placement
 from zobench.report.record import Record
 from zobench.run.artefacts import REPLAY
 from zobench.run.place import Place
-from zobench.run.plan import Wish
+from zobench.run.plan import make_plan
 from zobench.run.progress import Progress
 from zobench.run.replay import rebuild
 from zobench.run.session import Session
-from zobench.run.whole_run import execute, make_plan
+from zobench.run.whole_run import execute
+from zobench.run.wish import Wish
 
 SELECTORS = ("max_jump", "sensitivity")
 
