@@ -22,9 +22,16 @@ from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.plugins.registry import load_plugins
 from zobench.report import store
-from zobench.run import failure, stopping
+from zobench.report.running import Claim
+from zobench.run import cell_runner, failure, speed_stage, stopping
 from zobench.run.artefacts import Artefacts
+from zobench.run.diary import Diary
+from zobench.run.held_cell import HeldCell
 from zobench.run.plan import _again
+from zobench.run.progress import Progress
+from zobench.run.stages import Stages
+from zobench.run.unchanged import Guard
+from zobench.tasks.prepared import PreparedTask
 
 FAULTY = """
     import errno, os, signal
@@ -320,6 +327,7 @@ def test_a_signal_to_end_does_what_control_c_does(waiting, tmp_path, number):
     results = tmp_path / "r"
     process = in_training(waiting, results)
     process.send_signal(number)
+    process.send_signal(number)
     out, err = ended(process)
     assert process.returncode == 128 + number, err
     told = err.splitlines()[-2:]
@@ -361,6 +369,77 @@ def test_a_signal_waits_while_a_record_is_written(world, tmp_path, monkeypatch):
     with stopping.stoppable(), pytest.raises(KeyboardInterrupt):
         carry_out(made, place)
     assert standing(tmp_path)["status"] == "ok"
+
+
+STRUCK = [(Guard, "put_back"), (cell_runner, "as_record"), (Artefacts, "put"), (Progress, "cell_end")]
+STRUCK += [(HeldCell, "close"), (Claim, "release")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(
+    ("where", "name", "status"),
+    [
+        (Stages, "_select", "interrupted"),
+        (Diary, "stepped", "interrupted"),
+        (Diary, "_write", "interrupted"),
+        (PreparedTask, "dev_score", "interrupted"),
+        (PreparedTask, "test_score", "interrupted"),
+        (speed_stage, "of_cell", "interrupted"),
+        (Artefacts, "put", "ok"),
+    ],
+)
+def test_further_signals_do_not_cut_the_end_short(world, tmp_path, monkeypatch, where, name, status):
+    """The first comes at a point of the cell, and one at each point of what follows it."""
+    few = {"speed_steps": 1, "speed_warmup": 1}
+    (whole,) = run(world, tmp_path / "whole", ["mezo"], **few)
+    results, sent = tmp_path / "r", []
+
+    def struck(of, name, *, first):
+        plain = getattr(of, name)
+
+        def wrapped(*args, **options):
+            if first or sent:
+                sent.append(name)
+                os.kill(os.getpid(), signal.SIGINT if len(sent) % 3 == 0 else signal.SIGTERM)
+                time.sleep(0)
+            return plain(*args, **options)
+
+        patch.setattr(of, name, wrapped)
+
+    with monkeypatch.context() as patch:
+        made, place = plan(world, results, ["mezo"], **few)
+        for one in STRUCK:
+            if one != (where, name):
+                struck(*one, first=False)
+        struck(where, name, first=True)
+        with stopping.stoppable(), pytest.raises(KeyboardInterrupt):
+            carry_out(made, place)
+        assert stopping.heard() is None
+    assert len(sent) > 3 and standing(results)["status"] == status
+    assert not [*results.rglob("*.claim-*"), *(results / "cells").glob(".*")]
+    (record,) = run(world, results, ["mezo"], **few) or [standing(results)]
+    assert numbers(record) == numbers(whole)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+def test_a_later_signal_is_heard_again_and_so_is_one_that_was_caught(monkeypatch):
+    def told(number=signal.SIGTERM):
+        os.kill(os.getpid(), number)
+        time.sleep(0)
+
+    with stopping.stoppable():
+        with pytest.raises(stopping.Stopped):
+            told()
+        with stopping.held():
+            told()
+        told(signal.SIGINT)
+        with pytest.raises(stopping.Stopped):
+            stopping.check()
+        monkeypatch.setattr(stopping, "AGAIN_S", 0.0)
+        with pytest.raises(KeyboardInterrupt), stopping.held():
+            told(signal.SIGINT)
+    stopping.check()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")

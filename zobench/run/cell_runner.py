@@ -72,7 +72,8 @@ class Runner:
                 return done
             return self._claimed(cell, claim)
         finally:
-            claim.release()
+            with stopping.held():
+                claim.release()
 
     def _done_meanwhile(self, cell: Cell) -> Record | None:
         """The record that another process made of the cell since it was planned."""
@@ -103,7 +104,6 @@ class Runner:
             ranks.begin(cell, work.journal.path)
         self.progress.cell_start(cell)
         memory = PeakMemory(self.session.loaded.devices)
-        record: Record | None = None
         try:
             try:
                 self._timed(cell, out, work, memory, started)
@@ -124,23 +124,30 @@ class Runner:
             failed(out, cell, e, self.known)
             if (why := failure.retry(e, self.session.loaded.device)) is not None:
                 out.fields["retry"] = why
-        if ranks is not None:
-            out.fields["ranks"] = ranks.record()
-            if interrupt is None:
-                _together(ranks, out)
+        with stopping.held():  # a cell that is over is written, whatever comes now
+            if ranks is not None:
+                out.fields["ranks"] = ranks.record()
+                if interrupt is None:
+                    _together(ranks, out)
+            out.seconds["total_s"] = work.journal.past.seconds + time.perf_counter() - start
+            made = self._put(cell, out, work, memory, started)
+        if interrupt is not None:
+            raise interrupt
+        return made
+
+    def _put(self, cell: Cell, out: Outcome, work: HeldCell, memory: PeakMemory, started: str) -> Record:
+        """The record of a cell that is over, put in its place; where another process has the cell, what says so."""
         peak = memory.peak()
         out.memory |= {"speed_peak_bytes": peak} if "peak_bytes" in out.memory else {"peak_bytes": peak}
-        out.seconds["total_s"] = work.journal.past.seconds + time.perf_counter() - start
         if (resumed := work.resumed()) is not None:
             out.fields["resumed"] = resumed
         made = as_record(cell, out, {**self.environment, "started": started, "memory": memory.kind})
-        if not claim.still_ours():
-            work.close(None)
-            return self._lost(cell)
+        record: Record | None = None
         try:
-            with stopping.held():  # a cell that is done is written, whatever comes now
-                stays = not work.artefacts.put(made, out.traceback)
-                record = made
+            if not work.claim.still_ours():
+                return self._lost(cell)
+            stays = not work.artefacts.put(made, out.traceback)
+            record = made
         except OSError as e:
             raise ZobenchError(
                 f"cannot write the record of {cell.id} to {self.results / store.CELLS}: {e.strerror}; mend that, and "
@@ -148,11 +155,10 @@ class Runner:
             ) from e
         finally:
             work.close(record)
+            work.claim.release()
         if stays:
             self.session.plugins.warn(f"{cell.id}: {out.status}; the record of before is better, and stays")
         self.progress.cell_end(made)
-        if interrupt is not None:
-            raise interrupt
         return made
 
     def _timed(self, cell: Cell, out: Outcome, work: HeldCell, memory: PeakMemory, started: str) -> None:

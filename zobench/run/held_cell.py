@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import load_file
 
 from ..report import running
-from . import past_run
+from . import past_run, stopping
 from .artefacts import NO_MASKS, REPLAY, Artefacts, log_facts, plain
 from .checksum import checksums
 from .diary import Diary, LeadsElsewhere
@@ -102,7 +102,10 @@ class HeldCell:
         return self.diary(key, self.kept(prepared))
 
     def check(self) -> None:
-        """Lost where another process has the cell now; what `in_time` raises where its time is over."""
+        """Lost where another process has the cell now; what `in_time` raises where its time is over; a signal to end
+        that a plugin caught.
+        """
+        stopping.check()
         self.in_time()
         if self.claim.lost:
             raise Lost(self.claim.what)

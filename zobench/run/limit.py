@@ -49,8 +49,11 @@ def within(seconds: float) -> Iterator[Callable[[], None]]:
     before = signal.signal(signal.SIGALRM, _ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
     try:
-        yield check
-    finally:
+        try:
+            yield check
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+    finally:  # also where the alarm rings in this very moment
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
 

@@ -19,6 +19,7 @@ from ..protocol.cell import NUMERICS
 from ..report import untouched
 from ..report.running import Claim
 from ..tasks.prepared import Score
+from . import stopping
 from .unchanged import ModelChanged
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def shared(
             untouched.write(path, of, run, asdict(known))
         return known
     finally:
-        claim.release()
+        with stopping.held():
+            claim.release()
 
 
 def forget(results: Path, of: Mapping[str, Any]) -> None:
