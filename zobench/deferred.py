@@ -79,7 +79,9 @@ class Deferral:
         """Whether a module that is given stand-ins is just being imported: what it calls is called later."""
         frame = sys._getframe(1) if self.active else None
         while frame is not None:
-            if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__", "").startswith(self.within):
+            told = frame.f_globals
+            begun = getattr(told.get("__spec__"), "_initializing", False)  # not of __main__, which runs until the end
+            if begun and frame.f_code.co_name == "<module>" and told.get("__name__", "").startswith(self.within):
                 return True
             frame = frame.f_back
         return False

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from zobench.cli import COMMANDS
+from zobench.deferred import put_off
 
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "scipy", "matplotlib", "peft", "ray")
 PROGRAM = """
@@ -35,6 +36,12 @@ def test_commands_that_need_no_model_import_nothing_heavy(tmp_path):
     assert {line: (status, heavy) for line, (status, _, heavy) in found.items()} == {line: (0, []) for line in lines}
     assert all(size > 10 for _, size, _ in found.values())
     assert done.stderr == ""
+
+
+def test_a_program_that_runs_is_no_module_being_imported():
+    """Else nothing that was put off is used where it is called, and what has to be measured is not."""
+    with put_off("wave", imports=False) as deferral:
+        assert not deferral.importing()
 
 
 MOST_MODULES = 250

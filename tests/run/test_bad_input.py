@@ -6,13 +6,16 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kits.faulty_kit import WAITING, in_training
 from kits.processes import ended, started
 from kits.run_kit import QUICK, World, plan, plugin_file
+from zobench_plugins.estimators.zo_act import ZOAct
 
+from zobench import Planned
 from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.plugins.registry import load_plugins
@@ -326,11 +329,24 @@ def test_records_of_other_data_are_refused_before_anything_runs(command, capsys,
         ([], {"estimator": "zo_fine_tuner"}, "set zo_fine_tuner.scales to a file of networks"),
         ([], {"estimator": "hidden_probe", "tasks": "squad"}, "squad is a generation task"),
         (sets("hidden_probe.rates=0"), {"estimator": "hidden_probe"}, "some rates above 0"),
+        ([], {"estimator": "prompt_zo", "selector": "layer:1"}, "input embeddings, which are not in the chosen"),
+        ([], {"estimator": "prompt_zo", "selector": "first_outlier"}, "not in the chosen scope (blocks [0, 1"),
+        (sets("lora_zo.targets=lm_head"), {"estimator": "lora_zo", "selector": "layer:0"}, "modules lm_head lies in"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 def test_what_configuration_refutes(command, capsys, tmp_path, more, changes, message, dry):
     refused(capsys, command(*more, *dry, **changes), message, tmp_path / "r")
+
+
+def test_a_method_of_linear_layers_is_refused_where_there_are_none():
+    """GPT-2's layers are Conv1D, whose inputs nobody is shown."""
+    names = ("h.0.attn.c_attn.weight",)
+    planned = Planned("", "", "lm", train=1, batch_size=1, weight_decay=0.0, parameterisation="full", names=names)
+    with pytest.raises(ZobenchError, match="none is one .GPT-2's are Conv1D.; use parameterisation lora, basis=random"):
+        ZOAct.check({"basis": "inputs"}, planned)
+    ZOAct.check({"basis": "random"}, planned)
+    ZOAct.check({"basis": "inputs"}, replace(planned, linear=frozenset(names)))
 
 
 def test_what_all_names_and_cannot_run_is_left_out_and_said(world, tmp_path, capsys):

@@ -137,8 +137,8 @@ def test_a_prompt_of_a_model_in_16_bit_trains_in_float32(world, tmp_path, engine
 
 
 def test_a_prompt_is_refused_on_a_block(world, tmp_path):
-    (record,) = run(world, tmp_path, ["prompt_zo"], ["layer:1"])
-    assert record["status"] == "error" and "place of the input embeddings, which are not in" in record["error"]
+    with pytest.raises(ZobenchError, match="place of the input embeddings, which are not in"):
+        run(world, tmp_path, ["prompt_zo"], ["layer:1"])
 
 
 @pytest.mark.parametrize("task", ["copa", "squad", "sst2"])

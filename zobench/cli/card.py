@@ -60,9 +60,16 @@ def facts(cls: Any) -> dict[str, str]:
 
 def _of_directions(cls: Any) -> dict[str, str]:
     return {
-        "forwards": f"{cls.forwards_per_step} a step beside the estimator's own",
+        "forwards": f"{_beside(cls) or '0 a step'} beside the estimator's own",
         "state": f"{_bytes(cls)} bytes a parameter of the scope, in float32, beside the estimator's",
     }
+
+
+def _beside(cls: Any) -> str:
+    """Forwards that drawing takes; empty where it takes none."""
+    counts = {"a step": cls.forwards_per_step, "a direction": cls.forwards_per_direction}
+    counts["a step on further batches"] = cls.extra_forwards_per_step
+    return " and ".join(f"{count:g} {each}" for each, count in counts.items() if count)
 
 
 _HOMES = ("zobench.estimator.estimator", "zobench.estimator.families", "zobench.contracts.selector")
@@ -233,7 +240,7 @@ COLUMNS: dict[str, dict[str, Callable[[Any], str]]] = {
     "directions": {
         "idea": _idea,
         "reference": _said(lambda cls: cls.reference, "reference"),
-        "forwards": lambda cls: f"+ {cls.forwards_per_step}" if cls.forwards_per_step else "",
+        "forwards": lambda cls: _beside(cls) and f"+ {_beside(cls)}",
         "state": _bytes,
         "verified": verified,
         "public code": _said(lambda cls: cls.public_code, "public_code"),

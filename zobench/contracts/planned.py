@@ -21,6 +21,8 @@ class Planned:
     parameterisation: str
     names: tuple[str, ...] | None
     """What of the model could move under the parameterisation; None of what trains nothing."""
+    linear: frozenset[str] = frozenset()
+    """Of these the weights of linear layers, `torch.nn.Linear`: what `Losses.with_inputs` has inputs of."""
 
     def batches(self) -> set[int]:
         """The sizes that training batches have: the last of an epoch has what is left."""

@@ -44,7 +44,9 @@ class Directions:
     reference: ClassVar[str] = ""  # paper and section
     public_code: ClassVar[str] = ""  # where, its licence, and what is wrong with it, in a line
     verified: ClassVar[bool | None] = None  # True: no detail is a guess; False: one is, as the class's description says
-    forwards_per_step: ClassVar[int] = 0  # that drawing takes, beside the estimator's own
+    forwards_per_step: ClassVar[int] = 0  # that drawing takes, beside the estimator's own, however many directions
+    forwards_per_direction: ClassVar[int] = 0  # that drawing each direction takes
+    extra_forwards_per_step: ClassVar[float] = 0.0  # likewise a step, on further batches (`losses.fresh()`)
     recalled: ClassVar[bool] = True  # False: a direction of an earlier step cannot be drawn again
     replays: ClassVar[bool] = True  # False: a step sees more than scalars, which no log holds
     exercise: ClassVar[Mapping[str, Any]] = {}  # settings that bring its rare events into a few steps of the checks

@@ -52,7 +52,7 @@ class LoRA:
     def __init__(self, model: nn.Module, scope: Scope, seed: int = 0, **settings: object) -> None:
         for name, value in resolve(LoRA, settings, owner="lora").items():
             setattr(self, name, value)
-        chosen = self._modules(model, scope)
+        chosen = wrapped(model, scope, self.targets)
         if type(scope).mask is not Scope.mask:
             what = "masks that change with the step cannot be put on the product of low-rank adapters"
             refuse_masks(scope, {f"{n}.weight" for n in chosen}, what)
@@ -108,18 +108,6 @@ class LoRA:
             p.requires_grad_(False)
         for i, name in enumerate(self._wrapped):
             put_module(model, name, holder.get_submodule(f"m{i}"))
-
-    def _modules(self, model: nn.Module, scope: Scope) -> dict[str, nn.Module]:
-        """Full name -> module of the targets whose weight is in the scope, in the model's order."""
-        moving = {name for name, _ in scope.named}
-        _no_fused_experts(scope, self.targets, type(model).__name__)
-        chosen = {n: m for n, m in targeted(model, self.targets).items() if f"{n}.weight" in moving}
-        if not chosen:
-            raise ZobenchError(
-                f"lora: none of the modules {', '.join(self.targets)} lies in the chosen scope ({where(scope)}); "
-                "choose a scope that has them, or set targets to modules it has"
-            )
-        return chosen
 
     def _initialise(self, model: nn.Module, seed: int) -> None:
         """A uniform in +-1/sqrt(in), drawn in float32 on the CPU (the same on every device), B zero."""
@@ -179,12 +167,27 @@ def targeted(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:
     return called
 
 
-def adapters(model: nn.Module, settings: Mapping[str, object]) -> tuple[str, ...]:
-    """What LoRA's tensors would be called on the whole model. Raises ZobenchError as `LoRA` would, and puts none on."""
-    own = resolve(LoRA, settings, owner="lora")
-    return tuple(
-        f"{n}.{which}.{ADAPTER}.weight" for n in targeted(model, own["targets"]) for which in ("lora_A", "lora_B")
-    )
+def wrapped(model: nn.Module, scope: Scope, targets: Sequence[str]) -> dict[str, nn.Module]:
+    """Full name -> module of the targets whose weight is in the scope, in the model's order. ZobenchError for none."""
+    moving = {name for name, _ in scope.named}
+    _no_fused_experts(scope, targets, type(model).__name__)
+    chosen = {n: m for n, m in targeted(model, targets).items() if f"{n}.weight" in moving}
+    if not chosen:
+        raise ZobenchError(
+            f"lora: none of the modules {', '.join(targets)} lies in the chosen scope ({where(scope)}); "
+            "choose a scope that has them, or set targets to modules it has"
+        )
+    return chosen
+
+
+def adapters(model: nn.Module, settings: Mapping[str, object], scope: Scope | None = None) -> tuple[str, ...]:
+    """What LoRA's tensors would be called on this scope; None: on the whole model. Puts none on.
+
+    Raises ZobenchError as `LoRA` would.
+    """
+    targets = resolve(LoRA, settings, owner="lora")["targets"]
+    of = targeted(model, targets) if scope is None else wrapped(model, scope, targets)
+    return tuple(f"{n}.{which}.{ADAPTER}.weight" for n in of for which in ("lora_A", "lora_B"))
 
 
 def _no_fused_experts(scope: Scope, targets: Sequence[str], model: str) -> None:

@@ -174,9 +174,12 @@ def _causal(query: Tensor, context: int) -> Tensor:
     return seen.tril(context - queries)[None, None]
 
 
-def prefixes(model: nn.Module) -> tuple[str, ...]:
-    """What the tensors of prefixes would be called on the whole model. Raises ZobenchError where there is no place."""
-    of = attention(model, Scope(list(model.named_parameters())))
+def prefixes(model: nn.Module, scope: Scope | None = None) -> tuple[str, ...]:
+    """What the tensors of prefixes would be called on this scope; None: on the whole model.
+
+    Raises ZobenchError where there is no place for one.
+    """
+    of = attention(model, Scope(list(model.named_parameters())) if scope is None else scope)
     return tuple(f"{n}.{NAME}.{which}" for n in of for which in ("keys", "values"))
 
 

@@ -272,9 +272,12 @@ def _places(body: nn.Module, embed: nn.Module) -> int | None:
     return None
 
 
-def prompts(model: nn.Module) -> tuple[str, ...]:
-    """What the tensor of a prompt would be called. Raises ZobenchError where there is no place for one."""
-    _embeddings(model, Scope(list(model.named_parameters())))
+def prompts(model: nn.Module, scope: Scope | None = None) -> tuple[str, ...]:
+    """What the tensor of a prompt would be called on this scope; None: on the whole model.
+
+    Raises ZobenchError where there is no place for one.
+    """
+    _embeddings(model, Scope(list(model.named_parameters())) if scope is None else scope)
     _body(model)
     attending(model, "prompt")
     return (f"{NAME}.embeddings",)

@@ -38,12 +38,7 @@ class QuantisedScales:
             setattr(self, name, value)
         self._model = model
         self._linear = _linear(model)
-        moving = {n for n, _ in scope.named}
-        chosen = {n for n in self._linear if f"{n}.weight" in moving}
-        if not chosen:
-            raise ZobenchError(
-                f"scales: no linear layer lies in the chosen scope ({where(scope)}); choose a scope that has one"
-            )
+        chosen = {n.removesuffix(f".{SCALES}") for n in scales(model, scope)}
         refuse_masks(scope, {f"{n}.weight" for n in chosen}, "a scale is of many of them")
         self._required = [(p, p.requires_grad) for p in model.parameters()]
         for name, module in self._linear.items():
@@ -93,9 +88,15 @@ class QuantisedLinear(nn.Module):
         return (self.codes * self.scales[..., None]).flatten(1)[:, : self.in_features]
 
 
-def scales(model: nn.Module) -> tuple[str, ...]:
-    """What the scales of the whole model would be called."""
-    return tuple(f"{n}.{SCALES}" for n in _linear(model))
+def scales(model: nn.Module, scope: Scope | None = None) -> tuple[str, ...]:
+    """What the scales on this scope would be called; None: on the whole model. ZobenchError where there are none."""
+    moving = None if scope is None else {n for n, _ in scope.named}
+    found = tuple(f"{n}.{SCALES}" for n in _linear(model) if moving is None or f"{n}.weight" in moving)
+    if scope is not None and not found:
+        raise ZobenchError(
+            f"scales: no linear layer lies in the chosen scope ({where(scope)}); choose a scope that has one"
+        )
+    return found
 
 
 def _linear(model: nn.Module) -> dict[str, nn.Linear]:

@@ -124,8 +124,8 @@ def build(text: str, cls: type[Estimator], family: type[Directions]) -> type[Est
     said = {cls.verified, family.verified}
     space["verified"] = next(one for one in (False, None, True) if one in said)  # as sure as the less sure of the two
     space["neutral"] = None
-    if cls.forwards_per_step is not None:
-        space["forwards_per_step"] = cls.forwards_per_step + family.forwards_per_step
+    space["forwards_per_step"] = _forwards(cls, family)
+    space["extra_forwards_per_step"] = cls.extra_forwards_per_step + family.extra_forwards_per_step
     space["exercise"] = {**cls.exercise, **{f"{_PREFIX}{key}": value for key, value in family.exercise.items()}}
     space["state_of"] = _state_of(cls, family, tuple(declared))
     space["check"] = classmethod(_check)
@@ -143,6 +143,14 @@ def descends_gradients(cls: type[Estimator]) -> bool:
 def takes_none(cls: type[Estimator]) -> str:
     """Why directions of a family cannot take the place of its own; empty where they can."""
     return cls.own_directions or ("" if cls.trains else "it trains nothing")
+
+
+def _forwards(cls: type[Estimator], family: type[Directions]) -> int | None:
+    """Of a step along the family's directions, at the default settings; None where it varies."""
+    own, each, directions = cls.forwards_per_step, family.forwards_per_direction, cls.directions_per_step
+    if own is None or (each and directions is None):
+        return None
+    return own + family.forwards_per_step + each * (directions or 0)
 
 
 def _check(cls: Any, settings: Mapping[str, Any], planned: Planned) -> None:

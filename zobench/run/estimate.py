@@ -7,7 +7,6 @@ its forwards, by their tokens, and its passes over the weights of the scope.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,22 +19,18 @@ from .device_pace import DRAW, FUSED, KEPT, Pace, measured
 from .memory_account import memory_of
 from .method import free_bytes
 from .references import expected_forwards, learns
-from .selection import RunSelectionContext
+from .scope_names import Named
 from .speed import BLOCK
 from .step_passes import passes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
-    from ..contracts.selector import ProbeResult
     from ..estimator.estimator import Estimator
     from ..models.load import LoadedModel
     from ..protocol.cell import Cell
     from ..protocol.protocol import Protocol
     from ..scopes.scope import Scope
-    from ..tasks.batch import Batch
     from ..tasks.prepared import PreparedTask
     from .cell_shapes import CellShapes
     from .memory_account import MemoryAccount
@@ -243,24 +238,6 @@ class Estimate:
         wish, blocks = cell.computation, _blocks(self.session.loaded)
         cut = wish.prefix_cache == "auto" and wish.rows != "replicated" and blocks
         return 1 - lowest / blocks if cut else 1.0
-
-
-class Named(RunSelectionContext):
-    """A selection context for planning: a selector learns the names and shapes of a model, and nothing else."""
-
-    def __init__(self, loaded: LoadedModel, seed: int) -> None:
-        self.loaded, self.seed = loaded, seed
-        self.forwards: Counter[str] = Counter()
-        self.facts: dict[str, Any] = {}
-
-    def calibration(self, batches: int, batch_size: int) -> list[Batch]:
-        raise NotImplementedError("nothing is run to plan")
-
-    def loss(self, batch: Batch) -> Tensor:
-        raise NotImplementedError("nothing is run to plan")
-
-    def probe(self, scope: Scope, steps: int, lr: float | None = None, *, metric: bool = False) -> ProbeResult:
-        raise NotImplementedError("nothing is run to plan")
 
 
 def cost(cell: Cell, session: Session) -> Cost:

@@ -19,6 +19,7 @@ from ..plugins.discovery import describe_fault
 from ..protocol.protocol import asked
 from ..report.record import NO_SELECTOR
 from ..tasks.sampling import Splits, split
+from .scope_names import chosen
 
 if TYPE_CHECKING:
     from ..estimator.estimator import Estimator
@@ -77,10 +78,11 @@ class _Judge:
                 f"task {cell.task}: demonstrations={scored.demonstrations}, but there are {there} items to show"
             )
         if cell.selector != NO_SELECTOR:
-            settings = json.dumps(cell.key()["selector_settings"], sort_keys=True)
-            self._once(lambda: self._check_selector(cell), "selector", cell.selector, settings)
+            self._once(lambda: self._check_selector(cell), "selector", *_selected(cell))
         settings = json.dumps(cell.key()["estimator_settings"], sort_keys=True)
-        self._once(lambda: self._check_estimator(cell, cls, sizes), "estimator", cell.task, cell.estimator, settings)
+        on = () if not cls.trains or _kind(cell, cls) == "full" else _selected(cell)
+        judged = ("estimator", cell.task, cell.estimator, settings, *on)
+        self._once(lambda: self._check_estimator(cell, cls, sizes), *judged)
         if cls.trains:
             how = json.dumps(cell.computation.record(), sort_keys=True, default=str)
             self._once(lambda: self._check_computation(cell, cls), "computed", cell.estimator, settings, how)
@@ -126,6 +128,7 @@ class _Judge:
 
     def _check_estimator(self, cell: Cell, cls: type[Estimator], sizes: Splits) -> None:
         kind = _kind(cell, cls)
+        names = self._names(cell, cls, kind) if cls.trains else None
         planned = Planned(
             task=cell.task,
             kind=self.session.task(cell.task).kind,
@@ -134,7 +137,8 @@ class _Judge:
             batch_size=cell.protocol.batch_size,
             weight_decay=cell.protocol.weight_decay,
             parameterisation=kind,
-            names=self._names(cell, cls, kind) if cls.trains else None,
+            names=names,
+            linear=self._linear(kind, names),
         )
         _guarded(f"estimator {cell.estimator}: its `check`", lambda: cls.check(cell.estimator_settings, planned))
 
@@ -147,28 +151,46 @@ class _Judge:
         drawn = loaded.weights_bytes <= drawn_room(loaded.device)
         check(cell.estimator, cls, cell.estimator_settings, cell.computation, kind=_kind(cell, cls), drawn=drawn)
 
+    def _linear(self, kind: str, names: tuple[str, ...] | None) -> frozenset[str]:
+        """Which of these are weights of linear layers."""
+        from torch import nn
+
+        if kind == "lora":
+            return frozenset(names or ())
+        every = self.session.loaded.model.named_modules()
+        layers = frozenset(f"{n}.weight" for n, m in every if isinstance(m, nn.Linear))
+        return layers.intersection(names or ()) if kind == "full" else frozenset()
+
     def _names(self, cell: Cell, cls: type[Estimator], kind: str) -> tuple[str, ...] | None:
         """What could move, as it is called when trained so. ZobenchError where there is nothing to train so."""
         model = self.session.loaded.model
+        if kind == "full":
+            return tuple(name for name, _ in model.named_parameters())
+        scope = self._once(lambda: chosen(cell, self.session.loaded, self.session.plugins), "scope", *_selected(cell))
         if kind == "lora":
             from ..parameterisations.lora import LoRA, adapters
             from ..settings import settings_of
 
             own = cell.estimator_settings if cls.parameterisation == "lora" else {}
-            return adapters(model, {k: v for k, v in own.items() if k in settings_of(LoRA)})
+            return adapters(model, {k: v for k, v in own.items() if k in settings_of(LoRA)}, scope)
         if kind == "prefix":
             from ..parameterisations.prefix import prefixes
 
-            return prefixes(model)
+            return prefixes(model, scope)
         if kind == "prompt":
             from ..parameterisations.prompt import prompts
 
-            return prompts(model)
+            return prompts(model, scope)
         if kind == "scales":
             from ..parameterisations.scales import scales
 
-            return scales(model)
-        return tuple(name for name, _ in model.named_parameters()) if kind == "full" else None
+            return scales(model, scope)
+        return None
+
+
+def _selected(cell: Cell) -> tuple[str, str]:
+    """The selector with its settings, as a key."""
+    return cell.selector, json.dumps(cell.key()["selector_settings"], sort_keys=True)
 
 
 def _kind(cell: Cell, cls: type[Estimator]) -> str:

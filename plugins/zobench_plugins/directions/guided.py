@@ -36,14 +36,14 @@ class Guided(Directions):
     others (choose="contrast"), or the z_i with the lowest (choose="best"). `mezo` along them is `mezo_gv`; see there
     for what is known of the paper and its code. v has entries of mean square 1 / n + 1 / (pool - n), n the elite ones.
 
-    Every direction that a step asks for has candidates of its own, so that methods of several directions look that
-    often more than the forwards here, which are those of one. A direction of an earlier step cannot be drawn again.
+    Every direction that a step asks for has candidates of its own. A direction of an earlier step cannot be drawn
+    again.
     """
 
     reference: ClassVar[str] = "Jin et al. 2026, arXiv:2601.04710"
     public_code: ClassVar[str] = "stan-anony/MeZO-GV (no licence): see the estimator mezo_gv"
     verified: ClassVar[bool | None] = False
-    forwards_per_step: ClassVar[int] = 2
+    forwards_per_direction: ClassVar[int] = 2
     recalled: ClassVar[bool] = False
 
     eps: Positive = 1e-3

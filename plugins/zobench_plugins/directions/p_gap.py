@@ -15,7 +15,27 @@ from ..estimators.norms import reciprocal
 from ..stacks import matrix_like, others, sides, tall, wide
 
 
-class PGAPDirections(Directions):
+class PGAPSettings:
+    """The settings of the directions and of the estimator that is mezo along them."""
+
+    exercise: ClassVar[Mapping[str, object]] = {"interval": 3, "rank": 3, "probes": 2, "decay": 10**6}
+    extra_forwards_per_step: ClassVar[float] = 0.2
+
+    eps: Positive = 1e-3
+    """How far to look: the probes, and of p_gap the looks along a direction too."""
+    rank: Count = 128
+    """Singular values that are kept, where a matrix has as many."""
+    interval: Count = 100
+    """Steps for which U, S and V are held."""
+    probes: Count = 10
+    """Directions that G is the mean of."""
+    delta: NonNegative = 2.0
+    """Square of the part of Z along S, at first."""
+    decay: Count = 10_000
+    """Steps in which delta falls to 0; set it to the steps of the run."""
+
+
+class PGAPDirections(PGAPSettings, Directions):
     """In the leading subspace of an estimate of the gradient, with a set part along it; Gaussian on others.
 
     Paper: P-GAP (arXiv:2510.18228). Every `interval` steps, of `probes` Gaussian directions, an estimate G of the
@@ -32,20 +52,6 @@ class PGAPDirections(Directions):
     public_code: ClassVar[str] = "none found"
     verified: ClassVar[bool | None] = False
     recalled: ClassVar[bool] = False
-    exercise: ClassVar[Mapping[str, object]] = {"interval": 3, "rank": 3, "probes": 2, "decay": 10**6}
-
-    eps: Positive = 1e-3
-    """How far the probes look."""
-    rank: Count = 128
-    """Singular values that are kept, where a matrix has as many."""
-    interval: Count = 100
-    """Steps for which U, S and V are held."""
-    probes: Count = 10
-    """Directions that G is the mean of."""
-    delta: NonNegative = 2.0
-    """Square of the part of Z along S, at first."""
-    decay: Count = 10_000
-    """Steps in which delta falls to 0; set it to the steps of the run."""
 
     def state_of(self, shape: tuple[int, ...]) -> float:
         return kept(self.rank, shape)

@@ -38,6 +38,7 @@ class BSZO(Estimator):
     verified: ClassVar[bool | None] = False
     state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 3
+    directions_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     small_lrs: ClassVar[tuple[float, ...]] = (2.5e-5, 1.25e-4)
 

@@ -43,6 +43,7 @@ class ES(Estimator):
     verified: ClassVar[bool | None] = True
     state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 30
+    directions_per_step: ClassVar[int | None] = 30
     lr_grid: ClassVar[tuple[float, ...]] = (5e-6, 2e-5, 1e-4, 5e-4)
     small_lrs: ClassVar[tuple[float, ...]] = (2e-4, 2e-3)
     neutral: ClassVar[Mapping[str, object] | None] = {"n": 2, "mirrored": True, "shaping": "raw"}

@@ -35,6 +35,7 @@ class FZOO(Estimator):
     verified: ClassVar[bool | None] = True
     state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 9
+    directions_per_step: ClassVar[int | None] = 8
     lr_grid: ClassVar[tuple[float, ...]] = (1e-5, 5e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
     exercise: ClassVar[Mapping[str, object]] = {"n": 3}

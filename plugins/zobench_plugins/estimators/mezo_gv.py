@@ -40,6 +40,7 @@ class MeZOGV(Estimator):
     )
     verified: ClassVar[bool | None] = False
     forwards_per_step: ClassVar[int | None] = 4
+    directions_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 2e-7, 1e-6)
     small_lrs: ClassVar[tuple[float, ...]] = (1.25e-5, 6e-5)
 

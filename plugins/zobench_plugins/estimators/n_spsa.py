@@ -31,6 +31,7 @@ class NSPSA(Estimator):
     verified: ClassVar[bool | None] = True
     state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 8
+    directions_per_step: ClassVar[int | None] = 4
     lr_grid: ClassVar[tuple[float, ...]] = (2e-7, 1e-6, 2e-6, 1e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (2e-4, 1e-3)
     neutral: ClassVar[Mapping[str, object] | None] = {"q": 1}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
-from zobench import Count, Draws, Estimator, Losses, NonNegative, Positive
+from zobench import Draws, Estimator, Losses
+from zobench.settings import settings_of
 
-from ..directions.p_gap import PGAPDirections, kept
+from ..directions.p_gap import PGAPDirections, PGAPSettings, kept
 
 
-class PGAP(Estimator):
+class PGAP(PGAPSettings, Estimator):
     """Directions in the leading subspace of an estimate of the gradient, turned to have a set part along it.
 
     Paper: Towards Fast LLM Fine-tuning through Zeroth-Order Optimization with Projected Gradient-Aligned Perturbations
@@ -40,27 +40,11 @@ class PGAP(Estimator):
     public_code: ClassVar[str] = "none found"
     verified: ClassVar[bool | None] = False
     forwards_per_step: ClassVar[int | None] = 2
-    extra_forwards_per_step: ClassVar[float] = 0.2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 1e-5, 1e-4)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-3, 5e-3)
-    exercise: ClassVar[Mapping[str, object]] = {"interval": 3, "rank": 3, "probes": 2, "decay": 10**6}
-
-    eps: Positive = 1e-3
-    """How far to look: the looks are at theta +- eps times the direction."""
-    rank: Count = 128
-    """Singular values that are kept, where a matrix has as many."""
-    interval: Count = 100
-    """Steps for which U, S and V are held."""
-    probes: Count = 10
-    """Directions that G is the mean of."""
-    delta: NonNegative = 2.0
-    """Square of the part of Z along S, at first."""
-    decay: Count = 10_000
-    """Steps in which delta falls to 0; set it to the steps of the run."""
 
     def setup(self) -> None:
-        names = ("eps", "rank", "interval", "probes", "delta", "decay")
-        self.along = PGAPDirections(**{name: getattr(self, name) for name in names})
+        self.along = PGAPDirections(**{name: getattr(self, name) for name in settings_of(PGAPSettings)})
 
     def state_of(self, shape: tuple[int, ...]) -> float:
         return kept(self.rank, shape)

@@ -69,6 +69,11 @@ class ZOAct(Adam):
                 f"zo_act moves linear layers along what enters them, and parameterisation {planned.parameterisation} "
                 "trains none; use parameterisation full or lora, or other directions"
             )
+        if planned.names and not planned.linear and settings["basis"] == "inputs":
+            raise ZobenchError(
+                "zo_act moves torch.nn.Linear layers along what enters them, and of what could move here none is one "
+                "(GPT-2's are Conv1D); use parameterisation lora, basis=random, or other directions"
+            )
 
     def setup(self) -> None:
         rank = self.rank  # not self: buffers may not keep their estimator alive

@@ -39,6 +39,7 @@ class ZOAdaMU(Estimator):
     verified: ClassVar[bool | None] = False
     state_per_parameter: ClassVar[float] = 1.0
     forwards_per_step: ClassVar[int | None] = 2
+    directions_per_step: ClassVar[int | None] = 2
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 5e-4)
     exercise: ClassVar[dict[str, object]] = {"warmup": 2, "annealed": 5}

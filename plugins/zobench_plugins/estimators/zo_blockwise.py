@@ -33,6 +33,7 @@ class ZOBlockwise(Estimator):
     public_code: ClassVar[str] = "ZO-Bench/ZO-LLM (GPL-3.0): OPT's modules alone; the same noise in every block"
     verified: ClassVar[bool | None] = False
     forwards_per_step: ClassVar[int | None] = None
+    directions_per_step: ClassVar[int | None] = None
     state_per_parameter: ClassVar[float] = 0.0
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6, 1e-5, 5e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)

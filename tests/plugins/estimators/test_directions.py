@@ -95,6 +95,8 @@ def test_every_estimator_that_looks_along_noise_takes_every_family(family):
         after = attempt.weights()
         assert all(bool(w.isfinite().all()) for w in after.values()), name
         assert not same(after, attempt.start), name
+        if cls.forwards_per_step is not None and not cls.exercise:
+            assert attempt.opt.forwards["train"] == 4 * cls.forwards_per_step, name
     assert refused == (["adamezo", "mezo_svrg"] if not PLUGINS.directions(family).recalled else [])
 
 
