@@ -14,12 +14,14 @@ from zobench import Buffer, Count, Direction, Directions, Draws, Handle, NonNega
 from ..estimators.norms import reciprocal
 from ..stacks import matrix_like, others, sides, tall, wide
 
+EXERCISE: Mapping[str, object] = {"interval": 3, "rank": 3, "probes": 2, "decay": 10**6}
+"""Settings that bring a change of U, S and V into a few steps."""
+PROBING = 0.2
+"""Forwards a step, on average, at the default settings: two for each probe, every `interval` steps."""
+
 
 class PGAPSettings:
-    """The settings of the directions and of the estimator that is mezo along them."""
-
-    exercise: ClassVar[Mapping[str, object]] = {"interval": 3, "rank": 3, "probes": 2, "decay": 10**6}
-    extra_forwards_per_step: ClassVar[float] = 0.2
+    """The settings of the directions and of the estimator that is mezo along them, and nothing else."""
 
     eps: Positive = 1e-3
     """How far to look: the probes, and of p_gap the looks along a direction too."""
@@ -52,6 +54,8 @@ class PGAPDirections(PGAPSettings, Directions):
     public_code: ClassVar[str] = "none found"
     verified: ClassVar[bool | None] = False
     recalled: ClassVar[bool] = False
+    extra_forwards_per_step: ClassVar[float] = PROBING
+    exercise: ClassVar[Mapping[str, object]] = EXERCISE
 
     def state_of(self, shape: tuple[int, ...]) -> float:
         return kept(self.rank, shape)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
 from zobench import Draws, Estimator, Losses
-from zobench.settings import settings_of
 
-from ..directions.p_gap import PGAPDirections, PGAPSettings, kept
+from ..directions.p_gap import EXERCISE, PROBING, PGAPDirections, PGAPSettings, kept
 
 
 class PGAP(PGAPSettings, Estimator):
@@ -40,11 +40,13 @@ class PGAP(PGAPSettings, Estimator):
     public_code: ClassVar[str] = "none found"
     verified: ClassVar[bool | None] = False
     forwards_per_step: ClassVar[int | None] = 2
+    extra_forwards_per_step: ClassVar[float] = PROBING
+    exercise: ClassVar[Mapping[str, object]] = EXERCISE
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 1e-5, 1e-4)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-3, 5e-3)
 
     def setup(self) -> None:
-        self.along = PGAPDirections(**{name: getattr(self, name) for name in settings_of(PGAPSettings)})
+        self.along = PGAPDirections(**{name: getattr(self, name) for name in PGAPSettings.__annotations__})
 
     def state_of(self, shape: tuple[int, ...]) -> float:
         return kept(self.rank, shape)
