@@ -94,6 +94,7 @@ LIGHT = [
     "run.cells",
     "run.rates",
     "run.routing",
+    "run.stopping",
     "run.wish",
     "tasks.encode",
     "tasks.example",

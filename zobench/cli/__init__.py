@@ -20,7 +20,6 @@ import typer.main
 
 from .. import __version__, redact
 from ..errors import ZobenchError, out_of_memory
-from ..run import stopping
 from . import faults
 
 _ClickException: Any = typer.BadParameter.__mro__[2]
@@ -193,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = faults.debugging(arguments)
     try:
-        with faults.streams(), stopping.stoppable():
+        with faults.streams(), faults.stoppable(bool(set(arguments) & set(COMMANDS))):
             return _status(arguments, debug)
     except ZobenchError as e:
         return faults.wrong(str(e))
@@ -213,10 +212,7 @@ def _status(arguments: list[str], debug: bool) -> int:
             print(redact.text(traceback.format_exc()), end="", file=sys.stderr)
         return _said(e, debug)
     if status == faults.INTERRUPTED:  # some releases of typer make an interrupt this status, others raise it
-        if isinstance(by := stopping.heard(), stopping.Stopped):
-            faults.say(str(by))
-            return by.status
-        faults.say("interrupted")
+        return faults.interrupted()
     return status if isinstance(status, int) else 0
 
 

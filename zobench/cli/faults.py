@@ -51,6 +51,24 @@ def wrong(message: str) -> int:
     return WRONG
 
 
+def stoppable(called: bool) -> contextlib.AbstractContextManager[None]:
+    """Inside, the first signal to end is heard, where a command is called."""
+    if not called:
+        return contextlib.nullcontext()
+    from ..run import stopping
+
+    return stopping.stoppable()
+
+
+def interrupted() -> int:
+    """Say what interrupted the command; the status."""
+    from ..run.stopping import Stopped, heard
+
+    by = heard()
+    say(str(by) if isinstance(by, Stopped) else "interrupted")
+    return by.status if isinstance(by, Stopped) else INTERRUPTED
+
+
 def of_the_machine(error: OSError) -> int:
     """Say what the system refused, of which file; the status. A reader of our output that went away hears nothing."""
     if error.errno == errno.EPIPE and error.filename is None:
