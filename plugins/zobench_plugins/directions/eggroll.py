@@ -17,13 +17,14 @@ class EGGROLL(Directions):
     mirrored looks, is the method on a loss; entries have mean square 1, as Gaussian ones. What the paper gains is speed
     of many looks in one batched forward, which is not made here: looks are at whole weights.
 
-    Defaults: rank 1 (the paper's). State: none. `verified` False: that vectors (norms, biases) get Gaussian noise
-    and the embedding a low-rank one is taken from a summary of the released code, which is GPL-3.0 and was not read.
+    Defaults: rank 1 (released). State: none. Verified of the released code (src/hyperscalees/noiser/eggroll.py at
+    b77f7d6): A, B and their scale, and that what is no matrix gets Gaussian noise. There embeddings and the output
+    layer stay; here they have a direction as other matrices: leave them out by the scope.
     """
 
     reference: ClassVar[str] = "Sarkar et al. 2025, arXiv:2511.16652"
-    public_code: ClassVar[str] = "ESHyperscale/HyperscaleES (GPL-3.0): not read"
-    verified: ClassVar[bool | None] = False
+    public_code: ClassVar[str] = "ESHyperscale/HyperscaleES (GPL-3.0), in jax"
+    verified: ClassVar[bool | None] = True
 
     rank: Count = 1
     """Columns of A and B."""

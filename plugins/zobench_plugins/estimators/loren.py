@@ -31,13 +31,15 @@ class LOREN(Estimator):
     matrices s_k is u_k to many digits and a stays what it was drawn as. What is left is K one-sided looks weighed
     against each other (RLOO) with a momentum.
 
-    Defaults: queries 6 (K; released runs 6 to 10), damping rho 0.1, lr_cov 1e-3, eps 1e-3 (README), beta 0.9. The
-    paper's text was not to be had (`verified` False). Learning rates: MeZO's. Forwards a step: queries; none at theta.
-    State: M, one fp32 value a parameter of matrices, and the change of a, one number an entry of the last axis. Weight
-    decay acts on theta once a step, not K times.
+    Defaults: queries 6 (K; the released script has 10), damping rho 0.1, lr_cov 1e-3, eps 1e-3 (README), beta 0.9. The
+    equations are those of the code (model/glue_transformer_loren.py at b80a32b). Not verified: the paper's text was not
+    to be had, and neither K nor the learning rates of its runs are in the code; these are MeZO's. Forwards a step:
+    queries; none at theta. State: M, one fp32 value a parameter of matrices, and the change of a, one number an entry
+    of the last axis. Weight decay acts on theta once a step, not K times.
 
     Public code: a moves within the loop over k, so that all but the first direction are moved along with another
-    covariance than they were looked along; here a moves after it, by the sum. Decay of a is left out.
+    covariance than they were looked along; here a moves after it, by the sum. On tensors of one axis D_k is summed over
+    that axis, so that all of a moves by one number; here each entry moves by its own. Decay of a is left out.
     """
 
     own_directions: ClassVar[str] = "their covariance is learnt"

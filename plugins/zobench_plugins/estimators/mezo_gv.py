@@ -25,9 +25,11 @@ class MeZOGV(Estimator):
     With M = 2 the step c v is the same for v and -v, so that the two looks before decide nothing: it is MeZO along
     z_1 - z_2, at twice its forwards. The control for a larger pool is `n_spsa` at equal forwards.
 
-    Known are the equations, of a public summary, and the released code, not the paper's M and alpha (`verified`
-    False). Defaults: pool 2 and elite 0.5 (code), eps 1e-3, lr 2e-7 (README; the script's is 1e-6). Forwards a step:
-    pool + 2. State: none; with candidates="kept" z of the best, one fp32 value a parameter.
+    Known are the equations, of a public summary, the released code (large_models/trainer.py at 70a2551), and of the
+    paper its comparison with n-SPSA, where a step has 4 forwards or 6, so that M is 2 or 4; not its alpha, nor how it
+    says that candidates are kept (`verified` False). Defaults: pool 2 and elite 0.5 (code), eps 1e-3, lr 2e-7 (README;
+    the script's is 1e-6). Forwards a step: pool + 2. State: none; with candidates="kept" z of the best, one fp32 value
+    a parameter.
 
     Public code: candidates="kept" (its default) has two candidates, of which one is the better of the step before,
     looked at again. It makes v anew from one seed for every tensor, so that tensors of one shape have the same v, and

@@ -17,7 +17,8 @@ class PseuZO(Estimator):
     theta <- theta - lr c z.  The derivative is of the loss alone, so that nothing is kept of the forward. c is the
     one-sided slope without the error that comes from the loss being curved in the outputs.
 
-    The paper was not to be had (`verified` False): this is the released code with a window of one step. Outputs are the
+    The paper was not to be had: this is the released code (pzo_trainer.py at af8da78) with a window of one step, where
+    that has fourteen, so that what it does is not known of the paper (`verified` False). Outputs are the
     logits that the loss reads (the code's form for models whose head is not tied to the embeddings; else it takes the
     states that enter the head, which is the same where the head does not move). Left out is its window: there
     [o(theta + eps z) - o(theta)] of up to 13 earlier steps are weighed too, by dL/do of the present batch, token by

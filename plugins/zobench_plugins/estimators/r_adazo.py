@@ -25,7 +25,8 @@ class RAdaZO(AdamMoments):
     of the two methods' steps. Early steps are long: m_1^2 / v_1 is 1 / (1 - beta2).
 
     Forwards a step: q + 1. State: two fp32 values a parameter.
-    Public code: it asks for 2 q losses for every tensor alone, leaves out the factor d, and draws on the CPU.
+    Public code (radazo.py): it asks for 2 q losses for every tensor alone, on a sphere of its own, leaves out the
+    factor d, has delta beside the root, 1e-8, and draws on the CPU; its example has beta2 0.99.
     """
 
     reference: ClassVar[str] = "Shu et al. 2025, arXiv:2502.01014"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from zobench import Estimator, Losses, Positive
 
-from .mezo_bcd import block_of
+_BLOCK = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
+
+
+def block_of(name: str) -> str:
+    """The block that a tensor belongs to, by its name: the first number in it, else the module that it is of."""
+    found = _BLOCK.search(name)
+    return found[1] if found else name.rpartition(".")[0] or name
 
 
 class ZOBlockwise(Estimator):
@@ -21,21 +28,24 @@ class ZOBlockwise(Estimator):
       order="in_turn"    a block has moved when the next one looks (the released code);
       order="together"   all look from the same weights, then all move.
 
-    A block is a decoder block; the tensors outside of them are two more (`mezo_bcd.block_of`), where the released code
-    has its own list of OPT's modules (`verified` False). Over one block it is MeZO. Defaults: eps 1e-3; learning rates:
-    MeZO's, a step of a block being as long as there, times what the smaller noise allows: the grid goes up by a
-    factor of ten. Forwards a step: two for every block. State: none.
+    A block is a decoder block; each module outside of them (embeddings, final norm, an output layer of its own) is one
+    more, as in the released code, of which that is verified (zo-bench/trainer.py and utils.py at bf210fa, its level
+    "transformer-block"; it has OPT's modules by name and leaves out the projections of OPT-350M). Over one block it is
+    MeZO. Defaults: eps 1e-3; learning rates: the released 1e-8 (README), and up to ten times MeZO's. Forwards a step:
+    two for every block. State: none.
 
-    Public code: all blocks draw from the same seed, so that tensors of one shape have the same noise in every block.
+    Public code: all blocks draw from the same seed, so that tensors of one shape have the same noise in every block;
+    here each has its own.
     """
 
     reference: ClassVar[str] = "Zhang et al. 2024, arXiv:2402.11592, section 5"
-    public_code: ClassVar[str] = "ZO-Bench/ZO-LLM (GPL-3.0): OPT's modules alone; the same noise in every block"
-    verified: ClassVar[bool | None] = False
+    public_code: ClassVar[str] = "ZO-Bench/ZO-LLM (GPL-3.0): knows OPT's modules alone; the same noise in every block"
+    verified: ClassVar[bool | None] = True
+    numerics: ClassVar[int] = 2  # what lies outside of decoder blocks was two blocks, not one a module
     forwards_per_step: ClassVar[int | None] = None
     directions_per_step: ClassVar[int | None] = None
     state_per_parameter: ClassVar[float] = 0.0
-    lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 1e-6, 1e-5, 5e-5)
+    lr_grid: ClassVar[tuple[float, ...]] = (1e-8, 1e-7, 1e-6, 1e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
 
     eps: Positive = 1e-3

@@ -37,8 +37,8 @@ class ZOMOPI(Estimator):
     ones: `zo_muon` is the control.
 
     Defaults: queries 8, rank 64, keep 32, interval 500, eps 1e-3, lr 1e-2, vector_lr 1e-7 (released README and
-    script); beta 0.9, where the released script has 0: the paper's is not known to us. Read were a summary of the
-    paper's equations and the released code (`verified` False): from the code are the start (V of a random basis, M of
+    script); beta 0.9, where the released script has 0: the paper's is not known to us (`verified` False). Read were a
+    summary of the paper's equations and the released code (ZOMuonTrainer.py): from the code are the start (V of a random basis, M of
     the first G) and the Haar-distributed A. Forwards a step: 2 queries. State: M, V and A, r (m + n) + n k fp32 values
     a matrix (A is computed again from its seed on resuming), one a parameter on other tensors. Weight decay is for
     matrices alone. A tensor that holds the matrices of all experts of a block is refused.

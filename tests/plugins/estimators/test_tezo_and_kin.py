@@ -9,7 +9,7 @@ from kits.reading_kit import Blocks, batch, difference, draw, gaussian, loss_at,
 from zobench_plugins.estimators.mezo import MeZO
 from zobench_plugins.estimators.r_adazo import RAdaZO
 from zobench_plugins.estimators.tezo import TeZO
-from zobench_plugins.estimators.zo_blockwise import ZOBlockwise
+from zobench_plugins.estimators.zo_blockwise import ZOBlockwise, block_of
 
 from zobench import Scope
 from zobench.plugins.registry import load_plugins
@@ -75,6 +75,26 @@ def test_tezo_is_mezo_along_its_directions():
     assert difference(run(TeZO, rank=3)[0], run(along, **{"directions.rank": 3})[0]) == 0
 
 
+# ---- EGGROLL
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_eggroll_direction(rank, steps=4):
+    """noiser/eggroll.py: (A sigma / sqrt(r)) B^T on matrices, sigma times Gaussian noise on all else."""
+    theta = Blocks().weights()
+    for t in range(steps):
+        d = {}
+        for n, w in theta.items():
+            if w.ndim == 2:
+                a, b = (gaussian(0, t, k + 1, n, (side, rank)) for k, side in enumerate(w.shape))
+                d[n] = torch.einsum("ir,jr->ij", a / rank**0.5, b)
+            else:
+                d[n] = gaussian(0, t, 3, n, tuple(w.shape))
+        theta = plus(theta, -LR * slope(theta, d, batch(t), EPS), d)
+    cls = load_plugins(only="").estimator("mezo:eggroll")
+    assert difference(run(cls, steps=steps, **{"directions.rank": rank})[0], theta) < 1e-10
+
+
 # ---- R-AdaZO
 
 
@@ -130,6 +150,25 @@ def test_blockwise_step(order):
     assert difference(ours, blockwise(order)) < 1e-10
     assert difference(ours, blockwise("together" if order == "in_turn" else "in_turn")) > 1e-4
     assert opt.forwards == {"train": 6 * 2 * 5}, "two for each block"
+
+
+def test_blocks_are_those_of_the_released_code():
+    """OPT's list in zo-bench/utils.py: layers.N, embed_tokens, embed_positions and final_layer_norm, each by itself."""
+    decoder = "model.decoder."
+    of = {
+        "embed_tokens.weight": "embed_tokens",
+        "embed_positions.weight": "embed_positions",
+        "final_layer_norm.weight": "final_layer_norm",
+        "final_layer_norm.bias": "final_layer_norm",
+        "layers.0.self_attn.q_proj.weight": "layers.0",
+        "layers.11.fc1.bias": "layers.11",
+        "layers.11.final_layer_norm.bias": "layers.11",
+    }
+    found = {name: block_of(decoder + name) for name in of}
+    assert [[a == b for b in of.values()] for a in of.values()] == [
+        [a == b for b in found.values()] for a in found.values()
+    ]
+    assert block_of("model.norm.weight") != block_of("lm_head.weight")
 
 
 def test_over_one_block_it_is_mezo():
