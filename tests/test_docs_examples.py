@@ -58,8 +58,8 @@ def shown_classes() -> Iterator[tuple[str, str]]:
 
 
 EXAMPLES = list(shown_classes())
-ENGINES = ("pair", "flat", "official")
-"""Weights replaced, displaced, and displaced by arithmetic: that all engines agree is asked of the built-ins."""
+ENGINES = ("pair", "official")
+"""Weights replaced, and displaced by arithmetic: that all engines agree is asked of the built-ins."""
 
 
 def check(cls: type) -> None:

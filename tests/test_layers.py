@@ -11,6 +11,7 @@ import re
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -132,18 +133,24 @@ class Import:
 
 @dataclass(frozen=True)
 class Module:
+    """A file of the sources, parsed where a test asks for it: each process of the tests collects them all."""
+
     name: str
     path: Path
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"))
 
     @property
     def room(self) -> str:
         """`zo` of zobench.directions.noise.source; empty for the package's own __init__."""
         return self.name.partition(".")[2].partition(".")[0]
 
-    def imports(self) -> Iterator[Import]:
+    @cached_property
+    def imports(self) -> list[Import]:
         package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
-        yield from self._below(self.tree, package, deferred=False, typing_only=False)
+        return list(self._below(self.tree, package, deferred=False, typing_only=False))
 
     def _below(self, node: ast.AST, package: str, *, deferred: bool, typing_only: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
@@ -166,14 +173,14 @@ def modules(package: str) -> list[Module]:
     for path in sorted(base.rglob("*.py")):
         parts = [package, *path.relative_to(base).with_suffix("").parts]
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found.append(Module(name, path, ast.parse(path.read_text(encoding="utf-8"))))
+        found.append(Module(name, path))
     return found
 
 
 CORE = modules("zobench")
 PLUGINS = [*modules("zobench_plugins"), *modules("zobench_tasks"), *modules("zobench_world")]
 EXAMPLE = [
-    Module(f"zobench_example.{path.stem}", path, ast.parse(path.read_text(encoding="utf-8")))
+    Module(f"zobench_example.{path.stem}", path)
     for path in sorted((ROOT / "tests" / "example_plugin" / "zobench_example").glob("*.py"))
 ]
 
@@ -192,7 +199,7 @@ def test_arrows_point_downwards():
             continue  # the package's __init__ names what it exports
         allowed = {module.room, *BELOW[module.room].split()}
         named = allowed | set(NAMED_ONLY.get(module.room, "").split())
-        for one in module.imports():
+        for one in module.imports:
             top, _, rest = one.path.partition(".")
             room = rest.partition(".")[0]
             if (
@@ -206,7 +213,7 @@ def test_arrows_point_downwards():
 
 def test_the_core_imports_no_plugin_and_the_report_no_torch():
     for module in CORE:
-        for one in module.imports():
+        for one in module.imports:
             top = one.path.partition(".")[0]
             assert not top.startswith("zobench_"), (module.name, one)
             assert not (module.room == "report" and top in HEAVY), (module.name, one)
@@ -264,7 +271,7 @@ def test_names_in_code_are_found():
 def test_plugins_import_only_public_names():
     for module in [*PLUGINS, *EXAMPLE]:
         own = module.name.partition(".")[0]
-        for one in module.imports():
+        for one in module.imports:
             home, _, name = one.path.rpartition(".")
             if one.path.partition(".")[0] != "zobench" or own == "zobench":
                 continue
@@ -296,7 +303,7 @@ def test_no_modules_import_each_other_in_a_circle():
     names = {module.name for module in CORE}
     graph: dict[str, set[str]] = {}
     for module in CORE:
-        homes = (one.path if one.path in names else one.path.rpartition(".")[0] for one in module.imports())
+        homes = (one.path if one.path in names else one.path.rpartition(".")[0] for one in module.imports)
         graph[module.name] = set(homes) & names - {"zobench"}  # the package names what it exports
     assert left_in_circles(graph) == set()
 
@@ -305,7 +312,7 @@ def test_no_rooms_import_each_other_in_a_circle():
     """By any import, for annotations too: so every arrow of the page runs down."""
     graph: dict[str, set[str]] = {}
     for module in CORE:
-        for one in module.imports():
+        for one in module.imports:
             top, _, rest = one.path.partition(".")
             room, to = module.room, rest.partition(".")[0]
             if top == "zobench" and room and to in BELOW and room != to:
@@ -325,7 +332,7 @@ def test_light_modules_import_nothing_heavy():
     }
     by_name = {module.name: module for module in CORE}
     for module in chosen:
-        for one in module.imports():
+        for one in module.imports:
             if one.deferred or one.typing_only:
                 continue
             assert one.path.partition(".")[0] not in HEAVY, (module.name, one)
@@ -349,22 +356,20 @@ def test_files_and_functions_are_small():
     assert long == []
 
 
-def classes(found: list[Module]) -> dict[str, list[ast.ClassDef]]:
+@cache
+def classes() -> dict[str, list[ast.ClassDef]]:
     by_name: dict[str, list[ast.ClassDef]] = {}
-    for module in found:
+    for module in (*CORE, *PLUGINS):
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ClassDef):
                 by_name.setdefault(node.name, []).append(node)
     return by_name
 
 
-CLASSES = classes([*CORE, *PLUGINS])
-
-
 def inherited(of: ast.ClassDef, method: str) -> bool:
     """Whether a base of that name, or one above it, documents the method."""
     for base in of.bases:
-        for parent in CLASSES.get(ast.unparse(base).partition("[")[0].rpartition(".")[2], ()):
+        for parent in classes().get(ast.unparse(base).partition("[")[0].rpartition(".")[2], ()):
             own = [f for f in parent.body if isinstance(f, ast.FunctionDef) and f.name == method]
             if any(ast.get_docstring(f) for f in own) or inherited(parent, method):
                 return True
@@ -444,5 +449,5 @@ def test_the_pages_name_every_room_and_every_public_name():
 
 def test_no_two_classes_have_one_name():
     """A name of the traceback, the docs or a talk means one thing."""
-    twice = {name: len(found) for name, found in CLASSES.items() if len(found) > 1}
+    twice = {name: len(found) for name, found in classes().items() if len(found) > 1}
     assert twice == {}

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import typer
+from kits.matrix import named
 
 import zobench.cli
 from zobench import __version__
@@ -157,19 +158,23 @@ def test_streams_that_fail(line, status, message):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
-def test_a_page_in_an_encoding_that_lacks_its_letters():
+@pytest.mark.parametrize(
+    "environment",
+    named(
+        [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+        [{"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ),
+    ids=lambda said: min(said),
+)
+def test_a_page_in_an_encoding_that_lacks_its_letters(environment):
     lines = [["show", "estimator", "sensitive_sparse"], ["ls", "estimators"]]
     code = "import sys; from zobench.cli import main; lines = " + repr(lines)
     code += "; sys.exit([main(line) for line in (*lines, ['show', 'estimator', sys.argv[1]])] == [0, 0, 2] and 2)"
-    for environment in (
-        {"PYTHONIOENCODING": "ascii"},
-        {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    ):
-        done = subprocess.run(
-            [sys.executable, "-c", code, "Ünknown"], capture_output=True, text=True, env={**os.environ, **environment}
-        )
-        assert done.returncode == 2 and "Traceback" not in done.stderr and len(done.stdout.splitlines()) > 40
-        assert done.stderr.count("\n") == 1 and "nknown" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code, "Ünknown"], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr and len(done.stdout.splitlines()) > 40
+    assert done.stderr.count("\n") == 1 and "nknown" in done.stderr
 
 
 @pytest.mark.parametrize("function", [fail(typer.Exit(1)), lambda: 1])

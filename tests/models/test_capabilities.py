@@ -9,6 +9,7 @@ from typing import get_type_hints
 import pytest
 import torch
 from kits.families import model_of, tokenizer
+from kits.matrix import covering
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -55,8 +56,9 @@ def test_what_each_can_do(family, want):
     assert found.noise < 1e-4 and not list(faults(found.record(), ModelCapabilities))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "xglm", "rwkv", "mixtral"])
+@pytest.mark.parametrize(
+    ("family", "dtype"), covering(["llama", "gpt2", "xglm", "rwkv", "mixtral"], [torch.bfloat16, torch.float16])
+)
 def test_it_can_do_the_same_in_half_the_bits(family, dtype):
     ours, want = held(family, dtype).capabilities, held(family).capabilities
     same = ("causal", "padding", "window", "cuts", "cache")

@@ -1,5 +1,6 @@
 """Every family of models on a task: its rows alone, unpadded, by the bare model, or a refusal of one line."""
 
+import itertools
 import json
 from functools import cache
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from kits.consistency import outcome
 from kits.families import FAMILIES, available, model_of, save_family
+from kits.matrix import named
 
 from zobench.errors import ZobenchError
 from zobench.models.blocks import decoder_blocks
@@ -55,13 +57,6 @@ def tasks(tmp_path_factory):
     return out
 
 
-def cases():
-    for name in FAMILIES:
-        for kind in RULES:
-            marks = [] if name in WORST else [pytest.mark.slow]
-            yield pytest.param(name, kind, marks=marks, id=f"{name}-{kind}")
-
-
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
     """A function that gives the model of a family, loaded once for all kinds of tasks, or why it is refused."""
@@ -76,7 +71,12 @@ def read(tmp_path_factory):
     return loaded
 
 
-@pytest.mark.parametrize(("name", "kind"), cases())
+CASES = list(itertools.product(FAMILIES, RULES))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), named(CASES, [(name, list(RULES)[i % len(RULES)]) for i, name in enumerate(WORST)])
+)
 def test_a_family_gives_what_its_rows_alone_give_or_is_refused(name, kind, tasks, read):
     if name not in available():
         pytest.skip(f"this transformers has no {FAMILIES[name].model_type}")
@@ -88,9 +88,7 @@ def test_a_family_gives_what_its_rows_alone_give_or_is_refused(name, kind, tasks
         assert refused is not None and "\n" not in refused and "causal" in refused
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in WORST else pytest.mark.slow) for n in FAMILIES if not n.startswith("xlm")]
-)
+@pytest.mark.parametrize("name", named([n for n in FAMILIES if not n.startswith("xlm")], WORST))
 def test_blocks_run_once_each_in_their_order(name):
     if name not in available():
         pytest.skip(f"this transformers has no {FAMILIES[name].model_type}")

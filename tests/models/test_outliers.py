@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from kits.matrix import covering, named
 from kits.tiny_models import CONFIGS, LAYERS, batches, plant, tiny
 
 from zobench.models.activations import BlockActivation, block_activations
@@ -117,15 +118,14 @@ def test_rules_say_their_thresholds():
     assert describe("ratio") == "max >= 1000 x median"
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", named(CONFIGS, ["llama", "opt", "gpt_neox"]))
 def test_random_models_have_no_outlier(family):
     rows = block_activations(tiny(family), batches())
     assert max(row.ratio for row in rows) < 15
     assert [choose_block(rows, rule=rule) for rule in RULES] == [None] * 3
 
 
-@pytest.mark.parametrize("index", range(LAYERS))
-@pytest.mark.parametrize("family", ["llama", "qwen3", "opt", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize(("family", "index"), covering(["llama", "qwen3", "opt", "gpt2", "gpt_neox"], range(LAYERS)))
 def test_a_planted_outlier_is_found(family, index):
     loaded = tiny(family)
     plant(loaded, family, index)

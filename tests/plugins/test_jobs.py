@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from kits import run_kit
+from kits.matrix import named
 from kits.processes import ended, started
 from kits.run_kit import QUICK, World, numbers, plugin_file, save_data, save_model
 from rich.console import Console
@@ -88,7 +89,10 @@ def test_several_processes_leave_the_records_of_one(world, tmp_path, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "many" / "cells").iterdir()}
 
 
-@pytest.mark.parametrize(("does", "says"), [("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"), ("os._exit(3)", "3")])
+WAYS_OUT = [("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"), ("os._exit(3)", "3")]
+
+
+@pytest.mark.parametrize(("does", "says"), WAYS_OUT)
 def test_a_process_that_dies_takes_its_cell_alone_and_the_same_command_runs_that_again(
     world, tmp_path, capsys, does, says
 ):
@@ -158,7 +162,9 @@ def test_what_no_cell_can_run_for_is_one_line(world, tmp_path, capsys):
     assert len(errors) == 1 and str(broken) in errors[0] and not list((tmp_path / "r" / "cells").glob("*.json"))
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "status"), named([(signal.SIGINT, 130), (signal.SIGTERM, 143)], [(signal.SIGTERM, 143)])
+)
 def test_a_signal_reaches_the_cells_and_is_told_in_their_records(world, tmp_path, signum, status):
     line = words(world, tmp_path / "r", *odd(tmp_path, "time.sleep(60)"), "--seeds", "0,1", "--jobs", "2", tasks="sst2")
     process = started(line)

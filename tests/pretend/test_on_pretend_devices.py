@@ -29,22 +29,35 @@ FILES = sorted(path.name for path in (HERE / "on_device").glob("on_*.py"))
 
 def processes():
     """The files of each process: those that are short together, those that are long one by one."""
-    yield pytest.param([name for name in FILES if name not in LONG], id="short")
+    short = [name for name in FILES if name not in LONG]
+    yield pytest.param(short, "not slow", id="short")
+    yield pytest.param(short, "slow", marks=pytest.mark.slow, id="further cases of the short")
     for name in FILES:
         if name in LONG:
-            yield pytest.param([name], marks=pytest.mark.slow, id=name)
+            yield pytest.param([name], "not slow", marks=pytest.mark.slow, id=name)
 
 
 def test_every_long_file_is_there():
     assert set(FILES) >= LONG
 
 
-@pytest.mark.parametrize("names", processes())
-def test_on_pretend_devices(names):
+@pytest.mark.parametrize(("names", "which"), processes())
+def test_on_pretend_devices(names, which):
     if (why := pretend_cuda.available()) is not None:
         pytest.skip(why)
     paths = [ROOT, ROOT / "tests", ROOT / "tests" / "run", HERE / "on_device", *filter(None, sys.path)]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "kits.pretend_cuda.plugin", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "kits.pretend_cuda.plugin",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        which,
+    ]
     command += ["-o", "python_files=on_*.py", "--rootdir", str(ROOT), *(str(HERE / "on_device" / n) for n in names)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "CUDA_VISIBLE_DEVICES": "0,1"}
     for inherited in ("PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST", "PYTEST_ADDOPTS"):

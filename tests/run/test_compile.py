@@ -1,7 +1,6 @@
 """Decoder blocks run by torch.compile: the same numbers up to rounding, whatever moves, and back as they were.
 
-Code that a compiler makes takes seconds: one cell runs it. The others have their blocks traced, and run by torch; slow
-tests compile them too.
+Code that a compiler makes takes seconds: in a slow test. By default blocks are traced, and run by torch.
 """
 
 import shutil
@@ -9,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from kits.matrix import named
 from kits.run_kit import run
 
 from zobench.errors import ZobenchError
@@ -38,15 +38,15 @@ def traced(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
 
 
-@pytest.mark.parametrize(("estimator", "selector", "engine"), list(CASES)[1:])
+@pytest.mark.parametrize(
+    ("estimator", "selector", "engine"), named(CASES, [("mezo", "layer", "pair"), ("mezo", "all", "streamed")])
+)
 def test_a_traced_cell_gives_the_same_numbers(world, tmp_path, traced, estimator, selector, engine):
     assert_same_numbers(world, tmp_path, estimator, selector, engine)
 
 
-@pytest.mark.parametrize(
-    ("estimator", "selector", "engine"),
-    [pytest.param(*case, marks=[pytest.mark.slow] if i else []) for i, case in enumerate(CASES)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("estimator", "selector", "engine"), list(CASES))
 def test_a_cell_gives_the_same_numbers(world, tmp_path, estimator, selector, engine):
     assert_same_numbers(world, tmp_path, estimator, selector, engine)
 

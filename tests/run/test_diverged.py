@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from kits.matrix import covering
 from kits.run_kit import (
     assert_untouched,
     carry_out,
@@ -38,8 +39,7 @@ def test_an_absurd_learning_rate_is_diverged_and_stays_in_the_record(world, tmp_
         assert record["status"] == "ok" and record["chosen"]["lr"] == 1e-3
 
 
-@pytest.mark.parametrize("what", ["test", "dev", "zero_shot"])
-@pytest.mark.parametrize("method", ["mezo", "zero_shot"])
+@pytest.mark.parametrize(("what", "method"), covering(["test", "dev", "zero_shot"], ["mezo", "zero_shot"]))
 def test_scores_that_are_no_numbers_are_diverged(world, tmp_path, monkeypatch, what, method):
     name = "dev_score" if what == "dev" else "test_score"
     original, calls = getattr(PreparedTask, name), []

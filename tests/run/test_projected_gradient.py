@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from kits.matrix import named
 from kits.run_kit import plan
 
 from zobench.engine.objective import Objective
@@ -50,7 +51,10 @@ def official(dtype):
     return Computation(dtype=dtype, engine="official", restore="arithmetic", rows="replicated", prefix_cache="off")
 
 
-@pytest.mark.parametrize(("dtype", "task"), [("float32", "copa"), ("float16", "sst2"), ("bfloat16", "copa")])
+CASES = [("float32", "copa"), ("float16", "sst2"), ("bfloat16", "copa")]
+
+
+@pytest.mark.parametrize(("dtype", "task"), named(CASES, CASES[:1]))
 def test_it_is_the_official_one(world, tmp_path, dtype, task):
     """On every engine with rows of both kinds, and with every scope; the slow test tries all of them together."""
     assert_official(world, tmp_path, dtype, task, COVERING)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from kits.matrix import meeting
 from kits.run_kit import built_in, carry_out, plan, plugin_file, run, save_model
 from safetensors.torch import load_file
 
@@ -78,7 +79,14 @@ def assert_rebuilt(record, results, world, best, plugins=None):
     assert any(name not in start or not torch.equal(t, start[name]) for name, t in want.items())  # something moved
 
 
-@pytest.mark.parametrize(("estimator", "settings", "kept"), CASES, ids=str)
+def ways(case):
+    """What has code of its own in a replay."""
+    estimator, settings, _ = case
+    kinds = ("precision", "noise", "tensor_order", "weight_decay", "parameterisation", "sparse_mezo__refresh")
+    return [estimator, (settings.get("engine"), settings.get("restore")), *(settings.get(kind) for kind in kinds)]
+
+
+@pytest.mark.parametrize(("estimator", "settings", "kept"), meeting(CASES, ways, ids=str))
 def test_rebuilt_weights_are_those_of_the_run(world, tmp_path, best, estimator, settings, kept):
     (record,) = run(world, tmp_path, [estimator], lrs=(1e-2, 3e-3), steps=6, eval_every=2, **settings)
     assert record["status"] == "ok" and record["kept"] == kept

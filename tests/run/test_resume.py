@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from kits.matrix import named
 from kits.run_kit import numbers, run
 
 from zobench.report import running, store
@@ -30,8 +31,18 @@ CELLS = {
     "a transformed model": ("mezo", "layer:2", {"transform": "plant:1:3:20+clamp:0:5:0.25", "engine": "flat"}),
     "probes": ("mezo", "exhaustive_sweep", {"exhaustive_sweep__steps": 4}),
 }
+OF_THEIR_OWN = (
+    "mezo, deferred, one stream",
+    "lozo, float32 masters",
+    "mezo_svrg, further batches",
+    "zo_adam, a scope that changes",
+    "adamw, true gradients",
+    "forwards as a budget",
+    "probes",
+)
+"""A stream of noise, masters, batches, state with a schedule, snapshots, a budget, runs before the run."""
 STEPS = {"steps": 9, "eval_every": 4, "lrs": (1e-3, 1e-2)}
-EVERY = {"mezo": 5, "forwards as a budget": 8, "probes": 8}
+EVERY = {"mezo": 5, "mezo, deferred, one stream": 5, "forwards as a budget": 8, "probes": 8}
 """Steps from kill to kill; of the other cells by turns 7 and 8, once within each of the two rates."""
 
 
@@ -68,7 +79,7 @@ def same_files(one: Path, other: Path, record) -> None:
     assert not list((other / "cells").glob(".*"))
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", named(CELLS, OF_THEIR_OWN))
 def test_a_run_that_was_killed_goes_on_to_the_same_numbers(world, tmp_path, monkeypatch, name):
     estimator, selector, settings = CELLS[name]
     results = tmp_path / "whole"

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from kits import task_kit
+from kits.matrix import meeting
 
 from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import Computation, Protocol
@@ -146,15 +147,17 @@ def as_numpy(loss):
     return (loss.float() if loss.dtype == torch.bfloat16 else loss).numpy()
 
 
+CASES = [
+    ("SST2", "opt", "bos", torch.float32, "task", 10.0, "linear"),
+    ("Copa", "opt", "nobos", torch.float16, "task", 0.0, "constant"),
+    ("SQuAD", "llama", "nobos", torch.float32, "task", 10.0, "constant"),
+    ("SST2", "llama", "bos", torch.bfloat16, "lm", 0.0, "linear"),
+    ("Copa", "llama", "bos", torch.float16, "classification", 0.0, "constant"),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "family", "kind", "dtype", "rule", "decay", "schedule"),
-    [
-        ("SST2", "opt", "bos", torch.float32, "task", 10.0, "linear"),
-        ("Copa", "opt", "nobos", torch.float16, "task", 0.0, "constant"),
-        ("SQuAD", "llama", "nobos", torch.float32, "task", 10.0, "constant"),
-        ("SST2", "llama", "bos", torch.bfloat16, "lm", 0.0, "linear"),
-        ("Copa", "llama", "bos", torch.float16, "classification", 0.0, "constant"),
-    ],
+    ("name", "family", "kind", "dtype", "rule", "decay", "schedule"), meeting(CASES, lambda case: case, ids=None)
 )
 def test_a_run(one_thread, name, family, kind, dtype, rule, decay, schedule):
     model = (task_kit.opt() if family == "opt" else task_kit.llama()).to(dtype)

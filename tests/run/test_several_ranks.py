@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
+from kits.processes import heeds_signals
 from kits.run_kit import QUICK, World, save_data, save_model
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.report import store
+from zobench.run import group
 from zobench.run.ranks import ROOM, ROW, Apart, Ranks
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
-ESTIMATORS = "mezo,fzoo,forward_grad,pseuzo,grzo,mezo_svrg,zero_shot"
+ESTIMATORS = {"squad": "mezo,fzoo", "copa": "forward_grad,pseuzo,grzo,mezo_svrg,zero_shot"}
+ROWS = {"mezo": 1, "fzoo": 2, "forward_grad": 1, "pseuzo": 2, "mezo_svrg": None, "grzo": None, "zero_shot": 0}
+"""Of losses that a step exchanges; None: it depends on the step."""
 SIZES = {**QUICK, "batch_size": 5, "steps": 4, "eval_every": 2, "speed_steps": 0, "num_test": 7, "num_dev": 5}
 
 
@@ -26,7 +32,41 @@ def world(tmp_path_factory):
     return World(save_model(folder / "model"), save_data(folder / "data"))
 
 
-def words(world, results, *more, estimators=ESTIMATORS, tasks="copa,squad", **settings):
+class Fork:
+    """A rank in a fork of this process, which has all imports behind it: what a run asks of a subprocess.Popen."""
+
+    def __init__(self, rank, size, at, threads):
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 70
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                heeds_signals()
+                torch.set_num_threads(threads)
+                status = group.main([str(rank), str(size), at])
+            finally:
+                os._exit(status)
+
+    def wait(self, seconds=60.0):
+        until = time.monotonic() + seconds
+        while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("rank", seconds)
+            time.sleep(0.01)
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+
+@pytest.fixture(params=[Fork, pytest.param(group._started, marks=pytest.mark.slow)], ids=["forks", "processes"])
+def ranks_in(request, monkeypatch):
+    """What the ranks run in; by default, and off Linux never, forks."""
+    if request.param is Fork and sys.platform != "linux":
+        pytest.skip("forks are of Linux")
+    monkeypatch.setattr(group, "_started", request.param)
+
+
+def words(world, results, *more, estimators, tasks, lr="1e-3,1e-4", **settings):
     line = [
         "run",
         "--model",
@@ -39,7 +79,7 @@ def words(world, results, *more, estimators=ESTIMATORS, tasks="copa,squad", **se
         "-e",
         estimators,
     ]
-    line += ["--results", str(results), "--device", "cpu", "--lr", "1e-3,1e-4", "-s", "layer:1", *more]
+    line += ["--results", str(results), "--device", "cpu", "--lr", lr, "-s", "layer:1", *more]
     return [*line, *(x for k, v in {**SIZES, **settings}.items() for x in ("--set", f"{k}={v}"))]
 
 
@@ -63,23 +103,43 @@ def agree(ours, theirs):
         assert [loss for _, loss in a["curve"]] == pytest.approx([loss for _, loss in b["curve"]], rel=1e-5)
 
 
-def test_two_ranks_give_the_numbers_of_one(world, tmp_path, capfd):
+@pytest.mark.parametrize("task", ESTIMATORS)
+def test_two_ranks_give_the_numbers_of_one(world, tmp_path, ranks_in, task):
     """A choice task, a generated answer; looks, exact slopes, outputs, each example alone, fresh batches."""
-    assert main(words(world, tmp_path / "one")) == 0
-    assert main(words(world, tmp_path / "two", "--ranks", "2")) == 0
+    assert_equal(world, tmp_path, task, ESTIMATORS[task], 2 if task == "squad" else 5)
+
+
+@pytest.mark.slow
+def test_two_ranks_give_the_numbers_of_one_in_all_methods_of_both_tasks(world, tmp_path):
+    assert_equal(world, tmp_path, "copa,squad", ",".join(ESTIMATORS.values()), 14)
+
+
+def assert_equal(world, tmp_path, tasks, estimators, cells):
+    told = {"tasks": tasks, "estimators": estimators, "lr": "1e-3"}
+    assert main(words(world, tmp_path / "one", **told)) == 0
+    assert main(words(world, tmp_path / "two", "--ranks", "2", **told)) == 0
     one, two = read(tmp_path / "one"), read(tmp_path / "two")
-    assert one.keys() == two.keys() and len(one) == 14
-    rows = {"mezo": 1, "fzoo": 2, "forward_grad": 1, "pseuzo": 2, "mezo_svrg": None, "grzo": None, "zero_shot": 0}
+    assert one.keys() == two.keys() and len(one) == cells
     for cell, record in two.items():
         agree(record, one[cell])
         name, ranks = record["cell"]["estimator"], record["ranks"]
         assert ranks["size"] == 2 and "ranks" not in one[cell]
-        if rows[name] is not None:
-            assert ranks["bytes_a_step"] == ROW * 8 * rows[name], name
+        if ROWS[name] is not None:
+            assert ranks["bytes_a_step"] == ROW * 8 * ROWS[name], name
     assert not (tmp_path / "two" / "running").exists()
 
 
-def test_a_cell_of_two_ranks_goes_on_where_it_was(world, tmp_path, monkeypatch):
+def test_a_rank_is_started_with_its_place_and_its_share_of_the_threads(monkeypatch):
+    asked = []
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **more: asked.append((words, more)))
+    group._started(1, 3, "tcp://127.0.0.1:5", 4)
+    ((words, more),) = asked
+    assert words == [sys.executable, "-c", group.RANK, "1", "3", "tcp://127.0.0.1:5"]
+    assert more["env"]["OMP_NUM_THREADS"] == "4" and more["stdout"] == subprocess.DEVNULL
+    compile(group.RANK, "RANK", "exec")
+
+
+def test_a_cell_of_two_ranks_goes_on_where_it_was(world, tmp_path, monkeypatch, ranks_in):
     from zobench.run.diary import Diary
 
     told = {"estimators": "mezo", "tasks": "copa"}
@@ -117,7 +177,7 @@ def test_what_ranks_cannot_compute_is_refused_in_a_line(world, tmp_path, capsys,
     monkeypatch.setattr("zobench.run.group._part", lambda others: None)
     monkeypatch.setattr("torch.distributed.init_process_group", lambda *a, **k: None)
     monkeypatch.setattr(Ranks, "stop", lambda self: None)
-    assert main(words(world, tmp_path / "r", "--ranks", "2", *more, **settings)) == 2
+    assert main(words(world, tmp_path / "r", "--ranks", "2", *more, **{"tasks": "copa", **settings})) == 2
     assert says in capsys.readouterr().err and not (tmp_path / "r" / "cells").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kits.matrix import covering
 from kits.run_kit import carry_out, plan, run
 
 from zobench import Estimator
@@ -34,8 +35,7 @@ def test_records_from_before_the_setting_had_replicated_rows():
     assert computation_from({}).record()["rows"] == "auto"
 
 
-@pytest.mark.parametrize("estimator", ["mezo", "adamw"])
-@pytest.mark.parametrize("other", ["shared", "packed"])
+@pytest.mark.parametrize(("other", "estimator"), covering(["shared", "packed"], ["mezo", "adamw"]))
 def test_a_cell_gives_the_same_numbers_either_way(world, tmp_path, other, estimator):
     """Losses and scores agree, identities do not; shared takes fewer forwards to score."""
     made, own = {}, {"engine": "flat", "lrs": (1e-3,)}

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from kits.matrix import covering
 from kits.run_kit import TOKENIZER, assert_untouched, carry_out, numbers, plan, plugin_file, run
 
 from zobench.errors import ZobenchError
@@ -197,8 +198,7 @@ def test_what_an_estimator_changed_is_named_and_put_back_before_the_next_cell(
     assert_untouched(made.session.loaded, world)
 
 
-@pytest.mark.parametrize("what", ["bit", "hook", "module", "config"])
-@pytest.mark.parametrize("where", ["select", "probe", "fit"])
+@pytest.mark.parametrize(("what", "where"), covering(["bit", "hook", "module", "config"], ["select", "probe", "fit"]))
 def test_so_is_what_selectors_probes_and_references_changed(world, tmp_path, misdeeds, monkeypatch, clean, what, where):
     monkeypatch.setenv("MISDEED", f"{what}@{where}")
     estimator = {"select": "mezo", "probe": "probed", "fit": "learner"}[where]

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from kits.matrix import covering
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from zobench.models.capabilities import LayoutTrial
@@ -125,8 +126,9 @@ def test_losses_are_those_of_padded_rows(kind, name, beginning):
     assert batch.shared.input_ids.numel() < plain.input_ids.numel() / 2
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("dtype", "attention"), covering([torch.float32, torch.bfloat16, torch.float16], ["sdpa", "eager"])
+)
 def test_in_every_dtype_and_attention(attention, dtype):
     made = held(model_of("llama", attention, dtype))
     forward = Forward.of(made, float32=True)

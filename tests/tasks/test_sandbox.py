@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from kits.matrix import covering
 from kits.task_kit import task
 
 from zobench.errors import ZobenchError
@@ -42,8 +43,11 @@ ENDLESS = [
 ]
 
 
-@pytest.mark.parametrize("source", ENDLESS, ids=[one[:40].encode("unicode_escape").decode() for one in ENDLESS])
-@pytest.mark.parametrize("key", ["prompt", "text"])
+@pytest.mark.parametrize(
+    ("source", "key"),
+    covering(ENDLESS, ["prompt", "text"]),
+    ids=lambda said: said[:40].encode("unicode_escape").decode(),
+)
 def test_what_has_no_end_is_ended(source, key):
     began = time.process_time()
     with pytest.raises(ZobenchError, match=rf"task sst2: template\.{key}: ") as e:

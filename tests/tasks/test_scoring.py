@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from kits.matrix import named
 from kits.task_kit import NEW_TOKENS, golden, llama, loaded, output, splits, task, tokenizer
 
 from zobench.models.forward import Forward
@@ -47,7 +48,7 @@ def test_candidates(name, model):
         assert list(encoded.correct) == (correct if isinstance(correct, list) else [correct])
 
 
-@pytest.mark.parametrize("name", CHOICE)
+@pytest.mark.parametrize("name", named(CHOICE, ["Copa", "CB", "ReCoRD"]))
 def test_a_split(name, model):
     samples, seen = golden("prompts")[name]["samples"], []
     score = prepared(name, model).test_score(model, lambda done, total: seen.append((done, total)))
@@ -60,7 +61,7 @@ def test_a_split(name, model):
     assert seen == [(i, 4) for i in range(1, 5)]
 
 
-@pytest.mark.parametrize("name", CHOICE)
+@pytest.mark.parametrize("name", named(CHOICE, ["Copa", "CB", "ReCoRD"]))
 def test_calibrated_scoring(name, model):
     made, score = prepared(name, model, scoring="sfc"), scorer(model, scoring="sfc")
     for sample, (encoded, sfc) in zip(golden("prompts")[name]["samples"], made._scored["dev"], strict=True):

@@ -1,13 +1,13 @@
 """Rows in their shared form give the numbers of the rows themselves: losses, scores, predictions, answers."""
 
 import copy
-import itertools
 import math
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from kits.matrix import covering
 from kits.task_kit import NEW_TOKENS, golden, llama, loaded, opt, splits, task
 from torch.func import functional_call, vmap
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -44,18 +44,6 @@ def exactness(model):
 @pytest.fixture(scope="module", params=MODELS)
 def model(request):
     return MODELS[request.param]()
-
-
-def in_turn(names, *thirds):
-    """Every model with every name, by turns with one of the third things: each of these meets all models and names.
-
-    Of the slow ones, every combination.
-    """
-    cases = itertools.product(enumerate(MODELS), enumerate(names), enumerate(thirds))
-    return [
-        pytest.param(one, name, third, marks=[pytest.mark.slow] if (i + j + k) % len(thirds) else [])
-        for (i, one), (j, name), (k, third) in cases
-    ]
 
 
 def prepared(name, model, rows="shared", **rules):
@@ -112,7 +100,7 @@ def test_places_and_targets():
 # ---- losses
 
 
-@pytest.mark.parametrize("name", CHOICE)
+@pytest.mark.parametrize(("name", "model"), covering(CHOICE, MODELS), indirect=["model"])
 def test_log_probabilities_are_those_of_the_rows(name, model):
     made = prepared(name, model)
     rows = [row for encoded, _ in made._scored["test"] for row in encoded.rows]
@@ -124,7 +112,7 @@ def test_log_probabilities_are_those_of_the_rows(name, model):
 
 @pytest.mark.parametrize(
     ("model", "name", "rules"),
-    in_turn(["SST2", "RTE", "CB"], {}, {"pad_targets": "drop"}, {"logits": "all"}),
+    covering(MODELS, ["SST2", "RTE", "CB"], [{}, {"pad_targets": "drop"}, {"logits": "all"}]),
     ids=str,
     indirect=["model"],
 )
@@ -202,7 +190,9 @@ def test_a_batch_moves_whole():
 # ---- scoring
 
 
-@pytest.mark.parametrize(("model", "name", "scoring"), in_turn(CHOICE, "mean", "sfc", "icl_sfc"), indirect=["model"])
+@pytest.mark.parametrize(
+    ("model", "name", "scoring"), covering(MODELS, CHOICE, ["mean", "sfc", "icl_sfc"]), indirect=["model"]
+)
 def test_predictions_are_those_of_rows_alone(name, scoring, model):
     rules = {"scoring": scoring, "demonstrations": 1 if scoring == "icl_sfc" else 0, "eval_batch_size": 3}
     made, seen, told = prepared(name, model, **rules), calls(model), []
@@ -271,8 +261,7 @@ def test_nan_weights_score_nan():
 # ---- generation
 
 
-@pytest.mark.parametrize("cache", [True, False])
-@pytest.mark.parametrize("name", FREE)
+@pytest.mark.parametrize(("name", "cache", "model"), covering(FREE, [True, False], MODELS), indirect=["model"])
 def test_answers_are_those_of_prompts_alone(name, cache, model):
     made, told = prepared(name, model, eval_batch_size=3), []
     assert made.forward.cache is not None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import io
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,6 +64,8 @@ SCOPES: Mapping[str, Callable[[Problem], Scope]] = {
 
 STEPS = {"mlp": 7, "llama": 3}
 """Steps of a run: with `exercise` settings, enough to pass a refresh after an interruption between two."""
+EARLY = 2
+"""Steps of a run after which its state is what it will be."""
 
 
 @dataclass(eq=False)
@@ -73,6 +77,7 @@ class Case:
     engine: str
     problem: str
     _done: dict[str, Attempt] = field(default_factory=dict, repr=False)
+    _disturbed: tuple[Attempt, bool] | None = field(default=None, repr=False)
 
     @property
     def steps(self) -> int:
@@ -83,10 +88,35 @@ class Case:
         """A whole run over that scope, settled at its end; the same one at every call, not to be taken further."""
         if scope not in self._done:
             attempt = self.attempt(scope)
-            attempt.go(self.steps)
+            attempt.go(EARLY)
+            attempt.early_bytes = attempt.opt.state_bytes()
+            attempt.go(self.steps - EARLY)
             attempt.opt.settle()
             self._done[scope] = attempt
         return self._done[scope]
+
+    def disturbed(self) -> tuple[Attempt, bool]:
+        """A second whole run, with other global random streams at each step; and whether a step drew from torch's.
+
+        The same one at every call, not to be taken further. The streams are put back.
+        """
+        if self._disturbed is None:
+            attempt, drew = self.attempt(), False
+            kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
+            try:
+                for step in range(self.steps):
+                    torch.manual_seed(step)
+                    np.random.seed(step)
+                    random.seed(step)
+                    before = torch.get_rng_state()
+                    attempt.go(1)
+                    drew = drew or not torch.equal(before, torch.get_rng_state())
+            finally:
+                torch.set_rng_state(kept[0])
+                np.random.set_state(kept[1])
+                random.setstate(kept[2])
+            self._disturbed = attempt, drew
+        return self._disturbed
 
     def attempt(self, scope: str = "full", **settings: Any) -> Attempt:
         """A new run over the scope of that name (see SCOPES); `settings` replace some of the case's."""
@@ -94,7 +124,12 @@ class Case:
 
 
 class Attempt:
-    """A run in progress. `weights()` settles the engine; `start` are the weights it began with."""
+    """A run in progress. `weights()` settles the engine; `start` are the weights it began with.
+
+    early_bytes: of its state after `EARLY` steps, of a whole run.
+    """
+
+    early_bytes = 0
 
     def __init__(self, case: Case, scope: str, settings: Mapping[str, Any], cls: type[Estimator] | None = None) -> None:
         cls = cls or case.cls

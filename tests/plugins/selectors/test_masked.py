@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from kits.drawing_kit import EPS
+from kits.matrix import covering
 from kits.reading_kit import Blocks, batch, draw, loss_at, objective, plus, slope
 from zobench_plugins.estimators.sensitive_sparse import SensitiveSparse
 from zobench_plugins.estimators.sparse_mezo import SparseMeZO
@@ -61,9 +62,15 @@ def file(tmp_path_factory):
     return str(path)
 
 
-@pytest.mark.parametrize("engine", ["flat", "deferred", "pair", "official"])
-@pytest.mark.parametrize("refresh", ["mask", "never", "threshold"])
-@pytest.mark.parametrize("vectors", ["masked", "dense", "fixed"])
+@pytest.mark.parametrize(
+    ("engine", "refresh", "vectors"),
+    covering(
+        ["flat", "deferred", "pair", "official"],
+        ["mask", "never", "threshold"],
+        ["masked", "dense", "fixed"],
+        together=2,
+    ),
+)
 def test_mezo_on_small_weights_is_sparse_mezo_bit_for_bit(engine, refresh, vectors):
     settings = {"sparsity": 0.6, "refresh": refresh, "vectors": vectors}
     box, _, before = end(SparseMeZO, engine=engine, **settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from kits import pretend_cuda
+from kits.matrix import covering, named
 from pretend_kit import assert_as_on_the_cpu, session, steps
 
 from zobench.engine import ENGINES
@@ -16,8 +17,7 @@ rows, for which transformers looks twice at each mask.
 """
 
 
-@pytest.mark.parametrize("scope", ["full", "layer"])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("engine", "scope"), covering(ENGINES, ["full", "layer"]))
 def test_a_step_is_that_of_the_cpu_and_waits_once(engine, scope):
     there, here = (steps(session(device), engine=engine, scope=scope) for device in ("cuda", "cpu"))
     assert there.losses == pytest.approx(here.losses, abs=5e-6)
@@ -29,14 +29,14 @@ def test_a_step_is_that_of_the_cpu_and_waits_once(engine, scope):
     assert there.events == 0  # those of the step before are used again
 
 
-@pytest.mark.parametrize(
-    ("dtype", "engine", "restore", "precision"),
-    [
-        ("float16", "flat", "arithmetic", "native"),
-        ("float16", "flat", "exact", "native"),
-        ("bfloat16", "streamed", "exact", "float32"),
-    ],
-)
+NARROW = [
+    ("float16", "flat", "arithmetic", "native"),
+    ("float16", "flat", "exact", "native"),
+    ("bfloat16", "streamed", "exact", "float32"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "engine", "restore", "precision"), named(NARROW, NARROW[::2]))
 def test_in_sixteen_bits_too(dtype, engine, restore, precision):
     assert_as_on_the_cpu(dtype, engine=engine, restore=restore, precision=precision)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate import dispatch_model
 from kits import pretend_cuda
+from kits.matrix import covering
 from pretend_kit import plugins, session, steps, world
 
 from zobench import devices
@@ -24,8 +25,9 @@ def spread() -> Session:
     return Session(loaded, plugins(), world().data)
 
 
-@pytest.mark.parametrize("scope", ["full", "layer"])
-@pytest.mark.parametrize("engine", ["flat", "deferred", "pair", "streamed", "official_fused"])
+@pytest.mark.parametrize(
+    ("engine", "scope"), covering(["flat", "deferred", "pair", "streamed", "official_fused"], ["full", "layer"])
+)
 def test_a_step_is_that_of_the_cpu(spread, engine, scope):
     there, here = (steps(where, engine=engine, scope=scope, rows="shared") for where in (spread, session("cpu")))
     assert there.losses == pytest.approx(here.losses, abs=5e-6)
