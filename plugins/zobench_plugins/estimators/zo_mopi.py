@@ -38,10 +38,10 @@ class ZOMOPI(Estimator):
 
     Defaults: queries 8, rank 64, keep 32, interval 500, eps 1e-3, lr 1e-2, vector_lr 1e-7 (released README and
     script); beta 0.9, where the released script has 0: the paper's is not known to us (`verified` False). Read were a
-    summary of the paper's equations and the released code (ZOMuonTrainer.py): from the code are the start (V of a random basis, M of
-    the first G) and the Haar-distributed A. Forwards a step: 2 queries. State: M, V and A, r (m + n) + n k fp32 values
-    a matrix (A is computed again from its seed on resuming), one a parameter on other tensors. Weight decay is for
-    matrices alone. A tensor that holds the matrices of all experts of a block is refused.
+    summary of the paper's equations and the released code (ZOMuonTrainer.py): from the code are the start (V of a
+    random basis, M of the first G) and the Haar-distributed A. Forwards a step: 2 queries. State: M, V and A, r (m +
+    n) + n k fp32 values a matrix (A is computed again from its seed on resuming), one a parameter on other tensors.
+    Weight decay is for matrices alone. A tensor that holds the matrices of all experts of a block is refused.
 
     Public code (`anchored` off, `two_sided` off, beta 0: as released): looks are one-sided, whatever its option says; M
     is not carried over, and V starts anew where A does.
