@@ -177,6 +177,6 @@ def test_a_record_that_cannot_be_written_is_one_clear_error(world, tmp_path, mon
 
     monkeypatch.setattr(runner_module.store, "write", full)
     made, place = plan(world, tmp_path, ["mezo"])
-    with pytest.raises(ZobenchError, match="cannot write the record of sst2-mezo.*No space left"):
+    with pytest.raises(ZobenchError, match="the record of sst2-mezo.* cannot be written: No space left.*mend that"):
         carry_out(made, place)
     assert_untouched(made.session.loaded, world)

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from ..errors import ZobenchError
+
 OLD_S = 7 * 24 * 3600.0
 """Seconds after which a draft is nobody's, whoever began it: a cell writes to its own every few minutes or hours."""
 
@@ -31,6 +33,18 @@ def draft(path: Path, mark: str | None = None) -> Path:
     short = hashlib.blake2b(os.fsencode(path.name), digest_size=6).hexdigest()  # a name as long as may be takes no more
     ending = ".".join(path.name.split(".")[-2:])[-24:]
     return path.with_name(f".{short}.draft-{machine()}-{os.getpid()}-{mark or secrets.token_hex(4)}.{ending}")
+
+
+@contextlib.contextmanager
+def writing(results: Path, what: str) -> Iterator[None]:
+    """Inside, `what` is written into a results folder. ZobenchError, one line, for what the system refuses of it."""
+    try:
+        yield
+    except OSError as e:
+        raise ZobenchError(
+            f"--results {results}: {what} cannot be written: {e.strerror or e}; mend that, and the same command goes "
+            "on with what is not done"
+        ) from e
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,9 +115,11 @@ class Artefacts:
     def discard(self) -> None:
         """Remove the drafts, if the cell leaves no record or already has one."""
         if self._steps is not None:
-            self._steps.close()
+            with contextlib.suppress(OSError):  # of lines that the disk has no room for
+                self._steps.close()
         for path in self.files.beside:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def kept_log(self) -> Log:
         """The replay log that was kept last, whole or ZobenchError."""

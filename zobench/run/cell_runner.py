@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ZobenchError
 from ..models.transformed import transformed
 from ..plugins import declared
-from ..report import running, store
+from ..report import disk, running, store
 from ..report.judge import mark, settled
 from ..report.record import Record
 from ..report.running import Holder
@@ -64,7 +63,8 @@ class Runner:
         """
         if self.session.ranks is not None and self.session.ranks.broken is not None:
             raise Apart(f"the ranks came apart: {self.session.ranks.broken}: the same command goes on")
-        claim = held_cell.claim(self.results, cell.id)
+        with disk.writing(self.results, f"the claim on {cell.id}"):
+            claim = held_cell.claim(self.results, cell.id)
         if isinstance(claim, Holder):
             return elsewhere(cell, claim)
         try:
@@ -95,7 +95,8 @@ class Runner:
 
     def _run(self, cell: Cell, claim: Claim) -> Record:
         started, start = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.perf_counter()
-        out, work = Outcome(), HeldCell(self.results, cell, claim, self._head())
+        with disk.writing(self.results, f"the journal of {cell.id}"):
+            out, work = Outcome(), HeldCell(self.results, cell, claim, self._head())
         work.warn = self.session.plugins.warn
         if work.anew is not None:
             self.session.plugins.warn(f"{cell.id}: begins anew: {work.anew}")
@@ -146,13 +147,9 @@ class Runner:
         try:
             if not work.claim.still_ours():
                 return self._lost(cell)
-            stays = not work.artefacts.put(made, out.traceback)
+            with disk.writing(self.results, f"the record of {cell.id}"):
+                stays = not work.artefacts.put(made, out.traceback)
             record = made
-        except OSError as e:
-            raise ZobenchError(
-                f"cannot write the record of {cell.id} to {self.results / store.CELLS}: {e.strerror}; mend that, and "
-                "the same command runs this cell again"
-            ) from e
         finally:
             work.close(record)
             work.claim.release()

@@ -81,8 +81,11 @@ def read(data: bytes) -> Past:
         end = at + _HEAD.size + said + size
         if len(data) < end or zlib.crc32(data[at + _HEAD.size : end], zlib.crc32(data[at : at + 8])) != crc:
             break
-        facts = json.loads(data[at + _HEAD.size : at + _HEAD.size + said])
-        _take(past, facts, data[at + _HEAD.size + said : end])
+        try:
+            facts = json.loads(data[at + _HEAD.size : at + _HEAD.size + said])
+            _take(past, facts, data[at + _HEAD.size + said : end])
+        except (ValueError, LookupError, TypeError):  # a whole frame, and none of ours: of another version
+            break
         at = past.size = end
     return past
 
@@ -142,6 +145,8 @@ class Journal:
         path = folder / f"{cell_id}.journal"
         data = path.read_bytes() if path.is_file() else b""
         past, why = read(data), None
+        if data and not past.head:
+            why = f"{running.FOLDER}/{path.name} is no journal that this zobench can read"
         if past.head and (other := _other(past.head["machine"], head["machine"])):
             why, past = other, Past()
         if not past.head or (head["rerun"] == "always" and past.head["rerun"] != "always"):
@@ -201,7 +206,8 @@ class Journal:
         if not self._file.closed:
             with contextlib.suppress(OSError):
                 os.fsync(self._file.fileno())
-            self._file.close()
+            with contextlib.suppress(OSError):  # of a frame that the disk has no room for: readers end before it
+                self._file.close()
         if done:
             running.forget(self.folder, self.cell_id)
 

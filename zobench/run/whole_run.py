@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ZobenchError
 from ..plugins import declared
-from ..report import cleaning, leaderboard, progress_of_grid, running, store
+from ..report import cleaning, disk, leaderboard, progress_of_grid, running, store
 from ..report.known import filled
 from ..report.web import page
 from . import events
@@ -47,7 +47,7 @@ def execute(plan: RunPlan, place: Place, progress: Progress) -> list[Record]:
         raise ZobenchError(f"--results {place.results}: cannot be made a folder of records: {e.strerror}") from e
     cleaning.sweep(place.results)
     events.sweep(place.results)
-    progress_of_grid.plan(place.results, [{"id": c.id, **c.key()} for c in plan.todo])
+    _write_plan(place, plan.todo)
     records: list[Record] = []
     _carry_out(plan.todo, plan, place, progress, records)
     _look_again(plan.todo, plan, place, progress, records, wait=plan.later is not None)
@@ -65,11 +65,16 @@ def execute(plan: RunPlan, place: Place, progress: Progress) -> list[Record]:
         plan.faults += lost
         todo = add(plan, share(planned, place.shard), place)
         progress.more(len(todo))
-        progress_of_grid.plan(place.results, [{"id": c.id, **c.key()} for c in todo])
+        _write_plan(place, todo)
         _carry_out(todo, plan, place, progress, records)
         _look_again(todo, plan, place, progress, records, wait=False)
     progress_of_grid.settle(place.results)
     return records
+
+
+def _write_plan(place: Place, todo: Sequence[Cell]) -> None:
+    with disk.writing(place.results, "what is planned"):
+        progress_of_grid.plan(place.results, [{"id": c.id, **c.key()} for c in todo])
 
 
 def _look_again(
@@ -125,6 +130,7 @@ def board(plan: RunPlan, place: Place, most_bytes: int | None = None) -> leaderb
     known = declared.known(plan.plugins)
     make = partial(leaderboard.board, filled(every, known), known=known, columns=columns, split_protocols=True)
     made = make(problems=problems)
-    store.write_text(place.results / store.BOARD, made.markdown)
-    page.write(place.results / page.PAGE, made, page.losses_of(place.results))
+    with disk.writing(place.results, "the board"):
+        store.write_text(place.results / store.BOARD, made.markdown)
+        page.write(place.results / page.PAGE, made, page.losses_of(place.results))
     return made if most_bytes is None else make(problems=problems, most_bytes=most_bytes)
