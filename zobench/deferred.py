@@ -7,6 +7,7 @@ than torch; and a method's module imports torch, of which its description uses n
 from __future__ import annotations
 
 import builtins
+import gc
 import importlib
 import importlib.util
 import sys
@@ -186,3 +187,17 @@ def put_off(*names: str, within: tuple[str, ...] = ("",), imports: bool = True) 
     finally:
         builtins.__import__ = before
         deferral.end()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Inside, Python looks for no garbage: imports make half a million objects that stay, which it would go through
+    again and again.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

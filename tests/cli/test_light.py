@@ -122,3 +122,12 @@ def test_what_is_told_without_torch_is_what_is_told_with_it(tmp_path):
     )
     assert first == later
     assert "1.19" in first[lines[3]] and "measured" in first[lines[4]]
+
+
+def test_at_its_end_a_process_looks_through_none_of_what_it_is_to_forget():
+    program = "import atexit, gc, sys\nfrom zobench.cli import main\nsys.argv = ['zobench', '--version']\n"
+    last = "atexit.register(lambda: print(gc.get_freeze_count()))\n"
+    for command, frozen in (("main()", True), ("main(['--version'])", False)):
+        done = subprocess.run([sys.executable, "-c", program.replace("sys\n", "sys\n" + last) + command],
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        assert (int(done.stdout.split()[-1]) > 10_000) == frozen, "a caller's objects are the caller's"

@@ -7,6 +7,8 @@ inside functions. A command returns None or an exit status, and raises ZobenchEr
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -189,6 +191,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     130: interrupted (143, 129: by SIGTERM, SIGHUP); 141: the reader of the output went away. All but 0 and 141 are
     said in one line.
     """
+    if argv is None:  # the process ends with this command
+        atexit.register(gc.freeze)  # first, hence called last: Python would look through all that it is to forget
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     debug = faults.debugging(arguments)
     try:

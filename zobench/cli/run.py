@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..deferred import uncollected
 from ..engine import AUTO, ENGINES
 from ..errors import ZobenchError
 from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, PresetName, plugins_of
@@ -175,12 +176,12 @@ def _run(
     for_device: str | None,
     ranks: Ranked | None = None,
 ) -> None:
-    from ..report.memory import parsed
-    from ..run.account import begin
-    from ..run.plan import make_plan
-    from ..run.stopping import Stopped, stoppable
-    from .dry_run import keep_fitting, show
-
+    with uncollected():
+        from ..report.memory import parsed
+        from ..run.account import begin
+        from ..run.plan import make_plan
+        from ..run.stopping import Stopped, stoppable
+        from .dry_run import keep_fitting, show
     try:
         with stoppable():
             if not dry_run:

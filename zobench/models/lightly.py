@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..deferred import put_off
+from ..deferred import put_off, uncollected
+from .listing import listed_quickly
 
 PUT_OFF = (
     "torch.distributed.tensor",
@@ -43,5 +44,5 @@ class Unfilled(TorchFunctionMode):
 @contextmanager
 def lightly() -> Iterator[None]:
     """Inside, transformers' modules are imported, and models made, without what is in PUT_OFF where they can be."""
-    with put_off(*PUT_OFF, within=("transformers.", "torch.compiler")), Unfilled():
+    with uncollected(), listed_quickly(), put_off(*PUT_OFF, within=("transformers.", "torch.compiler")), Unfilled():
         yield
