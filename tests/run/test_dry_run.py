@@ -9,7 +9,9 @@ from kits.matrix import named
 from kits.run_kit import QUICK, carry_out, plan
 
 from zobench.cli import main
+from zobench.plugins.registry import load_plugins
 from zobench.run.estimate import Estimate, cost
+from zobench.run.step_passes import forwards
 
 SETTINGS = {
     "speed_steps": 4,
@@ -27,10 +29,27 @@ CASES = [
     ("lozo", "exhaustive_sweep", "sst2"),
     ("mezo", "layer", "squad"),
     ("zero_shot", "all", "copa"),
+    ("zo_blockwise", "all", "sst2"),
 ]
 
 
-@pytest.mark.parametrize(("estimator", "selector", "task"), named(CASES, [CASES[i] for i in (0, 3, 4, 5)]))
+@pytest.mark.parametrize(
+    ("name", "settings", "count"),
+    [
+        ("n_spsa", {}, 8),
+        ("n_spsa", {"q": 3}, 6),
+        ("fzoo", {"n": 16}, 17),
+        ("n_spsa:guided", {"q": 3, "directions.pool": 5}, 3 * (2 + 5)),
+        ("agzo", {"looks": "two_sided"}, 2),  # needs more of a model than losses: what its class says
+        ("zo_blockwise", {}, 2 * 4),
+    ],
+)
+def test_forwards_of_a_step_are_those_of_its_settings(name, settings, count):
+    names = ["embed.weight", "layers.0.w", "layers.0.b", "layers.1.w", "norm.weight"]
+    assert forwards(load_plugins(only="").estimator(name), settings, names) == count
+
+
+@pytest.mark.parametrize(("estimator", "selector", "task"), named(CASES, [CASES[i] for i in (0, 3, 4, 5, 7)]))
 def test_predicted_forwards_are_those_of_the_record(world, tmp_path, estimator, selector, task):
     own = {k: v for k, v in SETTINGS.items() if "__" not in k or k.startswith(selector)}
     made, place = plan(world, tmp_path, [estimator], [selector], [task], lrs=(1e-3, 1e-4), **own)

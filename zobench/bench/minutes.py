@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..run.device_pace import DRAW, FUSED, KEPT, Pace
-from ..run.step_passes import passes
+from ..run.step_passes import forwards, passes
 from .sides import Side, Timing
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def step_s(side: Side, timing: Timing, work: Work, loaded: LoadedModel, pace: Pa
     tokens = work.engine_tokens if side.ours else work.padded_tokens
     below = 0 if not side.ours or official else min(scope.layers or (0,))
     share = 1 - below / len(loaded.blocks)
-    looks = method.estimator.forwards_per_step or 2
+    looks = forwards(method.estimator, method.settings, [name for name, _ in scope.named])
     engine = side.engine if side.engine != "auto" else "flat"
     swept = passes(method.estimator, method.settings, engine, "arithmetic")
     how = "official" if official else FUSED if noise == "philox" and pace.memory is not None else KEPT

@@ -21,6 +21,7 @@ from .method import free_bytes
 from .references import expected_forwards, learns
 from .scope_names import Named
 from .speed import BLOCK
+from .step_passes import forwards as taken
 from .step_passes import passes
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ class Estimate:
     def of(self, cell: Cell) -> Cost:
         """Forwards and seconds of one cell, as if it were the only one.
 
-        `train`, `extra` and `speed` are what the record will say, for an estimator that takes `forwards_per_step`
-        forwards (and `extra_forwards_per_step`) at the settings given. `eval` is at most that: generation may stop
+        `train`, `extra` and `speed` are what the record will say, for an estimator that takes as many forwards as were
+        counted (and `extra_forwards_per_step`) at the settings given. `eval` is at most that: generation may stop
         early. Cells of one task share the zero-shot score: each of them counts it, and its time.
         """
         session, rules, cls = self.session, cell.protocol, self.session.plugins.estimator(cell.estimator)
@@ -120,7 +121,8 @@ class Estimate:
         prepared = prepared.scoring_in(cell.computation.scored_in)
         own, tokens = session.scored(cell, prepared), self._tokens_of(cell, prepared)
         dev = math.ceil(len(splits.dev) / rules.eval_batch_size)
-        step = cls.forwards_per_step or 2
+        moving = [name for name, _ in self._scope(cell)[0].named] if cls.trains else []
+        step = taken(cls, cell.estimator_settings, moving) if cls.trains else 0
         untouched = prepared.scoring_forwards("test") if cls.trains or own is not prepared else 0
         scoring = own.scoring_forwards("dev") + own.scoring_forwards("test")
         forwards = {"train": 0, "eval": untouched + scoring}
