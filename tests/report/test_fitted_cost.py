@@ -22,6 +22,19 @@ def test_it_finds_what_made_the_times():
     assert "explains 100.0 %" in page and " 100,000 |" in page and page.count("1.43x") == 2  # (2 + 1) / (2 + 0.1)
 
 
+def test_gamma_has_an_interval_over_tasks_and_cells():
+    """One task whose two cells of a size differ by 20 %, at sizes 1 and 3: gamma is half of the difference."""
+    made = [run("layer:1", 1, "sst2", 1.0), run("layer:1", 1, "sst2", 1.0, seed=1)]
+    made += [run("all", 3, "sst2", t, seed=seed) for seed, t in enumerate((1.8, 2.2))]
+    (found,) = fitted_cost.fitted(made)
+    assert found.gamma == pytest.approx((0.4, 0.6)) and "(4e+08 to 6e+08) ns" in fitted_cost.markdown([found])
+    (alone,) = fitted_cost.fitted(made[1:3])
+    assert alone.gamma is None and " to " not in fitted_cost.markdown([alone]).partition("##")[2]
+    steeper = [run(s, n, "drop", t) for s, n, t in (("layer:1", 1, 1.0), ("all", 3, 5.0))]
+    (both,) = fitted_cost.fitted([*made[1:3], *steeper])
+    assert both.gamma == pytest.approx((0.4, 2.0)), "tasks are drawn, too"
+
+
 def test_estimators_and_devices_are_fitted_apart_and_one_scope_is_no_fit():
     made = [run("all", 10, "sst2", 1.0), run("layer:1", 5, "sst2", 0.5, estimator="lozo")]
     assert fitted_cost.fitted(made) == []

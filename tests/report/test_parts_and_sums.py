@@ -100,8 +100,11 @@ def test_the_block_is_named_or_the_only_one():
     assert group.block.selector == "layer:1"
     (group,) = around.gathered(section([*made[:2], cell("mine", 70, [1], 30)]), KNOWN, "parts")
     assert group.block.selector == "layer:1" and group.rows[0].selector == "mine"
-    with pytest.raises(ZobenchError, match="on block 3 alone"):
+    with pytest.raises(ZobenchError, match="block 3 alone and on a sum of it with another block: --tasks TASKS"):
         around.gathered(section(made), KNOWN, "sums", 3)
+    same = [cell("first_outlier", 80, [2], 1000), cell("first_outlier+layer:2", 80, [2], 1000)]
+    with pytest.raises(ZobenchError, match=r"first_outlier\+layer:2 is that block with itself; zobench run"):
+        around.gathered(section(same), KNOWN, "sums")
 
 
 def test_what_is_missing_is_left_out_of_the_average_alone():

@@ -89,8 +89,10 @@ def test_selection_is_held_against_the_outlier_block_and_tasks_are_compared():
     assert group.against.selector == "first_outlier" and len(group.rows) == 4
     found = held.effects([group], section)
     assert sorted(round(100 * e.mean, 6) for e in found.values()) == [-19.5, -9.5, 0.5]
-    ((estimator, tasks, count, mean, interval),) = controls.block_correlations(blocks.sweeps(made, KNOWN), draws=200)
-    assert (estimator, tasks, count, mean) == ("mezo", "rte, sst2", "3", "+1.00") and interval.startswith("+")
+    (agreed,) = controls.block_correlations(blocks.sweeps(made, KNOWN), draws=200)
+    assert (agreed.estimator, agreed.tasks, agreed.blocks) == ("mezo", ("rte", "sst2"), 3)
+    assert agreed.mean == 1 and 0 < agreed.low <= agreed.high == 1
+    assert "| mezo        | rte, sst2 |      3 |" in controls.correlation_page([agreed])
     with pytest.raises(ZobenchError, match="first_outlier"):
         controls.by_selection(sections(sweep([80, 60], "sst2"), known=KNOWN)[0], KNOWN)
 

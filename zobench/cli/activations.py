@@ -11,9 +11,9 @@ import typer
 
 from ..plugins.outlier_bar import bar
 from .activations_picture import drawn
-from .common import write_file
 from .looking import Batches, BatchSize, LookOptions, looking_at, of_model, tell
 from .shared_options import shares
+from .written import WrittenOptions
 
 if TYPE_CHECKING:
     from ..models.activations import BlockActivation
@@ -26,6 +26,7 @@ HEADINGS = ("block", "mean", "median", "max", "max/median", "jump", "position", 
 @shares
 def activations(
     look: LookOptions,
+    written: WrittenOptions,
     batches: Batches = 4,
     batch_size: BatchSize = 8,
     seed: Annotated[int, typer.Option(help="Whose training order: as in zobench run.", min=0)] = 0,
@@ -35,6 +36,7 @@ def activations(
     With the same task, preset, seed, batches and dtype this is the table that `--selector first_outlier` goes by. Of
     several tasks: the block of each rule on each task, whether they agree, and how far each is from its thresholds.
     """
+    written.check()
     found, place, name = look.begin()
     from ..models.activations import block_activations
     from ..run.looks import Sample
@@ -49,12 +51,10 @@ def activations(
         every.append(_facts(dataclasses.replace(asked, task=task), loaded, table, least))
         every[-1]["tokens"] = sum(batch.tokens for batch in given)
         tell(f"{task}: {len(given)} batches, {every[-1]['tokens']} tokens")
-    if len(every) == 1:
-        look.end(_of_one(every[0]), every[0])
-    else:
-        look.end(_of_many(every), {"model": loaded.name, "agree": _agreed(every), "tasks": every})
-    if look.plot is not None:
-        write_file(look.plot, drawn(look.plot, every))
+    page, facts = _of_one(every[0]), every[0]
+    if len(every) > 1:
+        page, facts = _of_many(every), {"model": loaded.name, "agree": _agreed(every), "tasks": every}
+    written.end(page, facts, lambda path: drawn(path, every))
 
 
 def _facts(

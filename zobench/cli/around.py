@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,14 @@ from .common import (
     ModelName,
     Offline,
     PluginFiles,
-    check_outputs,
     numbers_of,
     picture,
     plugins_of,
     section_of,
-    write_file,
 )
 from .pictures import COLUMNS, panels, percents, titled
 from .shared_options import shares
+from .written import WrittenOptions
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
@@ -40,7 +38,7 @@ TITLES: dict[str, str] = {"parts": "Parts of the dominant block", "sums": "The d
 
 @dataclass(frozen=True)
 class AroundOptions:
-    """What both commands take: a results folder; what is to be run first; where pages and pictures go."""
+    """What both commands take: a results folder, and what is to be run first."""
 
     results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")] = Path("runs")
     tasks: Annotated[
@@ -58,54 +56,54 @@ class AroundOptions:
     offline: Offline = False
     block: Annotated[int | None, typer.Option(help="The dominant block. [first_outlier's choice]", min=0)] = None
     margin: MarginOption = MARGIN_POINTS
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers here.", metavar="FILE")] = None
-    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None
     plugin: PluginFiles = None
 
 
 @shares
-def channels(asked: AroundOptions) -> None:
+def channels(asked: AroundOptions, written: WrittenOptions) -> None:
     """Print how much of the dominant block's gain its parts have: its MLP, the outlier channels of that, the rest.
 
     From records of any selector that moves a part of one block. With --tasks the rows of the paper's table 6 are run
     first, by the usual preset: zobench analyze channels runs --tasks sst2,rte --seeds 0,1,2 --plot channels.pdf
     """
-    _carry_out("parts", asked)
+    _carry_out("parts", asked, written)
 
 
 @shares
-def combine(asked: AroundOptions) -> None:
+def combine(asked: AroundOptions, written: WrittenOptions) -> None:
     """Print what further blocks add to the dominant block alone.
 
     From records of sums of blocks (--selector first_outlier,first_outlier+layer:3). With --tasks the rows of the
     paper's table 5 are run first: zobench analyze combine runs --tasks sst2 --seeds 0,1,2 --plot combine.pdf
     """
-    _carry_out("sums", asked)
+    _carry_out("sums", asked, written)
 
 
-def _carry_out(what: What, asked: AroundOptions) -> None:
-    check_outputs(json=asked.json_file, out=asked.out, plot=asked.plot)
+def _carry_out(what: What, asked: AroundOptions, written: WrittenOptions) -> None:
+    written.check()
     plugins = plugins_of(asked.plugin)
     failed = asked.tasks is not None and _run(what, asked.tasks, asked, plugins)
     from ..plugins import declared
-    from ..report import around, around_page
+    from ..report import around, around_page, facts
 
     section = section_of(asked.results)
-    found = around.gathered(section, declared.known(plugins), what, asked.block)
+    mend = around.MEND if asked.tasks is None else _mend(what, asked.results, failed=failed)
+    found = around.gathered(section, declared.known(plugins), what, asked.block, mend=mend)
     margin = asked.margin / 100
     page = f"# {TITLES[what]}: {section.model}\n\n{around_page.markdown(found, margin)}"
-    print(page, end="")
-    if asked.out is not None:
-        write_file(asked.out, page.encode())
-    if asked.json_file is not None:
-        facts: dict[str, Any] = {"model": section.model, "revision": section.revision, "margin": margin}
-        facts |= {"methods": around_page.facts(found, margin)}
-        write_file(asked.json_file, json.dumps(facts, indent=1, allow_nan=False).encode() + b"\n")
-    if asked.plot is not None:
-        write_file(asked.plot, drawn(asked.plot, found, section.model))
+    numbers = {**facts.section(section), "margin": margin, "methods": around_page.facts(found, margin)}
+    written.end(page, numbers, lambda path: drawn(path, found, section.model))
     if failed:
         raise typer.Exit(1)
+
+
+def _mend(what: What, results: Path, *, failed: bool) -> str:
+    """What to do where the paper's rows were run, and nothing is around the dominant block."""
+    from ..report import around
+
+    if failed or what == "parts":
+        return f"zobench status {results} says what became of these cells"
+    return f"the block that the paper's rows add, the last but one, is that block in this model; {around.OTHER}"
 
 
 def _run(what: What, tasks: str, asked: AroundOptions, plugins: Plugins) -> bool:

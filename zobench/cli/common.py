@@ -65,6 +65,8 @@ MarginOption = Annotated[
 ]
 
 
+Results = Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")]
+
 PresetName = Annotated[
     str | None,
     typer.Option("--preset", help="Sizes and steps (zobench ls presets). [the model's own, else the usual one]"),

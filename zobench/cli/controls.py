@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,16 +11,15 @@ import typer
 
 from ..errors import ZobenchError
 from . import epilog
-from .common import picture, records_of, section_of
-from .of_records import PageOptions, Results
+from .common import Results, picture, records_of, section_of
 from .pictures import below, legend, losses, panels, styles
 from .shared_options import shares
+from .written import WrittenOptions
 
 if TYPE_CHECKING:
     from ..report.budgets import Speedily
-    from ..report.controls import Rates
+    from ..report.controls import BlockCorrelation, Rates
     from ..report.held import HeldRows
-    from ..report.record import Record
     from ..report.rows import Section
 
 app = typer.Typer(no_args_is_help=True)
@@ -36,7 +36,7 @@ def controls() -> None:
 
 @app.command(epilog=epilog(["zobench analyze controls precision runs --plot precision.png"]))
 @shares
-def precision(results: Results, written: PageOptions) -> None:
+def precision(results: Results, written: WrittenOptions) -> None:
     """Print each method in every precision that it was run in, held against the finest.
 
     Give a folder of runs with --dtype float16 (the paper's), --set restore=exact and --set precision=float32.
@@ -45,12 +45,12 @@ def precision(results: Results, written: PageOptions) -> None:
     from ..report.controls import by_precision
 
     section = section_of(results)
-    finish_held("Precision", by_precision(section), section, written)
+    _finish_held("Precision", by_precision(section), section, written)
 
 
 @app.command(epilog=epilog(["zobench analyze controls selection runs --plot selection.png"]))
 @shares
-def selection(results: Results, written: PageOptions) -> None:
+def selection(results: Results, written: WrittenOptions) -> None:
     """Print the selectors of each estimator, held against that of the first outlier block.
 
     From runs with --selector first_outlier,random_layers,sensitivity,layer:0,... at one budget; where each block was
@@ -59,23 +59,18 @@ def selection(results: Results, written: PageOptions) -> None:
     written.check()
     from ..plugins import declared
     from ..plugins.registry import load_plugins
-    from ..report import blocks, text
+    from ..report import blocks
     from ..report.controls import block_correlations, by_selection
 
     section = section_of(results)
     known = declared.known(load_plugins())
-    lines = block_correlations(blocks.sweeps(records_of(results), known))
-    heads = ["estimator", "tasks", "blocks", "mean rank correlation", "95 %"]
-    said = (
-        "## Blocks across tasks\n\nRank correlation (Spearman) of blocks by test score, mean over pairs of tasks; "
-        f"the interval from seeds and test items drawn again (2,000 times).\n\n{text.table(heads, lines, left=2)}\n"
-    )
-    finish_held("Selection", by_selection(section, known), section, written, said if lines else "")
+    agreed = block_correlations(blocks.sweeps(records_of(results), known))
+    _finish_held("Selection", by_selection(section, known), section, written, agreed)
 
 
 @app.command(epilog=epilog(["zobench analyze controls rate runs --plot rate.png"]))
 @shares
-def rate(results: Results, written: PageOptions) -> None:
+def rate(results: Results, written: WrittenOptions) -> None:
     """Print what each learning rate gave each method, and whether its best rate lies inside the grid.
 
     One block has a small part of the parameters: its best rate may be another than that of all weights. From runs with
@@ -83,40 +78,48 @@ def rate(results: Results, written: PageOptions) -> None:
     """
     from ..report import controls as report
 
-    _of_all("Learning rates", results, report.rates, report.rate_page, _rates_drawn, written)
+    written.check()
+    found = _some(report.rates(records_of(results)), results)
+    page = f"# Learning rates\n\n{report.rate_page(found)}"
+    written.end(page, {"rates": report.rate_facts(found)}, lambda path: _rates_drawn(path, found))
 
 
 @app.command(epilog=epilog(["zobench analyze controls budget runs --plot budget.png"]))
 @shares
-def budget(results: Results, written: PageOptions) -> None:
+def budget(results: Results, written: WrittenOptions) -> None:
     """Print how fast each method reduces the dev loss: area under the curve, forwards and seconds to a target."""
     from ..report import budgets as report
 
-    _of_all("Budget", results, report.gathered, report.markdown, _budget_drawn, written)
-
-
-def _of_all(
-    title: str,
-    results: Path,
-    gathered: Callable[[Iterable[Record]], Found],
-    page: Callable[[Found], str],
-    draw: Callable[[Path, Found], bytes],
-    written: PageOptions,
-) -> None:
-    """Print, write and draw what is told of all trained cells of a folder. ZobenchError where there are none."""
     written.check()
-    found = gathered(records_of(results))
+    found = _some(report.gathered(records_of(results)), results)
+    page = f"# Budget\n\n{report.markdown(found)}"
+    written.end(page, {"budgets": report.facts(found)}, lambda path: _budget_drawn(path, found))
+
+
+def _some(found: Found, results: Path) -> Found:
+    """What was found. ZobenchError where that is nothing."""
     if not found:
         raise ZobenchError(f"no trained cells under {results}")
-    written.end(f"# {title}\n\n{page(found)}", lambda path: draw(path, found))
+    return found
 
 
-def finish_held(title: str, groups: Sequence[HeldRows], section: Section, written: PageOptions, more: str = "") -> None:
-    """Print, write and draw rows that are held against one."""
-    from ..report import held
+def _finish_held(
+    title: str,
+    groups: Sequence[HeldRows],
+    section: Section,
+    written: WrittenOptions,
+    correlations: Sequence[BlockCorrelation] = (),
+) -> None:
+    """Print, write and draw rows that are held against one; under them how far tasks agree on blocks."""
+    from ..report import facts, held
+    from ..report.controls import correlation_page
 
     page = f"# {title}: {section.model}\n\n{held.markdown(groups, section)}"
-    written.end(page + (f"\n{more}" if more else ""), lambda path: _held_drawn(path, groups, section))
+    numbers = {**facts.section(section), "groups": held.facts(groups, section)}
+    if correlations:
+        page += f"\n{correlation_page(correlations)}"
+        numbers["correlations"] = [asdict(one) for one in correlations]
+    written.end(page, numbers, lambda path: _held_drawn(path, groups, section))
 
 
 def _held_drawn(path: Path, groups: Sequence[HeldRows], section: Section) -> bytes:

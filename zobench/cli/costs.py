@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
-from .common import picture, records_of
-from .of_records import PageOptions, Results
+from .common import Results, picture, records_of
 from .pictures import colours, legend, panels
 from .shared_options import shares
+from .written import WrittenOptions
 
 if TYPE_CHECKING:
     from ..report.fitted_cost import FittedCost
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @shares
 def cost(
     results: Results,
-    written: PageOptions,
+    written: WrittenOptions,
 ) -> None:
     """Print how well T = 2 F + gamma |S| (Dominant-Layer ZO, equations 3 to 11) describes the step times of records.
 
@@ -33,7 +33,7 @@ def cost(
     if not found:
         raise ZobenchError(f"no estimator was run over two scopes under {results}: for example --selector all,layer:1")
     made = fitted_cost.markdown(found) + "\n"
-    written.end(made, lambda path: drawn(path, found))
+    written.end(made, {"fits": fitted_cost.facts(found)}, lambda path: drawn(path, found))
 
 
 def drawn(path: Path, found: Sequence[FittedCost]) -> bytes:

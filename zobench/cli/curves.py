@@ -10,9 +10,9 @@ import typer
 
 from ..errors import ZobenchError
 from .common import picture, records_of
-from .of_records import PageOptions
 from .pictures import below, legend, losses, panels, styles
 from .shared_options import shares
+from .written import WrittenOptions
 
 if TYPE_CHECKING:
     from ..report.curves import Curve
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @shares
 def curves(
     results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack with steps.", metavar="DIR")],
-    written: PageOptions,
+    written: WrittenOptions,
 ) -> None:
     """Print how fast methods reduce the training loss: the paper's figure 6, for all methods and tasks of a folder."""
     written.check()
@@ -32,7 +32,7 @@ def curves(
     if not found:
         raise ZobenchError(f"no logs of training losses under {results}: a pack keeps them with --with steps")
     made = report.markdown(found)
-    written.end(made, lambda path: drawn(path, found))
+    written.end(made, {"curves": report.facts(found)}, lambda path: drawn(path, found))
 
 
 def drawn(path: Path, found: Sequence[Curve]) -> bytes:

@@ -10,9 +10,9 @@ import typer
 
 from ..errors import ZobenchError
 from .common import picture, records_of
-from .of_records import PageOptions
 from .pictures import panels, percents
 from .shared_options import shares
+from .written import WrittenOptions
 
 if TYPE_CHECKING:
     from ..report.interventions import Under
@@ -25,7 +25,7 @@ SHORT = 30
 @shares
 def transforms(
     results: Annotated[list[Path], typer.Argument(help="Results folders: cells/ or packs.", metavar="DIR...")],
-    written: PageOptions,
+    written: WrittenOptions,
 ) -> None:
     """Print how each block did alone under each transform: does dominance follow the activation outlier?
 
@@ -42,7 +42,7 @@ def transforms(
     if not found:
         raise ZobenchError("no blocks tuned alone under a transform: zobench run --set transform=... makes some")
     made = "# Blocks of transformed models\n\n" + report.markdown(found)
-    written.end(made, lambda path: drawn(path, found))
+    written.end(made, {"sweeps": report.facts(found)}, lambda path: drawn(path, found))
 
 
 def drawn(path: Path, found: Sequence[Sequence[Under]]) -> bytes:

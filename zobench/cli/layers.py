@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ZobenchError
-from .common import picture, records_of
-from .of_records import PageOptions, Results
+from .common import Results, picture, records_of
 from .pictures import legend, panels, percents
 from .shared_options import shares
+from .written import WrittenOptions
 
 if TYPE_CHECKING:
     from ..report.blocks import Sweep
@@ -22,7 +22,7 @@ COLUMNS = 4
 @shares
 def layers(
     results: Results,
-    written: PageOptions,
+    written: WrittenOptions,
 ) -> None:
     """Print how well each decoder block did alone, from the records of `zobench run --selector layer:0,layer:1,...`.
 
@@ -41,7 +41,7 @@ def layers(
             f"--results {results}"
         )
     made = blocks.markdown(found) + "\n"
-    written.end(made, lambda path: drawn(path, found))
+    written.end(made, {"sweeps": blocks.facts(found)}, lambda path: drawn(path, found))
 
 
 def drawn(path: Path, found: Sequence[Sweep]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,7 @@ from .common import (
     Offline,
     PluginFiles,
     PresetName,
-    check_outputs,
     plugins_of,
-    write_file,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +34,7 @@ DirectionSeeds = Annotated[str, typer.Option(help="Seeds of directions, comma se
 
 @dataclass(frozen=True)
 class LookOptions:
-    """The options of a command that looks into a model: at which model and tasks, and where what is found goes."""
+    """The options of a command that looks into a model: at which model, on which tasks."""
 
     tasks: Annotated[str, typer.Option("--tasks", "--task", "-t", help="Tasks, comma separated, or `all`.")]
     model: ModelName = None
@@ -46,27 +43,14 @@ class LookOptions:
     dtype: Annotated[Dtype, typer.Option(help="Of the weights.")] = Dtype.float32
     device: Device = "auto"
     offline: Offline = False
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.", metavar="FILE")] = None
-    out: Annotated[Path | None, typer.Option(help="Write what is printed here, too.", metavar="FILE")] = None
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None
     plugin: PluginFiles = None
 
     def begin(self) -> tuple[Plugins, Place, str]:
-        """The plugins, where model and data are, and the preset. Raises ZobenchError, for files to be written too."""
-        check_outputs(json=self.json_file, out=self.out, plot=self.plot)
+        """The plugins, where model and data are, and the preset. Raises ZobenchError."""
         plugins = plugins_of(self.plugin)
         return plugins, *place_of(
             plugins, self.model, self.preset, self.data_dir, device=self.device, offline=self.offline
         )
-
-    def end(self, page: str, facts: Mapping[str, Any]) -> None:
-        """Print the page, and write it and the facts where they were asked for."""
-        print(page, end="")
-        if self.out is not None:
-            write_file(self.out, page.encode())
-        if self.json_file is not None:
-            made = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
-            write_file(self.json_file, made.encode() + b"\n")
 
 
 def of_model(loaded: LoadedModel, **more: Any) -> dict[str, Any]:

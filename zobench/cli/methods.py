@@ -14,12 +14,13 @@ from .common import (
     FamilyName,
     FamilyOption,
     MarginOption,
-    check_outputs,
+    Results,
     figure_class,
     picture,
     section_of,
-    write_file,
 )
+from .shared_options import shares
+from .written import WrittenOptions
 
 if TYPE_CHECKING:
     from ..report.methods import Field, MethodStanding
@@ -37,8 +38,10 @@ COLOURS = {"better": "tab:green", "worse": "tab:red", "as good as": "tab:blue"}
 """By verdict; whatever is not told apart is grey."""
 
 
+@shares
 def methods(
-    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
+    results: Results,
+    written: WrittenOptions,
     against: Annotated[
         str | None,
         typer.Option(help="Controls, comma separated: all others are held against them. [the baseline; all weights]"),
@@ -55,16 +58,15 @@ def methods(
     ] = False,
     family: FamilyOption = FamilyName.board,
     margin: MarginOption = MARGIN_POINTS,
-    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
 ) -> None:
     """Print how estimators (or selectors) stand to some controls on the average over tasks.
 
     The picture is drawn against the first control. The folder's records must be of one model and one protocol.
     """
-    check_outputs(out=out, plot=plot)
+    written.check()
     from ..plugins import declared
     from ..plugins.registry import load_plugins
+    from ..report import facts
     from ..report import methods as report
 
     section = section_of(results)
@@ -73,11 +75,12 @@ def methods(
     made = report.markdown(section, controls, by.value, family.value, margin / 100)
     if cards:
         made += "\n" + (beside_cards(section) if by is Comparison.estimator else choices(section))
-    print(made, end="")
-    if out is not None:
-        write_file(out, made.encode())
-    if plot is not None:
-        write_file(plot, drawn(plot, report.fields(section, controls[:1], by.value, family.value, margin / 100)))
+    found = report.fields(section, controls, by.value, family.value, margin / 100)
+    written.end(
+        made,
+        {**facts.section(section), "fields": report.facts(found, section)},
+        lambda path: drawn(path, report.fields(section, controls[:1], by.value, family.value, margin / 100)),
+    )
 
 
 def beside_cards(section: Section) -> str:

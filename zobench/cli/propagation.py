@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from ..plugins.outlier_bar import bar
-from .common import numbers_of, picture, write_file
+from .common import numbers_of, picture
 from .looking import Batches, BatchSize, DirectionSeeds, Eps, LookOptions, looking_at, of_model, outlier_block, tell
 from .pictures import panels, titled
 from .shared_options import shares
+from .written import WrittenOptions
 
 
 @shares
 def propagation(
     look: LookOptions,
+    written: WrittenOptions,
     seeds: DirectionSeeds = "0,1,2,3",
     eps: Eps = 1e-3,
     batches: Batches = 2,
     batch_size: BatchSize = 4,
 ) -> None:
     """Print how the relative change of the residual stream grows from each perturbed block to the last."""
+    written.check()
     found, place, name = look.begin()
     drawn_seeds = numbers_of(seeds, "--seeds")
     from ..report import propagation as report
@@ -36,9 +39,8 @@ def propagation(
         made += reached(loaded, task, given, seeds=drawn_seeds, eps=eps, progress=tell)
         outliers[task] = outlier_block(loaded, given, bar(found, place.model))
     page = f"# {loaded.name}: how far a block's perturbation reaches\n\n{report.markdown(made, eps, outliers)}"
-    look.end(page, of_model(loaded, eps=eps, outlier_block=outliers, reached=made))
-    if look.plot is not None:
-        write_file(look.plot, drawn(look.plot, made, eps, outliers, loaded.name))
+    facts = of_model(loaded, eps=eps, outlier_block=outliers, reached=made)
+    written.end(page, facts, lambda path: drawn(path, made, eps, outliers, loaded.name))
 
 
 def drawn(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import check_outputs, figure_class, picture, section_of, write_file
+from .common import Results, figure_class, picture, section_of
+from .shared_options import shares
+from .written import WrittenOptions
 
 if TYPE_CHECKING:
     from ..report.rows import Section
@@ -22,51 +24,44 @@ class CostName(enum.StrEnum):
     seconds = "seconds"
 
 
+@shares
 def ranks(
-    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
+    results: Results,
+    written: WrittenOptions,
     cost: Annotated[CostName, typer.Option(help="What the performance profile counts.")] = CostName.error,
-    out: Annotated[Path | None, typer.Option(help="Write the tables here, too.", metavar="FILE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
 ) -> None:
     """Print ranks with intervals, Friedman's test from ten tasks on, and performance profiles.
 
     The picture has the ranks with their intervals; from ten tasks on a critical-difference diagram beside them.
     """
-    check_outputs(out=out, plot=plot)
-    from ..report import ranking
+    written.check()
+    from ..report import facts, ranking
 
     section = section_of(results)
-    made = ranking.markdown(section, cost.value)
-    print(made, end="")
-    if out is not None:
-        write_file(out, made.encode())
-    if plot is not None:
-        write_file(plot, drawn(plot, section))
+    numbers = {**facts.section(section), **ranking.facts(section, cost.value)}
+    written.end(ranking.markdown(section, cost.value), numbers, lambda path: drawn(path, section))
 
 
+@shares
 def factors(
-    results: Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")],
-    out: Annotated[Path | None, typer.Option(help="Write the table here, too.", metavar="FILE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
+    results: Results,
+    written: WrittenOptions,
 ) -> None:
     """Print how much of the differences is of estimators, directions, selectors, tasks: an analysis of variance.
 
     Directions are a factor where estimators run along some, such as mezo:lozo. The picture has the shares with the
     intervals of what is held against how it varies by task.
     """
-    check_outputs(out=out, plot=plot)
+    written.check()
     from ..report import factors as report
+    from ..report import facts
 
     section = section_of(results)
-    made = report.markdown(section)
-    print(made, end="")
-    if out is not None:
-        write_file(out, made.encode())
-    if plot is not None:
-        write_file(plot, shares(plot, section))
+    numbers = {**facts.section(section), **report.facts(section)}
+    written.end(report.markdown(section), numbers, lambda path: shares_drawn(path, section))
 
 
-def shares(path: Path, section: Section) -> bytes:
+def shares_drawn(path: Path, section: Section) -> bytes:
     """What each source has of all squares, and the interval of its share among itself and what it is held against."""
     from ..report import factors as report
 

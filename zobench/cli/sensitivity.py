@@ -9,15 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from ..plugins.outlier_bar import bar
-from .common import figure_class, numbers_of, picture, write_file
+from .common import figure_class, numbers_of, picture
 from .looking import BatchSize, DirectionSeeds, Eps, LookOptions, looking_at, of_model, outlier_block, tell
 from .pictures import titled
 from .shared_options import shares
+from .written import WrittenOptions
 
 
 @shares
 def sensitivity(
     look: LookOptions,
+    written: WrittenOptions,
     seeds: DirectionSeeds = "0,1,2,3",
     eps: Eps = 1e-3,
     batches: Annotated[int, typer.Option(help="Batches of training examples.", min=2)] = 4,
@@ -28,6 +30,7 @@ def sensitivity(
 
     The picture is the paper's figure 4, with intervals, and the signal over the noise under it.
     """
+    written.check()
     found, place, name = look.begin()
     drawn_seeds = numbers_of(seeds, "--seeds")
     from ..report import sensitivity as report
@@ -44,9 +47,7 @@ def sensitivity(
         outliers[task] = outlier_block(loaded, given, bar(found, place.model))
     page = f"# {loaded.name}: each block perturbed\n\n{report.markdown(looks, eps, outliers)}"
     facts = of_model(loaded, eps=eps, outlier_block=outliers, preset=sample.preset, batch_size=batch_size, looks=looks)
-    look.end(page, facts)
-    if look.plot is not None:
-        write_file(look.plot, drawn(look.plot, looks, eps, outliers, loaded.name))
+    written.end(page, facts, lambda path: drawn(path, looks, eps, outliers, loaded.name))
 
 
 def drawn(

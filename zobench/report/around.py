@@ -25,6 +25,10 @@ Place = tuple[str, Draw]
 """The task and the draw of a cell."""
 
 
+MEND = "--tasks TASKS runs what is missing"
+OTHER = "zobench run --selector A+B takes the sum with another"
+
+
 @dataclass(frozen=True)
 class Around:
     """The rows of one estimator around its dominant block, and that block's row, which they are held against."""
@@ -95,11 +99,13 @@ class Around:
         return stats.combine(found) if found else None
 
 
-def gathered(section: Section, known: KnownNames, what: What, block: int | None = None) -> list[Around]:
+def gathered(
+    section: Section, known: KnownNames, what: What, block: int | None = None, *, mend: str = MEND
+) -> list[Around]:
     """The rows around the dominant block, by estimator; `block` says which one that is.
 
     Else it is what a selector of the outlier block chose; where none was run, the one whole block that rows are around.
-    ZobenchError where several could be it, and where nothing is around one.
+    ZobenchError where several could be it, and where nothing is around one: `mend` says what to do then.
     """
     by_method: dict[str, list[MethodRow]] = defaultdict(list)
     for row in section.rows:
@@ -110,7 +116,10 @@ def gathered(section: Section, known: KnownNames, what: What, block: int | None 
     if not out:
         of = "a part of it" if what == "parts" else "a sum of it with another block"
         which = "the dominant block" if block is None else f"block {block}"
-        raise ZobenchError(f"no estimator was run on {which} alone and on {of}: --tasks TASKS runs what is missing")
+        same = [row.where for rows in by_method.values() for row in rows if _with_itself(row)]
+        if what == "sums" and same:
+            mend = f"{same[0]} is that block with itself; {OTHER}"
+        raise ZobenchError(f"no estimator was run on {which} alone and on {of}: {mend}")
     return out
 
 
@@ -137,6 +146,11 @@ def _whole(row: MethodRow, known: KnownNames) -> bool:
     """Whether all that it moves are whole blocks: one, or a sum."""
     names = {*known.one_block, *known.outlier_block, *known.whole_blocks}
     return all(term.partition(":")[0] in names for term in row.selector.split("+"))
+
+
+def _with_itself(row: MethodRow) -> bool:
+    """Whether it is a sum of selectors of one and the same block."""
+    return "+" in row.selector and all(len(at) == 1 for at, _ in _moved(row).values())
 
 
 def _is(what: What, row: MethodRow, block: MethodRow, known: KnownNames) -> bool:

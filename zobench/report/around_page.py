@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from . import facts as facts_of
 from . import stats, text
 from .around import Around, verdicts
 from .entry import Entry
 from .rows import MethodRow, average
-from .stats import Effect, Verdict
+from .stats import Verdict
 from .tables import MARKS, plus_minus, points
 
 HOW = (
@@ -117,19 +118,9 @@ def _facts(group: Around, row: MethodRow, verdict: Verdict) -> dict[str, Any]:
     return {
         "selector": row.where,
         "parameters": group.parameters(row),
-        "tasks": {task: _effect(row.entry(task).mean(), row.entry(task).effect) for task in group.tasks},
-        "average": _effect(average(row, group.averaged), row.effect(group.averaged)),
+        "tasks": {task: facts_of.entry(row.entry(task)) for task in group.tasks},
+        "average": facts_of.effect(row.effect(group.averaged), average(row, group.averaged)),
         "share_of_gain": None if share is None else dict(zip(("share", "low", "high"), share, strict=True)),
-        "difference": None if effect is None else _effect(effect.mean, effect),
+        "difference": facts_of.effect(effect),
         "verdict": verdict,
-    }
-
-
-def _effect(mean: float | None, effect: Effect | None) -> dict[str, Any] | None:
-    if mean is None:
-        return None
-    return {
-        "mean": mean,
-        "half": None if effect is None else effect.half(),
-        "seeds": 0 if effect is None else effect.seeds,
     }

@@ -10,7 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+from . import facts as facts_of
 from . import stats, text
 from .entry import Entry, draw_of
 from .known import KnownNames
@@ -195,3 +197,35 @@ def _against(name: str, one: Effect | None, verdict: Verdict) -> str:
     if one is None:
         return f"{name} it cannot be compared"
     return f"{name} {points(one)}{MARKS.get(verdict, '')} ({one.seeds} × {one.items})"
+
+
+def facts(found: Sequence[Sweep]) -> list[dict[str, Any]]:
+    """For programs: a sweep each, with its verdicts over all comparisons of the page."""
+    compared = _compared(found)
+    told = stats.verdicts(compared)
+    return [
+        {
+            **of_sweep(sweep),
+            "against": [
+                {"name": name, "difference": facts_of.effect(compared[at, name]), "verdict": told[at, name]}
+                for name, _ in sweep.rivals()
+            ],
+        }
+        for at, sweep in enumerate(found)
+    ]
+
+
+def of_sweep(sweep: Sweep) -> dict[str, Any]:
+    """For programs: the blocks of a sweep, and what stands beside them."""
+    return {
+        "model": sweep.model,
+        "estimator": sweep.estimator,
+        "task": sweep.task,
+        "blocks": [
+            {"block": n, "test": facts_of.entry(one), "dev_loss": dev_loss(one), "zero_shot": one.mean("zero_shot")}
+            for n, one in sweep.blocks.items()
+        ],
+        "chosen": sweep.chosen,
+        "outlier": list(sweep.outlier),
+        "all_weights": facts_of.entry(sweep.full),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from . import stats, text
 from .record import Record
@@ -129,3 +130,23 @@ def _over_seeds(values: Sequence[float], decimals: int) -> str:
         return text.NONE
     effect = over_seeds(values)
     return f"{stats.mean(values):.{decimals}f}" if effect is None else plus_minus(effect, decimals)
+
+
+def facts(found: Mapping[str, Sequence[Speedily]]) -> list[dict[str, Any]]:
+    """For programs: every run of each method on each task, what was shared, and the target."""
+    return [
+        {
+            "task": task,
+            "forwards": (shared := min(run.spent() for one in methods for run in one.runs)),
+            "target": (target := target_of(methods)),
+            "methods": [{"method": one.name, "runs": _runs(one, shared, target)} for one in methods],
+        }
+        for task, methods in found.items()
+    ]
+
+
+def _runs(one: Speedily, shared: float, target: float) -> list[dict[str, Any]]:
+    return [
+        {"area": run.area(shared), "steps_to_target": run.steps_to(target), "forwards": run.forwards, "s": run.seconds}
+        for run in one.runs
+    ]

@@ -14,6 +14,7 @@ from ..errors import ZobenchError
 from . import stats, text
 from .blocks import Sweep
 from .entry import Entry, draw_of
+from .facts import effect
 from .held import HeldRows
 from .known import KnownNames
 from .record import Record
@@ -85,8 +86,21 @@ def by_selection(section: Section, known: KnownNames) -> list[HeldRows]:
     return found
 
 
-def block_correlations(sweeps: Sequence[Sweep], draws: int = 2000) -> list[list[str]]:
-    """By estimator: how far tasks agree on which block is good (mean rank correlation over pairs of tasks), 95 %."""
+@dataclass(frozen=True)
+class BlockCorrelation:
+    """How far tasks agree on which block is good for an estimator: the mean rank correlation over pairs of tasks."""
+
+    estimator: str
+    tasks: tuple[str, ...]
+    blocks: int
+    mean: float
+    low: float
+    high: float
+    """The ends of its 95 % interval."""
+
+
+def block_correlations(sweeps: Sequence[Sweep], draws: int = 2000) -> list[BlockCorrelation]:
+    """Of each estimator whose blocks were tuned alone on several tasks, with the same seeds and items of each."""
     out = []
     for model, estimator in dict.fromkeys((sweep.model, sweep.estimator) for sweep in sweeps):
         mine = [s for s in sweeps if (s.model, s.estimator) == (model, estimator)]
@@ -94,10 +108,28 @@ def block_correlations(sweeps: Sequence[Sweep], draws: int = 2000) -> list[list[
         tables = [[[*s.blocks[block].items().values()] for block in shared] for s in mine]
         if len(mine) < 2 or len(shared) < 3 or not all(_even(table) for table in tables):
             continue
-        mean, low, high = stats.rank_correlation(tables, draws=draws)
-        of = ", ".join(s.task for s in mine)
-        out.append([estimator, of, str(len(shared)), f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}"])
+        of = tuple(s.task for s in mine)
+        out.append(BlockCorrelation(estimator, of, len(shared), *stats.rank_correlation(tables, draws=draws)))
     return out
+
+
+def correlation_page(found: Sequence[BlockCorrelation]) -> str:
+    """A table, a row an estimator."""
+    body = [
+        [
+            one.estimator,
+            ", ".join(one.tasks),
+            str(one.blocks),
+            f"{one.mean:+.2f}",
+            f"{one.low:+.2f} to {one.high:+.2f}",
+        ]
+        for one in found
+    ]
+    heads = ["estimator", "tasks", "blocks", "mean rank correlation", "95 %"]
+    return (
+        "## Blocks across tasks\n\nRank correlation (Spearman) of blocks by test score, mean over pairs of tasks; "
+        f"the interval from seeds and test items drawn again (2,000 times).\n\n{text.table(heads, body, left=2)}\n"
+    )
 
 
 def _even(table: Sequence[Sequence[Sequence[float]]]) -> bool:
@@ -191,3 +223,26 @@ def _rate(at: AtRate, best: bool) -> str:
     shown = f"**{shown}**" if best else shown
     shown += "" if at.test is None else f"; test {text.percent(at.test.mean)}{as_points(at.test)}"
     return f"{shown} ({at.diverged} of {at.runs} diverged)" if at.diverged else shown
+
+
+def rate_facts(found: Sequence[Rates]) -> list[dict[str, Any]]:
+    """For programs: what each rate gave each method on each task; a dev loss is None where every run diverged."""
+    return [
+        {
+            "task": one.task,
+            "method": one.name,
+            "best": one.at[one.best].lr,
+            "inside": one.inside,
+            "rates": [
+                {
+                    "lr": at.lr,
+                    "dev_loss": effect(at.dev, at.mean),
+                    "test": effect(at.test),
+                    "runs": at.runs,
+                    "diverged": at.diverged,
+                }
+                for at in one.at
+            ],
+        }
+        for one in found
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from . import stats, text
 from .record import Record
@@ -78,3 +78,17 @@ def markdown(found: Sequence[Curve]) -> str:
 def _at(one: Curve, k: int) -> str:
     effect = one.over_seeds[k]
     return f"{one.losses[k]:.4f}" if effect is None else plus_minus(effect, 4)
+
+
+def facts(found: Sequence[Curve]) -> list[dict[str, Any]]:
+    """For programs: a curve each; `half` of the 95 % intervals over seeds."""
+    return [
+        {
+            "task": one.task,
+            "method": one.name,
+            "steps": list(one.steps),
+            "losses": list(one.losses),
+            "half": [None if effect is None else effect.half() for effect in one.over_seeds],
+        }
+        for one in found
+    ]

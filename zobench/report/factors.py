@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..errors import ZobenchError
 from . import stats, text
@@ -253,3 +254,13 @@ def _tables_of_means(scores: Mapping[Cell, Sequence[float]], levels: Mapping[str
         ]
         out.append(text.table([name, *levels["selector"], "mean"], body, left=1))
     return out
+
+
+def facts(section: Section) -> dict[str, Any]:
+    """For programs: the levels of each factor, and the sources of variation."""
+    scores, levels = balanced(section)
+    return {
+        "levels": levels,
+        "seeds": len(next(iter(scores.values()))),
+        "sources": [asdict(one) for one in analyse(scores, levels)],
+    }

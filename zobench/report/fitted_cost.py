@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from . import stats, text
 from .cost_model import Fit, fit
@@ -18,6 +19,8 @@ class FittedCost:
     name: str
     fit: Fit
     measured: Mapping[str, Mapping[int, float]]
+    gamma: tuple[float, float] | None
+    """The 95 % interval of the fit's gamma; None where there is one task, with one cell of each size."""
 
     @property
     def explained(self) -> float:
@@ -43,13 +46,17 @@ def fitted(records: Iterable[Record]) -> list[FittedCost]:
     for name, tasks in sorted(found.items()):
         measured = {task: {n: stats.mean(s) for n, s in sorted(steps.items())} for task, steps in sorted(tasks.items())}
         if any(len(steps) > 1 for steps in measured.values()):
-            out.append(FittedCost(name, fit(measured), measured))
+            interval = stats.slope_interval([dict(sorted(steps.items())) for _, steps in sorted(tasks.items())])
+            out.append(FittedCost(name, fit(measured), measured, interval))
     return out
 
 
 def markdown(found: Sequence[FittedCost]) -> str:
     """A table a fit: step times as measured and as fitted, and how many times a step over the largest scope is."""
-    parts = []
+    parts = [
+        "Step times are means of cells. In brackets the 95 % interval of gamma, from tasks and their cells drawn again "
+        "(2,000 times); none where there is one task, with one cell of each size."
+    ]
     for one in found:
         rows = []
         for task, steps in one.measured.items():
@@ -66,9 +73,30 @@ def markdown(found: Sequence[FittedCost]) -> str:
                     ]
                 )
         heads = ["task", "parameters", "ms a step", "fitted", "largest scope / this", "fitted (eq. 11)"]
+        interval = "" if one.gamma is None else " ({:.3g} to {:.3g})".format(*(1e9 * end for end in one.gamma))
         said = (
-            f"gamma = {1e9 * one.fit.gamma:.3g} ns a parameter; the model explains {100 * one.explained:.1f} % of the "
-            "variance of step times within tasks."
+            f"gamma = {1e9 * one.fit.gamma:.3g}{interval} ns a parameter; the model explains "
+            f"{100 * one.explained:.1f} % of the variance of step times within tasks."
         )
         parts.append(f"## {one.name}\n\n{said}\n\n{text.table(heads, rows, left=1)}")
     return "\n\n".join(parts)
+
+
+def facts(found: Sequence[FittedCost]) -> list[dict[str, Any]]:
+    """For programs: the constants of each fit, in seconds, and what they were fitted to."""
+    return [
+        {
+            "name": one.name,
+            "gamma": one.fit.gamma,
+            "gamma_low": None if one.gamma is None else one.gamma[0],
+            "gamma_high": None if one.gamma is None else one.gamma[1],
+            "forward_s": dict(one.fit.forward_s),
+            "explained": one.explained,
+            "measured": [
+                {"task": task, "parameters": n, "step_s": seconds, "fitted_s": one.fit.step(task, n)}
+                for task, steps in one.measured.items()
+                for n, seconds in steps.items()
+            ],
+        }
+        for one in found
+    ]

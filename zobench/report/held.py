@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from . import facts as facts_of
 from . import stats, text
 from .rows import MethodRow, Section, average
 from .stats import Effect
@@ -62,3 +64,24 @@ def _score(row: MethodRow, task: str) -> str:
     entry = row.entry(task)
     mean = entry.mean()
     return text.NONE if mean is None else f"{text.percent(mean)}{plus_minus(entry.effect)}"
+
+
+def facts(groups: Sequence[HeldRows], section: Section) -> list[dict[str, Any]]:
+    """For programs: the rows of each group, with the difference to the one that they are held against."""
+    compared = effects(groups, section)
+    told = stats.verdicts(compared)
+    return [
+        {
+            "title": group.title,
+            "against": group.against.name,
+            "rows": [
+                {
+                    **facts_of.row(row, section.scored),
+                    "difference": facts_of.effect(compared.get((at, k))),
+                    "verdict": told.get((at, k)),
+                }
+                for k, row in enumerate(group.rows)
+            ],
+        }
+        for at, group in enumerate(groups)
+    ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from . import stats, text
-from .blocks import Sweep, sweeps
+from .blocks import Sweep, of_sweep, sweeps
 from .known import KnownNames
 from .record import Record
 from .tables import plus_minus, points
@@ -97,3 +98,8 @@ def _said(one: Under, group: Sequence[Under], letters: dict[str, str]) -> str:
         return said + "."
     mean, low, high = stats.rank_correlation(tables)
     return f"{said}; blocks are ranked as in the plain model with correlation {mean:+.2f} ({low:+.2f} to {high:+.2f})."
+
+
+def facts(found: Sequence[Sequence[Under]]) -> list[dict[str, Any]]:
+    """For programs: every sweep under its transform; of the plain model that is empty."""
+    return [{"transform": one.transform, **of_sweep(one.sweep)} for group in found for one in group]

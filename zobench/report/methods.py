@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ..errors import ZobenchError, unknown
+from . import facts as facts_of
 from . import stats, text
 from .rows import MethodRow, Section, average
 from .stats import BETTER, EQUAL, MARGIN, SAME, UNTESTED, WORSE, Effect, Family, Verdict
@@ -261,3 +262,29 @@ def _summary(control: str, found: Mapping[str, Against]) -> str:
         f"{len(tested)}. (At a false discovery rate of {100 * stats.ALPHA:g} %: {counts[0]} better, {counts[1]} worse; "
         f"{above} have the higher average.)"
     )
+
+
+def facts(found: Sequence[Field], section: Section) -> list[dict[str, Any]]:
+    """For programs: each field with its methods, best first, and what they are to the controls."""
+    return [
+        {
+            "shared": field.shared,
+            "methods": [
+                {
+                    **facts_of.row(standing.row, section.scored),
+                    "against": [
+                        {
+                            "control": named(one.control, field.kind),
+                            "difference": facts_of.effect(one.compared),
+                            "verdict": one.verdict,
+                            "counted": one.counted,
+                        }
+                        for one in standing.against
+                    ],
+                }
+                for standing in field.standings
+            ],
+            "no_average": list(field.partial),
+        }
+        for field in found
+    ]

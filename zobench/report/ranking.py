@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ..errors import ZobenchError
 from . import stats, text
@@ -132,3 +132,23 @@ def _friedman(section: Section) -> list[str]:
         text.table(["method", "selector", "mean rank"], body),
         text.bullets([f"Not told apart: {group}." for group in groups] or ["All mean ranks are told apart."]),
     ]
+
+
+def facts(section: Section, cost: Cost = "error", taus: Sequence[float] = TAUS) -> dict[str, Any]:
+    """For programs: ranks, Friedman's test where it is shown, and the performance profile."""
+    test = test_of_ranks(section)
+    return {
+        "ranks": [
+            {"estimator": one.row.method, "selector": one.row.where, "rank": one.rank, "low": one.low, "high": one.high}
+            for one in ranked(section)
+        ],
+        "friedman": None
+        if test is None
+        else {
+            "chi2": test[1].chi2,
+            "p": test[1].p,
+            "critical_difference": test[1].critical_difference,
+            "mean_ranks": {row.name: rank for row, rank in zip(test[0], test[1].mean_ranks, strict=True)},
+        },
+        "profile": {"cost": cost, "taus": list(taus), "methods": profiles(section, cost, taus)},
+    }

@@ -1,8 +1,8 @@
 """The one inference of zobench: intervals, p-values, verdicts, ranks. Light: no torch; numpy where arrays are.
 
 `effect` has the model and what follows from it, `pairing` makes effects of scores, `family` corrects many comparisons,
-`ranks` has what is told of many methods at once, `student` the distributions. Nothing else in zobench computes an
-error bar.
+`ranks` has what is told of many methods at once, `slope` the interval of a fitted line, `student` the distributions.
+Nothing else in zobench computes an error bar.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from .ranks import (
     ranks,
     spearman,
 )
+from .slope import slope_interval
 
 __all__ = [
     "ALPHA",
@@ -76,6 +77,7 @@ __all__ = [
     "ranks",
     "sample_std",
     "score",
+    "slope_interval",
     "spearman",
     "two_way",
     "verdicts",
