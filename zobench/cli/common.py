@@ -65,6 +65,8 @@ MarginOption = Annotated[
 ]
 
 
+CellId = Annotated[str, typer.Argument(help="The id of a cell, as its record's file is named.")]
+RebuiltOn = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1; the kind it ran on gives the same bits.")]
 Results = Annotated[Path, typer.Argument(help="A results folder: cells/ or a pack.", metavar="DIR")]
 
 PresetName = Annotated[

@@ -7,21 +7,19 @@ from typing import Annotated
 
 import typer
 
-from .common import Offline, PluginFiles, plugins_of
+from .common import CellId, Offline, PluginFiles, RebuiltOn, plugins_of
 from .replay import found_cell, of_transform
 
 
 def export(
-    cell: Annotated[str, typer.Argument(help="The id of a cell, as its record's file is named.")],
+    cell: CellId,
     out: Annotated[Path, typer.Option(help="The folder to write: new, or empty.", metavar="DIR")],
     results: Annotated[Path, typer.Option(help="The results folder of its run.", metavar="DIR")] = Path("runs"),
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="The model it ran on, where the record's name does not lead there."),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1; the kind it ran on gives the same bits.")
-    ] = "auto",
+    device: RebuiltOn = "auto",
     offline: Offline = False,
     plugin: PluginFiles = None,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import ZobenchError, unknown
 from ..paths import check_writable
-from .common import Offline, PluginFiles, atomically, plugins_of
+from .common import CellId, Offline, PluginFiles, RebuiltOn, atomically, plugins_of
 
 if TYPE_CHECKING:
     from ..plugins.registry import Plugins
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 
 def replay(
     results: Annotated[Path, typer.Argument(help="The results folder of a run.")],
-    cell: Annotated[str, typer.Argument(help="The id of a cell, as its record's file is named.")],
+    cell: CellId,
     model: Annotated[str, typer.Option("--model", "-m", help="The model it ran on: a folder, a hub id or a name.")],
     out: Annotated[Path, typer.Option(help="The file to write.", metavar="FILE")],
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1; the kind it ran on gives the same bits.")
-    ] = "auto",
+    device: RebuiltOn = "auto",
     offline: Offline = False,
     plugin: PluginFiles = None,
 ) -> None:

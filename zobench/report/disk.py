@@ -54,10 +54,18 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """As `write_text`, of bytes."""
-    temporary = draft(path.with_name(f"{path.name}.tmp"))  # which no reader of records or boards takes for one
+    # named so that no reader of records or boards takes the draft for one
+    with replacing(path, draft(path.with_name(f"{path.name}.tmp"))) as f:
+        f.write(content)
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, temporary: Path) -> Iterator[IO[bytes]]:
+    """A new file to write to, which takes the place of `path` when all of it is on the disk; gone where that fails."""
     try:
         with _made(temporary) as f:
-            f.write(content)
+            yield f
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
@@ -65,7 +73,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    sync_folder(path.parent)
 
 
 def _made(path: Path) -> IO[bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import ZobenchError
@@ -110,8 +110,15 @@ def analyse(scores: Mapping[Cell, Sequence[float]], levels: Mapping[str, Sequenc
     rest = math.fsum((x - stats.mean(of)) ** 2 for of in values.values() for x in of)
     whole = math.fsum((x - grand) ** 2 for of in values.values() for x in of)
     left = len(values) * (seeds - 1)
-    out = [_source(which, names, squares, df, whole, rest, left) for which in squares if df[which]]
-    return [*out, VarianceSource(SEEDS, rest, left, rest / whole if whole else 0.0)]
+    found = {which: VarianceSource(_named(which, names), squares[which], df[which], 0.0) for which in squares}
+    seeds_alone = VarianceSource(SEEDS, rest, left, 0.0)
+    task = names.index(DRAWN)
+    out = [
+        _held(one, seeds_alone if task in which else found[*which, task], whole)
+        for which, one in found.items()
+        if df[which]
+    ]
+    return [*out, replace(seeds_alone, share=rest / whole if whole else 0.0)]
 
 
 def _combinations(count: int) -> list[tuple[int, ...]]:
@@ -140,25 +147,18 @@ def _means(values: Mapping[Cell, Sequence[float]], count: int) -> dict[tuple[int
     return out
 
 
-def _source(
-    which: tuple[int, ...],
-    names: Sequence[str],
-    squares: Mapping[tuple[int, ...], float],
-    df: Mapping[tuple[int, ...], int],
-    whole: float,
-    rest: float,
-    rest_df: int,
-) -> VarianceSource:
-    task = names.index(DRAWN)
-    against = (*which, task) if task not in which else None
-    below, below_df = (squares[against], df[against]) if against is not None else (rest, rest_df)
-    name = " x ".join(names[i] for i in which)
-    share = squares[which] / whole if whole else 0.0
-    if below_df == 0 or below <= 1e-12:
-        return VarianceSource(name, squares[which], df[which], share)
-    f = (squares[which] / df[which]) / (below / below_df)
-    low, high = partial_share(f, df[which], below_df)
-    return VarianceSource(name, squares[which], df[which], share, f, f_tail(f, df[which], below_df), low, high)
+def _named(which: tuple[int, ...], names: Sequence[str]) -> str:
+    return " x ".join(names[i] for i in which)
+
+
+def _held(one: VarianceSource, against: VarianceSource, whole: float) -> VarianceSource:
+    """A source held against how it varies; whole: all squares."""
+    one = replace(one, share=one.squares / whole if whole else 0.0)
+    if against.df == 0 or against.squares <= 1e-12:
+        return one
+    f = (one.squares / one.df) / (against.squares / against.df)
+    low, high = partial_share(f, one.df, against.df)
+    return replace(one, f=f, p=f_tail(f, one.df, against.df), low=low, high=high)
 
 
 def partial_share(f: float, df: int, below: int, level: float = 0.95) -> tuple[float, float]:

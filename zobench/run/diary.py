@@ -6,10 +6,8 @@ snapshot: weights, state and best checkpoint, taken between two steps where noth
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-import os
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -246,7 +244,8 @@ class Diary:
         }
         estimator._keep(settled_outside=flag)  # it was at rest: nothing was rounded
         path = self.journal.beside(f"{self.number}-{out.steps}.state")
-        _save(saved, path)
+        with disk.replacing(path, disk.draft(path)) as f:
+            torch.save(saved, f)
         self._snapshot, took = path, time.monotonic() - start
         self._snapshot_at = start + max(journal.FLUSH_S, took / SNAPSHOTS)
         return path
@@ -270,17 +269,3 @@ class Diary:
         set_random_state(self.ended["streams"])
         if self._kept is not None:
             self._kept.left(self.ended["cache"])
-
-
-def _save(saved: Mapping[str, Any], path: Path) -> None:
-    temporary = disk.draft(path)
-    try:
-        with temporary.open("xb") as f:
-            torch.save(dict(saved), f)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise

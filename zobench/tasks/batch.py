@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -80,19 +80,11 @@ class Stem:
 
 
 @dataclass(frozen=True)
-class Stems:
-    """The stems of some rows, padded on the left, and where the log-probabilities of each row's option are in them."""
+class PassedOver:
+    """The stems of some rows in one pass, and where the log-probabilities of each row's option are in its logits."""
 
-    input_ids: Tensor
-    """int64 (stems, length)."""
-    attention_mask: Tensor
-    """int64 (stems, length)."""
-    last: int
-    """Number of final positions that contain all logits which are looked at."""
-    stem: Tensor
-    """int64 (rows, 1): the stem of each row."""
     place: Tensor
-    """int64 (rows, width): for each option token, right-aligned, which of the `last` positions predicts it."""
+    """int64 (rows, width): for each option token, right-aligned, which of the places looked at predicts it."""
     targets: Tensor
     """int64 (rows, width): the ids of the option tokens."""
     inside: Tensor
@@ -109,18 +101,32 @@ class Stems:
         """Tokens of the stems, padding left out."""
         return len(self.flat)
 
-    def log_probs(self, forward: Forward) -> Tensor:
-        """Log-probabilities (rows, width) of the option tokens, 0 outside the row's option: one pass over the stems."""
-        found = F.log_softmax(forward.rows(self.input_ids, self.attention_mask, self.last), dim=-1)
-        return torch.where(self.inside, found[self.stem, self.place, self.targets], 0)
-
-    def to(self, device: torch.device | str) -> Stems:
+    def to(self, device: torch.device | str) -> Self:
         """The same with its tensors on `device`."""
         return _moved(self, device)
 
 
 @dataclass(frozen=True)
-class Packed:
+class Stems(PassedOver):
+    """Stems padded on the left. `place` counts among the `last` positions."""
+
+    input_ids: Tensor
+    """int64 (stems, length)."""
+    attention_mask: Tensor
+    """int64 (stems, length)."""
+    last: int
+    """Number of final positions that contain all logits which are looked at."""
+    stem: Tensor
+    """int64 (rows, 1): the stem of each row."""
+
+    def log_probs(self, forward: Forward) -> Tensor:
+        """Log-probabilities (rows, width) of the option tokens, 0 outside the row's option: one pass over the stems."""
+        found = F.log_softmax(forward.rows(self.input_ids, self.attention_mask, self.last), dim=-1)
+        return torch.where(self.inside, found[self.stem, self.place, self.targets], 0)
+
+
+@dataclass(frozen=True)
+class Packed(PassedOver):
     """Stems packed side by side into bins, none attending to another, so that there is hardly any padding."""
 
     input_ids: Tensor
@@ -135,23 +141,6 @@ class Packed:
     """int64 (n,): the number of each place among those of its bin."""
     slots: int
     """How many places the fullest bin has."""
-    place: Tensor
-    """int64 (rows, width): for each option token which of the n places predicts it."""
-    targets: Tensor
-    """As of Stems."""
-    inside: Tensor
-    """As of Stems."""
-    stems: tuple[Stem, ...]
-    """As of Stems."""
-    begins: tuple[int, ...]
-    """As of Stems."""
-    flat: Tensor
-    """As of Stems."""
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of the stems, padding left out."""
-        return len(self.flat)
 
     def log_probs(self, forward: Forward) -> Tensor:
         """As those of Stems."""
@@ -159,10 +148,6 @@ class Packed:
         logits = forward.packed(self.input_ids, self.position_ids, self.attention_mask, looked)
         found = F.log_softmax(logits, dim=-1)
         return torch.where(self.inside, found[0, self.place, self.targets], 0)
-
-    def to(self, device: torch.device | str) -> Packed:
-        """The same with its tensors on `device`."""
-        return _moved(self, device)
 
 
 def collate(

@@ -277,9 +277,17 @@ class PreparedTask:
     def scorer(self, forward: Forward) -> Scorer:
         """Scores rows by their log-probabilities, as the rules and the form of rows have it."""
         sizes = self.together, self.tokens_together
-        packs, laid = self.rows == "packed", self._laid.setdefault(sizes, {})
         return Scorer(
-            forward, self.rules, self.pad_id, self.device, self._positions, *sizes, self.spread, packs=packs, laid=laid
+            forward,
+            self.rules,
+            self.pad_id,
+            self.device,
+            most=self._positions,
+            together=sizes[0],
+            tokens=sizes[1],
+            spread=self.spread,
+            packs=self.rows == "packed",
+            laid=self._laid.setdefault(sizes, {}),
         )
 
 

@@ -58,11 +58,11 @@ class Scorer:
         rules: Rules,
         pad_id: int,
         device: torch.device | str,
+        *,
         most: int | None = None,
         together: int = 0,
         tokens: int = 0,
         spread: Spread | None = None,
-        *,
         packs: bool = False,
         laid: Layouts | None = None,
     ) -> None:
