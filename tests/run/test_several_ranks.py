@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 from kits.processes import heeds_signals
@@ -66,6 +67,21 @@ def ranks_in(request, monkeypatch):
     monkeypatch.setattr(group, "_started", request.param)
 
 
+@pytest.fixture
+def reached(monkeypatch):
+    """The addresses that the first rank listens on while it runs cells."""
+    begin, found = Ranks.begin, set()
+
+    def noted(ranks, *args):
+        at = psutil.Process()
+        every = at.net_connections(kind="inet") if hasattr(at, "net_connections") else at.connections(kind="inet")
+        found.update(one.laddr.ip for one in every if one.status == psutil.CONN_LISTEN)
+        return begin(ranks, *args)
+
+    monkeypatch.setattr(Ranks, "begin", noted)
+    return found
+
+
 def words(world, results, *more, estimators, tasks, lr="1e-3,1e-4", **settings):
     line = [
         "run",
@@ -104,9 +120,10 @@ def agree(ours, theirs):
 
 
 @pytest.mark.parametrize("task", ESTIMATORS)
-def test_two_ranks_give_the_numbers_of_one(world, tmp_path, ranks_in, task):
+def test_two_ranks_give_the_numbers_of_one(world, tmp_path, ranks_in, reached, task):
     """A choice task, a generated answer; looks, exact slopes, outputs, each example alone, fresh batches."""
     assert_equal(world, tmp_path, task, ESTIMATORS[task], 2 if task == "squad" else 5)
+    assert reached == {"127.0.0.1"}, "other machines cannot"
 
 
 @pytest.mark.slow
@@ -132,9 +149,9 @@ def assert_equal(world, tmp_path, tasks, estimators, cells):
 def test_a_rank_is_started_with_its_place_and_its_share_of_the_threads(monkeypatch):
     asked = []
     monkeypatch.setattr(subprocess, "Popen", lambda words, **more: asked.append((words, more)))
-    group._started(1, 3, "tcp://127.0.0.1:5", 4)
+    group._started(1, 3, "folder", 4)
     ((words, more),) = asked
-    assert words == [sys.executable, "-c", group.RANK, "1", "3", "tcp://127.0.0.1:5"]
+    assert words == [sys.executable, "-c", group.RANK, "1", "3", "folder"]
     assert more["env"]["OMP_NUM_THREADS"] == "4" and more["stdout"] == subprocess.DEVNULL
     compile(group.RANK, "RANK", "exec")
 

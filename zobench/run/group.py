@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 
 from ..errors import ZobenchError
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 FOREVER = timedelta(days=30)
 """For the others: the first rank may plan, or measure, for as long as it likes."""
 RANK = "import sys; from zobench.run.group import main; sys.exit(main(sys.argv[1:]))"
+LOCAL = "127.0.0.1"
+INTERFACE = "GLOO_SOCKET_IFNAME"
 PATIENCE_S = 20.0
 """For the others to end."""
 
@@ -103,20 +106,42 @@ def joined(size: int) -> Iterator[Ranks | None]:
     if launched and size not in (0, int(env["WORLD_SIZE"])):
         raise ZobenchError(f"--ranks {size}: torchrun started {env['WORLD_SIZE']} processes; leave --ranks out")
     others: list[subprocess.Popen[bytes]] = []
-    if launched:
-        ranks = Ranks(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", "0")))
-        dist.init_process_group("gloo", init_method="env://", timeout=FOREVER)
-    else:
-        at = f"tcp://127.0.0.1:{_free_port()}"
-        threads = max(1, torch.get_num_threads() // size)
-        torch.set_num_threads(threads)
-        others = [_started(r, size, at, threads) for r in range(1, size)]
-        ranks = Ranks(0, size, 0)
-        dist.init_process_group("gloo", init_method=at, rank=0, world_size=size, timeout=FOREVER)
+    with contextlib.ExitStack() as held:
+        if launched:
+            ranks = Ranks(int(env["RANK"]), int(env["WORLD_SIZE"]), int(env.get("LOCAL_RANK", "0")))
+            dist.init_process_group("gloo", init_method="env://", timeout=FOREVER)
+        else:
+            folder = held.enter_context(
+                tempfile.TemporaryDirectory(prefix="zobench-ranks-", ignore_cleanup_errors=True)
+            )
+            threads = max(1, torch.get_num_threads() // size)
+            torch.set_num_threads(threads)
+            others = [_started(r, size, folder, threads) for r in range(1, size)]
+            ranks = Ranks(0, size, 0)
+            _meet(0, size, folder)
+        try:
+            yield ranks
+        finally:
+            _part(others)
+
+
+def _meet(rank: int, size: int, folder: str) -> None:
+    """Join the group of this machine's ranks: by a file of this user's own, and over the loopback interface alone.
+
+    A store of torch that is named by a port listens on all interfaces, whatever its address says.
+    """
+    import torch.distributed as dist
+
+    here = next((name for name, own in psutil.net_if_addrs().items() if any(a.address == LOCAL for a in own)), None)
+    before = os.environ.get(INTERFACE)
+    if here is not None and sys.platform != "win32":  # where gloo finds no interface by its name
+        os.environ[INTERFACE] = here
     try:
-        yield ranks
+        store = dist.FileStore(str(Path(folder) / "store"), size)  # type: ignore[attr-defined]
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=FOREVER)
     finally:
-        _part(others)
+        os.environ.pop(INTERFACE, None)
+        os.environ.update({} if before is None else {INTERFACE: before})
 
 
 def _part(others: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -133,26 +158,27 @@ def _part(others: Sequence[subprocess.Popen[bytes]]) -> None:
             one.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _started(rank: int, size: int, at: str, threads: int) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-c", RANK, str(rank), str(size), at]
+def _started(rank: int, size: int, folder: str, threads: int) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-c", RANK, str(rank), str(size), folder]
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def main(words: Sequence[str]) -> int:
     """A rank that `joined` started."""
-    import torch.distributed as dist
-
-    rank, size, at = int(words[0]), int(words[1]), words[2]
-    dist.init_process_group("gloo", init_method=at, rank=rank, world_size=size, timeout=FOREVER)
+    rank, size = int(words[0]), int(words[1])
+    met = threading.Event()
+    threading.Thread(target=_leave_with, args=(os.getppid(), met), daemon=True).start()
+    _meet(rank, size, words[2])
+    met.set()
     return led(Ranks(rank, size, rank))
+
+
+def _leave_with(first: int, met: threading.Event) -> None:
+    """End this process where the first rank ended before all had met: from then on the group itself tells."""
+    while not met.wait(1.0):
+        if not psutil.pid_exists(first):
+            os._exit(1)
 
 
 def led(ranks: Ranks) -> int:
