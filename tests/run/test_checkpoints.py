@@ -15,7 +15,7 @@ from zobench.protocol.protocol import Computation, Protocol
 from zobench.run.method import Method, applied
 from zobench.run.selection import everything
 from zobench.run.train import Trained, _checkpoint, train
-from zobench.tasks.prepared import Evaluated
+from zobench.tasks.score import Evaluated
 
 
 class Prepared:

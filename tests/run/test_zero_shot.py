@@ -11,7 +11,8 @@ from kits.run_kit import numbers, plan, run
 
 from zobench.report import store, untouched
 from zobench.run import zero_shot
-from zobench.tasks.prepared import PreparedTask, Score
+from zobench.tasks.prepared import PreparedTask
+from zobench.tasks.score import Score
 
 SCORE = Score("accuracy", 0.5, 2, 0.1, [0.0, 1.0], 3, [0, 1])
 OF = {"model": "m", "task": "t"}

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from ..protocol.protocol import Computation
     from ..report.known import KnownNames
     from ..scopes.scope import Scope
-    from ..tasks.prepared import PreparedTask, Score
+    from ..tasks.prepared import PreparedTask
     from ..tasks.sampling import Splits
+    from ..tasks.score import Score
     from .memory_account import MemoryAccount
     from .train import Trained
 

@@ -14,8 +14,8 @@ from ..errors import ZobenchError
 from ..estimator.estimator import Estimator
 from ..tasks.metrics import accuracy, mean, standard_error
 from ..tasks.padding import padded
-from ..tasks.prepared import Score
 from ..tasks.questions import FitContext, Question
+from ..tasks.score import Score
 from .selection import checked_facts, everything
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..plugins.registry import Plugins
     from ..protocol.cell import Cell
     from ..protocol.protocol import Computation, Protocol
-    from ..tasks.prepared import Score
     from ..tasks.rules import BatchRule, RowsRule
+    from ..tasks.score import Score
     from ..tasks.task import Task
     from .ranks import Ranks
     from .speed import Baseline

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ..protocol.cell import Cell
     from ..report.known import KnownNames
     from ..scopes.scope import Scope
-    from ..tasks.prepared import PreparedTask, Score
+    from ..tasks.prepared import PreparedTask
+    from ..tasks.score import Score
     from .diary import Diary
     from .memory import PeakMemory
     from .progress import Reports

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.cell import NUMERICS
 from ..report import untouched
 from ..report.running import Claim
-from ..tasks.prepared import Score
+from ..tasks.score import Score
 from . import stopping
 from .unchanged import ModelChanged
 

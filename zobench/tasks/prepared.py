@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,37 +23,13 @@ from .loss import weight
 from .metrics import mean, standard_error
 from .rules import SCORED_TOKENS, BatchRule, RowsRule, Rules, form_of_rows
 from .sampling import Splits
-from .score import Layouts, Progress, Scorer
+from .score import Evaluated, Layouts, Progress, Score, Scorer
 from .spread import Spread, gathered, own_share
 from .task import Task
 
 if TYPE_CHECKING:
     from ..models.load import LoadedModel
     from .prefix import PrefixCache
-
-
-@dataclass(frozen=True)
-class Score:
-    """A split, scored."""
-
-    metric: str
-    value: float
-    n: int
-    stderr: float
-    items: list[float]
-    """One value an item, in the split's order; NaN where the model gave NaN."""
-    forwards: int
-    """Calls of the model, however many rows each was of."""
-    predictions: list[int | str]
-    """The chosen candidate's index, or the generated text."""
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """The loss on dev, and the calls of the model it took."""
-
-    value: float
-    forwards: int
 
 
 class PreparedTask:

@@ -38,6 +38,30 @@ Layouts: TypeAlias = dict[int, tuple[Sequence[Item], LaidOut]]
 """By the id of items, these and how they are passed over."""
 
 
+@dataclass(frozen=True)
+class Score:
+    """A split, scored."""
+
+    metric: str
+    value: float
+    n: int
+    stderr: float
+    items: list[float]
+    """One value an item, in the split's order; NaN where the model gave NaN."""
+    forwards: int
+    """Calls of the model, however many rows each was of."""
+    predictions: list[int | str]
+    """The chosen candidate's index, or the generated text."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The loss on dev, and the calls of the model it took."""
+
+    value: float
+    forwards: int
+
+
 class Scorer:
     """Scores rows of one model and counts its forward passes: calls of the model, each of one row or more.
 

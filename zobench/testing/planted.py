@@ -18,7 +18,8 @@ from ..run.method import Method
 from ..run.selection import RunSelectionContext
 from ..tasks.batch import Batch, collate
 from ..tasks.encode import Encoded, Row
-from ..tasks.prepared import Evaluated, PreparedTask, Score
+from ..tasks.prepared import PreparedTask
+from ..tasks.score import Evaluated, Score
 from .reference_mezo import ReferenceMeZO
 
 LAYERS = 4
