@@ -40,7 +40,7 @@ CASES = [
         ("n_spsa", {"q": 3}, 6),
         ("fzoo", {"n": 16}, 17),
         ("n_spsa:guided", {"q": 3, "directions.pool": 5}, 3 * (2 + 5)),
-        ("agzo", {"looks": "two_sided"}, 2),  # needs more of a model than losses: what its class says
+        ("agzo", {"looks": "two_sided"}, 3),
         ("zo_blockwise", {}, 2 * 4),
     ],
 )
