@@ -9,12 +9,14 @@ import signal
 import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from kits import run_kit
 from kits.matrix import named
 from kits.processes import ended, started
 from kits.run_kit import QUICK, World, numbers, plugin_file, save_data, save_model
 from rich.console import Console
+from zobench_plugins.executors import processes
 from zobench_plugins.executors.processes import Processes
 
 from zobench.cli import main
@@ -203,3 +205,20 @@ def test_what_is_told_is_shown_once_and_half_a_line_waits(tmp_path):
 def test_jobs_are_a_number_or_auto(world, tmp_path, capsys, jobs):
     assert main(words(world, tmp_path / "r", "-e", "mezo", "--jobs", jobs)) == 2
     assert "--jobs" in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+def test_whoever_has_the_number_of_a_parent_or_a_process_is_not_taken_for_it(monkeypatch):
+    """The number of one that has ended goes to another; who has it by now started at another time."""
+    number, start = processes._me()
+    assert (number, start) == (os.getpid(), psutil.Process().create_time())
+    sent = []
+    monkeypatch.setattr(processes.os, "kill", lambda *told: sent.append(told))
+    processes._end_with(number, start - 1)
+    processes._end_with(2**22 + 7, start)
+    assert sent == [(number, signal.SIGTERM)] * 2
+    seen = processes._seen(number)
+    assert seen == psutil.Process() and processes._seen(2**22 + 7) is None
+    seen._ident = (number, start - 1)
+    processes._tell(seen, signal.SIGTERM)  # not heard
+    processes._tell(None, signal.SIGTERM)
+    assert len(sent) == 2

@@ -251,7 +251,7 @@ def test_sweeping_takes_drafts_of_the_dead_and_the_old_alone(tmp_path: Path):
         if not pid:
             os._exit(0)
         os.waitpid(pid, 0)
-    dead = Path(str(live).replace(f"-{os.getpid()}-", f"-{pid or 2**22 + 1}-"))
+    dead = Path(str(live).replace(f"-{os.getpid()}b", f"-{pid or 2**22 + 1}b"))
     dead.write_text("dead")
     elsewhere = cells / ".0a1b2c3d4e5f.draft-ffffffff-1-0a1b2c3d.replay.bin"
     old = cells / ".0a1b2c3d4e5f.draft-ffffffff-2-0a1b2c3d.replay.bin"

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from zobench.cli import main
 from zobench.plugins.registry import load_plugins
-from zobench.report import store, watchdog
+from zobench.report import processes, store, watchdog
 from zobench.run import limit
 from zobench.run.cell_runner import Runner
 from zobench.run.limit import AGAIN_S, within
@@ -76,11 +76,17 @@ def test_the_watchdog_ends_a_process_that_hears_nothing_and_writes_its_record(tm
     claim, late = tmp_path / "claim", {**made_record(), "status": "timeout", "error": "too long"}
     claim.touch()
     (tmp_path / "cells").mkdir()
-    watchdog.end({"pid": hung.pid, "results": str(tmp_path), "record": late, "claim": str(claim)})
+    job = {"pid": hung.pid, "results": str(tmp_path), "record": late, "claim": str(claim)}
+    watchdog.end({**job, "born": "1"})  # the number was another's
+    assert hung.poll() is None and processes.alive(hung.pid) and claim.exists() and not store.read(tmp_path)[0]
+    job["born"] = processes.born(hung.pid)
+    watchdog.end(job)
     assert hung.wait(timeout=60) == -signal.SIGKILL and not claim.exists()
     (written,), _ = store.read(tmp_path)
     assert (written["status"], written["error"]) == ("timeout", "too long")
-    watchdog.end({"pid": hung.pid, "results": str(tmp_path), "record": late, "claim": str(claim)})  # it is gone
+    claim.touch()
+    watchdog.end(job)
+    assert claim.exists(), "it is gone, and whatever lies there is not its own"
 
 
 @pytest.mark.slow

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import ZobenchError
+from . import processes
 
 OLD_S = 7 * 24 * 3600.0
 """Seconds after which a draft is nobody's, whoever began it: a cell writes to its own every few minutes or hours."""
 
-_DRAFT = re.compile(r"\..*\.draft-(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{8}\..+")
+_DRAFT = re.compile(r"\..*\.draft-(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)(?:b(?P<born>[0-9]+))?-[0-9a-f]{8}\..+")
 _EARLIER = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 """The names of drafts of earlier versions."""
 
@@ -32,7 +33,8 @@ def draft(path: Path, mark: str | None = None) -> Path:
     """Where to write what shall lie at `path`: in its folder, under a name of this process's own."""
     short = hashlib.blake2b(os.fsencode(path.name), digest_size=6).hexdigest()  # a name as long as may be takes no more
     ending = ".".join(path.name.split(".")[-2:])[-24:]
-    return path.with_name(f".{short}.draft-{machine()}-{os.getpid()}-{mark or secrets.token_hex(4)}.{ending}")
+    who = f"{os.getpid()}b{born}" if (born := processes.born(os.getpid())) else f"{os.getpid()}"
+    return path.with_name(f".{short}.draft-{machine()}-{who}-{mark or secrets.token_hex(4)}.{ending}")
 
 
 @contextlib.contextmanager
@@ -149,58 +151,20 @@ def _left_behind(path: Path) -> bool:
         age = time.time() - path.lstat().st_mtime
     except OSError:
         return False
-    if found is not None and found["host"] == machine() and _dead(int(found["pid"])):
+    if found is not None and found["host"] == machine() and not processes.alive(int(found["pid"]), found["born"]):
         return True
     return age > (OLD_S if found is not None else 3600.0)
 
 
-def _dead(pid: int) -> bool:
-    """Whether no process has this number; False where that cannot be asked without harm."""
-    if os.name == "nt":
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def born(pid: int) -> str | None:
-    """When a process of this machine started, as text for comparison, since process numbers are reused. None if it does
-    not run any more, or cannot be told.
-    """
-    try:
-        # After the name of the program, which may hold spaces.
-        facts = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return None if facts[0] in (b"Z", b"X") else facts[19].decode()
-    except (OSError, IndexError):
-        pass
-    import psutil
-
-    try:
-        one = psutil.Process(pid)
-        return None if one.status() == psutil.STATUS_ZOMBIE else f"{one.create_time():.0f}"
-    except psutil.Error:
-        return None
-
-
-def alive(pid: int, since: str | None = None) -> bool:
-    """Whether a process of this machine runs: the one that began then, where that is said."""
-    now = born(pid)
-    return now is not None and since in (None, now)
-
-
 def mark_of_this_process() -> str:
     """A line that tells this process from all others, for `ended`."""
-    return f"{machine()} {os.getpid()} {born(os.getpid())}"
+    return f"{machine()} {os.getpid()} {processes.born(os.getpid())}"
 
 
 def ended(mark: str) -> bool:
     """Whether the process that made the mark has ended; False where that cannot be known: it is another machine's."""
     host, pid, since = [*mark.split(), "", "", ""][:3]
-    return host == machine() and pid.isdigit() and not alive(int(pid), None if since == "None" else since)
+    return host == machine() and pid.isdigit() and not processes.alive(int(pid), None if since == "None" else since)
 
 
 @functools.cache

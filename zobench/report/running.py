@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import disk
+from . import disk, processes
 
 FOLDER = "running"
 BEAT_S = 10.0
@@ -128,8 +128,8 @@ def _look(path: Path) -> Holder | None:
     if not isinstance(facts, dict):
         facts = {}
     silent = _now(path.parent) - mtime
-    if facts.get("machine") == disk.machine():
-        return Holder(path, facts, max(0.0, silent), not disk.alive(int(facts["pid"]), facts.get("born")))
+    if facts.get("machine") == disk.machine() and type(facts.get("pid")) is int:
+        return Holder(path, facts, max(0.0, silent), not processes.alive(facts["pid"], facts.get("born")))
     watched, lived = _watched(path, (mtime, text))
     dead = (watched if lived else max(silent, watched)) > STALE_S
     return Holder(path, facts, max(0.0, silent), dead, lived or watched >= CONFIRM_S)
@@ -253,7 +253,7 @@ def _own_facts() -> dict[str, Any]:
         "host": platform.node(),
         "machine": disk.machine(),
         "pid": os.getpid(),
-        "born": disk.born(os.getpid()),
+        "born": processes.born(os.getpid()),
         "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import signal
 import sys
@@ -16,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import swap
+from . import processes, swap
 
 
 def main() -> None:
@@ -44,16 +43,19 @@ def _read(lines: queue.Queue[str]) -> None:
 
 
 def end(job: dict[str, Any]) -> None:
-    """End a process whose time is over; its cell gets the record that was made for this, unless it has a better one."""
-    pid = int(job["pid"])
-    with contextlib.suppress(ProcessLookupError):
-        if hasattr(signal, "SIGSTOP"):
-            os.kill(pid, signal.SIGSTOP)  # it shall not write a record now
-        results, record = Path(job["results"]), job["record"]
-        try:
-            swap.put(results, record, swap.drafts(results, record["id"]))
-        finally:
-            os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    """End a process whose time is over; its cell gets the record that was made for this, unless it has a better one.
+
+    Nothing is done where it has ended: its number may be another's by now.
+    """
+    who = int(job["pid"]), job["born"]
+    stopped = not hasattr(signal, "SIGSTOP") or processes.signalled(*who, signal.SIGSTOP)  # it shall write none now
+    if not stopped or not processes.alive(*who):
+        return
+    results, record = Path(job["results"]), job["record"]
+    try:
+        swap.put(results, record, swap.drafts(results, record["id"]))
+    finally:
+        if processes.signalled(*who, getattr(signal, "SIGKILL", signal.SIGTERM)):
             with contextlib.suppress(OSError):
                 Path(job["claim"]).unlink()
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, NoReturn
 
+from ..report import processes
+
 AGAIN_S = 5.0
 """Seconds after which the alarm rings again, where a plugin has caught it."""
 GRACE_S = 30.0
@@ -85,7 +87,8 @@ class Watchdog:
     def over(self, seconds: float, results: Path, record: Any, claim: Path) -> Iterator[None]:
         """Inside, this process may take so long: then it is ended, and `record` is the record of its cell."""
         where = {"results": str(results.absolute()), "claim": str(claim.absolute())}
-        self._say(seconds=seconds, pid=os.getpid(), record=record, **where)
+        pid = os.getpid()
+        self._say(seconds=seconds, pid=pid, born=processes.born(pid), record=record, **where)
         try:
             yield
         finally:

@@ -114,9 +114,10 @@ class _Process:
     def __init__(self, context: Any, gpu: str | None, threads: int, run_cell: RunCell) -> None:
         self.gpu, self.cell, self.task = gpu, None, ""  # type: tuple[str | None, Cell | None, str]
         self.pipe, theirs = context.Pipe()
-        arguments = (theirs, os.getpid(), gpu, threads)
+        arguments = (theirs, _me(), gpu, threads)
         self.handle = context.Process(target=_main, args=arguments, name="zobench cells", daemon=True)
         self.handle.start()
+        self.seen = _seen(self.handle.pid)
         theirs.close()
         with contextlib.suppress(OSError):  # it died: the sentinel tells
             self.pipe.send(run_cell)  # not an argument: those are read before its GPU is set
@@ -139,8 +140,7 @@ def _stop(processes: Sequence[_Process], signum: int) -> None:
     """End all; those that are in a cell are told so by a signal, and waited for: they write what they know."""
     for process in processes:
         if process.cell is not None and process.alive():
-            with contextlib.suppress(OSError, ValueError):
-                os.kill(process.handle.pid, signum)
+            _tell(process.seen, signum)
         process.pipe.close()
     until = time.monotonic() + PATIENCE_S
     for process in processes:
@@ -148,6 +148,24 @@ def _stop(processes: Sequence[_Process], signum: int) -> None:
         if process.alive():
             process.handle.kill()
             process.handle.join()
+
+
+def _seen(pid: int) -> Any:
+    """A process by its number and its start, as psutil has it; None where it has ended."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid)
+    return None
+
+
+def _tell(process: Any, signum: int) -> None:
+    """Send it a signal, unless it has ended: its number may be another's by now."""
+    import psutil
+
+    if process is not None:
+        with contextlib.suppress(psutil.Error, OSError, ValueError):
+            process.send_signal(signum)
 
 
 def _death(code: int | None) -> tuple[str]:
@@ -178,7 +196,7 @@ def _context() -> Any:
     return context
 
 
-def _main(pipe: Connection, parent: int, gpu: str | None, threads: int) -> None:
+def _main(pipe: Connection, parent: tuple[int, float], gpu: str | None, threads: int) -> None:
     """What a process does: the pipe gives what runs cells, then cells, and takes records, until it is closed there."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # Ctrl-C goes to the process that was started, which passes it on once
@@ -188,7 +206,7 @@ def _main(pipe: Connection, parent: int, gpu: str | None, threads: int) -> None:
     import torch
 
     torch.set_num_threads(min(threads, torch.get_num_threads()))
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with, args=parent, daemon=True).start()
     try:
         run_cell: RunCell = pipe.recv()
         while True:
@@ -201,10 +219,19 @@ def _main(pipe: Connection, parent: int, gpu: str | None, threads: int) -> None:
             pipe.send(("fault", fault))
 
 
-def _end_with(parent: int) -> None:
+def _me() -> tuple[int, float]:
+    """The number and the start of this process."""
+    import psutil
+
+    return os.getpid(), psutil.Process().create_time()
+
+
+def _end_with(number: int, start: float) -> None:
     """Stop as SIGTERM does when the process that started this one is gone: nobody would take the records."""
     import psutil
 
-    while psutil.pid_exists(parent):
-        time.sleep(1.0)
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process(number)
+        while parent.create_time() == start and parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)
