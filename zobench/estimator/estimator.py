@@ -88,6 +88,7 @@ class Estimator(Stepping, torch.optim.Optimizer):
     forwards_per_step: ClassVar[int | None] = None  # at the default settings; None: it varies
     extra_forwards_per_step: ClassVar[float] = 0.0  # likewise, of those on further batches (`losses.fresh()`)
     directions_per_step: ClassVar[int | None] = 1  # plain `noise()`, at the default settings; None: it varies
+    recalls: ClassVar[bool] = False  # True: it draws directions of earlier steps again, `noise(ago=k)`
     state_per_parameter: ClassVar[float] = 0.0  # numbers kept for each parameter between steps
     lr_grid: ClassVar[tuple[float, ...]] = (1e-7, 5e-7, 1e-6, 5e-6)  # what the paper tunes over
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 5e-4)  # where a run is no paper run: starting points, to be widened

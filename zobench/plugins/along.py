@@ -114,9 +114,13 @@ def laid_around(name: str, method: type[Estimator], inner: str, cls: type[Estima
 
 def build(text: str, cls: type[Estimator], family: type[Directions]) -> type[Estimator]:
     """The class that an expression means. ZobenchError for an estimator that takes no directions."""
-    _, estimator, _ = parts(text)
+    _, estimator, named = parts(text)
     if why := takes_none(cls):
         raise ZobenchError(f"estimator {estimator} takes no directions: {why}")
+    if cls.recalls and not family.recalled:
+        raise ZobenchError(
+            f"estimator {estimator} draws directions of earlier steps again, which {named} cannot: use other directions"
+        )
     declared = {f"{_PREFIX}{key}": setting for key, setting in settings_of(family).items()}
     space: dict[str, Any] = {"__module__": cls.__module__, "__composed__": True, "family": family}
     first = (family.__doc__ or family.__name__).strip().splitlines()[0]

@@ -41,6 +41,7 @@ class AdaMeZO(Estimator):
     state_per_parameter: ClassVar[float] = 0.0
     forwards_per_step: ClassVar[int | None] = 2
     directions_per_step: ClassVar[int | None] = None
+    recalls: ClassVar[bool] = True
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 5e-6, 1e-5, 5e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
     verified: ClassVar[bool | None] = False

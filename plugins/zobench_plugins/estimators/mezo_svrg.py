@@ -45,6 +45,7 @@ class MeZOSVRG(Estimator):
     verified: ClassVar[bool | None] = False
     forwards_per_step: ClassVar[int | None] = 3
     directions_per_step: ClassVar[int | None] = None
+    recalls: ClassVar[bool] = True
     extra_forwards_per_step: ClassVar[float] = 31.0
     state_per_parameter: ClassVar[float] = 2.0
     lr_grid: ClassVar[tuple[float, ...]] = (2e-7, 1e-6, 1e-5)
