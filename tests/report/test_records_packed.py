@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kits.matrix import covering
 from kits.processes import ended, started
 from kits.records import record, small_board
 
@@ -422,8 +423,7 @@ def test_streams_put_together_are_one_pack(tmp_path: Path):
     assert store.read(tmp_path)[0] == [made[0]] and len(store.read(tmp_path)[1]) == 1
 
 
-@pytest.mark.parametrize("name", [packed.RECORDS, packed.SIDES])
-@pytest.mark.parametrize("what", ["folder", "pipe", "dangling"])
+@pytest.mark.parametrize(("what", "name"), covering(["folder", "pipe", "dangling"], [packed.RECORDS, packed.SIDES]))
 def test_what_is_no_file_is_named_and_makes_nobody_wait(results: Path, name: str, what: str, tmp_path: Path):
     if what == "pipe" and not hasattr(os, "mkfifo"):
         pytest.skip("needs pipes")

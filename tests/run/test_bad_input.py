@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from kits.faulty_kit import WAITING, in_training
+from kits.matrix import named
 from kits.processes import ended, started
 from kits.run_kit import QUICK, World, plan, plugin_file
 from zobench_plugins.estimators.zo_act import ZOAct
@@ -513,10 +514,11 @@ def test_status_and_stderr_of_a_process(command):
     assert err.startswith(TOLD + "unknown estimator 'mzo'") and err.count("\n") == 1
 
 
-def test_control_c_is_130_with_a_record_and_the_cell_runs_again(command, tmp_path):
+@pytest.mark.parametrize("afresh", named([False, True], [False]), ids=["fork", "afresh"])
+def test_control_c_is_130_with_a_record_and_the_cell_runs_again(command, tmp_path, afresh):
     results = tmp_path / "r"
     words = command(estimator="waiting", plugin=plugin_file(tmp_path, WAITING))
-    process = in_training(words, results, afresh=True)
+    process = in_training(words, results, afresh=afresh)
     process.send_signal(signal.SIGINT)
     out, err = ended(process)
     assert process.returncode == 130, err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from kits.matrix import named
 from zobench_plugins import selectors
 
 from zobench import Composite
@@ -26,7 +27,11 @@ EXPRESSIONS = [
 ]
 
 
-@pytest.mark.parametrize("name", [*NAMES, *EXPRESSIONS])
+OF_OTHER_KINDS = ["first_outlier+layer:3", "all_but:outlier_channels", "outlier_channels:mlp", "owlore:uniform"]
+"""A sum, all but one's choice, a choice with masks, and another mode of a schedule."""
+
+
+@pytest.mark.parametrize("name", named([*NAMES, *EXPRESSIONS], [*NAMES, *OF_OTHER_KINDS]))
 def test_the_battery(name):
     report = check_selector(PLUGINS.selector(OF_ANOTHER.get(name, name)))
     assert report.passed and report.of("S3")[0].passed and report.of("S4")[0].passed
