@@ -72,6 +72,30 @@ NAMED_ONLY = {
 PLUGINS_MAY_IMPORT = {"zobench", "zobench.models.outliers", "zobench.testing"}
 """For plugins, beside what `zobench` exports; docs/library.md names them."""
 
+TESTS = ROOT / "tests"
+LONG_TESTS = {
+    "": "layers",
+    "bench": "bench",
+    "engine": "drawn engines",
+    "kits": "families fuzz_kit mutation",
+    "models": "folder_faults load",
+    "parameterisations": "parameterisation",
+    "plugins": "misdeeds",
+    "plugins/estimators": "directions method_facts sensitive_sparse zo_bench",
+    "plugins/selectors": "schedules",
+    "report": "first_screen integrity leaderboard records_packed shared_folders stats swap",
+    "run": "bad_input never_lost replay unchanged",
+    "tasks": "share",
+    "testing": "kit_bites",
+    "world": "embedded_tasks pretrain pretrain_text world",
+}
+"""Files of tests with more than 300 lines, by folder (but for kits with `test_` before their names)."""
+LONG = {
+    f"{folder}/{name}.py" if folder == "kits" else f"{folder}/test_{name}.py".removeprefix("/")
+    for folder, names in LONG_TESTS.items()
+    for name in names.split()
+}
+
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "scipy", "matplotlib", "peft", "ray", "safetensors", "triton"}
 LIGHT = [
     "__init__",
@@ -354,6 +378,13 @@ def test_files_and_functions_are_small():
         if (function.end_lineno or 0) - function.lineno >= 70
     ]
     assert long == []
+
+
+def test_files_of_tests_are_small_but_for_these():
+    """Those that are longer wait for a second one."""
+    long = [path for path in TESTS.rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) > 300]
+    assert {str(path.relative_to(TESTS)) for path in long} - LONG == set()
+    assert [name for name in LONG if not (TESTS / name).is_file()] == []
 
 
 @cache

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kits.fuzz_kit import KINDS, World, inputs, known_names, told
+from kits.fuzz_kit import KINDS, World, inputs, known_names
 from kits.run_kit import World as Made
 from kits.run_kit import plan, run, save_data, save_model
+from kits.told import told
 
 from zobench.models import load as loading
 

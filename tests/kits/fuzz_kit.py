@@ -1,141 +1,30 @@
 """Inputs that nobody would write, each a pure function of (kind, number): command lines and the files they name.
 
-A kind writes what it needs into a folder of its own and gives the words of a command. `told` runs them in this process.
+A kind writes what it needs into a folder of its own and gives the words of a command (kits/told.py runs them).
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import random
 import shutil
-import signal
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zobench.cli import COMMANDS, main
+from kits.odd_tasks import LITERALS, TASK, TEMPLATES
+from kits.odd_values import changed, odd, spoiled, spoiled_bytes
+
+from zobench.cli import COMMANDS
 from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import Computation, Protocol
+from zobench.report import plain, seal
 from zobench.settings import settings_of
 
-SECONDS = 60
-"""The longest that one input may take, on a machine with much else to do."""
-
-NUMBERS = [
-    "nan",
-    "inf",
-    "-inf",
-    "1e999",
-    "-1e999",
-    "1e-999",
-    "0",
-    "-0",
-    "-1",
-    "1",
-    "2",
-    "3",
-    "7",
-    "99",
-    "1_000",
-    "１２",
-]
-NUMBERS += [
-    "9" * 400,
-    "-" + "9" * 5000,
-    "0x10",
-    "1e3",
-    "1.5",
-    ".5",
-    "5.",
-    "+1",
-    "1e",
-    "--1",
-    "0.1",
-    "²",
-    "٣",
-    "1,2",
-    "3-5",
-]
-TEXTS = [
-    "",
-    " ",
-    ",",
-    ",,",
-    "=",
-    "none",
-    "null",
-    "None",
-    "true",
-    "false",
-    "all",
-    "auto",
-    "é",
-    "\u202e",
-    "\x1b[31m",
-    "\u2028",
-]
-TEXTS += [
-    "a" * 300,
-    "😀",
-    "{{",
-    "{{ 1/0 }}",
-    "%s",
-    "..",
-    "../..",
-    "/",
-    "~",
-    "~nobody",
-    "/dev/null",
-    "-",
-    "--",
-    "a b",
-    "\\",
-    "'",
-]
-TEXTS += [
-    "a\nb",
-    "\t",
-    "\0",
-    "\udcff",
-    "[",
-    "[" * 60,
-    "layer",
-    "mezo",
-    "sst2",
-    "embedded",
-    "cpu",
-    "*",
-    "a=b=c",
-    "|",
-    "<x>",
-]
-VALUES: list[Any] = [
-    None,
-    True,
-    False,
-    0,
-    -1,
-    1,
-    2,
-    1.5,
-    -0.5,
-    10**400,
-    1e308,
-    "",
-    "x",
-    "\ud800",
-    [],
-    {},
-    [[]],
-    [None],
-    {"": 0},
-]
-VALUES += [float("nan"), float("inf"), "1", ["a"], [1, 2], {"a": {"b": []}}, "a" * 300, "\n# heading", "[x](http://y)"]
 SELECTORS = (
     "all",
     "layer",
@@ -158,103 +47,6 @@ class World:
     data: Path
     results: Path
     cell: str
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a command said."""
-
-    status: int | str
-    err: str
-
-    @property
-    def fault(self) -> str:
-        """What is wrong with the answer; empty if nothing is."""
-        last = self.err.strip().splitlines()[-1:] or [""]
-        if self.status not in (0, 1, 2):
-            return f"status {self.status}: {last[0][:300]}"
-        if "Traceback (most recent" in self.err:
-            return f"a traceback: {last[0][:300]}"
-        if self.status == 2 and not last[0]:
-            return "status 2 and nothing said"
-        return ""
-
-
-def told(words: list[str]) -> Told:
-    """The answer to a command line, given in this process. A hang, or what no `main` raises, is a status of its own."""
-
-    def over(*_: object) -> None:
-        raise TimeoutError(f"still at work after {SECONDS} s")
-
-    out, err = io.StringIO(), io.StringIO()
-    before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(SECONDS)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status: int | str = main(words)
-    except BaseException as e:
-        status = f"{type(e).__name__}: {e}"
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-    return Told(status, err.getvalue())
-
-
-def odd(rng: random.Random) -> str:
-    """A word for an option's value."""
-    return rng.choice(rng.choice([NUMBERS, TEXTS]))
-
-
-def spoiled(rng: random.Random, text: str) -> str:
-    """A text with some of it left out, doubled, changed or put elsewhere."""
-    for _ in range(rng.randint(1, 3)):
-        i, j = sorted(rng.randrange(len(text) + 1) for _ in range(2))
-        j = min(j, i + 40)
-        how = rng.randrange(5)
-        middle = [
-            "",
-            text[i:j] * 2,
-            odd(rng),
-            text[i:j][::-1],
-            chr(rng.choice([0, 10, 34, 91, 123, 125, 0x2028, 0x1F600])),
-        ]
-        text = text[:i] + middle[how] + text[j:]
-    return text
-
-
-def spoiled_bytes(rng: random.Random, data: bytes) -> bytes:
-    """As `spoiled`, of bytes."""
-    out = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
-        i = rng.randrange(len(out) + 1)
-        how = rng.randrange(4)
-        if how == 0 and i < len(out):
-            out[i] ^= 1 << rng.randrange(8)
-        elif how == 1:
-            del out[i:]
-        elif how == 2:
-            out[i:i] = rng.randbytes(rng.randint(1, 9))
-        else:
-            del out[i : i + rng.randint(1, 40)]
-    return bytes(out)
-
-
-def changed(rng: random.Random, value: Any) -> Any:
-    """A value of JSON with something in it changed, at a random depth."""
-    if isinstance(value, dict) and value and rng.random() < 0.9:
-        out, key = dict(value), rng.choice(sorted(value))
-        how = rng.random()
-        if how < 0.1:
-            del out[key]
-        elif how < 0.15:
-            out[odd(rng)] = rng.choice(VALUES)
-        else:
-            out[key] = changed(rng, out[key])
-        return out
-    if isinstance(value, list) and value and rng.random() < 0.8:
-        i = rng.randrange(len(value))
-        return [changed(rng, v) if k == i else v for k, v in enumerate(value)] * rng.choice([1, 1, 1, 2])
-    return rng.choice(VALUES)
 
 
 # ---- kinds
@@ -354,9 +146,9 @@ def records(rng: random.Random, world: World, here: Path) -> list[str]:
         record = json.loads(path.read_text())
         for _ in range(rng.randint(1, 3)):
             record = changed(rng, record)
-        record = record | {"sha256": _sealed(record)} if isinstance(record, dict) and rng.random() < 0.5 else record
+        text = _sealed(record) if rng.random() < 0.5 else None
         with contextlib.suppress(UnicodeEncodeError):
-            path.write_text(json.dumps(record, ensure_ascii=rng.random() < 0.5), encoding="utf-8")
+            path.write_text(text or json.dumps(record, ensure_ascii=rng.random() < 0.5), encoding="utf-8")
     elif how < 0.8:
         path.write_text(spoiled(rng, path.read_text()), encoding="utf-8", errors="surrogateescape")
     elif how < 0.95:
@@ -369,98 +161,14 @@ def records(rng: random.Random, world: World, here: Path) -> list[str]:
     return rng.choice(commands)
 
 
-def _sealed(record: dict[str, Any]) -> Any:
-    """The checksum that a record of this content would have, so that what lies behind it is reached."""
-    from zobench.report import store
-
-    seal = getattr(store, "digest", None)
-    with contextlib.suppress(Exception):
-        return seal(record) if seal else None
+def _sealed(record: Any) -> str | None:
+    """The text of a record with the checksum of what it says, so that what lies behind that is reached."""
+    if not isinstance(record, dict):
+        return None
+    rest = {key: value for key, value in record.items() if key != seal.KEY}
+    with contextlib.suppress(ValueError, TypeError):  # what no writer of records can write
+        return plain.dumps({**rest, seal.KEY: seal.checksum(plain.dumps(rest))})
     return None
-
-
-TASK = """name = "odd"
-version = 1
-title = "An odd task"
-kind = "classification"
-metric = "accuracy"
-train_loss = "classification"
-num_dev = 4
-
-[source]
-id = "a/b"
-config = "c"
-revision = "0123"
-train = "train"
-validation = "validation"
-fields = ["sentence", "label"]
-
-[template]
-prompt = "{{ sentence.strip() }} It was"
-candidates = ["terrible", "great"]
-text = "{{ prompt }} {{ candidate }}"
-answer = "label"
-"""
-
-
-LITERALS = [
-    "1",
-    "-1",
-    "0",
-    "2",
-    "true",
-    '""',
-    '"x"',
-    "[]",
-    "{}",
-    "[1]",
-    '["a"]',
-    "1e999",
-    "nan",
-    "1979-05-27",
-    "9" * 60,
-]
-LITERALS += [
-    '"generation"',
-    '"multiple_choice"',
-    '"f1"',
-    '"em"',
-    '"option"',
-    '["sentence"]',
-    '["label", "x|y"]',
-    '"a/b"',
-]
-TEMPLATES = [
-    *(
-        '"{{ sentence }}"',
-        '"{{ sentence | random }}"',
-        '"{{ sentence | nothing }}"',
-        '"{{ nothing }}"',
-        '"{{"',
-        '"{% x %}"',
-    ),
-    *('"{{ label.__class__ }}"', '"{{ 1 // 0 }}"', '"{{ sentence[0:] }}"', '"{{ [label] * 3 }}"', '"[label]"'),
-    *(
-        '"label + 1"',
-        '"label - 1"',
-        '"sentence"',
-        '"[sentence, sentence]"',
-        '"label | list"',
-        '"none"',
-        '"1.5"',
-        '"true"',
-    ),
-    *('"{{ prompt }}"', '"{{ candidate }}"', '"{{ prompt }}{{ candidate }}"', '"{{ candidate * 300 }}"', '"range(3)"'),
-    *(
-        '"{{ sentence.split(9) }}"',
-        '"{{ label.strip() }}"',
-        '"{{ sentence | tojson | safe }}"',
-        '"\\ud800"',
-        "'\\n'",
-        '" "',
-    ),
-]
-"""Values of keys of a task file, as TOML has them."""
 
 
 def task_files(rng: random.Random, world: World, here: Path) -> list[str]:

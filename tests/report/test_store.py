@@ -157,6 +157,8 @@ def test_problems_say_the_file_why_and_the_mend(tmp_path: Path, content: str | b
         ("metrics.test.items", [1.0, "x"], "metrics.test.items[1]: str 'x' is not float"),
         ("scope", 3, "scope: int 3 is not ScopeInfo or null"),
         ("trials", [{"lr": 1.0}], "trials[0].status is missing"),
+        ("data", {"notes": "none"}, "data.notes: str 'none' is not an object"),
+        ("data", {"source": {"nature": 1}}, "data.source.nature: int 1 is not str"),
         ("error", 5, "error: int 5 is not str or null"),
         ("memory", {"peak_bytes": 1.5}, "memory.peak_bytes: float 1.5 is not int"),
         ("id", "other", "its id is 'other', not the file's name"),

@@ -199,6 +199,16 @@ class ModelCapabilities(TypedDict):
     noise: float  # how far its logits are apart when they are rounded otherwise, relative to their size
 
 
+class DataInfo(TypedDict):
+    """Where the items are from, and what a reader must know of them."""
+
+    provenance: NotRequired[dict[str, Any]]
+    sizes: NotRequired[dict[str, int]]  # train | dev | test
+    notes: NotRequired[dict[str, Any]]  # what departs from the protocol
+    answers: NotRequired[list[str]]  # the candidates, where all test items have the same
+    source: NotRequired[dict[str, str]]  # of a plugin's: its nature, and what else a board must say of it
+
+
 class Record(TypedDict):
     """One cell, finished or failed. In its file stands `sha256` too, of all the rest (zobench.report.seal)."""
 
@@ -212,8 +222,7 @@ class Record(TypedDict):
     engine: NotRequired[EngineInfo]
     capabilities: NotRequired[ModelCapabilities]
     weights: NotRequired[dict[str, Any]]  # file, format, sha256 and types of tensors, where they are no safetensors
-    data: NotRequired[dict[str, Any]]  # provenance, sizes of the splits, notes on what departs from the protocol; of a
-    # plugin's data source also `source`: its nature, and what else a board must say of it
+    data: NotRequired[DataInfo]
     transform: NotRequired[str]  # what stood for the automatic terms of the protocol's transform
     metrics: Metrics
     role: NotRequired[RoleInfo]
