@@ -77,7 +77,7 @@ LONG_TESTS = {
     "": "layers",
     "bench": "bench",
     "engine": "drawn engines",
-    "kits": "families fuzz_kit mutation",
+    "kits": "families mutation",
     "models": "folder_faults load",
     "parameterisations": "parameterisation",
     "plugins": "misdeeds",

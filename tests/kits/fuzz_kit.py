@@ -25,18 +25,7 @@ from zobench.protocol.protocol import Computation, Protocol
 from zobench.report import plain, seal
 from zobench.settings import settings_of
 
-SELECTORS = (
-    "all",
-    "layer",
-    "first_outlier",
-    "all_but",
-    "lisa",
-    "round_robin",
-    "random_layers",
-    "ist",
-    "owlore",
-    "max_jump",
-)
+SELECTORS = tuple("all layer first_outlier all_but lisa round_robin random_layers ist owlore max_jump".split())
 
 
 @dataclass(frozen=True)

@@ -102,11 +102,13 @@ def bench(
 
     if chosen["threads"]:
         torch.set_num_threads(chosen["threads"])
-    loaded, at = _model(model, random_weights, preset, device, dtype, layer, offline, plugins)
+    loaded, at = _model(
+        model, random_weights, plugins, preset=preset, device=device, dtype=dtype, layer=layer, offline=offline
+    )
     works = [_work(name, loaded, plugins, chosen, data_dir) for name in chosen["tasks"]]
     found, facts, machine = _measured(works, loaded, at, cls, chosen, plugins)
     data = "shipped lengths" if data_dir is None else str(data_dir)
-    _tell(found, facts, machine, {**chosen, "data": data}, loaded, json_file, plot)
+    _tell(found, facts, machine, {**chosen, "data": data}, loaded, json_file=json_file, plot=plot)
 
 
 def _tell(
@@ -115,6 +117,7 @@ def _tell(
     machine: Ceilings,
     settings: dict[str, Any],
     loaded: LoadedModel,
+    *,
     json_file: Path | None,
     plot: Path | None,
 ) -> None:
@@ -158,12 +161,13 @@ def _chosen(preset: BenchPreset, engine: str, estimator: str, given: dict[str, A
 def _model(
     model: str | None,
     shape: str | None,
+    plugins: Plugins,
+    *,
     preset: BenchPreset,
     device: str,
     dtype: Dtype | None,
     layer: int | None,
     offline: bool,
-    plugins: Plugins,
 ) -> tuple[LoadedModel, int]:
     """The model, and the block that is tuned alone."""
     from ..bench.random_models import random_model

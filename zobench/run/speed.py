@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,10 @@ class Sides:
     baseline_scope: Scope
     own: Method
     own_scope: Scope
+
+    def of(self, side: str) -> tuple[Method, Scope]:
+        """`baseline` or `own`."""
+        return (self.baseline, self.baseline_scope) if side == "baseline" else (self.own, self.own_scope)
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,14 @@ def of_cell(
     return made
 
 
+def _turns(taken: Mapping[str, Sequence[object]], wanted: Mapping[str, int], *, own_first: bool) -> Iterator[str]:
+    """The two sides by turns, and the one alone that lacks steps when the other has all."""
+    turn = int(own_first)
+    while left := [side for side in taken if len(taken[side]) < wanted[side]]:
+        yield ("baseline", "own")[turn % 2] if len(left) == 2 else left[0]
+        turn += 1
+
+
 def measure(
     sides: Sides,
     loaded: LoadedModel,
@@ -124,15 +137,14 @@ def measure(
     wanted = {side: warmup + steps for side in taken} | (
         {} if known is None else {"baseline": min(BLOCK, warmup + steps)}
     )
-    forwards, turn = {side: 0 for side in taken}, 0 if known is None else 1
+    forwards = {side: 0 for side in taken}
     looks = {"baseline": prepared.replicated(), "own": prepared}  # rows as MeZO has them, and as the cell had them
     order = seed if known is None else known.seed
     feeds = {side: Feed(loaded, looks[side], protocol.batch_size, order) for side in taken}
     if known is not None and known.skipped:
         _ = [feeds["baseline"].objective() for _ in range(known.skipped + 1)]
-    while left := [side for side in taken if len(taken[side]) < wanted[side]]:
-        side = ("baseline", "own")[turn % 2] if len(left) == 2 else left[0]
-        method, scope = (sides.baseline, sides.baseline_scope) if side == "baseline" else (sides.own, sides.own_scope)
+    for side in _turns(taken, wanted, own_first=known is not None):
+        method, scope = sides.of(side)
         todo = min(BLOCK, wanted[side] - len(taken[side]))
         with applied(method, loaded, scope, lr=STILL, seed=seed, keep=keep, start=start) as on:
             on.estimator.timers.on, on.estimator.timers.clock = True, time.process_time
@@ -140,7 +152,6 @@ def measure(
             phases = _block(on, feeds[side], todo)
         taken[side] += phases
         forwards[side] += sum(on.estimator.forwards.values())
-        turn += 1
     own, there = median_phases(taken["own"][warmup:]), median_phases(taken["baseline"][warmup:])
     if known is None:
         assert there is not None  # steps is at least 1 where this is called

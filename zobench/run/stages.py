@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..report.record import Observed
@@ -37,23 +38,18 @@ if TYPE_CHECKING:
 UNTOUCHED_NAN = "the untouched model gives scores that are no numbers; try another --dtype"
 
 
+@dataclass
 class Stages:
     """The stages of one cell. `out` collects what is known of the cell, also if a stage fails."""
 
-    def __init__(
-        self,
-        session: Session,
-        progress: Reports,
-        guard: Guard,
-        cell: Cell,
-        out: Outcome,
-        work: HeldCell,
-        known: KnownNames,
-        memory: PeakMemory,
-    ) -> None:
-        self.memory = memory
-        self.session, self.progress, self.guard = session, progress, guard
-        self.cell, self.out, self.work, self.known = cell, out, work, known
+    session: Session
+    progress: Reports
+    guard: Guard
+    cell: Cell
+    out: Outcome
+    work: HeldCell
+    known: KnownNames
+    memory: PeakMemory
 
     def run(self) -> None:
         """Run all stages. Whatever stops one is raised, except a run that diverged, which is recorded."""

@@ -212,7 +212,7 @@ def train(
         if watcher is not None:
             watcher.step(step, budget.expected_steps(step), lr, loss)
         due = budget.due(step)
-        if due and not _checkpoint(estimator, loaded, prepared, out, keep, watcher, beat):
+        if due and not _checkpoint(estimator, loaded, prepared, out, keep=keep, watcher=watcher, beat=beat):
             break
         if diary is not None:
             diary.stepped(estimator, feed, out, budget, evaluated=due)
@@ -240,6 +240,7 @@ def _checkpoint(
     loaded: LoadedModel,
     prepared: PreparedTask,
     out: Trained,
+    *,
     keep: Callable[[Tensor], Tensor],
     watcher: Watcher | None,
     beat: Trained | None,

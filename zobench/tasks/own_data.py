@@ -59,13 +59,7 @@ def own_task(
     Raises ZobenchError for a file of another kind, a column that is not there, one label or more than MOST_LABELS.
     """
     content, table = _read(file)
-    columns = list(dict.fromkeys(key for row in table for key in row))
-    for column in (*text, label):
-        if column not in columns:
-            raise ZobenchError(f"{file}: " + unknown("column", column, columns))
-    fields = {column: _field(column) for column in (*text, label)}
-    if len(set(fields.values())) < len(fields):
-        raise ZobenchError(f"{file}: --text and --label name columns that cannot be told apart as names: rename one")
+    fields = _fields(file, table, (*text, label))
     items, left_out = _items(table, text, label, fields)
     counts = Counter(item[fields[label]] for item in items)
     if not 2 <= len(counts) <= MOST_LABELS:
@@ -96,6 +90,18 @@ def own_task(
         made=json.dumps(facts, indent=1, sort_keys=True) + "\n",
         said=tuple(said),
     )
+
+
+def _fields(file: Path, table: Sequence[Mapping[str, Any]], named: Sequence[str]) -> dict[str, str]:
+    """By column the name of its field in a task file. ZobenchError for one that is not there, or two of one name."""
+    columns = list(dict.fromkeys(key for row in table for key in row))
+    for column in named:
+        if column not in columns:
+            raise ZobenchError(f"{file}: " + unknown("column", column, columns))
+    fields = {column: _field(column) for column in named}
+    if len(set(fields.values())) < len(fields):
+        raise ZobenchError(f"{file}: --text and --label name columns that cannot be told apart as names: rename one")
+    return fields
 
 
 def _num_dev(train: int, labels: int) -> int:
