@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kits.matrix import covering
 from kits.records import KNOWN, record
 from markdown_it import MarkdownIt
 
@@ -97,12 +98,9 @@ PLACES = (
 )
 
 
-@pytest.mark.parametrize("at", PLACES)
-def test_a_text_on_a_board_stays_text(at: str):
-    plain = board("harmless", at)
-    for kind in sorted(HOSTILE):
-        print(kind)  # which of them it is, where it fails
-        assert_stays_text(board(HOSTILE[kind], at), plain, at, kind)
+@pytest.mark.parametrize(("at", "kind"), covering(PLACES, sorted(HOSTILE)))
+def test_a_text_on_a_board_stays_text(at: str, kind: str):
+    assert_stays_text(board(HOSTILE[kind], at), board("harmless", at), at, kind)
 
 
 def assert_stays_text(said: str, plain: str, at: str, kind: str):

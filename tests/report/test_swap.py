@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kits.matrix import named
 from kits.records import record
 
 from zobench.errors import ZobenchError
@@ -95,7 +96,7 @@ def die_at(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("old", ["none", "sealed", "schema 1", "broken", "interrupted"])
+@pytest.mark.parametrize("old", named(["none", "sealed", "schema 1", "broken", "interrupted"], ["sealed", "broken"]))
 def test_killed_at_any_point_one_whole_record_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str):
     before: Any = record(test=80) if old != "interrupted" else record(status="interrupted", error="by the user")
     new = record(test=90)

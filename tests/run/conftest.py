@@ -113,6 +113,16 @@ def read_once() -> Iterator[None]:
             known[key] = read(folder, spec, config, dtype, place)
         return deepcopy(known[key])
 
+    of_config = outline.of_config
+
+    def outlined_once(config, tokenizer, folder, spec, *, dtype, device):
+        key = (of_config, folder.path, folder.revision, dtype, device)
+        if folder.revision is None:
+            return of_config(config, tokenizer, folder, spec, dtype=dtype, device=device)
+        if key not in known:
+            known[key] = of_config(config, tokenizer, folder, spec, dtype=dtype, device=device)
+        return deepcopy(known[key])
+
     def settings_once(read):
         def once(folder, spec):
             key = (read, folder.path, folder.file, folder.revision)
@@ -124,6 +134,7 @@ def read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "_read_model", once)
+        patch.setattr(outline, "of_config", outlined_once)
         for module, name in itertools.product((load, outline), ("read_tokenizer", "read_config")):
             patch.setattr(module, name, settings_once(getattr(reading, name)))
         yield

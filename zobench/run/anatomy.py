@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from operator import is_
@@ -26,19 +26,37 @@ class _Thing:
     kind: type
     attributes: dict[str, Any]
     held: dict[str, Any]
+    empty: list[Any]
+    """Containers that held nothing, as most of a module's do."""
+    full: list[tuple[Any, Any]]
+    """The others, each with what it held."""
 
     @classmethod
     def of(cls, name: str, thing: Any) -> _Thing:
         attributes = dict(vars(thing))
         held = {k: v.copy() for k, v in attributes.items() if isinstance(v, dict | list | set)}
-        return cls(name, thing, type(thing), attributes, held)
+        empty = [attributes[k] for k, v in held.items() if not v]
+        return cls(
+            name, thing, type(thing), attributes, held, empty, [(attributes[k], v) for k, v in held.items() if v]
+        )
 
     @property
     def called(self) -> str:
         return self.name or "the model"
 
+    def stands(self) -> bool:
+        """Whether it is what it was, as all of them are nearly always."""
+        return (
+            type(self.thing) is self.kind
+            and _alike(vars(self.thing), self.attributes)
+            and not any(self.empty)
+            and all(_same(was, held) for was, held in self.full)
+        )
+
     def put_back(self) -> Iterator[str]:
         """Make it what it was; what of it was another, for which somebody is to blame."""
+        if self.stands():
+            return
         if type(self.thing) is not self.kind:
             self.thing.__class__ = self.kind
             yield f"the class of {self.called}"
@@ -50,7 +68,7 @@ class _Thing:
         for key, was in self.attributes.items():
             found, held = now.get(key), self.held.get(key)
             if found is was and key in now and (held is None or _same(was, held)):
-                continue  # as all of them are nearly always
+                continue
             if held is not None and any(isinstance(was, k) and isinstance(found, k) for k in (dict, list, set)):
                 if not _same(found, held):
                     yield from self._contents(key, found, held)
@@ -85,8 +103,9 @@ class Anatomy:
     def __init__(self, model: nn.Module) -> None:
         self.modules = [_Thing.of(name, module) for name, module in model.named_modules()]
         classes = {c for module in model.modules() for c in type(module).__mro__ if c is not object}
-        self.classes = {c: {k: f for k, f in vars(c).items() if isinstance(f, FunctionType)} for c in classes}
-        self.configs = {id(c): (c, _settings(c)) for one in self.modules for c in _configs(one.attributes.values())}
+        self.classes = {c: dict(vars(c)) for c in classes}
+        configs = {id(c): c for one in self.modules for c in _configs(one.attributes.values())}
+        self.configs = {key: (c, _settings(c)) for key, c in configs.items()}
         self.flags = [(name, p, p.requires_grad) for name, p in model.named_parameters()]
 
     def put_back(self) -> list[str]:
@@ -102,7 +121,10 @@ class Anatomy:
         return list(dict.fromkeys(found))
 
     def _class(self, cls: type) -> Iterator[str]:
-        was = self.classes[cls]
+        stood = self.classes[cls]
+        if _alike(vars(cls), stood):
+            return
+        was = {k: f for k, f in stood.items() if isinstance(f, FunctionType)}
         now = {k: f for k, f in vars(cls).items() if k in was or isinstance(f, FunctionType)}
         for key in now.keys() | was.keys():
             if now.get(key) is not was.get(key) and not _of_the_compiler(now.get(key)):
@@ -128,6 +150,11 @@ def _fill(container: Any, held: Any) -> None:
     if not _same(container, held):
         container.clear()
         (container.extend if isinstance(container, list) else container.update)(held)
+
+
+def _alike(now: Mapping[str, Any], was: Mapping[str, Any]) -> bool:
+    """Whether the same names stand for the same objects, in the same order."""
+    return len(now) == len(was) and [*now] == [*was] and all(map(is_, now.values(), was.values()))
 
 
 def _same(container: Any, held: Any) -> bool:
