@@ -36,7 +36,7 @@ def test_of_run(tmp_path, heard):
     words += (
         " --jobs 4 --executor local --shard 2/3 --timeout 90s --rerun failed --offline --dry-run --for-device a6000"
     )
-    words += f" --max-memory 16GB --data-dir {tmp_path} --results {results} --plugin {plugin}"
+    words += f" --device-map none --max-memory 16GB --data-dir {tmp_path} --results {results} --plugin {plugin}"
     assert main(words.split()) == 0
     ((wish, place, plugins, kept, most), named) = seen[0]
     settings = {"eps": "1e-2", "protocol.steps": "100", "run.dtype": "bfloat16", "run.engine": "flat"}
@@ -44,7 +44,16 @@ def test_of_run(tmp_path, heard):
     names = (("mezo", "lozo"), ("all", "layer:0", "layer:1"), ("sst2", "copa"))
     assert wish == Wish(*names, (1, 2), "smoke", None, settings, (7,), (3, 4))
     assert place == Place(
-        "some/model", tmp_path, results, "cuda:1", True, "local", "failed", shard=(2, 3), timeout=90.0
+        "some/model",
+        tmp_path,
+        results,
+        "cuda:1",
+        True,
+        "local",
+        "failed",
+        shard=(2, 3),
+        timeout=90.0,
+        device_map="none",
     )
     assert (most, named) == ("16GB", {"for_device": "a6000", "dry_run": True, "ranks": None})
     assert [Path(file) for file in plugins.files] == [plugin] and 'estimator = "mezo,lozo"' in kept

@@ -276,6 +276,43 @@ def test_placement(monkeypatch, device, need, free, place, looked):
 
 
 @pytest.mark.parametrize(
+    ("device_map", "need", "free", "place"),
+    [
+        ("balanced", 5, [10, 10], ("cuda:0", {0: 9 * GIB, 1: 9 * GIB}, "balanced")),
+        ("sequential", 5, [10, 20], ("cuda:0", {0: 9 * GIB, 1: 18 * GIB}, "sequential")),
+        ("balanced", 5, [10], ("cuda:0", {}, "balanced")),
+        ("none", 9, [5, 10], ("cuda:1", {}, "balanced")),
+        ("auto", 15, [10, 10], ("cuda:0", {0: 9 * GIB, 1: 9 * GIB}, "balanced")),
+    ],
+)
+def test_weights_are_spread_as_is_said(monkeypatch, device_map, need, free, place):
+    gpus(monkeypatch, [f * GIB for f in free])
+    found = placement("m", "auto", need * GIB, device_map)
+    assert (found.device, dict(found.room), found.spread) == place
+
+
+@pytest.mark.parametrize(
+    ("device_map", "device", "free", "says"),
+    [
+        ("balance", "auto", [10, 10], "unknown device map 'balance'; did you mean 'balanced'"),
+        ("balanced", "cuda:1", [10, 10], "--device cuda:1 means cuda:1 alone"),
+        ("sequential", "auto", [], "there is one device, cpu"),
+        (
+            "none",
+            "auto",
+            [10, 10],
+            "needs 15.0 GiB .* 10.0 GiB are free on the GPU that has the most",
+        ),
+        ("balanced", "auto", [8, 8], "16.0 GiB are free on the GPUs"),
+    ],
+)
+def test_what_cannot_be_spread_is_told(monkeypatch, device_map, device, free, says):
+    gpus(monkeypatch, [f * GIB for f in free])
+    with pytest.raises(ZobenchError, match=says):
+        placement("m", device, 15 * GIB, device_map)
+
+
+@pytest.mark.parametrize(
     ("device", "need", "free"), [("auto", 95, [100]), ("cuda", 19, [10, 10]), ("cuda:0", 15, [10, 10])]
 )
 def test_too_little_gpu_memory_is_told(monkeypatch, device, need, free):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 from kits.run_kit import carry_out, plan
 
+from zobench.errors import ZobenchError
 from zobench.plugins.registry import load_plugins
 from zobench.run import work
 from zobench.run.device_defaults import for_device
-from zobench.run.place import Place
+from zobench.run.place import Place, check_map
 from zobench.run.plan import make_plan, outline_of
 from zobench.run.routing import route
 from zobench.run.wish import Wish
@@ -108,3 +110,22 @@ def test_the_model_is_loaded_once_in_each_dtype(world, tmp_path, monkeypatch):
     assert [r["status"] for r in records] == ["ok"] * 4
     wide, narrow = (r["memory"]["weights_bytes"] for r in records if r["cell"]["estimator"] == "mezo")
     assert wide == 2 * narrow
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ({"device": "cpu"}, "there is one device, cpu"),
+        ({"model": "embedded"}, "model embedded is placed by its plugin"),
+        ({"spread": {"jobs": 2}}, "of several --jobs each has one GPU"),
+        ({"spread": {"jobs": 0}}, "of several --jobs each has one GPU"),
+        ({"spread": {"jobs": 0}, "executor": "ray"}, None),
+        ({"spread": {"jobs": 1}}, None),
+        ({"device_map": "none", "spread": {"jobs": 2}}, None),
+    ],
+)
+def test_a_model_is_spread_by_what_can_spread_it(monkeypatch, place, says):
+    monkeypatch.setattr("zobench.devices.best", lambda: "cuda")
+    wanted = Place(**{"model": "m", "device_map": "balanced", **place})
+    with nullcontext() if says is None else pytest.raises(ZobenchError, match=says):
+        check_map(wanted, PLUGINS)

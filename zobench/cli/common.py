@@ -42,6 +42,13 @@ DataDir = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, xpu, mps; ROCm: cuda.")]
+DeviceMap = Annotated[
+    str,
+    typer.Option(
+        help="Over several GPUs: balanced or sequential; none: on one. auto: balanced where one has no room.",
+        metavar="MAP",
+    ),
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Never ask a hub; use what is on this machine.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 

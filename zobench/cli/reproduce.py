@@ -10,7 +10,18 @@ import typer
 
 from ..errors import ZobenchError
 from ..report import papers, text
-from .common import DataDir, Device, ModelName, Offline, PluginFiles, check_outputs, numbers_of, plugins_of, write_file
+from .common import (
+    DataDir,
+    Device,
+    DeviceMap,
+    ModelName,
+    Offline,
+    PluginFiles,
+    check_outputs,
+    numbers_of,
+    plugins_of,
+    write_file,
+)
 from .paper_figures import draw, figures_of
 from .run import Rerun, say
 from .run_options import add_options, jobs_of
@@ -58,6 +69,7 @@ def reproduce(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, for every cell that has it.")
     ] = None,
     device: Device = "auto",
+    device_map: DeviceMap = "auto",
     jobs: Annotated[
         str | None, typer.Option(help="Cells at once: a number, or `auto`: one a GPU, or a core.", metavar="N|auto")
     ] = None,
@@ -93,7 +105,7 @@ def reproduce(
     if jobs is not None:
         add_options(settings, (f"{executor}.jobs", jobs_of(jobs)))
     asked = Asked(tuple(chosen), budget.value, numbers_of(seeds, "--seeds"), _words(tasks), settings, block)
-    place = Place(model, data_dir, results, device, offline, executor, rerun.value)
+    place = Place(model, data_dir, results, device, offline, executor, rerun.value, device_map=device_map)
     if chosen:
         _carry_out(of, asked, place, plugins, dry_run=dry_run, for_device=for_device, out=out, figures=figures)
     elif not dry_run:

@@ -16,7 +16,7 @@ import typer
 from ..deferred import uncollected
 from ..engine import AUTO, ENGINES
 from ..errors import ZobenchError
-from .common import DataDir, Device, Dtype, ModelName, Offline, PluginFiles, PresetName, plugins_of
+from .common import DataDir, Device, DeviceMap, Dtype, ModelName, Offline, PluginFiles, PresetName, plugins_of
 from .run_config import as_toml, keep
 from .run_options import (
     ConfigFile,
@@ -90,6 +90,7 @@ def run(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting: eps=1e-2, layer.index=1,30, loss_dtype=float32."),
     ] = None,
     device: Device = "auto",
+    device_map: DeviceMap = "auto",
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights; float32 if nothing is said.")] = None,
     engine: Annotated[str | None, typer.Option(help=f"{', '.join((AUTO, *ENGINES))}.")] = None,
     jobs: Jobs = None,
@@ -124,7 +125,7 @@ def run(
 
     _observe(plugins, track, results)
     place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=shard_of(shard))
-    place = replace(place, timeout=duration_of(timeout))
+    place = replace(place, timeout=duration_of(timeout), device_map=device_map)
     with nullcontext() if dry_run else _joined(ranks, executor, jobs) as group:
         _run(wish, place, plugins, as_toml(context), max_memory, for_device=for_device, dry_run=dry_run, ranks=group)
 
@@ -205,6 +206,8 @@ def _led_by(plan: RunPlan, ranks: Ranked) -> None:
     from ..run.group import check
 
     assert plan.outline is not None
+    if plan.run_cell.order.place.device_map not in ("auto", "none"):
+        raise ZobenchError("--ranks: each rank has the whole model on a GPU of its own; leave --device-map out")
     check(plan.todo, plan.outline)
     plan.run_cell.ranks = ranks
     ranks.lead(plan.run_cell)

@@ -118,6 +118,7 @@ def load_model(
     device: str = "auto",
     offline: bool = False,
     pinned: str | None = None,
+    device_map: str = "auto",
 ) -> LoadedModel:
     """Load a causal language model from a folder or the hub.
 
@@ -127,6 +128,8 @@ def load_model(
     dtype: float16 | bfloat16 | float32, of the weights.
     device: auto (a GPU if there is one) | cpu | cuda | cuda:N | xpu | xpu:N | mps. With auto, cuda and xpu, a model too
         large for one GPU is spread over all of them. GPUs of ROCm are cuda, as in torch.
+    device_map: auto (as said) | balanced | sequential: spread over all GPUs, evenly or each filled in turn, as
+        transformers does | none: on one GPU, whatever its size.
     offline: look at the local cache only.
     pinned: the commit to take of a model of the hub; unlike `revision` it may be said of a folder, which has none.
 
@@ -137,7 +140,7 @@ def load_model(
     folder = find(spec, revision=revision, offline=offline, pinned=pinned)
     stored = folder.stored
     numel = sum(tensor.numel for tensor in stored.values()) if folder.facts is None else folder.facts.numel
-    place = placement(spec, device, numel * DTYPES[dtype].itemsize)
+    place = placement(spec, device, numel * DTYPES[dtype].itemsize, device_map)
     tokenizer = read_tokenizer(folder, spec)
     config = read_config(folder, spec)
     architectures = [name for name in _list(config.architectures) if isinstance(name, str)]
@@ -208,7 +211,7 @@ def _read_model(
     """The model, and what transformers says of the tensors it found."""
     where: dict[str, Any] = {}
     if place.room:
-        where = {"device_map": "auto", "max_memory": dict(place.room)}
+        where = {"device_map": place.spread, "max_memory": dict(place.room)}
     elif place.device != "cpu":
         where = {"device_map": {"": place.device}}
     if folder.file is not None:

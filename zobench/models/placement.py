@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 import torch
 
 from .. import devices
-from ..errors import ZobenchError
+from ..errors import ZobenchError, unknown
 
+SPREADS = ("balanced", "sequential")
+"""Ways of transformers to spread blocks over GPUs: evenly, or each filled in turn."""
+MAPS = ("auto", *SPREADS, "none")
+"""How weights are spread: balanced where no one GPU has the room, in one of the ways above, or never."""
 _USABLE = 0.9
 """Of a GPU's free memory for weights; the rest is for activations and the allocator."""
 
@@ -22,6 +26,8 @@ class Placement:
     """The device; of several that they are spread over the first."""
     room: Mapping[int, int] = field(default_factory=dict)
     """Of several: GPU -> bytes of weights that it may hold."""
+    spread: str = SPREADS[0]
+    """Of several: one of SPREADS."""
 
     @property
     def kind(self) -> str:
@@ -29,10 +35,25 @@ class Placement:
         return self.device.partition(":")[0]
 
 
-def placement(spec: str, device: str, need: int) -> Placement:
-    """Where weights of `need` bytes go. GPUs are asked one by one for what is free, until one has the room: to ask
-    opens a context there. ZobenchError where there is no room.
+def check_map(device_map: str, device: str) -> None:
+    """ZobenchError for a word that is none of MAPS, and for a device over which nothing can be spread."""
+    if device_map not in MAPS:
+        raise ZobenchError(unknown("device map", device_map, MAPS))
+    kind, _, number = (devices.best() if device == "auto" else device).partition(":")
+    if device_map in SPREADS and (number or kind not in devices.GPUS):
+        named = f"--device {device} means {kind}:{number} alone" if number else f"there is one device, {kind}"
+        raise ZobenchError(
+            f"--device-map {device_map} spreads a model over GPUs, and {named}; leave it out, or give --device auto"
+        )
+
+
+def placement(spec: str, device: str, need: int, device_map: str = "auto") -> Placement:
+    """Where weights of `need` bytes go. GPUs are asked one by one for what is free, until one has the room, or all of
+    them where the weights shall be spread: to ask opens a context there.
+
+    ZobenchError where there is no room, and as `check_map`.
     """
+    check_map(device_map, device)
     kind, _, number = (devices.best() if device == "auto" else device).partition(":")
     if kind == "cpu":
         return Placement("cpu")
@@ -43,10 +64,13 @@ def placement(spec: str, device: str, need: int) -> Placement:
     free: list[int] = []
     for i in range(devices.count(kind)):
         free.append(devices.free(torch.device(kind, i)))
-        if need <= _USABLE * free[i]:
+        if need <= _USABLE * free[i] and (device_map not in SPREADS or devices.count(kind) == 1):
             return Placement(f"{kind}:{i}")
+    if device_map == "none":
+        raise _no_room(spec, need, max(free, default=0), "the GPU that has the most, and --device-map none takes one")
     if len(free) > 1 and need <= _USABLE * sum(free):
-        return Placement(f"{kind}:0", {i: int(_USABLE * size) for i, size in enumerate(free)})
+        how = device_map if device_map in SPREADS else SPREADS[0]
+        return Placement(f"{kind}:0", {i: int(_USABLE * size) for i, size in enumerate(free)}, how)
     raise _no_room(spec, need, sum(free), "the GPUs" if len(free) > 1 else f"{kind}:0")
 
 

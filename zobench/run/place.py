@@ -40,6 +40,8 @@ class Place:
     """(i, n): of the cells the i-th of n shares, from 1."""
     timeout: float = 0.0
     """Seconds that a cell may take in a process; 0: as long as it takes."""
+    device_map: str = "auto"
+    """How weights are spread over GPUs: one of zobench.models.placement.MAPS."""
 
     def anywhere(self, models: list[str]) -> Place:
         """The same for processes in other folders; `models`: the names that plugins offer."""
@@ -60,6 +62,24 @@ def data_source(place: Place, loaded: LoadedModel, plugins: Plugins) -> Where:
     """The source of the data: the folder that the user names, else what the model declares."""
     check_data_dir(place)
     return declared.where(plugins, loaded.data if place.data_dir is None else place.data_dir)
+
+
+def check_map(place: Place, plugins: Plugins) -> None:
+    """ZobenchError where weights cannot be spread as the user says."""
+    if place.device_map == "auto":
+        return
+    from ..models import placement
+
+    placement.check_map(place.device_map, place.device)
+    if place.model in plugins.names("models"):
+        raise ZobenchError(
+            f"--device-map {place.device_map}: model {place.model} is placed by its plugin; leave it out"
+        )
+    if place.executor == "local" and place.device_map in placement.SPREADS and place.spread.get("jobs", 1) != 1:
+        raise ZobenchError(
+            f"--device-map {place.device_map}: of several --jobs each has one GPU; leave one of the two out, or give "
+            "each its GPUs by --executor submitit or ray"
+        )
 
 
 def check_model(loaded: LoadedModel) -> None:
@@ -83,7 +103,14 @@ def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
     from ..models.load import load_model
 
     pinned = declared.revision(plugins, place.model)
-    loaded = load_model(place.model, dtype=dtype, device=place.device, offline=place.offline, pinned=pinned)
+    loaded = load_model(
+        place.model,
+        dtype=dtype,
+        device=place.device,
+        offline=place.offline,
+        pinned=pinned,
+        device_map=place.device_map,
+    )
     if loaded.left_out:
         plugins.warn(f"model {loaded.name}: {loaded.left_out}")
     return loaded

@@ -14,7 +14,7 @@ from ..report.known import filled
 from ..report.web import page
 from . import events
 from .account import Account, made_executor
-from .place import Place
+from .place import Place, check_map
 from .plan import RunPlan, add, known_records, share
 from .progress import Progress
 
@@ -31,6 +31,7 @@ def prepare(plan: RunPlan, place: Place) -> None:
 
     Raises ZobenchError if no cell could run.
     """
+    check_map(plan.run_cell.order.place, plan.plugins)
     if plan.todo or plan.later is not None:
         spread = made_executor(plan.plugins, place.executor, plan.run_cell.order.place.spread)
         if hasattr(spread, "prepare"):

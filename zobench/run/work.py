@@ -229,4 +229,4 @@ def _used(cell: Cell, model: str, plugins: Plugins) -> list[tuple[str, str]]:
 
 
 def _on_the_host(place: Place) -> Place:
-    return replace(place, device="cpu")
+    return replace(place, device="cpu", device_map="auto")

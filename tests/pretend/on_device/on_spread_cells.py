@@ -43,7 +43,7 @@ def two(monkeypatch):
     model = load.load_model(str(world().model), device="cpu", offline=True).model
     need = sum(p.numel() * p.element_size() for p in model.parameters())
     place = Placement("cuda:0", {0: need, 1: 4 * need})
-    monkeypatch.setattr(load, "placement", lambda spec, device, n: place if device != "cpu" else Placement("cpu"))
+    monkeypatch.setattr(load, "placement", lambda spec, device, *_: place if device != "cpu" else Placement("cpu"))
 
 
 def test_cells_are_those_of_the_cpu(two, tmp_path):

@@ -46,3 +46,18 @@ def test_memory_and_waits_are_of_both(spread):
     pretend_cuda.waited.clear()
     devices.synchronize(placed)
     assert pretend_cuda.waited["synchronize"] == 2
+
+
+@pytest.mark.parametrize("device_map", ["balanced", "sequential"])
+def test_a_model_that_one_could_hold_is_spread_where_that_is_said(device_map, monkeypatch):
+    if device_map == "sequential":  # each is filled in turn
+        need = load_model(str(world().model), device="cpu", offline=True).weights_bytes
+        monkeypatch.setattr(devices, "free", lambda device: need if device.index == 0 else 4 * need)
+    loaded = load_model(str(world().model), device="auto", device_map=device_map, offline=True)
+    assert loaded.devices == [torch.device("cuda:0"), torch.device("cuda:1")] and loaded.device.index == 0
+    for block in loaded.blocks:
+        assert len({p.device for _, p in block.module.named_parameters()}) == 1, "no block is divided"
+    there, here = (steps(where) for where in (Session(loaded, plugins(), world().data), session("cpu")))
+    assert there.losses == pytest.approx(here.losses, abs=5e-6)
+    alone = load_model(str(world().model), device="auto", device_map="none", offline=True)
+    assert len(alone.devices) == 1
