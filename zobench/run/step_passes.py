@@ -20,7 +20,7 @@ STEPS = 3
 MATRICES = ("ws.0", "ws.1", "ws.2", "ws.3")
 
 
-class Taken(NamedTuple):
+class PassesTaken(NamedTuple):
     """Of one step, on average. Zeros where it could not be counted."""
 
     passes: float
@@ -59,12 +59,12 @@ def forwards(cls: type[Estimator], settings: Mapping[str, Any], names: Sequence[
     return round(_taken(cls, settings, "flat", "arithmetic", on).forwards) or cls.forwards_per_step or 2
 
 
-_KNOWN: dict[tuple[str, ...], Taken] = {}
+_KNOWN: dict[tuple[str, ...], PassesTaken] = {}
 
 
 def _taken(
     cls: type[Estimator], settings: Mapping[str, Any], engine: str, restore: str, names: tuple[str, ...] = MATRICES
-) -> Taken:
+) -> PassesTaken:
     key = (cls.__module__, cls.__qualname__, str(sorted(settings.items())), engine, restore, *names)
     if key not in _KNOWN:
         _KNOWN[key] = _counted(cls, settings, engine, restore, names)
@@ -73,7 +73,7 @@ def _taken(
 
 def _counted(
     cls: type[Estimator], settings: Mapping[str, Any], engine: str, restore: str, names: tuple[str, ...]
-) -> Taken:
+) -> PassesTaken:
     model = _Matrices(len(names))
 
     def more() -> Iterator[None]:
@@ -89,6 +89,6 @@ def _counted(
         before, seen = made.engine.sweeps, made.forwards.get("train", 0)
         for _ in range(steps):
             made.step(objective)
-        return Taken((made.engine.sweeps - before) / steps, (made.forwards.get("train", 0) - seen) / steps)
+        return PassesTaken((made.engine.sweeps - before) / steps, (made.forwards.get("train", 0) - seen) / steps)
     except (ZobenchError, TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError):
-        return Taken(0.0, 0.0)
+        return PassesTaken(0.0, 0.0)
