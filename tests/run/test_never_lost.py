@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from kits.faulty_kit import WAITING, in_training
+from kits.matrix import named
 from kits.processes import ended
 from kits.run_kit import carry_out, numbers, plan, plugin_file, run
 
@@ -375,19 +376,19 @@ STRUCK = [(Guard, "put_back"), (cell_runner, "as_record"), (Artefacts, "put"), (
 STRUCK += [(HeldCell, "close"), (Claim, "release")]
 
 
+POINTS = [
+    (Stages, "_select", "interrupted"),
+    (Diary, "stepped", "interrupted"),
+    (Diary, "_write", "interrupted"),
+    (PreparedTask, "dev_score", "interrupted"),
+    (PreparedTask, "test_score", "interrupted"),
+    (speed_stage, "of_cell", "interrupted"),
+    (Artefacts, "put", "ok"),
+]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize(
-    ("where", "name", "status"),
-    [
-        (Stages, "_select", "interrupted"),
-        (Diary, "stepped", "interrupted"),
-        (Diary, "_write", "interrupted"),
-        (PreparedTask, "dev_score", "interrupted"),
-        (PreparedTask, "test_score", "interrupted"),
-        (speed_stage, "of_cell", "interrupted"),
-        (Artefacts, "put", "ok"),
-    ],
-)
+@pytest.mark.parametrize(("where", "name", "status"), named(POINTS, [POINTS[i] for i in (1, 4, 6)]))
 def test_further_signals_do_not_cut_the_end_short(world, tmp_path, monkeypatch, where, name, status):
     """The first comes at a point of the cell, and one at each point of what follows it."""
     few = {"speed_steps": 1, "speed_warmup": 1}

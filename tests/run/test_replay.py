@@ -88,7 +88,7 @@ def ways(case):
 
 @pytest.mark.parametrize(("estimator", "settings", "kept"), meeting(CASES, ways, ids=str))
 def test_rebuilt_weights_are_those_of_the_run(world, tmp_path, best, estimator, settings, kept):
-    (record,) = run(world, tmp_path, [estimator], lrs=(1e-2, 3e-3), steps=6, eval_every=2, **settings)
+    (record,) = run(world, tmp_path, [estimator], lrs=(1e-2, 3e-3), steps=4, eval_every=2, **settings)
     assert record["status"] == "ok" and record["kept"] == kept
     assert_rebuilt(record, tmp_path, world, best)
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from kits.matrix import covering, named
 from kits.run_kit import assert_untouched, carry_out, numbers, plan, plugin_file, run, weights
 from safetensors.torch import load_file
 
@@ -62,7 +63,7 @@ def plain(world, tmp_path_factory):
     return run(world, results, ["mezo"], ["layer"], ["sst2", "squad"], **settings, **LAYER)
 
 
-@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "official_fused"])
+@pytest.mark.parametrize("engine", named([name for name in ENGINES if name != "official_fused"], ["official", "pair"]))
 def test_every_engine_trains_and_scores_the_transformed_model(world, tmp_path, plain, engine):
     """Packed and cached where the engine knows that; choices and generated answers."""
     settings = {"engine": engine, "noise": "per_tensor", "transform": SAID, "steps": 6, "eval_every": 3}
@@ -81,8 +82,7 @@ def test_it_is_another_model_than_the_plain_one(world, tmp_path, plain):
     assert curve(found[0]) != pytest.approx(curve(plain[0]), abs=4e-4)
 
 
-@pytest.mark.parametrize("rows", ["shared", "packed", "replicated"])
-@pytest.mark.parametrize("cache", ["auto", "off"])
+@pytest.mark.parametrize(("rows", "cache"), covering(["shared", "packed", "replicated"], ["auto", "off"]))
 def test_rows_and_the_prefix_cache_leave_the_numbers(world, tmp_path, plain, rows, cache):
     settings = {"engine": "flat", "rows": rows, "prefix_cache": cache, "transform": SAID, "steps": 6, "eval_every": 3}
     (record,) = run(world, tmp_path, ["mezo"], ["layer"], ["sst2"], **settings, **LAYER)
@@ -97,7 +97,10 @@ def test_a_transform_above_the_cut_and_at_it(world, tmp_path, index):
     assert curve(auto) == pytest.approx(curve(off), abs=3e-5)
 
 
-@pytest.mark.parametrize("estimator", ["adamw", "lora_zo", "prefix_zo", "prompt_zo", "forward_grad", "agzo"])
+TRAINED = ["adamw", "lora_zo", "prefix_zo", "prompt_zo", "forward_grad", "agzo"]
+
+
+@pytest.mark.parametrize("estimator", named(TRAINED, ["adamw", "prefix_zo", "agzo"]))
 def test_whatever_trains(world, tmp_path, estimator):
     """True gradients, adapters, a prefix, derivatives along directions, activations: the model is left as it was."""
     made, place = plan(world, tmp_path, [estimator], transform=SAID)
