@@ -364,6 +364,13 @@ def test_the_cache_is_filled_before_the_first_step(loaded, mezo):
     assert "begin at block 1" in said and "filled once before the timed steps" in said
 
 
+def test_engines_with_cuda_graphs_are_sides_of_their_own(loaded):
+    made = sides(["auto", "streamed"], ("full",), graphs=True)
+    assert [side.name for side in made if side.graphs] == ["auto full, graphs"]
+    assert not any(side.graphs for side in sides(["auto"], ("full", "layer")))
+    assert len(a_task(loaded).few) == 0
+
+
 def made_bytes(made):
     """Of float32 hidden states of all different stems."""
     return 4 * TINY["hidden_size"] * sum(len(ids) for ids in {s.ids for b in made.batches for s in b.shared.stems})
@@ -426,18 +433,18 @@ def test_the_script_for_a_gpu_asks_for_what_bench_has(tmp_path):
     subprocess.run([script], env=environment, check=True, capture_output=True, timeout=60)
     *benches, tests = [line.split() for line in (tmp_path / "asked").read_text().splitlines()]
     assert [words[:5] for words in benches] == [
-        ["-m", "zobench", "bench", "--random-weights", shape] for shape in ("llama2-7b", "qwen3-8b")
+        ["-m", "zobench", "bench", "--random-weights", shape] for shape in ("llama2-7b", "qwen3-8b", "ci")
     ]
     app = typer.Typer()
     app.command()(bench)
     options = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
-    for shape, words in zip(("llama2-7b", "qwen3-8b"), benches, strict=True):
+    for shape, words in zip(("llama2-7b", "qwen3-8b", "ci"), benches, strict=True):
         assert {word for word in words if word.startswith("--")} <= options
         assert f"outlier_channels.index={SHAPES[shape][2]}" in words
         assert words[words.index("--tasks") + 1] == DEFAULT_TASKS
         names = words[words.index("--also") + 1].split(",")
         assert [load_plugins().estimator(name.partition("/")[0]).trains for name in names] == [True, True]
+        assert "--cuda-graphs" in words
     assert "gpu" in tests and "tests/kernels" in tests
-    assert (
-        sum(map(float, re.findall(r"MINUTES:-(\d+)", script.read_text()))) == 4 + 2
-    )  # minutes of a shape, and of the tests
+    ours, tests_minutes = map(float, re.findall(r"MINUTES:-([\d.]+)", script.read_text()))
+    assert 2 * ours + ours / 3 + tests_minutes <= 10  # two large shapes, a small one, and the tests

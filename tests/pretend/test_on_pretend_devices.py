@@ -18,6 +18,7 @@ ROOT = HERE.parents[1]
 LONG = {
     "on_all_estimators.py",
     "on_cells.py",
+    "on_graphs.py",
     "on_matrix.py",
     "on_memory.py",
     "on_no_float64.py",

@@ -62,6 +62,7 @@ def taken(name: str) -> dict[str, list[str]]:
         "rows": get_args(RowsRule),
         "prefix_cache": get_args(HINTS["prefix_cache"]),
         "compile": get_args(HINTS["compile"]),
+        "cuda_graphs": get_args(HINTS["cuda_graphs"]),
     }
     found: dict[str, list[str]] = {setting: [] for setting in choices}
     for setting, values in choices.items():
@@ -153,6 +154,7 @@ def test_a_new_engine_is_a_class_and_an_entry(toy):
         "rows": ["replicated"],
         "prefix_cache": ["off"],
         "compile": ["off", "blocks"],
+        "cuda_graphs": ["off"],
     }
     for asked, why in (
         ({"restore": "arithmetic"}, "engine=toy knows restore=exact only; leave restore=arithmetic out"),
@@ -160,6 +162,7 @@ def test_a_new_engine_is_a_class_and_an_entry(toy):
         ({"noise": "official"}, "engine=toy draws noise as modules run, noise=official is one stream; use per_tensor"),
         ({"rows": "packed"}, "engine=toy knows rows=replicated only; leave rows=packed out"),
         ({"prefix_cache": "auto"}, "engine=toy has no prefix cache; leave prefix_cache=auto out"),
+        ({"cuda_graphs": "on"}, "engine=toy passes over rows that are not packed; leave cuda_graphs=on out"),
     ):
         with pytest.raises(ZobenchError) as caught:
             computation_from({"engine": "toy", **asked})

@@ -15,7 +15,7 @@ from zobench.models.load import adopt
 from zobench.tasks.batch import collate, pack
 from zobench.tasks.encode import Encoded, Row
 from zobench.tasks.loss import LOSSES
-from zobench.tasks.pack import best_bins
+from zobench.tasks.pack import COARSE, FINE, best_bins, rung
 
 BASE = dict(
     hidden_size=32,
@@ -82,6 +82,22 @@ def test_bins_hold_each_stem_once_and_little_else():
     assert all(best_bins(sizes, m)[1] % m == 0 for m in (1, 4, 8))
 
 
+def test_a_ladder_has_so_many_rungs_an_octave():
+    assert [rung(n, FINE) for n in (1, 5, 8, 9, 11, 16, 17, 33)] == [1, 5, 8, 10, 12, 16, 20, 40]
+    assert [rung(n, COARSE) for n in (1, 2, 3, 5, 9)] == [1, 2, 4, 8, 16]
+    assert all(n <= rung(n, FINE) <= 1.25 * n for n in range(4, 500))
+
+
+def test_batches_of_many_lengths_have_few_shapes():
+    rng, few, many = Random(0), set(), set()
+    for _ in range(150):
+        rows = [Row((i, *range(rng.randrange(6, 40))), rng.randrange(1, 4)) for i in range(6)]
+        for found, way in ((few, True), (many, False)):
+            made = pack(rows, 0, 8, few=way)
+            found.add((*made.input_ids.shape, len(made.at), made.slots, *made.place.shape))
+    assert len(few) < len(many) / 2
+
+
 def test_a_token_sees_its_own_stem_up_to_itself():
     rows = [row for example in examples() for row in example.rows]
     packed = pack(rows, 0)
@@ -121,8 +137,10 @@ def test_losses_are_those_of_padded_rows(kind, name, beginning):
     assert made.capabilities.packs_rows_of(64)
     batch = collate(examples(beginning=beginning), 0, packed=1)
     plain = collate(examples(beginning=beginning), 0)
-    packed = LOSSES[name](forward, batch)
+    few = collate(examples(beginning=beginning), 0, packed=1, few=True)
+    packed, padded_on = (LOSSES[name](forward, one) for one in (batch, few))
     assert float(packed) == pytest.approx(float(LOSSES[name](forward, plain)), rel=1e-5)
+    assert float(padded_on) == pytest.approx(float(packed), rel=1e-5) and len(few.shared.at) > len(batch.shared.at)
     assert batch.shared.input_ids.numel() < plain.input_ids.numel() / 2
 
 

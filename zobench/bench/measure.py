@@ -7,10 +7,12 @@ CPU time, which other programs do not lengthen; on a GPU by wall time between sy
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..models.graphs import Graphs
 from ..report.record import PhaseTimes
 from ..run.memory import PeakMemory
 from ..run.speed import BLOCK, timed_step
@@ -40,6 +42,10 @@ class Timed:
     cache: PrefixCache | None = None
     fill_s: float = 0.0
     """Seconds to fill the cache with all batches once; not part of any step."""
+    graphs: Graphs | None = None
+    """What losses are replayed from."""
+    capture_s: float = 0.0
+    """Seconds to take a step on each batch before, in which graphs of all their shapes are captured."""
 
     @property
     def first_block(self) -> int:
@@ -80,6 +86,14 @@ def measure(
     taken = [Timed(side) for side in sides]
     for one in taken:
         one.cache, one.fill_s = filled_cache(one.side, work, timing)
+        if one.side.graphs:
+            one.graphs = Graphs(timing.loaded.model, timing.loaded.device)
+            progress(f"{work.task}: {one.side.name}, capturing")
+            start = time.perf_counter()
+            with standing(one.side, timing) as (method, one.engine):
+                for batch in work.few:
+                    timed_step(method, objective(one.side, work, timing.loaded, batch, one.cache, one.graphs))
+            one.capture_s = time.perf_counter() - start
     done = 0
     while done < warmup + steps:
         turn = min(BLOCK, warmup - done if done < warmup else warmup + steps - done)
@@ -92,12 +106,15 @@ def measure(
 
 def _turn(one: Timed, work: Work, timing: Timing, first: int, steps: int, *, counts: bool) -> None:
     loaded = timing.loaded
-    batches = [work.batches[i % len(work.batches)] for i in range(first, first + steps)]
+    given = work.few if one.side.graphs else work.batches
+    batches = [given[i % len(given)] for i in range(first, first + steps)]
     memory = PeakMemory(loaded.devices)
     with standing(one.side, timing) as (method, one.engine):
-        timed_step(method, objective(one.side, work, loaded, batches[0], one.cache))
+        timed_step(method, objective(one.side, work, loaded, batches[0], one.cache, one.graphs))
         before, looked = method.engine.sweeps, method.forwards.total()
-        phases = [timed_step(method, objective(one.side, work, loaded, batch, one.cache)) for batch in batches]
+        phases = [
+            timed_step(method, objective(one.side, work, loaded, batch, one.cache, one.graphs)) for batch in batches
+        ]
         one.numel = sum(handle.param.numel() for handle in method.handles)
         one.sweeps = (method.engine.sweeps - before) / steps
         one.forwards = (method.forwards.total() - looked) / steps

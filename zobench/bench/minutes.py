@@ -54,7 +54,10 @@ def planned(
     *, steps: int, warmup: int, minutes: float,
 ) -> StepsInTime:  # fmt: skip
     """As many steps, at most `steps`, as these minutes have room for; at least one."""
-    each = {work.task: sum(step_s(side, timing, work, loaded, pace, noise) for side in sides) for work in works}
+    each = {
+        work.task: sum((1 + side.graphs) * step_s(side, timing, work, loaded, pace, noise) for side in sides)
+        for work in works
+    }  # of graphs each step is taken once before, to capture it
 
     def seconds(n: int) -> dict[str, float]:
         made = warmup + n + -(-warmup // TURN) + -(-n // TURN)

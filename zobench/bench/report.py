@@ -58,7 +58,7 @@ class TaskMeasurement:
         """Products and sums of the weights of the decoder blocks that forwards pass through with all tokens of a step's
         forwards, padding included; without attention scores and the head.
         """
-        tokens = self.work.engine_tokens if one.side.ours else self.work.padded_tokens
+        tokens = self.work.engine_tokens if one.side.ours else self.work.padded_tokens  # without those of few shapes
         weights = facts.block_parameters * (1 - one.first_block / facts.blocks)
         return 2 * one.forwards * weights * tokens / one.median("forward_s") / 1e12
 
@@ -72,6 +72,8 @@ def ratios(found: Sequence[TaskMeasurement], engine: str) -> dict[str, float]:
         "full_engine_vs_official_full": (Side(engine, "full", True), OFFICIAL_FULL),
         "official_layer_vs_official_full": (OFFICIAL_LAYER, OFFICIAL_FULL),
     }
+    for scope in dict.fromkeys(one.side.scope for f in found for one in f.timed if one.side.graphs):
+        pairs[f"{scope}_graphs_vs_none"] = Side(engine, scope, True, True), Side(engine, scope, True)
     for row in dict.fromkeys(one.side.scope for f in found for one in f.timed if "/" in one.side.scope):
         mine = Side(engine, row, True)
         pairs[f"{row}: engine vs official full"] = mine, OFFICIAL_FULL
@@ -137,6 +139,8 @@ def _task(found: TaskMeasurement, facts: Facts, engine: str) -> dict[str, Any]:
                 "first_block": one.first_block,
                 "cache_bytes": 0 if one.cache is None else one.cache.nbytes(),
                 "cache_fill_s": one.fill_s,
+                "cuda_graphs": 0 if one.graphs is None else one.graphs.captured,
+                "capture_s": one.capture_s,
                 "weight_gbs": found.weight_gbs(one, facts),
                 "block_tflops": found.block_tflops(one, facts),
                 **{p: {"median": one.median(p), "iqr": one.iqr(p)} for p in PHASES},

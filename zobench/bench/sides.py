@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from ..engine import ENGINES
+from ..engine import AUTO, ENGINES, engine_class
 from ..engine.objective import Objective
 from ..errors import ZobenchError, unknown
 from ..protocol.protocol import Computation
@@ -20,9 +21,11 @@ from ..run.selection import everything
 from ..run.speed import STILL
 from ..scopes.scope import Scope
 from ..tasks.batch import Batch
+from ..tasks.replayable import replayable
 
 if TYPE_CHECKING:
     from ..estimator.estimator import Estimator
+    from ..models.graphs import Graphs
     from ..models.load import LoadedModel
     from ..tasks.prefix import PrefixCache
     from .further import Further
@@ -43,12 +46,14 @@ class Side:
     engine: str
     scope: ScopeName
     ours: bool
+    graphs: bool = False
+    """Losses are replayed as CUDA graphs, of rows padded to few shapes."""
 
     @property
     def name(self) -> str:
         """As tables have it."""
         rows = "" if self.ours == (self.engine != "official") else ", our forward"
-        return f"{self.engine} {self.scope}{rows}"
+        return f"{self.engine} {self.scope}{rows}{', graphs' if self.graphs else ''}"
 
 
 OFFICIAL_FULL = Side("official", "full", False)
@@ -57,13 +62,24 @@ OFFICIAL_LAYER_OURS = Side("official", "layer", True)
 BASELINES = (OFFICIAL_FULL, OFFICIAL_LAYER, OFFICIAL_LAYER_OURS)
 
 
-def sides(engines: Sequence[str], scopes: Sequence[ScopeName], further: Sequence[str] = ()) -> list[Side]:
-    """The baselines and every engine on every scope, each once; further rows in the official order and on engines."""
-    wanted = [*BASELINES, *(Side(engine, scope, True) for scope in scopes for engine in engines)]
+def sides(
+    engines: Sequence[str], scopes: Sequence[ScopeName], further: Sequence[str] = (), *, graphs: bool = False
+) -> list[Side]:
+    """The baselines and every engine on every scope, each once; further rows in the official order and on engines.
+
+    graphs: engines that can on `scopes` with CUDA graphs too.
+    """
+    ways = (False, True) if graphs else (False,)
+    ours = [Side(engine, scope, True, way) for scope in scopes for engine in engines for way in ways]
+    wanted = [*BASELINES, *(side for side in ours if not side.graphs or _captures(side.engine))]
     for name in further:
         wanted += [Side("official", name, False), *(Side(engine, name, True) for engine in engines)]
     scopes = [*scopes, *further]
     return list(dict.fromkeys(side for side in wanted if side.scope in scopes or side is OFFICIAL_FULL))
+
+
+def _captures(engine: str) -> bool:
+    return engine == AUTO or engine_class(engine).captures
 
 
 def check_engines(engines: Sequence[str]) -> None:
@@ -138,7 +154,9 @@ def standing(side: Side, timing: Timing) -> Iterator[tuple[Estimator, str]]:
     """
     wish = timing.wish
     if side.engine == "official":
-        wish = replace(wish, noise="official", restore="arithmetic", rows="replicated", compile="off")
+        wish = replace(
+            wish, noise="official", restore="arithmetic", rows="replicated", compile="off", cuda_graphs="off"
+        )
     estimator, settings = timing.method(side)
     method = Method(estimator, dict(settings), replace(wish, engine=side.engine))
     with applied(method, timing.loaded, timing.scope(side), lr=STILL, seed=0, keep=lambda p: p) as on:
@@ -146,9 +164,19 @@ def standing(side: Side, timing: Timing) -> Iterator[tuple[Estimator, str]]:
         yield on.estimator, on.info["engine"]
 
 
-def objective(side: Side, work: Work, loaded: LoadedModel, batch: Batch, cache: PrefixCache | None = None) -> Objective:
-    """What a step of this side looks at; what enters the lowest block that moves is taken from `cache`."""
+def objective(
+    side: Side,
+    work: Work,
+    loaded: LoadedModel,
+    batch: Batch,
+    cache: PrefixCache | None = None,
+    graphs: Graphs | None = None,
+) -> Objective:
+    """What a step of this side looks at; what enters the lowest block that moves is taken from `cache`, losses from
+    `graphs` where they are given.
+    """
     if side.ours:
         loss = work.ours if cache is None else cache.above(work.ours)
-        return Objective(loaded.model, loss, batch, batched=work.batched, replicate=Batch.replicated)
+        made = None if graphs is None else partial(replayable, graphs, cache, work.ours)
+        return Objective(loaded.model, loss, batch, batched=work.batched, replicate=Batch.replicated, replayable=made)
     return Objective(loaded.model, work.official, batch.replicated(), batched=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ZobenchError
 from ..models.capabilities import points_together
 from ..models.forward import Call, Forward
+from ..models.graphs import Graphs
 from ..models.text import model_type
 from ..run.batch_order import batches as training_order
 from ..tasks.batch import Batch, collate
@@ -50,6 +52,8 @@ class Work:
     """The loss over logits at answer positions."""
     batched: bool
     """Whether the points of a call can be looked at in one forward."""
+    few: tuple[Batch, ...] = ()
+    """The batches padded to few shapes, for CUDA graphs; empty where none are timed."""
 
     @property
     def padded_tokens(self) -> float:
@@ -68,8 +72,9 @@ class Work:
 
 
 def made_up(
-    task: str, loss_name: str, lengths: Sequence[Lengths], loaded: LoadedModel, *, batch_size: int, batches: int
-) -> Work:
+    task: str, loss_name: str, lengths: Sequence[Lengths], loaded: LoadedModel, *, batch_size: int, batches: int,
+    graphs: bool = False,
+) -> Work:  # fmt: skip
     """Batches of random tokens with these lengths, an example after the other, round and round."""
     rng = Random(f"bench {task}")
     vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
@@ -79,12 +84,22 @@ def made_up(
     multiple = 1 if loaded.device.type == "cpu" else 8
     rows = rows_for(loaded)
     shared = multiple if rows == "shared" and loss_name == "classification" else 0
-    form = {"shared": shared, "packed": multiple if rows == "packed" else 0}
-    made = tuple(collate(part, pad, 8, loaded.context_length, **form).to(loaded.device) for part in parts)
-    return Work(task, loss_name, rows, made, *losses(loss_name, loaded, rows))
+    packed = multiple if rows == "packed" else 0
+    laid = partial(collate, pad_id=pad, multiple=8, most=loaded.context_length, shared=shared, packed=packed)
+    made, few = (
+        tuple(laid(part, few=way).to(loaded.device) for part in parts if graphs or not way) for way in (False, True)
+    )
+    return Work(task, loss_name, check_packed(rows, graphs), made, *losses(loss_name, loaded, rows), few)
 
 
-def real(task: Task, data: Path, loaded: LoadedModel, *, batch_size: int, batches: int) -> Work:
+def check_packed(rows: RowsRule, graphs: bool) -> RowsRule:
+    """`rows`. ZobenchError where CUDA graphs are asked for over rows that are not packed."""
+    if graphs and rows != "packed":
+        raise ZobenchError("this model cannot keep packed rows apart, which CUDA graphs need: leave --cuda-graphs out")
+    return rows
+
+
+def real(task: Task, data: Path, loaded: LoadedModel, *, batch_size: int, batches: int, graphs: bool = False) -> Work:
     """Batches of the task's training items in `data`, as a run would draw them first.
 
     Raises ZobenchError where there are too few items, and for a model without a tokenizer.
@@ -96,8 +111,13 @@ def real(task: Task, data: Path, loaded: LoadedModel, *, batch_size: int, batche
     rows = rows_for(loaded)
     prepared = PreparedTask(task, split(pools, num_train=count, num_dev=1, num_test=1, seed=0), loaded, rows=rows)
     order = training_order(prepared.train_size, min(batch_size, count), 0)
-    made = tuple(prepared.train_batch(next(order)).to(loaded.device) for _ in range(batches))
-    return Work(task.name, prepared.loss_name, rows, made, *losses(prepared.loss_name, loaded, rows))
+    indices = [next(order) for _ in range(batches)]
+    made = tuple(prepared.train_batch(one).to(loaded.device) for one in indices)
+    few: tuple[Batch, ...] = ()
+    if graphs:
+        padded = prepared.in_few_shapes(Graphs(loaded.model, loaded.device))
+        few = tuple(padded.train_batch(one).to(loaded.device) for one in indices)
+    return Work(task.name, prepared.loss_name, rows, made, *losses(prepared.loss_name, loaded, rows), few)
 
 
 def rows_for(loaded: LoadedModel) -> RowsRule:

@@ -75,6 +75,7 @@ def bench(
     compile_blocks: Annotated[
         bool, typer.Option("--compile", help="Run decoder blocks by torch.compile on all engines but official.")
     ] = False,
+    cuda_graphs: Annotated[bool, typer.Option("--cuda-graphs", help="Time engines with CUDA graphs too.")] = False,
     device: Device = "auto",
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights. [float16 on a GPU, else float32]")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.", metavar="FILE")] = None,
@@ -96,8 +97,8 @@ def bench(
     plugins = plugins_of(plugin)
     estimator, cls = _estimator(plugins, estimator)
     chosen = _chosen(preset, engine, estimator, {name: value for name, value in given.items() if value is not None})
-    chosen |= {"compile": "blocks" if compile_blocks else "off", "minutes": minutes}
-    chosen |= {"also": _names(also or ""), "set": parse_settings(set_ or [])}
+    chosen |= {"compile": "blocks" if compile_blocks else "off", "cuda_graphs": cuda_graphs}
+    chosen |= {"minutes": minutes, "also": _names(also or ""), "set": parse_settings(set_ or [])}
     import torch
 
     if chosen["threads"]:
@@ -109,6 +110,15 @@ def bench(
     found, facts, machine = _measured(works, loaded, at, cls, chosen, plugins)
     data = "shipped lengths" if data_dir is None else str(data_dir)
     _tell(found, facts, machine, {**chosen, "data": data}, loaded, json_file=json_file, plot=plot)
+
+
+def _check_graphs(chosen: dict[str, Any], loaded: LoadedModel) -> None:
+    """ZobenchError for CUDA graphs where there can be none."""
+    from ..protocol.protocol import computation_from
+    from ..run.graphs import check
+
+    if chosen["cuda_graphs"]:
+        check(computation_from({"cuda_graphs": "on", "compile": chosen["compile"]}), loaded.devices)
 
 
 def _tell(
@@ -208,6 +218,7 @@ def _measured(
     from ..run import device_pace
     from ..run.device_defaults import COUNTED
 
+    _check_graphs(chosen, loaded)
     facts = Facts(
         name=loaded.name,
         dtype=loaded.dtype,
@@ -217,7 +228,7 @@ def _measured(
         blocks=len(loaded.blocks),
         layer=layer,
     )
-    found, compared = [], sides(chosen["engines"], ("full", "layer"), chosen["also"])
+    found, compared = [], sides(chosen["engines"], ("full", "layer"), chosen["also"], graphs=chosen["cuda_graphs"])
     chosen["noise"] = "per_tensor" if loaded.device.type == "cpu" else COUNTED  # of all engines but official
     named = {"dtype": loaded.dtype, "noise": chosen["noise"], "rows": "packed", "compile": chosen["compile"]}
     wish = computation_from(named)
@@ -243,9 +254,10 @@ def _work(name: str, loaded: LoadedModel, plugins: Plugins, chosen: dict[str, An
     from ..bench import lengths, work
 
     task, count = plugins.task(name), chosen["warmup"] + chosen["steps"]
+    size, graphs = chosen["batch_size"], chosen["cuda_graphs"]
     if data is not None:
-        return work.real(task, data, loaded, batch_size=chosen["batch_size"], batches=count)
+        return work.real(task, data, loaded, batch_size=size, batches=count, graphs=graphs)
     if name not in lengths.measured_tasks():
         raise ZobenchError(f"there are no lengths of task {name} in the package: give --data-dir")
     of = lengths.shipped(name)
-    return work.made_up(name, task.train_loss, of, loaded, batch_size=chosen["batch_size"], batches=count)
+    return work.made_up(name, task.train_loss, of, loaded, batch_size=size, batches=count, graphs=graphs)

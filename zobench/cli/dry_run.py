@@ -61,7 +61,7 @@ def _officially(cell: Cell) -> Cell:
     """The same cell computed as MeZO's code does."""
     from ..protocol.protocol import narrowed
 
-    return replace(cell, computation=narrowed(replace(cell.computation, engine="official", compile="off")))
+    return replace(cell, computation=narrowed(replace(cell.computation, engine="official")))
 
 
 def _known(cell: Cell, chosen: bool) -> tuple[str, ...]:

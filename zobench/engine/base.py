@@ -56,6 +56,10 @@ class Engine:
     """At a point modules run on tensors other than their parameters, so their blocks are not compiled."""
     compiles: ClassVar[bool] = True
     """Decoder blocks may be compiled under it; False: it keeps the model's own arithmetic."""
+    captures: ClassVar[bool] = True
+    """Losses may be replayed as CUDA graphs under it: it moves weights where they lie, or looks at copies that lie
+    where the last ones lay, and shows none while modules run.
+    """
     replicates_rows: ClassVar[bool] = False
     """Forwards pass over MeZO's rows, each candidate's whole, whatever the model could do."""
     prefix_cache: ClassVar[bool] = True

@@ -16,7 +16,9 @@ from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import ZobenchError
+from ..models.graphs import Replayable
 from ..models.lockstep import lockstep
+from .tiled import Loss, tiled
 
 
 class Objective:
@@ -24,13 +26,15 @@ class Objective:
 
     Args:
         model: its parameters are the weights.
-        loss: `loss(forward, batch)` -> 0-dim tensor, where `forward(...)` behaves like calling the model.
+        loss: `loss(forward, batch)` -> 0-dim tensor, by calls of `forward`, which behaves like calling the model.
         batch: given to `loss` as it is.
         extra: further batches of training data, for `fresh`; an Objective among them is taken as it is.
         batched: `many` runs all points in one forward, side by side (zobench.models.lockstep); False: one after the
             other (bit-equal to plain calls).
         replicate: makes of a batch that holds once what rows have in common the one with every row complete, which
             `with_inputs` passes over.
+        replayable: makes of a batch its loss as a CUDA graph gives it (zobench.models.graphs), for plain calls and
+            `many`; None, or None of a batch: they compute.
         examples: the batches of one example each that a batch is made of, for methods that look at each alone: a
             function of the batch; or one of no argument, which then knows `batch` alone, not those of `fresh`.
 
@@ -40,20 +44,39 @@ class Objective:
     def __init__(
         self,
         model: nn.Module,
-        loss: Callable[[Callable[..., Any], Any], Tensor],
+        loss: Loss,
         batch: Any,
         extra: Iterator[Any] | None = None,
         batched: bool = True,
         replicate: Callable[[Any], Any] | None = None,
         examples: Callable[..., Sequence[Any]] | None = None,
+        replayable: Callable[[Any], Replayable | None] | None = None,
     ) -> None:
         self.model, self.loss, self.batch, self.extra, self.batched = model, loss, batch, extra, batched
-        self.replicate, self._examples = replicate, examples
+        self.replicate, self._examples, self.replayable = replicate, examples, replayable
+        self._replayed: tuple[Any, Replayable | None] = None, None
 
     def __call__(self) -> Tensor:
         """The loss at the present weights, without a graph."""
         with torch.no_grad():
-            return self.loss(self.model, self.batch)
+            known = self._as_a_graph()
+            if known is None:
+                return self.loss(self.model, self.batch)
+            return known.graphs.value((known.key, 1), known.inputs, partial(known.loss, self.model))
+
+    def _as_a_graph(self) -> Replayable | None:
+        """The loss of this batch as a CUDA graph gives it: made once, so that its inputs are sent once a batch."""
+        batch, made = self._replayed
+        if self.replayable is not None and (made is None or batch is not self.batch):
+            made = self.replayable(self.batch)
+            self._replayed = self.batch, made
+        return made
+
+    @property
+    def room(self) -> Callable[[str, Tensor, int], Tensor] | None:
+        """Where weights at points must lie, which `many` is given (see zobench.models.graphs); None: anywhere."""
+        known = self._as_a_graph()
+        return None if known is None or not self.batched else known.graphs.room
 
     def at(self, weights: Mapping[str, Tensor]) -> Tensor:
         """The loss with these weights in the place of the model's own, by name; the others as they stand."""
@@ -65,9 +88,21 @@ class Objective:
         with torch.no_grad():
             if not self.batched or len(points) == 1 or not points[0]:
                 return [self.at(w) for w in points]
-            parameters = {name: p for name, p in self.model.named_parameters() if name in points[0]}
-            with lockstep(self.model, parameters, len(points), lambda name: [w[name] for w in points]):
-                return self.tiled(len(points))
+            known = self._as_a_graph()
+            if known is None:
+                return self._side_by_side(points, self.loss, self.batch)
+
+            stacked = partial(self._stacked, points, known.loss)
+            return list(known.graphs.value((known.key, len(points)), known.inputs, stacked, points).unbind())
+
+    def _stacked(self, points: Sequence[Mapping[str, Tensor]], loss: Loss, given: Any) -> Tensor:
+        return torch.stack(self._side_by_side(points, loss, given))
+
+    def _side_by_side(self, points: Sequence[Mapping[str, Tensor]], loss: Loss, given: Any) -> list[Tensor]:
+        """The losses `loss(forward, given)` at several weights, in one forward."""
+        parameters = {name: p for name, p in self.model.named_parameters() if name in points[0]}
+        with lockstep(self.model, parameters, len(points), lambda name: [w[name] for w in points]):
+            return tiled(self.model, len(points), loss, given)
 
     def tiled(self, copies: int) -> list[Tensor]:
         """The losses of so many copies of the batch, in one forward of the model over all of them, side by side along
@@ -75,9 +110,8 @@ class Objective:
 
         ZobenchError for a loss that calls the model more than once, or reads more than its logits.
         """
-        forward = _Tiled(self.model, copies)
         with torch.no_grad():
-            return [self.loss(forward.of(i), self.batch) for i in range(copies)]
+            return tiled(self.model, copies, self.loss, self.batch)
 
     def with_inputs(self, names: Sequence[str], see: Callable[[str, Tensor], None]) -> Tensor:
         """The loss, after see(name, x) for each name that is the weight of a linear layer; x: (rows, in_features)."""
@@ -146,6 +180,7 @@ class Objective:
             slopes = torch.autograd.grad(loss, outputs, materialize_grads=True, allow_unused=True)
         other = copy.copy(self)
         other.loss = partial(_linear, self.loss, [o.detach() for o in outputs], slopes)
+        other.replayable, other._replayed = None, (None, None)
         return loss.detach(), other
 
     def fresh(self) -> Objective:
@@ -188,7 +223,7 @@ def _logits(out: Any) -> Tensor:
 
 
 def _linear(
-    loss: Callable[[Callable[..., Any], Any], Tensor],
+    loss: Loss,
     outputs: Sequence[Tensor],
     slopes: Sequence[Tensor],
     forward: Callable[..., Any],
@@ -223,38 +258,6 @@ def _takes_one(function: Callable[..., Any]) -> bool:
         inspect.Parameter.VAR_POSITIONAL,
     )
     return any(p.kind in places and p.default is p.empty for p in of)
-
-
-class _Tiled:
-    """A model called once, on as many copies of what it is given, and what it puts out for each of them."""
-
-    def __init__(self, model: nn.Module, copies: int) -> None:
-        self.model, self.copies = model, copies
-        self._logits: Sequence[Tensor] = ()
-        self._plain = False
-
-    def of(self, copy: int) -> Callable[..., Any]:
-        """The forward of one copy: the first that is called calls the model, for all."""
-        left = iter(range(1))
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            if next(left, None) is None:
-                raise ZobenchError("this loss calls the model more than once, which cannot be tiled: use engine=flat")
-            if not self._logits:
-                self._call(args, kwargs)
-            part = self._logits[copy]
-            return part if self._plain else SimpleNamespace(logits=part)
-
-        return forward
-
-    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        out = self.model(*map(self._tile, args), **{name: self._tile(x) for name, x in kwargs.items()})
-        self._plain = isinstance(out, Tensor)
-        logits = out if self._plain else out.logits
-        self._logits = logits.chunk(self.copies)
-
-    def _tile(self, x: Any) -> Any:
-        return x.repeat(self.copies, *[1] * (x.ndim - 1)) if isinstance(x, Tensor) and x.ndim else x
 
 
 def _seer(name: str, see: Callable[[str, Tensor], None]) -> Callable[[nn.Module, tuple[Any, ...]], None]:

@@ -31,6 +31,7 @@ class Official(Flat):
     restores: ClassVar[tuple[str, ...]] = ("arithmetic",)
     precisions: ClassVar[tuple[str, ...]] = ("native",)
     compiles: ClassVar[bool] = False
+    captures: ClassVar[bool] = False
     replicates_rows: ClassVar[bool] = True
     prefix_cache: ClassVar[bool] = False
 

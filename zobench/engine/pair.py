@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,14 +17,26 @@ from .base import Closure, Value, plus
 from .flat import Flat
 from .theta import Held
 
+Room = Callable[[str, Tensor, int], Tensor]
+"""Memory for a tensor at so many points, by its name: (points, *shape)."""
 
-def displaced(p: Handle, theta: Tensor, values: Sequence[Value | None]) -> list[Tensor]:
-    """The weights of one tensor at theta + v for each value, in the parameter's dtype; None: the parameter itself."""
+
+def displaced(p: Handle, theta: Tensor, values: Sequence[Value | None], room: Room | None = None) -> list[Tensor]:
+    """The weights of one tensor at theta + v for each value, in the parameter's dtype; None: the parameter itself.
+
+    room: where they lie; None: in new memory.
+    """
+    out = None if room is None else room(p.name, p.raw, len(values))
     if any(isinstance(v, Fused) for v in values):
-        out = torch.empty((len(values), *p.shape), dtype=p.param.dtype, device=p.param.device)
+        if out is None:
+            out = torch.empty((len(values), *p.shape), dtype=p.param.dtype, device=p.param.device)
         if several(theta, [v if isinstance(v, Fused) else None for v in values], out):
             return list(out)
-    return [p.raw if v is None else plus(p, theta, v, torch.empty_like(p.raw)) for v in values]
+
+    def at(i: int, v: Value) -> Tensor:
+        return plus(p, theta, v, torch.empty_like(p.raw) if out is None else out[i])
+
+    return [p.raw if v is None else at(i, v) for i, v in enumerate(values)]
 
 
 class Pair(Flat):
@@ -53,7 +65,7 @@ class Pair(Flat):
         self.drawn.look(points)
         for i in range(0, len(points), self.most):
             with self.timers.part("perturb"):
-                copies = self._copies(points[i : i + self.most])
+                copies = self._copies(points[i : i + self.most], getattr(closure, "room", None))
             with self.timers.part("forward"):
                 many: Any = getattr(closure, "many", None)
                 out += list(many(copies)) if many is not None else self._exchanged(closure, copies)
@@ -61,7 +73,7 @@ class Pair(Flat):
             self.stamps.take(points[-1], self.handles)  # nothing is displaced, but a fault must show on every engine
         return out
 
-    def _copies(self, points: Sequence[Direction]) -> list[dict[str, Tensor]]:
+    def _copies(self, points: Sequence[Direction], room: Room | None) -> list[dict[str, Tensor]]:
         """The weights at each point, of the tensors that some point displaces."""
         copies: list[dict[str, Tensor]] = [{} for _ in points]
         plan = Plan(*points, drawn=self.drawn, fuse=uncomputed(self.drawn, sole=len(points) == 1))
@@ -69,7 +81,7 @@ class Pair(Flat):
         for p in self.handles:
             values = plan.on(p)
             if any(v is not None for v in values):
-                for c, weights in zip(copies, displaced(p, self.held.theta(p), values), strict=True):
+                for c, weights in zip(copies, displaced(p, self.held.theta(p), values, room), strict=True):
                     c[p.name] = weights
         return copies
 

@@ -28,6 +28,7 @@ class Streamed(Pair, Deferred):
 
     name: ClassVar[str] = "streamed"
     one_order: ClassVar[bool] = False
+    captures: ClassVar[bool] = False
 
     def losses(self, closure: Closure | None, points: Sequence[Direction]) -> list[Tensor]:
         if closure is None or not getattr(closure, "batched", False):

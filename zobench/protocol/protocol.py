@@ -66,6 +66,7 @@ class Computation:
     )
     scored_in: BatchRule = "auto"  # what a forward scores: eval_batch_size rows, or as many more as have 512 tokens
     compile: Literal["off", "blocks"] = "off"  # decoder blocks by torch.compile; official engines: off
+    cuda_graphs: Literal["off", "on"] = "off"  # training losses of packed rows, padded to few shapes, by CUDA graphs
     speed_steps: Natural = 30  # steps of each side in the cell's speed measurement; 0 leaves it out
     speed_warmup: Natural = 10
     snapshot_limit: Natural = 1_000_000_000  # bytes; larger scopes keep no weights beside the record
@@ -75,7 +76,8 @@ class Computation:
         out at the value of what was done before them. What is chosen where `scored_in` is auto has the same scores: it
         stands beside what else was observed (`engine`).
         """
-        before = {"rows": "replicated", "prefix_cache": "off", "compile": "off", "scored_in": "rows"}
+        before = {"rows": "replicated", "prefix_cache": "off", "compile": "off", "cuda_graphs": "off"}
+        before["scored_in"] = "rows"
         said = vars(self) | ({"scored_in": "rows"} if self.scored_in == "auto" else {})
         return {name: value for name, value in said.items() if before.get(name) != value}
 
@@ -113,6 +115,8 @@ def computation_from(values: dict[str, object]) -> Computation:
     known = (OF_THE_ESTIMATOR, *PARAMETERISATIONS)
     if made.parameterisation not in known:
         raise ZobenchError(unknown("parameterisation", made.parameterisation, known))
+    if made.cuda_graphs == "on" and (wrong := _not_captured(made)):
+        raise ZobenchError(f"cuda_graphs=on {wrong}")
     if made.engine == AUTO:
         return made
     if made.engine not in ENGINES:
@@ -120,6 +124,13 @@ def computation_from(values: dict[str, object]) -> Computation:
     if wrong := _refused(made, values):
         raise ZobenchError(f"engine={made.engine} {wrong}")
     return narrowed(made)
+
+
+def _not_captured(made: Computation) -> str:
+    """What it asks for that CUDA graphs cannot be made of, in words; empty if nothing."""
+    if made.rows not in ("auto", "packed"):
+        return f"is of packed rows; leave rows={made.rows} out"
+    return "" if made.compile == "off" else f"is of blocks as they are; leave compile={made.compile} out"
 
 
 def _refused(made: Computation, said: Collection[str]) -> str:
@@ -135,6 +146,10 @@ def _refused(made: Computation, said: Collection[str]) -> str:
             return f"knows {name}={' or '.join(k for k in known if k != 'auto')} only; leave {name}={value} out"
     if not engine.compiles and made.compile != "off":
         return f"keeps the model's own arithmetic; leave compile={made.compile} out"
+    if made.cuda_graphs != "off" and not engine.captures:
+        return f"has weights elsewhere at each look; leave cuda_graphs={made.cuda_graphs} out"
+    if made.cuda_graphs != "off" and engine.replicates_rows:
+        return f"passes over rows that are not packed; leave cuda_graphs={made.cuda_graphs} out"
     if not engine.one_order and not NOISES[made.noise].apart:
         return f"draws noise as modules run, noise={made.noise} is one stream; use per_tensor"
     if engine.replicates_rows and "rows" in said and made.rows != "replicated":
@@ -145,10 +160,14 @@ def _refused(made: Computation, said: Collection[str]) -> str:
 
 
 def narrowed(made: Computation) -> Computation:
-    """The same with `replicated` rows and without prefix cache, where its engine knows no others."""
+    """The same without what its engine does not take: over `replicated` rows, without prefix cache, compiled blocks and
+    CUDA graphs.
+    """
     engine = engine_class(made.engine)
     return replace(
         made,
+        compile=made.compile if engine.compiles else "off",
+        cuda_graphs=made.cuda_graphs if engine.captures else "off",
         rows="replicated" if engine.replicates_rows else made.rows,
         prefix_cache=made.prefix_cache if engine.prefix_cache else "off",
     )

@@ -139,6 +139,7 @@ class Observed(TypedDict):
 
     kernels: NotRequired[str]  # what draws philox noise: triton, where it is added, or torch
     compiled: NotRequired[int]  # decoder blocks that were given to torch.compile
+    graphs: NotRequired[int]  # shapes of batches whose training losses were replayed as CUDA graphs
     rows: NotRequired[str]  # what forwards of training and dev losses passed over
     prefix: NotRequired[int | None]  # the block at which they began, by cached hidden states; None: no cache
     last_block: NotRequired[str]  # answers: it passed over the places that answers are predicted from alone

@@ -36,6 +36,8 @@ class CellShapes:
     """Of the largest forward of training."""
     answers: int = 0
     """Of its places those whose logits are computed."""
+    longest: int = 0
+    """Tokens of the longest row, to which a token has a mask."""
     replicated: int = 0
     """Tokens of the largest forward over rows as MeZO has them, which the baseline of the speed-up passes over."""
 
@@ -80,4 +82,4 @@ def shapes_of(
     tokens, answers, padded = prepared.largest_batch(protocol.batch_size)
     whole = prepared.rows == "replicated" or protocol.logits == "all"
     own = padded if prepared.rows == "replicated" else tokens
-    return replace(out, tokens=own, answers=own if whole else answers, replicated=padded)
+    return replace(out, tokens=own, answers=own if whole else answers, longest=prepared.longest_row, replicated=padded)

@@ -14,6 +14,8 @@ from .. import kernels
 from ..directions.noise.philox import PART_OF_A_GPU
 from ..engine import AUTO, choose, engine_class
 from ..engine.base import DRAWN_BYTES
+from ..models.graphs import MOST
+from ..tasks.pack import FINE
 from .cell_shapes import CellShapes, shapes_of
 from .method import state_bytes, taken_bytes
 
@@ -30,10 +32,13 @@ IN_HAND = 3
 """float32 tensors of the largest size that a pass over weights has in hand: the noise, its multiple, a sum."""
 ONE_BLOCK = "a smaller scope"
 """The way that takes one decoder block instead of what moves."""
+IDS, INT64 = 2, 8
+"""Integers a token that CUDA graphs are given: its id and its place; the rest of them is of answers."""
 OF_A_PART = 48
 """Bytes for each entry of a part that counter-based noise is drawn and added in where there are no kernels."""
 _PARTS = {"weights": "the weights", "theta": "exact copies or masters", "state": "the method's state"}
 _PARTS |= {"noise": "noise in hand", "activations": "activations and logits", "copies": "start and checkpoint"}
+_PARTS |= {"graphs": "CUDA graphs"}
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,7 @@ class PlannedMethod:
             "state": state,
             "noise": max(self._noise(shapes, engine), taken - state),
             "activations": self._activations(shapes, engine),
+            "graphs": self._graphs(shapes, engine),
         }
         kept = 2 * shapes.size  # as it was at first, and the best checkpoint
         beside = kept <= room - sum(device.values())
@@ -187,6 +193,16 @@ class PlannedMethod:
     def _activations(self, shapes: CellShapes, engine: str) -> int:
         looks = 2 if engine_class(engine).together else 1
         return looks * activations(shapes, shapes.tokens, shapes.answers)
+
+    def _graphs(self, shapes: CellShapes, engine: str) -> int:
+        """Bytes of CUDA graphs beside weights at points: a pool with the activations of the largest, which other
+        forwards cannot take, and for each what is copied to it: ids, masks, and what enters the lowest block.
+        """
+        if self.computation.cuda_graphs == "off":
+            return 0
+        tokens = shapes.tokens * (1 + 1 / FINE)  # at the most padding
+        copied = tokens * (IDS * INT64 + shapes.longest + shapes.width * shapes.itemsize)
+        return int((1 + 1 / FINE) * self._activations(shapes, engine) + MOST * copied)
 
     def _speed(self, room: int) -> int:
         """Of the baseline, which moves all weights: what its largest tensor takes, its rows, and a copy if it fits."""

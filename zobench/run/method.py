@@ -64,7 +64,6 @@ class Method:
             restore="arithmetic",
             precision="native",
             parameterisation="full",
-            compile="off",
         )
         return cls(estimator, {}, narrowed(computation))
 

@@ -19,6 +19,7 @@ from ..plugins.discovery import describe_fault
 from ..protocol.protocol import asked
 from ..report.record import NO_SELECTOR
 from ..tasks.sampling import Splits, split
+from . import graphs
 from .scope_names import chosen
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ class _Judge:
         from .rehearsal import check
 
         loaded = self.session.loaded
+        graphs.check(cell.computation, [loaded.device], ranks=self.session.ranks is not None)
         drawn = loaded.weights_bytes <= drawn_room(loaded.device)
         check(cell.estimator, cls, cell.estimator_settings, cell.computation, kind=_kind(cell, cls), drawn=drawn)
 

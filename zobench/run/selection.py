@@ -17,6 +17,7 @@ from ..errors import ZobenchError
 from ..scopes.scope import Scope
 from .batch_order import batches as training_order
 from .checksum import checksums
+from .graphs import graphed
 from .method import Method, applied, keeper, scope_bytes
 from .past_run import pass_over
 from .prefix import prefixed
@@ -92,6 +93,7 @@ class RunSelectionContext(SelectionContext):
         short = dataclasses.replace(self._protocol, steps=steps, eval_every=steps, train_forwards=0, train_seconds=0.0)
         keep = keeper(self.loaded, scope_bytes(scope))
         looked = prefixed(self._prepared, self.loaded, scope, self._method.computation)
+        looked = graphed(looked, self.loaded, self._method.computation)
         key = {"probe": _named(scope), "steps": steps, "lr": lr, "metric": metric}
         diary = None if self._diary is None else self._diary(key, looked)
         if diary is not None and diary.ended is not None:

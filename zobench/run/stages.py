@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..report.record import Observed
-from . import references, zero_shot
+from . import graphs, references, zero_shot
 from .artefacts import REPLAY
 from .computed import engine_info, of_forwards
 from .grid import Grid
@@ -80,6 +80,7 @@ class Stages:
         if cls.trains:
             scope = self._select(method, prepared)
             prepared = prefixed(prepared, self.session.loaded, scope, self.cell.computation)
+            prepared = graphs.graphed(prepared, self.session.loaded, self.cell.computation)
             self.out.account = planned(self.cell, loaded, scope, prepared, cls, self.work.free)
             self.out.memory |= self.out.account.record()
             self._train(method, scope, prepared)
@@ -192,6 +193,7 @@ class Stages:
                 diary=diary,
                 beat=best,
             )
+            _note_engine(self.out, on, graphs.observed(prepared))
             if run.together:
                 _note_engine(self.out, on, {"points": "together"})
             better = _better(run, best)

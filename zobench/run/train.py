@@ -161,6 +161,7 @@ class Feed:
             batched=self.batched,
             replicate=replicate,
             examples=lambda: [on_device(self.prepared, self.loaded, [i]) for i in indices],
+            replayable=self.prepared.replayable if self.prepared.graphs is not None else None,
         )
         if not isinstance(ranks, Ranks):
             return made

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import torch
@@ -22,7 +23,7 @@ from ..models.forward import Forward
 from ..models.last_block import Places
 from ..models.positions import side_by_side
 from .encode import Encoded, Row
-from .pack import best_bins
+from .pack import COARSE, best_bins, rung
 from .padding import padded
 
 T = TypeVar("T")
@@ -158,11 +159,13 @@ def collate(
     *,
     shared: int = 0,
     packed: int = 0,
+    few: bool = False,
 ) -> Batch:
     """All rows of the examples, padded on the left with `pad_id` to a multiple of `multiple` tokens.
 
     `most`: tokens that the model has positions for; padding stops there, where the multiple would go beyond.
     `shared`, `packed`: give the rows as stems too, padded to a multiple of this, or packed; 0: do not.
+    `few`: packed ones padded on, so that batches have few shapes.
     """
     rows = [row for e in encoded for row in e.rows]
     ids, mask = padded([row.ids for row in rows], pad_id, multiple, most)
@@ -175,7 +178,7 @@ def collate(
         width=max(row.option_len for row in rows),
         tokens=sum(len(row.ids) for row in rows),
         golds=tuple(e.golds for e in encoded),
-        shared=pack(rows, pad_id, packed) if packed else share(rows, pad_id, shared, most) if shared else None,
+        shared=pack(rows, pad_id, packed, few=few) if packed else share(rows, pad_id, shared, most) if shared else None,
     )
 
 
@@ -219,11 +222,16 @@ def share(rows: Sequence[Row], pad_id: int, multiple: int = 1, most: int | None 
     )
 
 
-def pack(rows: Sequence[Row], pad_id: int, multiple: int = 1) -> Packed:
-    """The rows as tensors of their stems, side by side in bins of a multiple of `multiple` tokens."""
+def pack(rows: Sequence[Row], pad_id: int, multiple: int = 1, *, few: bool = False) -> Packed:
+    """The rows as tensors of their stems, side by side in bins of a multiple of `multiple` tokens.
+
+    few: bins, places looked at and the longest option are padded to rungs of a ladder. What is padded is what stands
+    for nothing: bins of padding, the first place once more, places outside of options.
+    """
     held = stems(rows)
-    width = max(row.option_len for row in rows)
-    bins, length = best_bins([len(one.ids) for one in held], multiple)
+    on = partial(rung, per_octave=COARSE) if few else int
+    width = on(max(row.option_len for row in rows))
+    bins, length = best_bins([len(one.ids) for one in held], multiple, few=few)
     ids, places, seen, begins = side_by_side([one.ids for one in held], bins, length, pad_id)
     looked: dict[int, int] = {}  # places in the flattened ids -> in the logits
     place = [[0] * width for _ in rows]
@@ -238,13 +246,14 @@ def pack(rows: Sequence[Row], pad_id: int, multiple: int = 1) -> Packed:
     for flat in looked:
         slot.append(numbers[flat // length])
         numbers[flat // length] += 1
+    at, more = list(looked), on(len(looked)) - len(looked)
     return Packed(
         input_ids=ids,
         position_ids=places,
         attention_mask=seen,
-        at=torch.tensor(list(looked)),
-        slot=torch.tensor(slot),
-        slots=max(slot) + 1,
+        at=torch.tensor(at + at[:1] * more),
+        slot=torch.tensor(slot + slot[:1] * more),
+        slots=on(max(slot) + 1),
         place=torch.tensor(place),
         **_options(rows, width),
         **_laid(held, begins),

@@ -71,6 +71,16 @@ class PrefixCache:
         """Bytes kept now."""
         return sum(t.numel() * t.element_size() for t in self._kept.values())
 
+    def entering(self, shared: Stems | Packed) -> Tensor | None:
+        """What enters the block, (rows, length, hidden), for a forward that begins there; None where not all of it is
+        known, or that was not compared yet.
+        """
+        known = [self._kept[stem.ids] for stem in shared.stems if stem.ids in self._kept]
+        if not self._checked or len(known) < len(shared.stems):
+            return None
+        self.hits += 1
+        return self._laid_out(shared, known)
+
     @contextmanager
     def over(self, shared: Stems | Packed) -> Iterator[None]:
         """Inside, a forward over these stems begins at the block where all are known; else what enters it is kept.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import ZobenchError
 from ..models.capabilities import check_causal
 from ..models.forward import Call, Forward
+from ..models.graphs import Graphs, Replayable
 from ..models.text import model_type, text_config
 from .batch import Batch, Packed, collate
 from .demonstrations import for_scoring, rendered
@@ -21,6 +22,7 @@ from .generate import stop_tokens
 from .kinds import KINDS
 from .loss import weight
 from .metrics import mean, standard_error
+from .replayable import replayable
 from .rules import SCORED_TOKENS, BatchRule, RowsRule, Rules, form_of_rows
 from .sampling import Splits
 from .score import Evaluated, Layouts, Progress, Score, Scorer
@@ -52,6 +54,8 @@ class PreparedTask:
     """What one forward scores."""
     spread: Spread | None = None
     """Several processes that share the work of losses and scores."""
+    graphs: Graphs | None = None
+    """What training losses are replayed from (see `in_few_shapes`)."""
 
     def __init__(
         self,
@@ -119,6 +123,11 @@ class PreparedTask:
         return len(self._train)
 
     @property
+    def longest_row(self) -> int:
+        """Tokens of the longest training row."""
+        return max(len(row.ids) for example in self._train for row in example.rows)
+
+    @property
     def dev_size(self) -> int:
         """Dev examples."""
         return len(self._dev_train)
@@ -126,7 +135,7 @@ class PreparedTask:
     def replicated(self) -> PreparedTask:
         """The same task with rows as MeZO has them."""
         out = copy.copy(self)
-        out.rows, out.prefix = "replicated", None
+        out.rows, out.prefix, out.graphs = "replicated", None, None
         return out
 
     def above(self, prefix: PrefixCache) -> PreparedTask:
@@ -134,6 +143,19 @@ class PreparedTask:
         out = copy.copy(self)
         out.prefix = prefix
         return out
+
+    def in_few_shapes(self, graphs: Graphs) -> PreparedTask:
+        """The same task with training batches of packed rows padded to few shapes, whose losses `graphs` replay."""
+        out = copy.copy(self)
+        out.graphs = graphs
+        return out
+
+    def replayable(self, batch: Batch) -> Replayable | None:
+        """The loss of a training batch as a CUDA graph gives it; None where it has to be computed as it is."""
+        return None if self.graphs is None else replayable(self.graphs, self.prefix, self._whole_loss, batch)
+
+    def _whole_loss(self, call: Call, batch: Batch) -> Tensor:
+        return self.kind.loss(self, self.forward.through(call), batch)
 
     def alone(self) -> PreparedTask:
         """The same task in this process alone."""
@@ -187,24 +209,23 @@ class PreparedTask:
 
     def train_batch(self, indices: Sequence[int]) -> Batch:
         """The training examples with these indices, on the CPU."""
-        return self._collate([self._train[i] for i in indices])
+        return self._collate([self._train[i] for i in indices], few=self.graphs is not None)
 
-    def _collate(self, encoded: Sequence[Encoded]) -> Batch:
+    def _collate(self, encoded: Sequence[Encoded], *, few: bool = False) -> Batch:
         multiple = self.rules.pad_to_multiple_of
         fill = 1 if torch.device(self.device).type == "cpu" else multiple  # a CPU has no use for multiples
         taken = self.loss_name in ("classification", "option")
         shared, packed = (fill if taken and self.rows == form else 0 for form in ("shared", "packed"))
-        return collate(encoded, self.pad_id, multiple, self._positions, shared=shared, packed=packed)
+        return collate(encoded, self.pad_id, multiple, self._positions, shared=shared, packed=packed, few=few)
 
     def loss(self, call: Call, batch: Batch) -> Tensor:
         """The training loss of a batch, a 0-dim tensor on its device, by calls of the model or of what an engine makes
         of it.
         """
-        forward = self.forward.through(call)
         if self.prefix is None or batch.shared is None:
-            return self.kind.loss(self, forward, batch)
+            return self._whole_loss(call, batch)
         with self.prefix.over(batch.shared):
-            return self.kind.loss(self, forward, batch)
+            return self._whole_loss(call, batch)
 
     def calls(self, batch: Batch) -> int:
         """The calls of the model that a loss of the batch takes: of one that sees padding, one for each length."""

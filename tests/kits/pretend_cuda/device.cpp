@@ -17,6 +17,8 @@
 #include <ATen/ops/set_native.h>
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <cstring>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <set>
@@ -42,10 +44,15 @@ int64_t allocated[MOST] = {0}, peak[MOST] = {0};
 py::object on_sync;  // called with the name of what waits
 bool watch = false;
 bool has_double = true;  // as on Apple's GPUs if not
+bool refuses_waits = false;  // torch.cuda.set_sync_debug_mode("error")
+struct Graph;
+Graph* capturing = nullptr;
+void refuse(const std::string& what);
 
 void waits(const std::string& what) {
   std::lock_guard<std::recursive_mutex> g(lock_);
   ++syncs[what];
+  refuse(what);
   if (watch && on_sync) {
     py::gil_scoped_acquire gil;
     on_sync(what);
@@ -97,11 +104,189 @@ Tensor to_host(const Tensor& t) {
   return out;
 }
 
+void made_inside(const Tensor& host);
+
 Tensor to_device(const Tensor& t, Device device) {
   TORCH_CHECK_TYPE(has_double || t.scalar_type() != at::kDouble, "Cannot convert a tensor to float64: this device has no float64");
   auto s = c10::Storage(c10::Storage::use_byte_size_t(), t.storage().nbytes(), pointer(t.storage(), device, true),
                         nullptr, false);
+  if (capturing) made_inside(t);
   return made(s, DispatchKey::CUDA, t);
+}
+
+// ---- CUDA graphs
+
+// The host's memory inside a tensor of this device.
+c10::Storage inside(const Tensor& t) {
+  return static_cast<Held*>(t.storage().data_ptr().get_context())->storage;
+}
+
+// A tensor as a kernel was given it: where it lies, and how. Memory from before the capture is not kept alive.
+struct Operand {
+  Tensor constant;  // of the host: a number that was baked in
+  c10::weak_intrusive_ptr<c10::StorageImpl> memory{c10::intrusive_ptr<c10::StorageImpl>()};
+  std::vector<int64_t> sizes, strides;
+  int64_t offset = 0;
+  caffe2::TypeMeta dtype;
+  bool conj = false, neg = false, number = false;
+
+  Tensor now() const {
+    if (constant.defined() || sizes.empty() && strides.empty() && offset < 0) return constant;
+    auto there = memory.lock();
+    TORCH_CHECK(there, "a CUDA graph was replayed that reads or writes memory which was freed since its capture");
+    auto out = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(there), DispatchKeySet(DispatchKey::CPU), dtype);
+    out.unsafeGetTensorImpl()->set_sizes_and_strides(sizes, strides, offset);
+    if (conj) out._set_conj(true);
+    if (neg) out._set_neg(true);
+    if (number) out.unsafeGetTensorImpl()->set_wrapped_number(true);
+    return out;
+  }
+};
+
+Operand operand(const Tensor& t) {
+  Operand out;
+  if (!t.defined()) { out.offset = -1; return out; }
+  if (!t.is_cuda()) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    out.constant = t.clone();
+    if (t.unsafeGetTensorImpl()->is_wrapped_number()) out.constant.unsafeGetTensorImpl()->set_wrapped_number(true);
+    return out;
+  }
+  out.memory = c10::weak_intrusive_ptr<c10::StorageImpl>(inside(t).getWeakStorageImpl());
+  out.sizes = t.sizes().vec(); out.strides = t.strides().vec(); out.offset = t.storage_offset();
+  out.dtype = t.dtype(); out.conj = t.is_conj(); out.neg = t.is_neg();
+  out.number = t.unsafeGetTensorImpl()->is_wrapped_number();
+  return out;
+}
+
+struct Argument {
+  IValue value;
+  char kind = 'v';  // v: a value, t: a tensor, l: a list of them, o: of some that may be none
+  std::vector<Operand> tensors;
+  std::vector<bool> there;
+};
+
+struct Launch {
+  std::optional<c10::OperatorHandle> op;  // none: a copy, from the second argument to the first
+  std::vector<Argument> arguments;
+  std::vector<std::pair<size_t, Tensor>> results;  // where what it newly makes lies
+};
+
+struct Pool {
+  int device = 0;
+  int64_t bytes = 0;
+  std::set<Graph*> graphs;
+};
+std::map<int64_t, Pool> pools;
+
+struct Graph {
+  int64_t pool = 0;
+  int device = 0;
+  int64_t before = 0, peak_before = 0;
+  bool broken = false;
+  std::vector<Launch> launches;
+  std::vector<Tensor> made;  // memory of the pool
+  std::vector<std::pair<c10::Storage, std::string>> written;  // what lay there before: a capture computes nothing
+};
+
+void refuse(const std::string& what) {
+  if (capturing && what != "event") {
+    capturing->broken = true;
+    TORCH_CHECK(false, "CUDA error: operation not permitted when stream is capturing (", what, ")");
+  }
+  TORCH_CHECK(!refuses_waits || what == "synchronize", "called a synchronizing CUDA operation (", what, ")");
+}
+
+void made_inside(const Tensor& host) { capturing->made.push_back(host); }
+
+bool of_capture(const c10::Storage& storage) {
+  for (auto& t : capturing->made) if (t.storage().unsafeGetStorageImpl() == storage.unsafeGetStorageImpl()) return true;
+  return false;
+}
+
+void keep_as_it_is(const Tensor& t) {
+  auto storage = inside(t);
+  if (of_capture(storage)) return;
+  for (auto& w : capturing->written) if (w.first.unsafeGetStorageImpl() == storage.unsafeGetStorageImpl()) return;
+  capturing->written.emplace_back(storage, std::string((const char*)storage.data(), storage.nbytes()));
+}
+
+// What lies in memory of a pool is undefined before a graph has written it.
+void undefine(Graph& g) {
+  at::AutoDispatchBelowADInplaceOrView below;
+  for (auto& t : g.made) {
+    if (at::isFloatingType(t.scalar_type())) t.fill_(std::numeric_limits<double>::quiet_NaN());
+    else t.zero_();
+  }
+}
+
+int64_t begin_capture(int64_t pool) {
+  TORCH_CHECK(!capturing, "a capture is under way");
+  capturing = new Graph();
+  capturing->pool = pool; capturing->device = current;
+  capturing->before = allocated[current];
+  capturing->peak_before = peak[current];
+  peak[current] = allocated[current];
+  return (int64_t)capturing;
+}
+
+void end_capture() {
+  TORCH_CHECK(capturing, "no capture is under way");
+  Graph* g = capturing;
+  capturing = nullptr;
+  for (auto& [storage, bytes] : g->written) std::memcpy(const_cast<void*>(storage.data()), bytes.data(), bytes.size());
+  g->written.clear();
+  undefine(*g);
+  const int d = g->device;
+  const int64_t most = peak[d] - g->before, alive = allocated[d] - g->before;
+  peak[d] = std::max(peak[d], g->peak_before);
+  auto& pool = pools[g->pool];
+  pool.device = d;
+  pool.graphs.insert(g);
+  const int64_t more = std::max<int64_t>(0, most - alive - pool.bytes);
+  pool.bytes += more; allocated[d] += more;
+  TORCH_CHECK(!g->broken, "CUDA error: operation failed due to a previous error during capture");
+}
+
+void drop_graph(int64_t at) {
+  auto* g = (Graph*)at;
+  auto& pool = pools[g->pool];
+  pool.graphs.erase(g);
+  if (pool.graphs.empty()) { allocated[pool.device] -= pool.bytes; pools.erase(g->pool); }
+  delete g;
+}
+
+void replay(int64_t at) {
+  auto* g = (Graph*)at;
+  TORCH_CHECK(!capturing, "a graph was replayed inside a capture");
+  for (Graph* other : pools[g->pool].graphs) undefine(*other);
+  { std::lock_guard<std::recursive_mutex> lock(lock_); ++launches["CUDA graph"]; }
+  at::AutoDispatchBelowADInplaceOrView below;
+  for (auto& launch : g->launches) {
+    torch::jit::Stack stack;
+    for (auto& a : launch.arguments) {
+      if (a.kind == 'v') stack.push_back(a.value);
+      else if (a.kind == 't') stack.push_back(IValue(a.tensors[0].now()));
+      else if (a.kind == 'l') {
+        c10::List<Tensor> list;
+        for (auto& t : a.tensors) list.push_back(t.now());
+        stack.push_back(IValue(list));
+      } else {
+        c10::List<std::optional<Tensor>> list;
+        for (size_t i = 0; i < a.tensors.size(); ++i)
+          list.push_back(a.there[i] ? std::optional<Tensor>(a.tensors[i].now()) : std::nullopt);
+        stack.push_back(IValue(list));
+      }
+    }
+    if (!launch.op) { Tensor to = stack[0].toTensor(); to.copy_(stack[1].toTensor()); continue; }
+    launch.op->redispatchBoxed(DispatchKeySet(DispatchKey::CPU), &stack);
+    std::vector<Tensor> out;
+    for (auto& v : stack) {
+      if (v.isTensor()) out.push_back(v.toTensor());
+      else if (v.isTensorList()) for (const Tensor& t : v.toTensorVector()) out.push_back(t);
+    }
+    for (auto& [i, to] : launch.results) { Tensor t = to; t.copy_(out[i]); }
+  }
 }
 
 // ---- generators
@@ -194,7 +379,17 @@ Tensor& copy_(Tensor& self, const Tensor& src, bool non_blocking) {
   at::AutoDispatchBelowADInplaceOrView below;
   if (self.is_cpu() && src.is_cuda()) waits("copy to host");
   if (self.is_cuda() && src.is_cpu() && !non_blocking) {  // of pinned memory: no wait
+    refuse("copy from the host");
     std::lock_guard<std::recursive_mutex> g(lock_); ++copies_to; }
+  if (capturing) {
+    keep_as_it_is(self);
+    Launch launch;
+    for (const Tensor* t : {&static_cast<const Tensor&>(self), &src}) {
+      Argument a; a.kind = 't'; a.tensors.push_back(operand(*t));
+      launch.arguments.push_back(std::move(a));
+    }
+    capturing->launches.push_back(std::move(launch));
+  }
   if (self.is_cuda() && src.is_cuda() && self.device() != src.device()) ++copies_across;
   Tensor a = self.is_cuda() ? to_host(self) : self, b = src.is_cuda() ? to_host(src) : src;
   TORCH_CHECK(a.is_cpu() && b.is_cpu(), "copy_ between ", self.device(), " and ", src.device());
@@ -269,16 +464,37 @@ void fallback(const c10::OperatorHandle& op, DispatchKeySet, torch::jit::Stack* 
     if (!t.defined() || t.is_cuda() || t.is_meta()) return;
     const bool written = schema.arguments()[i].alias_info() && schema.arguments()[i].alias_info()->isWrite();
     if (t.dim() == 0 && !written && (scalars_allowed().count(name) || t.unsafeGetTensorImpl()->is_wrapped_number())) return;
-    if (indexing().count(name) && i == 1 && (*stack)[begin].toTensor().is_cuda()) { ++copies_to; return; }
+    if (indexing().count(name) && i == 1 && (*stack)[begin].toTensor().is_cuda()) { refuse("copy from the host"); ++copies_to; return; }
     TORCH_CHECK(!device, "Expected all tensors to be on the same device, but found at least two devices, ", *device, " and cpu! (argument ", i, " of aten::", name, ")");
   });
   if (waiting().count(name)) waits(name);
   if (indexing().count(name))
     each([&](const Tensor& t, size_t i) { if (i == 1 && t.defined() && (t.scalar_type() == at::kBool || t.scalar_type() == at::kByte)) waits(name + " by a mask"); });
   { std::lock_guard<std::recursive_mutex> g(lock_); ++launches[name]; }
+  Launch noted;
+  if (capturing) {
+    noted.op = op;
+    each([&](const Tensor& t, size_t i) {
+      const auto* alias = schema.arguments()[i].alias_info();
+      if (t.defined() && t.is_cuda() && alias && alias->isWrite()) keep_as_it_is(t);
+    });
+  }
   std::vector<Tensor> originals(n);
   for (size_t i = 0; i < n; ++i) {
     auto& v = (*stack)[begin + i];
+    Argument argument;
+    if (capturing && v.isTensor()) { argument.kind = 't'; argument.tensors.push_back(operand(v.toTensor())); }
+    if (capturing && v.isTensorList()) {
+      argument.kind = 'l';
+      for (const Tensor& t : v.toTensorVector()) argument.tensors.push_back(operand(t));
+    }
+    if (capturing && v.isOptionalTensorList()) {
+      argument.kind = 'o';
+      for (const std::optional<Tensor>& t : v.toOptionalTensorList().vec()) {
+        argument.there.push_back(t.has_value());
+        argument.tensors.push_back(t ? operand(*t) : Operand());
+      }
+    }
     if (v.isTensor()) { originals[i] = v.toTensor(); v = IValue(host(v.toTensor())); }
     else if (v.isTensorList()) {
       std::vector<Tensor> out;
@@ -299,6 +515,10 @@ void fallback(const c10::OperatorHandle& op, DispatchKeySet, torch::jit::Stack* 
     } else if (v.isNone() && schema.arguments()[i].name() == "generator") {
       v = IValue(static_cast<PretendGenerator*>(default_generator(device ? device->index() : current).unsafeGetGeneratorImpl())->inner);
     }
+    if (capturing) {
+      if (argument.kind == 'v') argument.value = v;
+      noted.arguments.push_back(std::move(argument));
+    }
   }
   if (!device) device = Device(c10::kCUDA, current);
   std::vector<const void*> before;
@@ -314,12 +534,15 @@ void fallback(const c10::OperatorHandle& op, DispatchKeySet, torch::jit::Stack* 
     if (h.sizes() != theirs.sizes() || h.strides() != theirs.strides())
       theirs.unsafeGetTensorImpl()->set_sizes_and_strides(h.sizes(), h.strides(), h.storage_offset());
   }
+  size_t number = 0;  // of the tensors that come back
   auto back = [&](const Tensor& t) -> Tensor {
+    const size_t number_of_this = number++;
     if (!t.defined() || !t.is_cpu()) return t;
     for (auto& m : moved) if (m.second.is_same(t)) return m.first;
     for (auto& m : moved)
       if (m.second.storage().data() == t.storage().data() && t.storage().data() != nullptr)
         return made(m.first.storage(), DispatchKey::CUDA, t);
+    if (capturing) noted.results.emplace_back(number_of_this, t);
     return to_device(t, *device);
   };
   const auto returns = schema.returns().size();
@@ -334,6 +557,7 @@ void fallback(const c10::OperatorHandle& op, DispatchKeySet, torch::jit::Stack* 
       v = IValue(c10::List<Tensor>(out));
     }
   }
+  if (capturing) capturing->launches.push_back(std::move(noted));
 }
 
 int64_t choice(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, double, bool, std::optional<double>, bool) {
@@ -373,6 +597,12 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("reset_peak", [](int i) { peak[i] = allocated[i]; });
   m.def("configure", [](int n, int64_t bytes) { devices = n; limit = bytes; });
   m.def("has_float64", [](bool has) { has_double = has; });
+  m.def("refuse_waits", [](bool refuses) { refuses_waits = refuses; });
+  m.def("capturing", [] { return capturing != nullptr; });
+  m.def("begin_capture", begin_capture);
+  m.def("end_capture", end_capture);
+  m.def("replay", replay);
+  m.def("drop_graph", drop_graph);
   m.def("current", [] { return (int)current; });
   m.def("set_current", [](int i) { current = i; });
   m.def("manual_seed", [](uint64_t s) { for (int i = 0; i < MOST; ++i) default_generator(i).set_current_seed(s); });

@@ -113,3 +113,18 @@ def test_an_outline_has_the_shapes_of_the_model(tmp_path):
     cls = made.plugins.estimator("mezo")
     assert memory_of(one, shapes_of(outline, everything(outline)), int(24 * UNIT), cls).restore == "arithmetic"
     assert memory_of(one, shapes_of(outline, everything(outline)), int(141 * UNIT), cls).copies == "device"
+
+
+def test_memory_of_cuda_graphs_is_in_the_account(tmp_path):
+    made = {}
+    for wish in ("off", "on"):
+        pretend_cuda.install(2)
+        made[wish], _ = cell(tmp_path / wish, 141, "mezo", cuda_graphs=wish)
+        assert made[wish]["status"] == "ok", made[wish]["error"]
+    with_graphs, without = made["on"]["memory"], made["off"]["memory"]
+    assert with_graphs["planned_bytes"] > without["planned_bytes"]
+    assert without["peak_bytes"] < with_graphs["peak_bytes"] <= with_graphs["planned_bytes"] * 1.05
+    assert made["on"]["engine"]["graphs"] > 0 and "graphs" not in made["off"]["engine"]
+    assert made["on"]["id"] != made["off"]["id"]
+    assert made["on"]["cell"]["run_settings"]["cuda_graphs"] == "on"
+    assert made["on"]["forwards"] == made["off"]["forwards"]

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_script_writes_its_board(tmp_path):
     asked = dict(
-        SHAPES="ci", TASKS="copa", STEPS="1", WARMUP="1", DTYPE="float32", MINUTES="12", PLANNED="10", OUT=str(tmp_path)
+        SHAPES="ci", TASKS="copa", STEPS="1", WARMUP="1", DTYPE="float32", MINUTES="36", PLANNED="30", OUT=str(tmp_path)
     )
     asked["PYTEST_ARGUMENTS"] = "--collect-only"
     environment = {**os.environ, **asked, "PYTHON": f"{sys.executable} -m kits.pretend_cuda"}
@@ -29,5 +29,8 @@ def test_the_script_writes_its_board(tmp_path):
     assert set(rows) >= {f"{engine} {scope}" for engine in ("official", "auto") for scope in scopes}
     assert all(side["weight_gbs"] > 0 and side["block_tflops"] > 0 and side["peak_bytes"] > 0 for side in rows.values())
     assert rows["auto mezo/outlier_channels:top"]["first_block"] == 1
+    with_graphs = {f"auto {scope}, graphs": rows[f"auto {scope}, graphs"] for scope in ("full", "layer")}
+    assert all(side["cuda_graphs"] > 0 and side["capture_s"] > 0 for side in with_graphs.values())
+    assert {"full_graphs_vs_none", "layer_graphs_vs_none"} <= set(made["ratios"])
     assert "planned: 1 steps of each" in ran.stderr and made["settings"]["planned_s"]["copa"] > 0
     assert "tests collected" in (tmp_path / "gpu-tests.txt").read_text()
