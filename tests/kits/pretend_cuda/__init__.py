@@ -161,92 +161,6 @@ class Event:
         return True
 
 
-class Stream:
-    """One of a device; `cuda_stream` 0 is its default one."""
-
-    made = 0
-
-    def __init__(self, device: Any = None, number: int | None = None, **_: Any) -> None:
-        self.device_index = index(device)
-        if number is None:
-            Stream.made = number = Stream.made + 1
-        self.cuda_stream = number
-
-    def synchronize(self) -> None:
-        waits()
-
-    def wait_stream(self, other: Stream) -> None:
-        """All runs in the order in which it is asked for."""
-
-
-_streams: list[Stream] = []
-"""Those that are current, the innermost last; none: the default one."""
-
-
-def current_stream(device: Any = None) -> Stream:
-    """The stream that work on a device goes to."""
-    at = index(device)
-    return next((s for s in reversed(_streams) if s.device_index == at), Stream(at, 0))
-
-
-@contextmanager
-def stream(of: Stream) -> Iterator[None]:
-    """torch.cuda.stream."""
-    _streams.append(of)
-    try:
-        with _Current(of.device_index):
-            yield
-    finally:
-        _streams.remove(of)
-
-
-def waits(device: Any = None) -> None:
-    """torch.cuda.synchronize."""
-    if native.capturing():
-        raise RuntimeError("CUDA error: operation not permitted when stream is capturing (synchronize)")
-    waited["synchronize"] += 1
-
-
-_pools = 0
-
-
-def new_pool() -> tuple[int, int]:
-    """torch.cuda.graph_pool_handle."""
-    global _pools
-    _pools += 1
-    return 0, _pools
-
-
-class Graph:
-    """torch.cuda.CUDAGraph."""
-
-    def __init__(self, keep_graph: bool = False) -> None:
-        self._at = 0
-        self._done = False
-
-    def capture_begin(self, pool: tuple[int, int] | None = None, capture_error_mode: str = "global") -> None:
-        if current_stream().cuda_stream == 0:
-            raise RuntimeError("CUDA graphs must be captured on a non-default stream.")
-        self._pool = pool or new_pool()
-        self._at = native.begin_capture(self._pool[1])
-
-    def capture_end(self) -> None:
-        native.end_capture()
-        self._done = True
-
-    def replay(self) -> None:
-        if not self._done:
-            raise RuntimeError("Called CUDAGraph::replay without a preceding successful capture.")
-        native.replay(self._at)
-
-    def pool(self) -> tuple[int, int]:
-        return self._pool
-
-    def __del__(self) -> None:
-        if self._at:
-            native.drop_graph(self._at)
-
-
 class Properties:
     """What torch.cuda.get_device_properties says."""
 
@@ -303,6 +217,8 @@ def _patch(devices: int, total: int) -> None:
     """torch.cuda's Python side."""
     import torch
 
+    from . import streams
+
     def used(device: Any = None) -> int:
         return int(native.allocated(index(device)))
 
@@ -317,17 +233,17 @@ def _patch(devices: int, total: int) -> None:
         is_available=lambda: True, device_count=lambda: devices, _lazy_init=lambda: None, is_initialized=lambda: True,
         current_device=lambda: native.current(), set_device=lambda d: native.set_current(index(d)), device=_Current,
         get_device_name=lambda d=None: Properties.name, get_device_capability=lambda d=None: (9, 0),
-        get_device_properties=lambda d=None: Properties, synchronize=waits, Event=Event, mem_get_info=free,
+        get_device_properties=lambda d=None: Properties, synchronize=streams.waits, Event=Event, mem_get_info=free,
         memory_allocated=used, memory_reserved=used, max_memory_allocated=most, max_memory_reserved=most,
         reset_peak_memory_stats=lambda d=None: native.reset_peak(index(d)), empty_cache=lambda: None,
         memory_stats=lambda d=None: {"allocated_bytes.all.current": used(d), "allocated_bytes.all.peak": most(d)},
         manual_seed=native.manual_seed, manual_seed_all=native.manual_seed,
-        is_current_stream_capturing=native.capturing, Stream=Stream, stream=stream, CUDAGraph=Graph,
-        graph_pool_handle=new_pool, set_sync_debug_mode=lambda mode: native.refuse_waits(mode in (2, "error")),
+        is_current_stream_capturing=native.capturing, Stream=streams.Stream, stream=streams.stream,
+        CUDAGraph=streams.Graph, graph_pool_handle=streams.new_pool, set_sync_debug_mode=lambda mode: native.refuse_waits(mode in (2, "error")),
         get_sync_debug_mode=lambda: 0, is_bf16_supported=lambda *a, **k: True,
         get_rng_state=lambda d="cuda": native.default_generator(index(d)).get_state(),
         set_rng_state=lambda s, d="cuda": native.default_generator(index(d)).set_state(s),
-        _is_in_bad_fork=lambda: False, _queued_calls=[], current_stream=current_stream,
+        _is_in_bad_fork=lambda: False, _queued_calls=[], current_stream=streams.current_stream,
         default_generators=[native.default_generator(i) for i in range(devices)],
     )  # fmt: skip
     for name, value in made.items():
