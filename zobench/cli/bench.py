@@ -55,16 +55,13 @@ def bench(
         str, typer.Option(help="Engines beside official, comma separated; the first is in the ratios.")
     ] = "auto",
     estimator: Annotated[str | None, typer.Option(help="Whose steps. [the baseline of speed-ups]")] = None,
-    layer: Annotated[
-        int | None, typer.Option(help="The decoder block of the scope `layer`, 0-based. [the paper's]")
-    ] = None,
+    layer: Annotated[int | None, typer.Option(help="The block of the scope `layer`, 0-based. [the paper's]")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Timed steps of each.")] = None,
     warmup: Annotated[int | None, typer.Option(min=0, help="Steps of each before them.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Examples a step. [16]")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.")] = None,
     also: Annotated[
-        str | None,
-        typer.Option(help="Further rows, comma separated.", metavar="ESTIMATOR/SELECTOR"),
+        str | None, typer.Option(help="Further rows, comma separated.", metavar="ESTIMATOR/SELECTOR")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of --also's estimators and selectors.", metavar="K=V")
