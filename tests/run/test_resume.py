@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 from kits.matrix import named
 from kits.run_kit import numbers, run
+from kits.stopped import Kills
 
 from zobench.report import running, store
-from zobench.run import diary, journal
-from zobench.run.diary import Diary
+from zobench.run import journal
 
 CELLS = {
     "mezo": ("mezo", "all", {}),
@@ -44,29 +43,6 @@ OF_THEIR_OWN = (
 STEPS = {"steps": 9, "eval_every": 4, "lrs": (1e-3, 1e-2)}
 EVERY = {"mezo": 5, "mezo, deferred, one stream": 5, "forwards as a budget": 8, "probes": 8}
 """Steps from kill to kill; of the other cells by turns 7 and 8, once within each of the two rates."""
-
-
-class Kills:
-    """Copies of a results folder as kills would leave it: after every so manieth look of the loop at its diary."""
-
-    def __init__(self, monkeypatch, results: Path, to: Path, *, every: int) -> None:
-        self.results, self.to, self.looks = results, to, 0
-        self.copies: list[Path] = []
-        monkeypatch.setattr(journal, "FLUSH_S", 0.0)
-        monkeypatch.setattr(diary, "SNAPSHOTS", float("inf"))
-        stepped = Diary.stepped
-
-        def spied(mine: Diary, *args, **more) -> None:
-            stepped(mine, *args, **more)
-            self.looks += 1
-            if self.looks % every == 0 and self.results is not None:
-                copy = self.to / f"killed-{self.looks}"
-                shutil.copytree(self.results, copy)
-                for ours in (*copy.glob("running/*.claim-*"), *copy.glob("cells/.*")):  # of a process that lives
-                    ours.unlink()
-                self.copies.append(copy)
-
-        monkeypatch.setattr(Diary, "stepped", spied)
 
 
 def same_files(one: Path, other: Path, record) -> None:

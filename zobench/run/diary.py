@@ -67,6 +67,7 @@ class Diary:
         self._wide = False
         self._next = self._snapshot_at = 0.0
         self._snapshot: Path | None = None
+        self._snapshot_crc = 0
         self._best_sums: tuple[int, str] | None = None
         self._streams: str | None = None
         self._kept = kept
@@ -207,7 +208,7 @@ class Diary:
         }
         old, new = self._snapshot, self._take_snapshot(estimator, out) if self._wide else None
         if new is not None:
-            facts["snapshot"] = new.name
+            facts |= {"snapshot": new.name, "snapshot_crc": self._snapshot_crc}
         self.journal.write("steps", pack(steps) + b"".join(map(written.packed, times)), **facts)
         if new is not None and old is not None:
             old.unlink(missing_ok=True)
@@ -246,7 +247,8 @@ class Diary:
         path = self.journal.beside(f"{self.number}-{out.steps}.state")
         with disk.replacing(path, disk.draft(path)) as f:
             torch.save(saved, f)
-        self._snapshot, took = path, time.monotonic() - start
+        self._snapshot, self._snapshot_crc = path, written.checksum(path)
+        took = time.monotonic() - start
         self._snapshot_at = start + max(journal.FLUSH_S, took / SNAPSHOTS)
         return path
 

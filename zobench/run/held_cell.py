@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..report import running
@@ -164,11 +165,21 @@ class HeldCell:
         """Whether the checkpoint of a run that ended can be had again; then it says how (`run.rebuild`)."""
         said = of.ended
         assert said is not None
+
+        def check(on: Applied) -> None:
+            now = checksums((h.name, h.param.detach()) for h in on.estimator.handles)
+            if now != said["log"]["weights"]:
+                raise LeadsElsewhere(f"the weights of step {run.best_step} are not those that it had")
+
         if said["weights"] is not None:
             path = self.journal.folder / said["weights"]
 
             def load(on: Applied) -> None:
-                on.put({name: t.to(on.estimator.handles[0].param.device) for name, t in load_file(path).items()})
+                try:
+                    on.put({name: t.to(on.estimator.handles[0].param.device) for name, t in load_file(path).items()})
+                except (OSError, KeyError, RuntimeError, SafetensorError) as e:
+                    raise LeadsElsewhere(f"the weights of step {run.best_step} cannot be read again: {e}") from e
+                check(on)
 
             run.rebuild = load
             return bool(path.is_file())
@@ -178,9 +189,7 @@ class HeldCell:
 
         def replay(on: Applied) -> None:
             on.estimator.replay(steps)
-            now = checksums((h.name, h.param.detach()) for h in on.estimator.handles)
-            if now != said["log"]["weights"]:
-                raise LeadsElsewhere(f"the weights of step {run.best_step} are not those that it had")
+            check(on)
             self.journal.past.replayed += len(steps)
 
         run.rebuild = replay

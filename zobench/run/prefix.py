@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from ..models.blocks import lowest_block
 from ..models.capabilities import cut_at
 from ..tasks.prefix import PrefixCache
 from .method import free_bytes
+from .written import checksum
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,8 +70,8 @@ class KeptCache:
 
     def __init__(self, cache: PrefixCache, path: Path) -> None:
         self._cache, self._path = cache, path
-        self._before: list[tuple[str, int]] = []
-        self._size = 0
+        self._before: list[tuple[str, int, int]] = []
+        self._size = self._crc = 0
         self._left: Mapping[str, Any] | None = None
 
     def left(self, state: Mapping[str, Any] | None) -> None:
@@ -81,8 +82,8 @@ class KeptCache:
         """Bring the cache to the state in which it was left. Raises OSError and ValueError where that is not there."""
         if self._left is not None:
             state, self._left = self._left, None
-            self._before = [(file, size) for file, size in state["files"]]
-            read = (_read(self._path.with_name(name), size) for name, size in self._before)
+            self._before = [(file, size, crc) for file, size, crc in state["files"]]
+            read = (_read(self._path.with_name(name), size, crc) for name, size, crc in self._before)
             self._cache.restore(itertools.chain.from_iterable(read), state)
 
     def written(self) -> dict[str, Any]:
@@ -91,14 +92,16 @@ class KeptCache:
         if new:
             with self._path.open("ab") as f:
                 for ids, hidden in new:
-                    f.write(_entry(ids, hidden, host=hidden.device != self._cache.device))
+                    entry = _entry(ids, hidden, host=hidden.device != self._cache.device)
+                    self._crc = zlib.crc32(entry, self._crc)
+                    f.write(entry)
                 self._size = f.tell()
-        own = [(self._path.name, self._size)] if self._size else []
+        own = [(self._path.name, self._size, self._crc)] if self._size else []
         return {"files": [*self._before, *own], **self._cache.facts()}
 
     def remove(self) -> None:
         """Remove the files: what filled the cache is over."""
-        for name, _ in (*self._before, (self._path.name, 0)):
+        for name in (*(name for name, _, _ in self._before), self._path.name):
             self._path.with_name(name).unlink(missing_ok=True)
 
 
@@ -107,10 +110,11 @@ def _entry(ids: Sequence[int], hidden: Tensor, *, host: bool) -> bytes:
     return head + struct.pack(f"<{len(ids)}i", *ids) + hidden.cpu().contiguous().view(torch.uint8).numpy().tobytes()
 
 
-def _read(path: Path, size: int) -> Iterator[tuple[tuple[int, ...], bool, Tensor]]:
+def _read(path: Path, size: int, crc: int) -> Iterator[tuple[tuple[int, ...], bool, Tensor]]:
+    """The entries in the first `size` bytes. Raises ValueError where these are not what was written."""
+    if checksum(path, size) != crc:
+        raise ValueError(f"{path} is not what was written there")
     with path.open("rb") as f:
-        if os.fstat(f.fileno()).st_size < size:
-            raise ValueError(f"{path} is cut short")
         while f.tell() < size:
             tokens, width, dtype, host = _ENTRY.unpack(f.read(_ENTRY.size))
             ids = struct.unpack(f"<{tokens}i", f.read(4 * tokens))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,14 +26,29 @@ def usable(frames: Sequence[Frame], folder: Path) -> tuple[int, int]:
     """(start, end): the frames [start, end) can be replayed, from the snapshot of frame start - 1 or from the
     beginning.
     """
-    start = 0
-    for i, frame in enumerate(frames):
-        if "snapshot" in frame.facts and (folder / frame.facts["snapshot"]).is_file():
-            start = i + 1
+    start = next((i + 1 for i in range(len(frames) - 1, -1, -1) if _snapshot_of(frames[i], folder)), 0)
     end = start
     while end < len(frames) and not frames[end].facts["wide"]:
         end += 1
     return start, end
+
+
+def _snapshot_of(frame: Frame, folder: Path) -> bool:
+    """Whether the snapshot that a frame speaks of is there, as it was written."""
+    if "snapshot" not in frame.facts:
+        return False
+    with contextlib.suppress(OSError):
+        return bool(checksum(folder / frame.facts["snapshot"]) == frame.facts.get("snapshot_crc"))
+    return False
+
+
+def checksum(path: Path, size: int | None = None) -> int:
+    """The CRC-32 of a file's bytes, or of so many of them from the start."""
+    crc, left = 0, os.path.getsize(path) if size is None else size
+    with path.open("rb") as f:
+        while part := f.read(min(left, 2**20)):
+            crc, left = zlib.crc32(part, crc), left - len(part)
+    return crc
 
 
 def steps(frame: Frame) -> list[StepLog]:
