@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kits.matrix import named
+from kits.matrix import covering, named
 
 from zobench import kernels
 from zobench.directions.noise import philox
@@ -78,9 +78,12 @@ def instructions(binary, tmp_path):
     return [one for one in found if not one.startswith("NOP")]
 
 
+LAUNCHES = [(1, 1, 0, 25), (1, 2, 0, 42), (2, 1, 0, 30), (1, 1, 1, 16), (1, 8, 0, 140), (8, 8, 0, 210)]
+
+
 @pytest.mark.parametrize(
     ("points", "terms", "signs", "most"),
-    [(1, 1, 0, 25), (1, 2, 0, 42), (2, 1, 0, 30), (1, 1, 1, 16), (1, 8, 0, 140), (8, 8, 0, 210)],
+    named(LAUNCHES, [LAUNCHES[i] for i in (0, 2, 3)]),
     ids=["one noise", "two noises", "pair", "signs", "eight noises", "eight points of eight noises"],
 )
 def test_instructions_a_weight(points, terms, signs, most, tmp_path):
@@ -100,9 +103,11 @@ def test_instructions_a_weight(points, terms, signs, most, tmp_path):
     assert not any(one.startswith(("LDL", "STL")) for one in found), "no slow path, no spilt registers"
 
 
-@pytest.mark.parametrize(("base", "out"), [("fp32", "fp32"), ("bf16", "bf16"), ("fp32", "bf16"), ("fp32", "fp16")])
-@pytest.mark.parametrize("capability", [80, 90])
-def test_compiled_arithmetic_is_float32_rounded_to_nearest(base, out, capability):
+@pytest.mark.parametrize(
+    ("kinds", "capability"), covering(["fp32 fp32", "bf16 bf16", "fp32 bf16", "fp32 fp16"], [80, 90])
+)
+def test_compiled_arithmetic_is_float32_rounded_to_nearest(kinds, capability):
+    base, out = kinds.split()
     ptx = compiled(base, out, 2, 2, 2, capability).asm["ptx"]
     assert set(re.findall(r"(?:mul|add|fma)\S*?\.(f16|bf16|f32|f64)", ptx)) == {"f32"}
     stored = set(re.findall(r"cvt\.(\w+)\.(?:bf16|f16)(?:x2)?\.f32", ptx))

@@ -1,7 +1,8 @@
 """Every registered estimator passes the whole battery; a new file is covered by being registered.
 
-By default on two engines: pair, which leaves the weights alone, and another by turns; every third, and what brings
-adapters of its own, on the LLaMA too. In the slow test on all engines, and all on the LLaMA.
+By default on pair, which leaves the weights alone, and one of each kind on another engine too; on another engine, by
+turns, all take the same steps. Every third, and what brings adapters of its own, runs on the LLaMA. In the slow test all
+run on all engines and both models.
 What engines make of the words that estimators use is tested in tests/engine/.
 """
 
@@ -16,6 +17,8 @@ from zobench_plugins import estimators
 from zobench.engine import ENGINES
 from zobench.parameterisations import PARAMETERISATIONS
 from zobench.testing import Moments, check_estimator
+from zobench.testing.attempt import Case, distance
+from zobench.testing.kit import TOLERANCE
 
 NAMES = estimators.zobench_estimators()
 
@@ -55,17 +58,34 @@ MOMENTS = {"sparse_mezo": sparse, "lozo": lozo}
 SETTINGS = {"lozo": {"nu": 1}}  # V is drawn at every sample: the closed form averages over it
 
 
+KINDS = (
+    "mezo", "zo_adam", "hizoo", "lozo", "sparse_mezo", "adalezo", "mezo_svrg", "grzo", "agzo", "forward_grad", "pseuzo",
+    "sgd", "lora_zo", "qzo", "dizo", "zero_shot",
+)  # fmt: skip
+"""Steps alone, state, curvature, held draws, masks, draws of blocks, further batches, single examples, activations,
+derivatives, outputs, gradients, adapters, scales, another's step, no training.
+"""
+
+
 def by_turns(name):
-    """Pair and one of the others."""
+    """One of the engines beside pair."""
     others = [engine for engine in ENGINES if engine != "pair"]
-    return ["pair", others[sorted(NAMES).index(name) % len(others)]]
+    return others[sorted(NAMES).index(name) % len(others)]
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_the_battery(name):
     cls = load(name)
     inside = cls.parameterisation != "full" or sorted(NAMES).index(name) % 3 == 0
-    assert_passes(cls, by_turns(name), ["mlp", "llama"] if inside else ["mlp"])
+    engines = ["pair", by_turns(name)] if name in KINDS else ["pair"]
+    assert_passes(cls, engines, ["mlp", "llama"] if inside else ["mlp"])
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(NAMES) if name not in KINDS and load(name).trains])
+def test_another_engine_takes_the_same_steps(name):
+    cls, engine = load(name), by_turns(name)
+    ours, theirs = (Case(cls, {**cls.needs, **cls.exercise}, of, "mlp").run().weights() for of in ("pair", engine))
+    assert distance(ours, theirs) < TOLERANCE, engine
 
 
 @pytest.mark.slow
