@@ -28,8 +28,9 @@ class TeZO(Estimator):
                         second moment keeps the squares of the r terms and leaves out their products.
 
     Not verified: of the paper a public summary was to be had, which has the equations of form "sgd" and says that
-    the other two keep statistics of tau alone; the form of their second moment, the betas (0.9, 0.99), delta (1e-8) and
-    the rank (24; the paper chooses one for each layer by singular values) are ours. Learning rates: MeZO's by the mean
+    the other two keep statistics of tau alone, and reviews, by which its second moment is separable, without products
+    of terms, and its ranks, chosen for each layer by singular values, are 31.5 on average on OPT-13B; the betas (0.9,
+    0.99), delta (1e-8) and one rank for all (24) are ours. Learning rates: MeZO's by the mean
     square of Z, r (form sgd). Forwards a step: 2. State: form sgd none, momentum r values a matrix, adam 2 r; one or
     two a parameter on other tensors.
     """
