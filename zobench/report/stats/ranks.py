@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .basic import mean
 from .effect import ALPHA
@@ -42,18 +43,25 @@ def rank_intervals(
     rng = np.random.RandomState(0)  # a generator whose stream no version of numpy changes
     averages = np.zeros((draws, len(tables[0])))
     for task in tables:
-        scores = np.asarray(task, dtype=np.float64)
-        m, s, n = scores.shape
-        seeds = rng.multinomial(s, [1 / s] * s, size=draws) / s
-        items = rng.multinomial(n, [1 / n] * n, size=draws) / n
-        by_seed = (items @ scores.reshape(m * s, n).T).reshape(draws, m, s)
-        averages += (by_seed * seeds[:, None, :]).sum(axis=2) / len(tables)
+        averages += _drawn_again(task, rng, draws) / len(tables)
     above = (averages[:, None, :] > averages[:, :, None] + 1e-9).sum(axis=2)
     level_with = (np.abs(averages[:, None, :] - averages[:, :, None]) <= 1e-9).sum(axis=2)
     drawn = 1 + above + (level_with - 1) / 2
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf")
     observed = ranks([mean([mean([mean(seed) for seed in task[k]]) for task in tables]) for k in range(len(tables[0]))])
     return [(r, float(lo), float(hi)) for r, lo, hi in zip(observed, low, high, strict=True)]
+
+
+def _drawn_again(task: Sequence[Sequence[Sequence[float]]], rng: Any, draws: int) -> Any:
+    """Means (draws, things) of `task[thing][seed][item]`, its seeds and items drawn again for all things alike."""
+    import numpy as np
+
+    scores = np.asarray(task, dtype=np.float64)
+    things, s, n = scores.shape
+    seeds = rng.multinomial(s, [1 / s] * s, size=draws) / s
+    items = rng.multinomial(n, [1 / n] * n, size=draws) / n
+    by_seed = (items @ scores.reshape(things * s, n).T).reshape(draws, things, s)
+    return (by_seed * seeds[:, None, :]).sum(axis=2)
 
 
 @dataclass(frozen=True)
@@ -143,14 +151,7 @@ def rank_correlation(
 
     rng = np.random.RandomState(0)
     observed = _agreement([[mean([mean(seed) for seed in thing]) for thing in task] for task in tables])
-    means = []
-    for task in tables:
-        scores = np.asarray(task, dtype=np.float64)
-        things, s, n = scores.shape
-        seeds = rng.multinomial(s, [1 / s] * s, size=draws) / s
-        items = rng.multinomial(n, [1 / n] * n, size=draws) / n
-        by_seed = (items @ scores.reshape(things * s, n).T).reshape(draws, things, s)
-        means.append((by_seed * seeds[:, None, :]).sum(axis=2))
+    means = [_drawn_again(task, rng, draws) for task in tables]
     drawn = [_agreement([[float(v) for v in of[k]] for of in means]) for k in range(draws)]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     return observed, float(low), float(high)
