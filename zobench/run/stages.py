@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..report.known import KnownNames
     from ..scopes.scope import Scope
     from ..tasks.prepared import PreparedTask
+    from ..tasks.sampling import Splits
     from ..tasks.score import Score
     from .diary import Diary
     from .memory import PeakMemory
@@ -53,23 +54,13 @@ class Stages:
 
     def run(self) -> None:
         """Run all stages. Whatever stops one is raised, except a run that diverged, which is recorded."""
-        loaded = self.session.loaded
+        loaded, cls = self.session.loaded, self.session.plugins.estimator(self.cell.estimator)
         if (stands := self.known.of(self.cell.estimator, self.cell.selector)) is not None:
-            self.out.fields["stands"] = stands
+            self.out.fields["stands"] = stands  # of a cell that fails, too
         self.out.memory["weights_bytes"] = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
         prepared, splits = self.session.prepared(self.cell.task, self.cell.protocol, self.cell.computation.rows)
         prepared = prepared.scoring_in(self.cell.computation.scored_in)
-        self.out.fields["capabilities"] = loaded.capabilities.record()
-        if loaded.weights is not None:
-            self.out.fields["weights"] = loaded.weights
-        provenance = self.session.data(self.cell.task).provenance
-        self.out.fields["data"] = data_facts(provenance, splits, prepared, loaded.left_out)
-        if self.cell.data in self.known.sources:
-            self.out.fields["data"]["source"] = dict(self.known.sources[self.cell.data])
-        self.out.clusters = self.session.task(self.cell.task).clusters(splits.test)
-        cls = self.session.plugins.estimator(self.cell.estimator)
-        if guessed := self._guessed(cls):
-            self.out.fields["unverified"] = guessed
+        self._note(cls, prepared, splits)
         method = Method(
             cls,
             self.cell.estimator_settings,
@@ -97,6 +88,20 @@ class Stages:
         elif self.cell.computation.speed_steps and (prepared.spread is None or prepared.spread.rank == 0):
             speed = SpeedStage(self.session, self.cell, self.out, self.guard, self.memory, self.progress.phase)
             speed.run(method.settled(self.out.fields["engine"]), scope, prepared.alone())
+
+    def _note(self, cls: type[Estimator], prepared: PreparedTask, splits: Splits) -> None:
+        """What the record says of the model, the data and the method, once the task is made ready."""
+        loaded, fields = self.session.loaded, self.out.fields
+        fields["capabilities"] = loaded.capabilities.record()
+        if loaded.weights is not None:
+            fields["weights"] = loaded.weights
+        provenance = self.session.data(self.cell.task).provenance
+        fields["data"] = data_facts(provenance, splits, prepared, loaded.left_out)
+        if self.cell.data in self.known.sources:
+            fields["data"]["source"] = dict(self.known.sources[self.cell.data])
+        self.out.clusters = self.session.task(self.cell.task).clusters(splits.test)
+        if guessed := self._guessed(cls):
+            fields["unverified"] = guessed
 
     def _guessed(self, cls: type[Estimator]) -> list[str]:
         """Of the estimator and the selector those that say that a detail of them is a guess."""
