@@ -9,8 +9,10 @@ import time
 import pytest
 from kits.run_kit import numbers, plan, run
 
+from zobench.errors import ZobenchError
 from zobench.report import store, untouched
 from zobench.run import zero_shot
+from zobench.run.session import Session
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.score import Score
 
@@ -85,3 +87,12 @@ def test_another_process_finds_the_score_and_its_record_does_not_tell(world, tmp
     assert numbers(record) == numbers(alone)
     made, _ = plan(world, tmp_path / "r", ["mezo"], ["layer"], ["sst2"], seeds=(0, 1), **told)
     assert not made.todo and not store.survey(tmp_path / "r").problems
+
+
+def test_a_reference_that_fails_at_once_is_a_reference_still(world, tmp_path, monkeypatch):
+    def fails(*_):
+        raise ZobenchError("no such text")
+
+    monkeypatch.setattr(Session, "prepared", fails)
+    (record,) = run(world, tmp_path, ["zero_shot"])
+    assert (record["status"], record["error"], record["stands"]) == ("error", "no such text", "untouched")
