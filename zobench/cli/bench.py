@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,9 @@ import typer
 
 from ..errors import ZobenchError
 from ..plugins import declared
-from .common import DataDir, Device, Dtype, Offline, PluginFiles, check_outputs, plugins_of, write_file
+from .common import DataDir, Device, Dtype, Offline, PluginFiles, plugins_of
+from .shared_options import shares
+from .written import WrittenOptions
 
 if TYPE_CHECKING:
     from ..bench.ceilings import Ceilings
@@ -38,14 +40,58 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def bench(
+@dataclass(frozen=True)
+class ModelOptions:
+    """The options that say which model's steps are timed, and which block of it alone."""
+
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="A folder with a model, or a hub id, instead of random weights.")
-    ] = None,
+    ] = None
     random_weights: Annotated[
         str | None,
         typer.Option(help="A model of this shape with random weights: llama2-7b, qwen3-8b, ci.", metavar="SHAPE"),
-    ] = None,
+    ] = None
+    layer: Annotated[
+        int | None, typer.Option(help="The decoder block of the scope `layer`, 0-based. [the paper's]")
+    ] = None
+    device: Device = "auto"
+    dtype: Annotated[Dtype | None, typer.Option(help="Of the weights. [float16 on a GPU, else float32]")] = None
+    offline: Offline = False
+
+    def check(self) -> None:
+        """ZobenchError for two models."""
+        if self.model is not None and self.random_weights is not None:
+            raise ZobenchError("--model and --random-weights name two models: give one of them")
+
+    def load(self, plugins: Plugins, usual: str | None) -> tuple[LoadedModel, int]:
+        """The model, and the block that is tuned alone; usual: the shape where neither is named."""
+        from ..bench.random_models import random_model
+        from ..devices import best
+        from ..models.load import load_model
+        from ..models.shapes import SHAPES
+
+        on_gpu = (best() if self.device == "auto" else self.device) != "cpu"
+        wanted = (self.dtype.value if self.dtype else None) or ("float16" if on_gpu else "float32")
+        if self.model is None:
+            shape = self.random_weights or usual
+            if shape is None:
+                ways = "--model DIR, or --random-weights llama2-7b (or --preset ci, a small one)"
+                raise ZobenchError(f"name a model: {ways}")
+            loaded = random_model(shape, dtype=wanted, device=self.device)
+            at = SHAPES[shape][2] if self.layer is None else self.layer
+        else:
+            pinned = declared.revision(plugins, self.model)
+            loaded = load_model(self.model, dtype=wanted, device=self.device, offline=self.offline, pinned=pinned)
+            at = min(1, len(loaded.blocks) - 1) if self.layer is None else self.layer
+        if not 0 <= at < len(loaded.blocks):
+            raise ZobenchError(f"--layer {at}: {loaded.name} has decoder blocks 0 to {len(loaded.blocks) - 1}")
+        return loaded, at
+
+
+@shares
+def bench(
+    of: ModelOptions,
+    written: WrittenOptions,
     preset: Annotated[
         BenchPreset, typer.Option(help="Tasks, steps, batch; `ci` has its own model.")
     ] = BenchPreset.paper,
@@ -55,7 +101,6 @@ def bench(
         str, typer.Option(help="Engines beside official, comma separated; the first is in the ratios.")
     ] = "auto",
     estimator: Annotated[str | None, typer.Option(help="Whose steps. [the baseline of speed-ups]")] = None,
-    layer: Annotated[int | None, typer.Option(help="The block of the scope `layer`, 0-based. [the paper's]")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Timed steps of each.")] = None,
     warmup: Annotated[int | None, typer.Option(min=0, help="Steps of each before them.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Examples a step. [16]")] = None,
@@ -73,11 +118,6 @@ def bench(
         bool, typer.Option("--compile", help="Run decoder blocks by torch.compile on all engines but official.")
     ] = False,
     cuda_graphs: Annotated[bool, typer.Option("--cuda-graphs", help="Time engines with CUDA graphs too.")] = False,
-    device: Device = "auto",
-    dtype: Annotated[Dtype | None, typer.Option(help="Of the weights. [float16 on a GPU, else float32]")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.", metavar="FILE")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw it here: .png, .pdf or .svg.", metavar="FILE")] = None,
-    offline: Offline = False,
     plugin: PluginFiles = None,
 ) -> None:
     """Time steps: engines and scopes interleaved, medians after a warm-up, ratios against MeZO's order in the same run.
@@ -85,9 +125,8 @@ def bench(
     Rows have the lengths of real ones, from a table in the package, or are real ones with --data-dir. Nothing is
     learnt: the learning rate is too small to move a weight.
     """
-    if model is not None and random_weights is not None:
-        raise ZobenchError("--model and --random-weights name two models: give one of them")
-    check_outputs(json=json_file, plot=plot)
+    of.check()
+    written.check()
     from ..run.routing import parse_settings
 
     given = {"tasks": tasks, "steps": steps, "warmup": warmup, "batch_size": batch_size, "threads": threads}
@@ -100,13 +139,11 @@ def bench(
 
     if chosen["threads"]:
         torch.set_num_threads(chosen["threads"])
-    loaded, at = _model(
-        model, random_weights, plugins, preset=preset, device=device, dtype=dtype, layer=layer, offline=offline
-    )
+    loaded, at = of.load(plugins, "ci" if preset is BenchPreset.ci else None)
     works = [_work(name, loaded, plugins, chosen, data_dir) for name in chosen["tasks"]]
     found, facts, machine = _measured(works, loaded, at, cls, chosen, plugins)
     data = "shipped lengths" if data_dir is None else str(data_dir)
-    _tell(found, facts, machine, {**chosen, "data": data}, loaded, json_file=json_file, plot=plot)
+    _end({**chosen, "data": data}, found, facts, machine, loaded, written)
 
 
 def _check_graphs(chosen: dict[str, Any], loaded: LoadedModel) -> None:
@@ -118,15 +155,13 @@ def _check_graphs(chosen: dict[str, Any], loaded: LoadedModel) -> None:
         check(computation_from({"cuda_graphs": "on", "compile": chosen["compile"]}), loaded.devices)
 
 
-def _tell(
+def _end(
+    settings: dict[str, Any],
     found: list[TaskMeasurement],
     facts: Facts,
     machine: Ceilings,
-    settings: dict[str, Any],
     loaded: LoadedModel,
-    *,
-    json_file: Path | None,
-    plot: Path | None,
+    written: WrittenOptions,
 ) -> None:
     """Print the tables, and write what was asked for."""
     from ..bench import report
@@ -134,12 +169,9 @@ def _tell(
     from .bench_picture import drawn
 
     first = settings["engines"][0]
-    print(report.markdown(found, facts, machine, first))
-    if json_file is not None:
-        made = report.as_json(found, facts, machine, first, settings, describe(loaded.devices))
-        write_file(json_file, (json.dumps(made, indent=1) + "\n").encode())
-    if plot is not None:
-        write_file(plot, drawn(plot, found))
+    numbers = report.as_json(found, facts, machine, first, settings, describe(loaded.devices))
+    page = report.markdown(found, facts, machine, first) + "\n"
+    written.end(page, numbers, lambda path: drawn(path, found))
 
 
 def _estimator(plugins: Plugins, named: str | None) -> tuple[str, Any]:
@@ -163,40 +195,6 @@ def _chosen(preset: BenchPreset, engine: str, estimator: str, given: dict[str, A
     out["tasks"], out["engines"] = _names(out["tasks"]), _names(engine)
     check_engines(out["engines"])
     return out
-
-
-def _model(
-    model: str | None,
-    shape: str | None,
-    plugins: Plugins,
-    *,
-    preset: BenchPreset,
-    device: str,
-    dtype: Dtype | None,
-    layer: int | None,
-    offline: bool,
-) -> tuple[LoadedModel, int]:
-    """The model, and the block that is tuned alone."""
-    from ..bench.random_models import random_model
-    from ..devices import best
-    from ..models.load import load_model
-    from ..models.shapes import SHAPES
-
-    on_gpu = (best() if device == "auto" else device) != "cpu"
-    wanted = (dtype.value if dtype else None) or ("float16" if on_gpu else "float32")
-    if model is None:
-        shape = shape or ("ci" if preset is BenchPreset.ci else None)
-        if shape is None:
-            raise ZobenchError("name a model: --model DIR, or --random-weights llama2-7b (or --preset ci, a small one)")
-        loaded = random_model(shape, dtype=wanted, device=device)
-        at = SHAPES[shape][2] if layer is None else layer
-    else:
-        pinned = declared.revision(plugins, model)
-        loaded = load_model(model, dtype=wanted, device=device, offline=offline, pinned=pinned)
-        at = min(1, len(loaded.blocks) - 1) if layer is None else layer
-    if not 0 <= at < len(loaded.blocks):
-        raise ZobenchError(f"--layer {at}: {loaded.name} has decoder blocks 0 to {len(loaded.blocks) - 1}")
-    return loaded, at
 
 
 def _measured(

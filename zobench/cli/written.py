@@ -15,7 +15,7 @@ from .common import check_outputs, write_file
 
 @dataclass(frozen=True)
 class WrittenOptions:
-    """The options that say so, of every command of `zobench analyze`."""
+    """The options that say so, of every command of `zobench analyze`, and of `bench`."""
 
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all numbers here.", metavar="FILE")] = None
     out: Annotated[Path | None, typer.Option(help="Write what is printed here, too.", metavar="FILE")] = None

@@ -78,7 +78,7 @@ def check_map(place: Place, plugins: Plugins) -> None:
     if place.executor == "local" and place.device_map in placement.SPREADS and place.spread.get("jobs", 1) != 1:
         raise ZobenchError(
             f"--device-map {place.device_map}: of several --jobs each has one GPU; leave one of the two out, or give "
-            "each its GPUs by --executor submitit or ray"
+            "each its GPUs by another executor (zobench ls executors)"
         )
 
 
