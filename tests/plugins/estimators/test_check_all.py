@@ -1,8 +1,8 @@
 """Every registered estimator passes the whole battery; a new file is covered by being registered.
 
 By default on pair, which leaves the weights alone, and one of each kind on another engine too; on another engine, by
-turns, all take the same steps. Every third, and what brings adapters of its own, runs on the LLaMA. In the slow test all
-run on all engines and both models.
+turns, all take the same steps. Every third, and what brings adapters of its own, runs on the LLaMA. In the slow test
+all run on all engines and both models.
 What engines make of the words that estimators use is tested in tests/engine/.
 """
 
