@@ -78,7 +78,25 @@ class AssignsBetween(Estimator):
         self.descend(c * (z / self.h))
 
 
-@pytest.mark.parametrize("method", [LoopPredicate, LoopClosure, ReadsWeights, InitReads, Accept, AssignsBetween])
+class LooksAgain(Estimator):
+    """The same expression twice, of a buffer that is assigned between the looks."""
+
+    def setup(self):
+        self.h = self.buffer("h", init=1.0)
+
+    def iterate(self, losses):
+        d = 1e-1 * (self.noise() * self.h)
+        (before,) = losses(d)
+        self.h.assign(3.0 * self.h)
+        (after,) = losses(d)
+        self.h.assign(1.0 / 3.0 * self.h)
+        self.descend((after - before) * self.noise())
+
+
+METHODS = [LoopPredicate, LoopClosure, ReadsWeights, InitReads, Accept, AssignsBetween, LooksAgain]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_engines_agree(method):
     weights = []
     for engine, restore in MODES:

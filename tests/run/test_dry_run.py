@@ -49,7 +49,7 @@ def test_forwards_of_a_step_are_those_of_its_settings(name, settings, count):
     assert forwards(load_plugins(only="").estimator(name), settings, names) == count
 
 
-@pytest.mark.parametrize(("estimator", "selector", "task"), named(CASES, [CASES[i] for i in (0, 3, 4, 5, 7)]))
+@pytest.mark.parametrize(("estimator", "selector", "task"), named(CASES, [CASES[i] for i in (0, 3, 4, 5, 6, 7)]))
 def test_predicted_forwards_are_those_of_the_record(world, tmp_path, estimator, selector, task):
     own = {k: v for k, v in SETTINGS.items() if "__" not in k or k.startswith(selector)}
     made, place = plan(world, tmp_path, [estimator], [selector], [task], lrs=(1e-3, 1e-4), **own)

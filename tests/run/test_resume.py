@@ -88,3 +88,29 @@ def test_steps_beyond_where_a_process_went_on_are_dropped():
     (run,) = past.runs
     assert [frame.facts["n"] for frame in run.frames] == [0, 9]
     assert (run.segments, past.replayed) == ([1], 5)
+    journal._take(past, {"at": "goes on", "run": 0, "frames": 1, "replayed": 2}, b"")
+    assert (run.segments, past.replayed) == ([1], 7), "where it goes on twice is one place"
+
+
+def opened(folder):
+    return journal.Journal.open(folder, "cell", {"machine": {}, "rerun": "missing"})[0]
+
+
+def test_a_journal_goes_on_behind_its_last_whole_frame_and_drops_what_is_another_run(tmp_path):
+    first = opened(tmp_path)
+    for lr in (1e-3, 1e-2, 1e-1):
+        number, found = first.next_run({"lr": lr})
+        assert found is None
+        first.write("begin", run=number, key={"lr": lr})
+    first.close(done=False)
+    first.path.write_bytes(first.path.read_bytes()[:-3])  # the third was cut off as it was written
+    second = opened(tmp_path)
+    assert [run.key["lr"] for run in second.past.runs] == [1e-3, 1e-2]
+    second.write("begin", run=2, key={"lr": 5e-2})
+    second.close(done=False)
+    third = opened(tmp_path)
+    assert [run.key["lr"] for run in third.past.runs] == [1e-3, 1e-2, 5e-2] and third.past.resumed == 2
+    assert third.next_run({"lr": 1e-3})[1] is not None
+    assert third.next_run({"lr": 7e-2}) == (1, None), "another rate: it and what came after it are dropped"
+    third.close(done=False)
+    assert [run.key["lr"] for run in opened(tmp_path).past.runs] == [1e-3]
