@@ -26,7 +26,7 @@ from zobench.tasks.source import Pools
 
 TESTS = Path(__file__).parents[1]
 POOLS = {run["task"]: run for run in json.loads((TESTS / "golden" / "e2e_tf4.json").read_text())}
-STEPS, EVERY, BATCH, NEW, EPS, LR = 8, 4, 4, 12, 1e-3, 1e-3
+STEPS, EVERY, BATCH, NEW, EPS, LR = 6, 3, 4, 12, 1e-3, 1e-3
 SIZES = {"num_train": 10, "num_dev": 11, "num_test": 4}  # epochs of 4, 4 and 2; dev batches of 8 and 3
 
 
