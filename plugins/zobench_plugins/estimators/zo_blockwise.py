@@ -31,8 +31,9 @@ class ZOBlockwise(Estimator):
     A block is a decoder block; each module outside of them (embeddings, final norm, an output layer of its own) is one
     more, as in the released code, of which that is verified (zo-bench/trainer.py and utils.py at bf210fa, its level
     "transformer-block"; it has OPT's modules by name and leaves out the projections of OPT-350M). Over one block it is
-    MeZO. Defaults: eps 1e-3; learning rates: the released 1e-8 (README), and up to ten times MeZO's. Forwards a step:
-    two for every block. State: none.
+    MeZO. Defaults: eps 1e-3; learning rates: the released 1e-8 (README), and up to ten times MeZO's.
+
+    Forwards a step: two for every block. State: none.
 
     Public code: all blocks draw from the same seed, so that tensors of one shape have the same noise in every block;
     here each has its own.
