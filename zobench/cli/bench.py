@@ -69,7 +69,9 @@ class ModelOptions:
         from ..devices import best
         from ..models.load import load_model
         from ..models.shapes import SHAPES
+        from ..run.heap import keep_freed
 
+        keep_freed()
         on_gpu = (best() if self.device == "auto" else self.device) != "cpu"
         wanted = (self.dtype.value if self.dtype else None) or ("float16" if on_gpu else "float32")
         if self.model is None:

@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from ..devices import GPUS, peak, reset_peak
+from .heap import give_back
 
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
@@ -33,6 +34,7 @@ class PeakMemory:
 
     def _reset(self) -> None:
         """Start the process's peak anew, where the system can (Linux); elsewhere it counts from the start."""
+        give_back()
         try:
             _CLEAR.write_text("5")
         except OSError:

@@ -12,6 +12,7 @@ from ..paths import is_folder
 from ..plugins import declared
 from ..plugins.discovery import describe_fault
 from ..tasks.source import HUB
+from .heap import keep_freed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,6 +99,7 @@ def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
 
     Raises ZobenchError for a function of a plugin that raises, or does not return a LoadedModel.
     """
+    keep_freed()
     if place.model in plugins.names("models"):
         return _of_plugin(place, plugins, dtype)
     from ..models.load import load_model
@@ -118,6 +120,7 @@ def load(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
 
 def outlined(place: Place, plugins: Plugins, dtype: str) -> LoadedModel:
     """What is known of the model without its weights; of one that a plugin makes: the model itself."""
+    keep_freed()  # forwards that are timed to plan are as those of the run
     if place.model in plugins.names("models"):
         return _of_plugin(place, plugins, dtype)
     from ..models.outline import outline

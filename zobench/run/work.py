@@ -18,6 +18,7 @@ from ..plugins.registry import load_plugins
 from ..report import store
 from ..report.record import NO_SELECTOR
 from . import events
+from .heap import keep_freed
 from .place import Place, check_model, data_source, load
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class RunInProcess:
             place, plugins, dtype = self.order.place, self.plugins, self._dtype
             if self.ranks is not None:
                 place = replace(place, device=self.ranks.device(place.device))
+            keep_freed()
             at_hand, pools = self._known
             loaded = load(place, plugins, dtype) if at_hand is None else at_hand
             check_model(loaded)
