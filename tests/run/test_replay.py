@@ -22,6 +22,7 @@ from zobench.protocol.protocol import Computation
 from zobench.report import packed, store
 from zobench.report.record import EngineInfo, EngineSettings, Observed
 from zobench.run import stages as runner_module
+from zobench.run.artefacts import MASK
 from zobench.run.computed import engine_info
 from zobench.run.replay import _log, _same_device, _same_run, method_of, rebuild
 
@@ -387,3 +388,11 @@ def test_a_log_of_a_scope_on_another_gpu_than_the_first_is_that_of_its_run():
     _same_run(record, SimpleNamespace(facts={**facts, "device": "cuda:1"}), Path("log"), "")
     with pytest.raises(ZobenchError, match="its device is cpu, the record's cuda"):
         _same_run(record, SimpleNamespace(facts={**facts, "device": "cpu"}), Path("log"), "")
+
+
+def test_masks_that_are_kept_beside_adapters_are_no_weights(world, tmp_path, best):
+    settings = {"outlier_channels__index": "1", "lora_zo__targets": "down_proj", "lora_zo__eps": 0.5}
+    (record,) = run(world, tmp_path, ["lora_zo"], ["outlier_channels"], **settings)
+    kept = load_file(store.files(tmp_path, record).weights)
+    assert record["status"] == "ok" and any(name.startswith(MASK) for name in kept)
+    assert_rebuilt(record, tmp_path, world, best)
