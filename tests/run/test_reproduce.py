@@ -146,7 +146,7 @@ def test_parts_and_sums_are_run_on_the_tasks_that_are_named(world, tmp_path, cap
     said = capsys.readouterr()
     assert "| layer:0+layer:1 " in said.out and "2 cells to run in float32, 2 done before" in said.err
     line[line.index("--block") + 1] = "1"  # of three: the last but one
-    assert main(["analyze", "combine", str(tmp_path), *line]) == 2
+    assert main(["analyze", "combine", str(tmp_path / "own"), *line]) == 2
     assert "the last but one, is that block in this model; zobench run --selector A+B" in capsys.readouterr().err
     assert main(["analyze", "combine", str(tmp_path), "--tasks", "nonsense"]) == 2
     assert "nonsense" in capsys.readouterr().err
