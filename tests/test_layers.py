@@ -287,6 +287,13 @@ def test_the_core_names_no_method_model_task_preset_or_data_set():
     assert set(homes.values()) <= set(NAMED)
 
 
+def test_the_core_names_no_family_of_models():
+    """transformers' modules of one family are found by the config of a model."""
+    family = re.compile(r"transformers\.models\.(?!auto\b)\w")
+    assert {module.name for module in CORE if family.search(module.path.read_text(encoding="utf-8"))} == set()
+    assert family.search("transformers.models.llama") and not family.search("transformers.models.auto.modeling_auto")
+
+
 def test_names_in_code_are_found():
     tree = ast.parse('def f(name="mezo"):\n    "sst2, in words"\n    return {"embedded": name, **g("-e icl,lozo")}')
     assert words_of(tree) == {"mezo", "embedded", "e", "icl", "lozo"}
