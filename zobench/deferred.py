@@ -4,7 +4,7 @@ transformers' models import what only tensor-parallel ones, compiled ones and th
 than torch; and a method's module imports torch, of which its description uses nothing.
 
 The import statement itself is replaced, as nothing less knows what is asked. importlib.util.LazyLoader imports a module
-when an attribute of it is read, which `from torch.distributed.tensor import DTensor` does at once: of 51 such statements
+when an attribute of it is read, as `from torch.distributed.tensor import DTensor` does at once: of 51 such statements
 in transformers 5.24 46 have that form, and LLaMA's module takes 2.4 s of CPU with it as without, 0.65 s so. A finder on
 sys.meta_path is not told who imports, so that its stand-ins would be in sys.modules for everyone.
 """
