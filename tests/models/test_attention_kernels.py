@@ -6,6 +6,7 @@ import pytest
 import torch
 from kits import run_kit
 from kits.families import model_of, tokenizer
+from kits.matrix import covering
 from torch.nn import functional
 
 from zobench.models.load import adopt, load_model
@@ -31,8 +32,7 @@ def said(world, task, rows):
     return float(loss), prepared.test_score(where.loaded.model).items
 
 
-@pytest.mark.parametrize("rows", ["replicated", "shared", "packed"])
-@pytest.mark.parametrize("task", ["sst2", "squad"])
+@pytest.mark.parametrize(("task", "rows"), covering(["sst2", "squad"], ["replicated", "shared", "packed"]))
 def test_rows_of_padding_that_see_nothing_may_be_anything(monkeypatch, world, task, rows):
     """Of a query that sees no key some kernels give 0, others the mean of all values, others what lay in memory."""
     want, plain, blind = said(world, task, rows), functional.scaled_dot_product_attention, []

@@ -70,9 +70,16 @@ def test_tuning_seeds_choose_and_the_others_run_what_they_chose(world, tmp_path)
     assert again.todo == [] and carry_out(again, place) == [] and len(again.done) == 6
 
 
-def test_the_role_is_no_part_of_the_identity(world, tmp_path):
-    made, place = tuned(world, tmp_path / "a")
-    found = by_seed(carry_out(made, place))
+@pytest.fixture(scope="module")
+def alone(world, tmp_path_factory):
+    """A folder of MeZO with tuning seeds, which nobody changes, and its records."""
+    results = tmp_path_factory.mktemp("alone")
+    made, place = tuned(world, results)
+    return results, carry_out(made, place)
+
+
+def test_the_role_is_no_part_of_the_identity(world, tmp_path, alone):
+    found = by_seed(alone[1])
     (rate,) = found[0]["cell"]["lrs"]
     (plain,) = run(world, tmp_path / "b", ["mezo"], lrs=(rate,))
     assert plain["id"] == found[0]["id"] and "role" not in plain
@@ -81,16 +88,14 @@ def test_the_role_is_no_part_of_the_identity(world, tmp_path):
     assert grid["id"] == found[10]["id"]
 
 
-def test_a_seed_has_one_role(world, tmp_path):
+def test_a_seed_has_one_role(world, tmp_path, alone):
     with pytest.raises(ZobenchError, match="seed 2 is both in --tune-seeds and in --seeds"):
         tuned(world, tmp_path, seeds=(2, 10, 11), tune_seeds=(2, 3))
     run(world, tmp_path / "r", ["mezo"], seeds=(10,), lrs=LRS)
     with pytest.raises(ZobenchError, match="seed 10 was reported in this folder and cannot choose rates: name another"):
         tuned(world, tmp_path / "r")
-    made, place = tuned(world, tmp_path / "t")
-    carry_out(made, place)
     with pytest.raises(ZobenchError, match="seed 11 was used to choose rates in this folder and cannot be reported"):
-        plan(world, tmp_path / "t", ["mezo"], seeds=(11,), lrs=LRS)
+        plan(world, alone[0], ["mezo"], seeds=(11,), lrs=LRS)
 
 
 def fake(losses):

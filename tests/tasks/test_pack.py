@@ -128,9 +128,9 @@ def test_each_option_token_is_predicted_from_what_stands_before_it():
 # ---- losses
 
 
-@pytest.mark.parametrize("beginning", [0, 2])
-@pytest.mark.parametrize("name", ["classification", "option"])
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    ("kind", "name", "beginning"), covering(MODELS, ["classification", "option"], [0, 2], together=2)
+)
 def test_losses_are_those_of_padded_rows(kind, name, beginning):
     made = held(model_of(kind))
     forward = Forward.of(made)
