@@ -13,6 +13,7 @@ from kits.run_kit import TOKENIZER, assert_untouched, carry_out, numbers, plan, 
 from zobench.errors import ZobenchError
 from zobench.models.load import adopt
 from zobench.plugins.registry import load_plugins
+from zobench.run.anatomy import Anatomy
 from zobench.run.unchanged import Guard, ModelChanged
 
 MISDEEDS = """
@@ -379,3 +380,13 @@ def test_gradients_that_were_left_are_taken_off(world, tmp_path):
     guard, p = Guard(loaded), next(loaded.model.parameters())
     p.grad = torch.zeros_like(p)
     assert guard.put_back() == [] and p.grad is None
+
+
+def test_an_attribute_under_another_name_is_put_back_though_nothing_else_changed():
+    module = torch.nn.Linear(2, 2)
+    module.note = 1
+    anatomy = Anatomy(module)
+    assert anatomy.put_back() == []
+    vars(module)["other"] = vars(module).pop("note")
+    assert anatomy.put_back() == ["note of the model"]
+    assert module.note == 1 and not hasattr(module, "other") and anatomy.put_back() == []
