@@ -19,6 +19,7 @@ LONG = {
     "on_all_estimators.py",
     "on_cells.py",
     "on_graphs.py",
+    "on_launch_table.py",
     "on_matrix.py",
     "on_memory.py",
     "on_no_float64.py",
