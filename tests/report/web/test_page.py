@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kits.matrix import named
 from kits.records import KNOWN, items, record, small_board
 
 from zobench.cli import main
@@ -237,12 +238,8 @@ def size_of(methods: int) -> int:
     return len(text.encode())
 
 
-def test_five_thousand_records_are_under_five_megabytes():
-    """By what the page and what a record takes: a page of all of them is made in the slow test."""
-    few, more = size_of(2), size_of(8)
-    assert few + (more - few) / 6 * 98 < 5_000_000
-
-
-@pytest.mark.slow
-def test_a_page_of_five_thousand_records():
-    assert size_of(100) < 5_000_000
+@pytest.mark.parametrize(
+    ("methods", "most"), named([(8, 2_000_000), (100, 5_000_000)], [(8, 2_000_000)]), ids=["400", "5000"]
+)
+def test_many_records_are_few_megabytes(methods, most):
+    assert size_of(methods) < most
