@@ -7,6 +7,7 @@ nothing may wait for the device inside. Constraints: PyTorch's notes on CUDA gra
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -173,7 +174,9 @@ class _Graph:
 def _waits_refused() -> Iterator[None]:
     """Inside, what makes the host wait for the device is an error of torch."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the mode is a prototype, which does not see all: the capture does
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
