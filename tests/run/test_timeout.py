@@ -16,10 +16,13 @@ from rich.console import Console
 from zobench.cli import main
 from zobench.plugins.registry import load_plugins
 from zobench.report import processes, store, watchdog
-from zobench.run import limit
+from zobench.run import limit, selection, speed_stage
 from zobench.run.cell_runner import Runner
 from zobench.run.limit import AGAIN_S, within
 from zobench.run.progress import Progress
+from zobench.run.selection import RunSelectionContext
+from zobench.run.unchanged import Guard
+from zobench.tasks.prepared import PreparedTask
 
 HANGS = """
     import collections, itertools, os, signal
@@ -64,6 +67,43 @@ def test_what_hangs_ends_as_timeout_and_goes_on_when_asked_to(world, tmp_path, m
     (record,) = carry_out(made, place)
     assert numbers(record) == numbers(whole) and record["resumed"] == {"times": 1, "replayed": 2}
     assert not (tmp_path / "r" / "running").exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="an alarm of POSIX")
+@pytest.mark.parametrize(
+    ("where", "name", "nth"),
+    [
+        (RunSelectionContext, "calibration", 1),
+        (selection, "train", 1),  # a probe
+        (PreparedTask, "dev_score", 1),
+        (PreparedTask, "test_score", 1),
+        (PreparedTask, "test_score", 2),  # of the untouched model
+        (speed_stage, "of_cell", 1),
+        (Guard, "put_back", 3),
+    ],
+)
+def test_the_time_may_be_over_at_any_stage(world, tmp_path, monkeypatch, where, name, nth):
+    few = {"speed_steps": 1, "speed_warmup": 1}
+    asked = (["mezo"], ["max_jump"])
+    if name == "train":
+        asked, few = (["mezo"], ["exhaustive_sweep"]), {**few, "exhaustive_sweep__steps": 2}
+    (whole,) = run(world, tmp_path / "whole", *asked, **few)
+    plain, calls = getattr(where, name), []
+
+    def late(*args, **options):
+        calls.append(name)
+        if len(calls) == nth:
+            os.kill(os.getpid(), signal.SIGALRM)
+        return plain(*args, **options)
+
+    made, place = plan(world, tmp_path / "r", *asked, **few)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, late)
+        record = Runner(made.session, place.results, quiet(made), timeout=600)(made.todo[0])
+    assert record["status"] == "timeout" and "--rerun failed goes on" in record["error"]
+    assert not list((tmp_path / "r").rglob("*.claim-*"))
+    (record,) = run(world, tmp_path / "r", *asked, rerun="failed", **few)
+    assert numbers(record) == numbers(whole) and record["resumed"]["times"] == 1
 
 
 def quiet(made):
