@@ -98,6 +98,62 @@ def test_a_holder_on_another_machine_is_followed_when_it_was_silent_for_long(tmp
         claim.release()
 
 
+@pytest.fixture
+def soon(monkeypatch):
+    """Claims of other machines are watched for moments."""
+    for name, seconds in {"CONFIRM_S": 0.02, "LOOK_S": 0.01, "STALE_S": 0.1}.items():
+        monkeypatch.setattr(running, name, seconds)
+
+
+@pytest.mark.parametrize("ahead_s", [-86400.0, 3600.0])
+def test_a_clock_of_ours_that_is_wrong_follows_no_holder_that_lives(tmp_path, monkeypatch, ahead_s):
+    monkeypatch.setattr(running, "CONFIRM_S", 0.02)
+    folder, now = tmp_path / "running", time.time
+    elsewhere(folder, 0)
+    monkeypatch.setattr(time, "time", lambda: now() + ahead_s)
+    assert isinstance(Claim.take(folder, "cell"), Holder)
+
+
+def test_a_dead_holder_whose_clock_was_ahead_is_followed_once_it_was_watched(tmp_path, soon):
+    """Its last sign of life lies an hour in the future, by the server's clock."""
+    folder = tmp_path / "running"
+    elsewhere(folder, -3600)
+    first = running.holder(folder, "cell")
+    assert first is not None and not first.dead
+    time.sleep(0.2)
+    claim = Claim.take(folder, "cell")
+    assert isinstance(claim, Claim)
+    claim.release()
+
+
+def test_one_with_our_host_name_and_number_on_another_machine_is_another(tmp_path):
+    """Containers have the same names and numbers; their process namespaces tell them apart."""
+    folder = tmp_path / "running"
+    path = elsewhere(folder, 0)
+    ours = running._own_facts()
+    path.write_text(json.dumps({**ours, "machine": "00000000"}))
+    assert isinstance(Claim.take(folder, "cell"), Holder)
+    path.write_text(json.dumps({**ours, "born": "1"}))  # on ours it is dead at once, whoever has its number
+    claim = Claim.take(folder, "cell")
+    assert isinstance(claim, Claim)
+    claim.release()
+
+
+BAD = ["", "{", "[1]", "null", '{"machine": 5}', '{"machine": OURS}', '{"machine": OURS, "pid": "x"}']
+BAD += ['{"machine": OURS, "pid": -1, "born": 3}', '{"machine": OURS, "pid": true}', "[" * 3000, "\x00" * 50]
+
+
+@pytest.mark.parametrize("text", BAD, ids=[text[:24] for text in BAD])
+def test_a_claim_that_says_nothing_of_a_process_is_followed_when_it_was_silent(tmp_path, soon, text):
+    folder = tmp_path / "running"
+    path = elsewhere(folder, 0)
+    path.write_text(text.replace("OURS", json.dumps(disk.machine())))
+    os.utime(path, (0, 0))
+    claim = Claim.take(folder, "cell")
+    assert isinstance(claim, Claim) and running.generation(claim.path) == 1
+    claim.release()
+
+
 def test_one_that_slept_finds_that_it_was_followed_and_leaves_what_is_the_others(tmp_path):
     folder = tmp_path / "running"
     slept = Claim.take(folder, "cell")

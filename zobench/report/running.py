@@ -123,7 +123,7 @@ def _look(path: Path) -> Holder | None:
     except OSError:
         return None
     facts: Any = {}
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         facts = json.loads(text)
     if not isinstance(facts, dict):
         facts = {}
