@@ -195,6 +195,7 @@ def test_what_is_told_is_shown_once_and_half_a_line_waits(tmp_path):
     listener._look()
     with file.open("a") as rest:
         rest.write(whole[9:])
+        rest.write('{"kind": "en{"kind": "end", "line": "behind what a full disk cut"}\n[]\n{}\n')
     with listener:
         pass
     assert shown.getvalue().splitlines() == ["[1/2] first", "[2/2] second"]

@@ -162,7 +162,8 @@ class Listener:
                 whole = new[: new.rfind(b"\n") + 1]
                 self._read[path] = self._read.get(path, 0) + len(whole)
                 for line in whole.splitlines():
-                    self._pass_on(path.stem, json.loads(line))
+                    if (told := _told(line)) is not None:
+                        self._pass_on(path.stem, told)
 
     def _pass_on(self, who: str, told: dict[str, Any]) -> None:
         kind, shown = told["kind"], self._shown.get(who, "")
@@ -180,6 +181,15 @@ class Listener:
             self._shown[who] = told["shown"]
         if kind in display:
             display[kind]()
+
+
+def _told(line: bytes) -> dict[str, Any] | None:
+    """What a line tells; None for one that a full disk cut, so that the next one stands in it."""
+    with suppress(ValueError):
+        told = json.loads(line)
+        if isinstance(told, dict) and "kind" in told:
+            return told
+    return None
 
 
 def _note(told: dict[str, Any]) -> str:
