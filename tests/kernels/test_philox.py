@@ -118,4 +118,4 @@ def test_the_battery():
         def __init__(self, *args, **settings):
             super().__init__(*args, **{**settings, "noise": "philox"})
 
-    assert check_estimator(Counted, engines=["flat", "deferred", "pair", "streamed"], problems=["mlp"]).passed
+    assert check_estimator(Counted, engines=["pair", "deferred"], problems=["mlp"]).passed
