@@ -9,9 +9,11 @@ from kits.matrix import named
 from kits.run_kit import numbers, run
 from kits.stopped import Kills
 
+from zobench.engine import ENGINES
 from zobench.report import running, store
 from zobench.run import journal
 
+OFFICIAL = {"official": {"noise": "official"}}
 CELLS = {
     "mezo": ("mezo", "all", {}),
     "mezo, deferred, one stream": ("mezo", "layer:1", {"engine": "deferred", "noise": "official"}),
@@ -29,6 +31,10 @@ CELLS = {
     "forwards as a budget": ("fzoo", "layer:1", {"train_forwards": 120, "lr_schedule": "linear"}),
     "a transformed model": ("mezo", "layer:2", {"transform": "plant:1:3:20+clamp:0:5:0.25", "engine": "flat"}),
     "probes": ("mezo", "exhaustive_sweep", {"exhaustive_sweep__steps": 4}),
+    **{
+        f"zo_adam on {engine}": ("zo_adam", "layer:1", {"engine": engine, **OFFICIAL.get(engine, {})})
+        for engine in ENGINES
+    },
 }
 OF_THEIR_OWN = (
     "mezo, deferred, one stream",
