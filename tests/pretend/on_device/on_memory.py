@@ -127,4 +127,6 @@ def test_memory_of_cuda_graphs_is_in_the_account(tmp_path):
     assert made["on"]["engine"]["graphs"] > 0 and "graphs" not in made["off"]["engine"]
     assert made["on"]["id"] != made["off"]["id"]
     assert made["on"]["cell"]["run_settings"]["cuda_graphs"] == "on"
-    assert made["on"]["forwards"] == made["off"]["forwards"]
+    trained, plain = (made[wish]["forwards"] for wish in ("on", "off"))
+    assert trained | {"speed": 0} == plain | {"speed": 0}
+    assert trained["speed"] > plain["speed"]  # steps that capture are taken before those that are timed
