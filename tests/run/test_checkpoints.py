@@ -21,7 +21,7 @@ from zobench.tasks.score import Evaluated
 class Prepared:
     """Four training items, and a dev loss from a script."""
 
-    train_size, spread = 4, None
+    train_size, spread, graphs = 4, None, None
 
     def __init__(self, dev_losses):
         self.script = iter(dev_losses)
@@ -61,7 +61,9 @@ def test_a_run_that_went_on_has_no_weights_of_an_earlier_step_than_its_best():
     out, beat = Trained(0.1, steps=2, best_step=1, best_loss=3.0, best={"weight": model.weight.clone()}), Trained(0.2)
     for beaten, kept in ((1.0, set()), (2.5, {"weight", "bias"})):
         beat.best_loss, out.best_loss = beaten, 3.0
-        _checkpoint(estimator, SimpleNamespace(model=model), Prepared([2.0]), out, torch.clone, None, beat)
+        _checkpoint(
+            estimator, SimpleNamespace(model=model), Prepared([2.0]), out, keep=torch.clone, watcher=None, beat=beat
+        )
         assert (out.best_step, out.best_loss) == (2, 2.0) and set(out.best) == kept
 
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 from kits.run_kit import TOKENIZER, World, numbers, run
 
+from zobench.errors import ZobenchError
+
 
 def save_moe(kind, folder):
     from transformers import AutoModelForCausalLM, MixtralConfig, PreTrainedTokenizerFast, Qwen2MoeConfig
@@ -47,6 +49,6 @@ def test_adapters_then_quantised_weights(experts, tmp_path):
     assert numbers(scales) == numbers(alone)
 
 
-def test_experts_as_targets_are_refused_in_the_record(experts, tmp_path):
-    (record,) = run(experts, tmp_path, ["lora_zo"], lora_zo__targets="q_proj,up_proj")
-    assert record["status"] == "error" and "leave up_proj out of targets" in record["error"]
+def test_experts_as_targets_are_refused_before_anything_runs(experts, tmp_path):
+    with pytest.raises(ZobenchError, match="leave up_proj out of targets"):
+        run(experts, tmp_path, ["lora_zo"], lora_zo__targets="q_proj,up_proj")

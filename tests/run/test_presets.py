@@ -98,6 +98,7 @@ USUAL = {
     "rows": "auto",
     "prefix_cache": "auto",
     "compile": "off",
+    "cuda_graphs": "off",
     "scored_in": "auto",
     "speed_steps": 30,
     "speed_warmup": 10,
