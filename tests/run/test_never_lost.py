@@ -401,8 +401,7 @@ def test_further_signals_do_not_cut_the_end_short(world, tmp_path, monkeypatch, 
         def wrapped(*args, **options):
             if first or sent:
                 sent.append(name)
-                os.kill(os.getpid(), signal.SIGINT if len(sent) % 3 == 0 else signal.SIGTERM)
-                time.sleep(0)
+                signal.raise_signal(signal.SIGINT if len(sent) % 3 == 0 else signal.SIGTERM)
             return plain(*args, **options)
 
         patch.setattr(of, name, wrapped)
@@ -424,15 +423,12 @@ def test_further_signals_do_not_cut_the_end_short(world, tmp_path, monkeypatch, 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
 def test_a_later_signal_is_heard_again_and_so_is_one_that_was_caught(monkeypatch):
-    def told(number=signal.SIGTERM):
-        os.kill(os.getpid(), number)
-        time.sleep(0)
-
+    told = signal.raise_signal  # to this thread: what another one takes for the process is heard a little later
     with stopping.stoppable():
         with pytest.raises(stopping.Stopped):
-            told()
+            told(signal.SIGTERM)
         with stopping.held():
-            told()
+            told(signal.SIGTERM)
         told(signal.SIGINT)
         with pytest.raises(stopping.Stopped):
             stopping.check()
