@@ -421,6 +421,15 @@ def test_further_signals_do_not_cut_the_end_short(world, tmp_path, monkeypatch, 
     assert numbers(record) == numbers(whole)
 
 
+@pytest.fixture
+def control_c():
+    """Ctrl-C as a terminal has it: what a shell starts in its background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("control_c")
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
 def test_a_later_signal_is_heard_again_and_so_is_one_that_was_caught(monkeypatch):
     told = signal.raise_signal  # to this thread: what another one takes for the process is heard a little later
