@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from measured import machine, written
 
 CELL = ("run", "--estimator", "mezo", "--selector", "first_outlier", "--tasks")
 START = {"show estimator": ("show", "estimator", "mezo"), "dry run": (*CELL, "sst2", "--dry-run")}
@@ -129,18 +130,8 @@ def main() -> None:
         ).stdout.strip()
         for side, place in (("old", old), ("new", new))
     }
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    where = {
-        "command": f"python results/speed/commands.py OLD NEW --what {given.what} --repeat {given.repeat}",
-        "commits": at,
-        "cpu": cpu,
-        "threads": 1,
-        "clock": "process time",
-        "load": round(os.getloadavg()[0], 1),
-    }
-    if given.out is not None:
-        given.out.write_text(json.dumps({"machine": where, **found}, indent=1) + "\n")
+    command = f"python results/speed/commands.py OLD NEW --what {given.what} --repeat {given.repeat}"
+    written(given.out, machine(command, "process time", commits=at, threads=1), found)
 
 
 if __name__ == "__main__":

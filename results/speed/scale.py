@@ -22,6 +22,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from measured import machine, written
+
 MAIN = ("run", "--estimator", "mezo", "--selector", "first_outlier", "--tasks", "all")
 GRID = ("run", "--estimator", "mezo", "--selector", "first_outlier", "--tasks", "sst2")
 RATES, SEEDS = ("3e-4", "1e-3", "3e-3", "1e-2"), ("0", "1", "2")
@@ -91,8 +93,9 @@ def main() -> None:
     given = parser.parse_args()
     made = {"jobs": jobs, "grid": grid}[given.what](given.repeat)
     print(json.dumps(made, indent=1))
-    if given.out is not None:
-        given.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    clock = {"jobs": "wall time", "grid": "CPU time of processes"}[given.what]
+    command = f"python results/speed/scale.py {given.what} --repeat {given.repeat}"
+    written(given.out, machine(command, clock, threads=int(os.environ.get("OMP_NUM_THREADS", "1"))), made)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """The kernels: interpreted in a process of their own, compiled for a GPU that is not here, and run on one that is."""
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from kits.inner import passed
 from kits.matrix import covering, named
 
 from zobench import kernels
@@ -21,24 +20,8 @@ INTERPRETED = ("interpreted_noise.py", "interpreted_engines.py")
 @pytest.mark.parametrize("which", named(["not slow", "slow"], ["not slow"]))
 def test_interpreted(which):
     """Numbers; engines, restore, masks, replay, resumption: see these files."""
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    environment.pop("PYTEST_XDIST_WORKER", None)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "-m",
-        which,
-        *INTERPRETED,
-    ]
-    done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= (30 if which == "not slow" else 6)
+    printed = passed(which, ["-p", "no:xdist", *INTERPRETED], HERE, {"TRITON_INTERPRET": "1"})
+    assert int(re.search(r"(\d+) passed", printed)[1]) >= (30 if which == "not slow" else 6)
 
 
 def test_without_a_gpu_nothing_uses_them():

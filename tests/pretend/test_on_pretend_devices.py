@@ -6,12 +6,12 @@ They run on what torch computes on a CPU, under the rules of a GPU: what they ca
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from kits import pretend_cuda
+from kits.inner import passed
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -48,22 +48,7 @@ def test_on_pretend_devices(names, which):
     if (why := pretend_cuda.available()) is not None:
         pytest.skip(why)
     paths = [ROOT, ROOT / "tests", ROOT / "tests" / "run", HERE / "on_device", *filter(None, sys.path)]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "kits.pretend_cuda.plugin",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        which,
-    ]
-    command += ["-o", "python_files=on_*.py", "--rootdir", str(ROOT), *(str(HERE / "on_device" / n) for n in names)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "CUDA_VISIBLE_DEVICES": "0,1"}
-    for inherited in ("PYTEST_XDIST_WORKER", "PYTEST_CURRENT_TEST", "PYTEST_ADDOPTS"):
-        environment.pop(inherited, None)
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=1200)
-    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-3000:]
-    assert " passed" in ran.stdout
+    words = ["-p", "kits.pretend_cuda.plugin", "-o", "python_files=on_*.py", "--rootdir", str(ROOT)]
+    words += [str(HERE / "on_device" / name) for name in names]
+    environment = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "CUDA_VISIBLE_DEVICES": "0,1"}
+    assert " passed" in passed(which, words, ROOT, environment)

@@ -19,7 +19,7 @@ from .device_pace import DRAW, FUSED, KEPT, Pace, measured
 from .memory_account import memory_of
 from .method import free_bytes
 from .references import expected_forwards, learns
-from .scope_names import Named
+from .scope_names import Named, by_name, selected
 from .speed import BLOCK
 from .step_passes import forwards as taken
 from .step_passes import passes
@@ -94,7 +94,7 @@ class Estimate:
             return None
         scope, _, _ = self._scope(cell)
         prepared, _ = self.session.prepared(cell.task, cell.protocol, cell.computation.rows)
-        key = (self._selected(cell), cell.task, cell.protocol, prepared.rows)
+        key = (selected(cell), cell.task, cell.protocol, prepared.rows)
         if key not in self._shapes:
             self._shapes[key] = shapes_of(loaded, scope, prepared, cell.protocol)
         room = limit if limit is not None else self.pace.memory
@@ -195,24 +195,18 @@ class Estimate:
             self._tokens[key] = TokenCounts(own, length, each, longest, dev, test, of_dev)
         return self._tokens[key]
 
-    @staticmethod
-    def _selected(cell: Cell) -> tuple[str, ...]:
-        return cell.selector, str(sorted(cell.selector_settings.items()))
-
     def _scope(self, cell: Cell) -> tuple[Scope, int, bool]:
         """(what may move, the lowest block of it, whether that is assumed)."""
-        key = self._selected(cell)
+        key = selected(cell)
         if key not in self._scopes:
             self._scopes[key] = self._looked_up(cell)
         return self._scopes[key]
 
     def _looked_up(self, cell: Cell) -> tuple[Scope, int, bool]:
         loaded = self.session.loaded
-        selector = self.session.plugins.selector(cell.selector)(**cell.selector_settings)
         told = Named(loaded, cell.seed)
-        try:
-            scope = selector.select(told)
-        except Exception:  # whatever it asks of weights or of data that are not there
+        scope = by_name(cell, told, self.session.plugins)
+        if scope is None:
             return (told.layers(0) if _blocks(loaded) else told.everything()), 0, True
         lowest = min(scope.layers, default=0) if len(scope.layers) < _blocks(loaded) else 0
         return scope, lowest, False

@@ -18,6 +18,7 @@ import psutil
 import torch
 
 from ..errors import ZobenchError
+from ..report import processes
 from .ranks import APART, Apart, Ranks
 
 if TYPE_CHECKING:
@@ -168,16 +169,17 @@ def main(words: Sequence[str]) -> int:
     """A rank that `joined` started."""
     rank, size = int(words[0]), int(words[1])
     met = threading.Event()
-    threading.Thread(target=_leave_with, args=(os.getppid(), met), daemon=True).start()
+    first = os.getppid()
+    threading.Thread(target=_leave_with, args=(first, processes.born(first), met), daemon=True).start()
     _meet(rank, size, words[2])
     met.set()
     return led(Ranks(rank, size, rank))
 
 
-def _leave_with(first: int, met: threading.Event) -> None:
+def _leave_with(first: int, since: str | None, met: threading.Event) -> None:
     """End this process where the first rank ended before all had met: from then on the group itself tells."""
     while not met.wait(1.0):
-        if not psutil.pid_exists(first):
+        if not processes.alive(first, since):
             os._exit(1)
 
 

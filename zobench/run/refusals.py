@@ -20,7 +20,7 @@ from ..protocol.protocol import asked
 from ..report.record import NO_SELECTOR
 from ..tasks.sampling import Splits, split
 from . import graphs
-from .scope_names import chosen
+from .scope_names import chosen, selected
 
 if TYPE_CHECKING:
     from ..estimator.estimator import Estimator
@@ -79,9 +79,9 @@ class _Judge:
                 f"task {cell.task}: demonstrations={scored.demonstrations}, but there are {there} items to show"
             )
         if cell.selector != NO_SELECTOR:
-            self._once(lambda: self._check_selector(cell), "selector", *_selected(cell))
+            self._once(lambda: self._check_selector(cell), "selector", *selected(cell))
         settings = json.dumps(cell.key()["estimator_settings"], sort_keys=True)
-        on = () if not cls.trains or _kind(cell, cls) == "full" else _selected(cell)
+        on = () if not cls.trains or _kind(cell, cls) == "full" else selected(cell)
         judged = ("estimator", cell.task, cell.estimator, settings, *on)
         self._once(lambda: self._check_estimator(cell, cls, sizes), *judged)
         if cls.trains:
@@ -168,7 +168,7 @@ class _Judge:
         model = self.session.loaded.model
         if kind == "full":
             return tuple(name for name, _ in model.named_parameters())
-        scope = self._once(lambda: chosen(cell, self.session.loaded, self.session.plugins), "scope", *_selected(cell))
+        scope = self._once(lambda: chosen(cell, self.session.loaded, self.session.plugins), "scope", *selected(cell))
         if kind == "lora":
             from ..parameterisations.lora import LoRA, adapters
             from ..settings import settings_of
@@ -188,11 +188,6 @@ class _Judge:
 
             return scales(model, scope)
         return None
-
-
-def _selected(cell: Cell) -> tuple[str, str]:
-    """The selector with its settings, as a key."""
-    return cell.selector, json.dumps(cell.key()["selector_settings"], sort_keys=True)
 
 
 def _kind(cell: Cell, cls: type[Estimator]) -> str:

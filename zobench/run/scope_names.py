@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +38,27 @@ class Named(RunSelectionContext):
         raise NotImplementedError("nothing is run to plan")
 
 
+def selected(cell: Cell) -> tuple[str, str]:
+    """The selector with its settings, as a key."""
+    return cell.selector, json.dumps(cell.key()["selector_settings"], sort_keys=True)
+
+
+def by_name(cell: Cell, named: Named, plugins: Plugins) -> Scope | None:
+    """The scope of a cell; None where names and shapes do not say what will be chosen."""
+    try:
+        return plugins.selector(cell.selector)(**cell.selector_settings).select(named)
+    except Exception:  # whatever it asks of weights or of data that are not there
+        return None
+
+
 def chosen(cell: Cell, loaded: LoadedModel, plugins: Plugins) -> Scope | None:
     """The scope of a cell; all blocks, where a selector has to look which one it takes.
 
     None where what will be chosen is not known before it is.
     """
     named = Named(loaded, cell.seed)
-    try:
-        return plugins.selector(cell.selector)(**cell.selector_settings).select(named)
-    except Exception:  # whatever it asks of weights or of data that are not there
+    scope = by_name(cell, named, plugins)
+    if scope is None:
         of_a_block = {name for part in ("one_block", "outlier_block", "whole_blocks") for name in role(plugins, part)}
         return named.layers(*range(len(loaded.blocks))) if cell.selector in of_a_block else None
+    return scope
