@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 from dataclasses import replace
 
 import pytest
+import scipy.stats
 import torch
 from kits.matrix import named
 from kits.run_kit import assert_untouched, carry_out, plan
@@ -108,14 +111,47 @@ def test_cells_of_a_task_share_the_baseline_as_long_as_it_is_as_fast(
     first, second = carry_out(made, place)
     baseline = [(ids, i) for i, ((_, engine, _), ids, _) in enumerate(timed) if engine == "Official"]
     assert first["speed"]["ratio"] == 4.0 and "baseline_of" not in first["speed"]
-    made_again = (12 + 3) * 2 + (5 + 1) * 2  # the own side, and a block of the baseline
-    assert first["forwards"]["speed"] == (12 + 3) * 4
-    assert second["forwards"]["speed"] == made_again + (0 if shared else (12 + 3) * 4)
+    assert first["speed"]["steps"] == second["speed"]["steps"] == 5  # of 9: all ratios are the same
+    made_again = (8 + 2) * 2 + (3 + 1) * 2  # the own side, and the second turn of the baseline
+    assert first["forwards"]["speed"] == (8 + 2) * 4
+    assert second["forwards"]["speed"] == made_again + (0 if shared else (8 + 2) * 4)
     assert second["speed"]["ratio"] == 4.0 * (1.0 if shared else 1.5)
     assert second["speed"].get("baseline_of") == (first["id"] if shared else None)
-    again = [ids for ids, _ in baseline[15:]]
-    assert len(again) == 6 + (0 if shared else 15)
-    assert again[:6] == [ids for ids, _ in baseline[6:12]], "the same steps as then"
+    again = [ids for ids, _ in baseline[10:]]
+    assert len(again) == 4 + (0 if shared else 10)
+    assert again[:4] == [ids for ids, _ in baseline[6:10]], "the same steps as then"
+
+
+@pytest.mark.parametrize(
+    ("paces", "counted"),
+    [
+        ([1.0], 5),  # as soon as there are two turns of each
+        ([1.0, 1.3], 15),  # 5: 25 %, 10: 11 %, 15: 8 % around it
+        ([1.0, 2.0], 17),  # never known so well: all that are asked for
+    ],
+)
+def test_the_measurement_ends_when_the_ratio_is_known(world, tmp_path, timed, monkeypatch, paces, counted):
+    spied, own = speed.timed_step, itertools.cycle(paces)
+
+    def as_told(estimator, objective):
+        times = spied(estimator, objective)
+        times["step_s"] = 2.0 if type(estimator.engine).__name__ == "Official" else next(own)
+        return times
+
+    monkeypatch.setattr(speed, "timed_step", as_told)
+    made, place = plan(world, tmp_path, ["mezo"], ["layer"], layer__index=1, speed_steps=17, speed_warmup=3)
+    (record,) = carry_out(made, place)
+    measured = record["speed"]
+    assert measured["steps"] == counted
+    low, high = measured["interval"]
+    assert low <= measured["ratio"] <= high and (high / measured["ratio"] <= 1.1) == (counted < 17)
+
+
+def test_the_interval_of_a_ratio_is_that_of_students_t():
+    """Against scipy: ratios of 2, 4 and 8, whose logarithms are log 4 on average, with a deviation of log 2."""
+    high = scipy.stats.t.interval(0.95, 2, loc=math.log(4), scale=math.log(2) / 3**0.5)[1]
+    assert speed.share_of_ratio([2.0, 8.0, 4.0], [1.0, 1.0, 1.0]) * 4 + 4 == pytest.approx(math.exp(high))
+    assert speed.share_of_ratio([2.0], [1.0]) == math.inf
 
 
 def test_the_baseline_passes_over_rows_as_mezo_has_them(world, tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ class Computation:
     scored_in: BatchRule = "auto"  # what a forward scores: eval_batch_size rows, or as many more as have 512 tokens
     compile: Literal["off", "blocks"] = "off"  # decoder blocks by torch.compile; official engines: off
     cuda_graphs: Literal["off", "on"] = "off"  # training losses of packed rows, padded to few shapes, by CUDA graphs
-    speed_steps: Natural = 30  # steps of each side in the cell's speed measurement; 0 leaves it out
+    speed_steps: Natural = 30  # at most, of each side of the cell's speed measurement; 0 leaves it out
     speed_warmup: Natural = 10
     snapshot_limit: Natural = 1_000_000_000  # bytes; larger scopes keep no weights beside the record
 

@@ -114,12 +114,13 @@ class PhaseTimes(TypedDict):
 class SpeedInfo(TypedDict):
     """The cell's own method against full-scope MeZO in the official order, interleaved on the same batches."""
 
-    steps: int
+    steps: int  # counted ones of each side: `speed_steps`, or fewer that were enough
     warmup: int
     clock: str  # of step_s: process | wall
     baseline: PhaseTimes
     own: PhaseTimes
     ratio: float  # baseline step_s / own step_s
+    interval: NotRequired[list[float]]  # of the ratio, 95 %: of the steps of this cell
     baseline_of: NotRequired[str]  # the cell of the task that measured the baseline; this one checked it by a block
 
 

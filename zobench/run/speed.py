@@ -1,23 +1,26 @@
 """The speed-up of a cell, measured in the cell: its own method against full-scope MeZO in the official order.
 
-Both run in one process on the same batches, in alternating blocks (A B A B), after a warm-up of each; what is
-compared are medians. Cells of one task in one process share the baseline's: the first measures it, and each later one
-runs one block of it again among its own, which must take as long (`AGREES`); else that cell measures both anew. The
-baseline's forwards pass over the rows of all candidates, as MeZO's do. The learning rate is too small to move a
-weight, so every pass is made and nothing is learnt. On a CPU steps are timed by the process's own CPU time, which
-other programs on the machine do not lengthen; on a GPU by wall time.
+Both run in one process on the same batches, by turns (A B A B), after a warm-up of each; what is compared are medians.
+It ends when the ratio is known well enough (`SURE`), at the latest after `speed_steps` of each. Cells of one task in
+one process share the baseline's: the first measures it, and each later one runs one turn of it again among its own,
+which must take as long (`AGREES`); else that cell measures both anew. The baseline's forwards pass over the rows of all
+candidates, as MeZO's do. The learning rate is too small to move a weight, so every pass is made and nothing is learnt.
+On a CPU steps are timed by the process's own CPU time, which other programs on the machine do not lengthen; on a GPU by
+wall time.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import devices
 from ..report.record import PhaseTimes, SpeedInfo
+from ..report.stats.student import t_quantile
 from .method import Applied, Method, applied
 from .train import Feed, median_phases, phase_times
 
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
     from .train import Keep
 
 BLOCK = 5
-"""Steps of one side before the other has its turn."""
+"""Steps of one side, at most, before the other has its turn; and counted steps of each after which it is asked whether
+they are enough."""
+SURE = 0.1
+"""They are, when the 95 % interval of the ratio ends within this share of it."""
 STILL = 1e-20
 """The learning rate: no weight but a 0 moves by it, and yet the move is computed, as it would not be at 0."""
 AGREES = 0.1
@@ -63,13 +69,13 @@ class Baseline:
     phases: PhaseTimes
 
     @property
-    def skipped(self) -> int:
-        """The first of its steps that a later cell runs again: of its second block, where it has two whole ones."""
-        return BLOCK if len(self.steps) >= 2 * BLOCK else 0
+    def again(self) -> slice:
+        """The steps that a later cell runs again: the second turn's, where that has enough for a median."""
+        return slice(BLOCK, 2 * BLOCK) if len(self.steps) >= BLOCK + 3 else slice(0, BLOCK)
 
-    def agrees(self, again: list[PhaseTimes]) -> bool:
+    def agrees(self, again: Sequence[PhaseTimes]) -> bool:
         """Whether these steps, the same as then, took about as long."""
-        then = statistics.median(self.steps[self.skipped : self.skipped + BLOCK])
+        then = statistics.median(self.steps[self.again])
         return abs(statistics.median(one["step_s"] for one in again) / then - 1.0) <= AGREES
 
 
@@ -104,12 +110,58 @@ def of_cell(
     return made
 
 
-def _turns(taken: Mapping[str, Sequence[object]], wanted: Mapping[str, int], *, own_first: bool) -> Iterator[str]:
-    """The two sides by turns, and the one alone that lacks steps when the other has all."""
-    turn = int(own_first)
-    while left := [side for side in taken if len(taken[side]) < wanted[side]]:
-        yield ("baseline", "own")[turn % 2] if len(left) == 2 else left[0]
-        turn += 1
+@dataclass
+class _Taken:
+    """What one side has run so far: its batches, the phases of its steps, the forward passes that they took."""
+
+    feed: Feed
+    wanted: int
+    warmup: int
+    steps: list[PhaseTimes] = field(default_factory=list)
+    forwards: int = 0
+
+    @property
+    def counted(self) -> list[PhaseTimes]:
+        return self.steps[self.warmup :]
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of the counted ones."""
+        return [one["step_s"] for one in self.counted]
+
+    @property
+    def enough(self) -> bool:
+        """Whether they may be all: a block of them, and of two turns."""
+        return len(self.counted) >= BLOCK and len(self.counted) > BLOCK - self.warmup % BLOCK
+
+    @property
+    def todo(self) -> int:
+        """Steps of its next turn, which ends at the latest where its counted steps are some more whole blocks."""
+        whole = BLOCK - (len(self.steps) - self.warmup) % BLOCK
+        return min(BLOCK, self.wanted - len(self.steps), whole if len(self.steps) >= BLOCK else BLOCK)
+
+
+def _turns(baseline: _Taken, own: _Taken, *, alone: bool) -> Iterator[str]:
+    """The sides by turns, until each has all steps that are wanted of it or the ratio is known well enough.
+
+    alone: the baseline is known; its one turn follows the first of the own side.
+    """
+    order = {"own": own, "baseline": baseline} if alone else {"baseline": baseline, "own": own}
+    while any(side.todo for side in order.values()):
+        yield from (name for name, side in order.items() if side.todo)
+        if not alone and own.enough and share_of_ratio(baseline.seconds, own.seconds) <= SURE:
+            return
+
+
+def share_of_ratio(baseline: Sequence[float], own: Sequence[float]) -> float:
+    """By which share of it the 95 % interval of a ratio of step times ends above it; infinite for fewer than 2 pairs.
+
+    By the t distribution of the logarithms of the ratios of paired steps: those of the same batch.
+    """
+    logs = [math.log(there / here) for there, here in zip(baseline, own, strict=True)]
+    if len(logs) < 2:
+        return math.inf
+    return math.expm1(t_quantile(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs)))
 
 
 def measure(
@@ -125,50 +177,55 @@ def measure(
 ) -> SpeedMeasurement:
     """Median step times of both sides and their ratio.
 
-    A side is put on the model anew for each of its blocks, so that neither runs with the other's adapters or copies
-    in place; the first step after that is not counted. One copy of the weights serves all blocks.
+    A side is put on the model anew for each of its turns, so that neither runs with the other's adapters or copies
+    in place; the first step after that is not counted. One copy of the weights serves all turns.
 
-    known: the baseline's times of an earlier cell, whose batches are used; its forward passes are counted there, and
-    here the block that is run again. cell: the id of this one.
+    known: the baseline's times of an earlier cell, whose batches are used, as many as it has; its forward passes are
+    counted there, and here the turn that is run again. cell: the id of this one.
     """
     start = {name: keep(p.detach()) for name, p in sides.baseline_scope.named}
-    steps, warmup = sides.own.computation.speed_steps, sides.own.computation.speed_warmup
-    taken: dict[str, list[PhaseTimes]] = {"baseline": [], "own": []}
-    wanted = {side: warmup + steps for side in taken} | (
-        {} if known is None else {"baseline": min(BLOCK, warmup + steps)}
-    )
-    forwards = {side: 0 for side in taken}
-    looks = {"baseline": prepared.replicated(), "own": prepared}  # rows as MeZO has them, and as the cell had them
-    order = seed if known is None else known.seed
-    feeds = {side: Feed(loaded, looks[side], protocol.batch_size, order) for side in taken}
-    if known is not None and known.skipped:
-        _ = [feeds["baseline"].objective() for _ in range(known.skipped + 1)]
-    for side in _turns(taken, wanted, own_first=known is not None):
-        method, scope = sides.of(side)
-        todo = min(BLOCK, wanted[side] - len(taken[side]))
+    computed, order = sides.own.computation, seed if known is None else known.seed
+    warmup, wanted = computed.speed_warmup, computed.speed_warmup + computed.speed_steps
+    there = _Taken(Feed(loaded, prepared.replicated(), protocol.batch_size, order), wanted, warmup)  # as MeZO has rows
+    own = _Taken(Feed(loaded, prepared, protocol.batch_size, order), wanted, warmup)
+    if known is not None:
+        own.wanted = len(known.steps)
+        there.wanted, there.warmup = len(known.steps[known.again]), 0
+        _ = [there.feed.objective() for _ in range(known.again.start + bool(known.again.start))]
+    for name in _turns(there, own, alone=known is not None):
+        side, (method, scope) = there if name == "baseline" else own, sides.of(name)
         with applied(method, loaded, scope, lr=STILL, seed=seed, keep=keep, start=start) as on:
             on.estimator.timers.on, on.estimator.timers.clock = True, time.process_time
-            feeds[side].batches_for(on.estimator)
-            phases = _block(on, feeds[side], todo)
-        taken[side] += phases
-        forwards[side] += sum(on.estimator.forwards.values())
-    own, there = median_phases(taken["own"][warmup:]), median_phases(taken["baseline"][warmup:])
+            side.feed.batches_for(on.estimator)
+            side.steps += _block(on, side.feed, side.todo)
+            side.forwards += sum(on.estimator.forwards.values())
+    forwards = own.forwards + there.forwards
     if known is None:
-        assert there is not None  # steps is at least 1 where this is called
-        seconds = tuple(one["step_s"] for one in taken["baseline"])
-        baseline = Baseline(cell, seed, seconds, there)
-    elif known.agrees(taken["baseline"]):
-        baseline = known
+        phases = median_phases(there.counted)
+        assert phases is not None  # speed_steps is at least 1 where this is called
+        known_now = Baseline(cell, seed, tuple(one["step_s"] for one in there.steps), phases)
+    elif known.agrees(there.steps):
+        known_now = known
     else:
         anew = measure(sides, loaded, prepared, protocol, seed=seed, keep=keep, cell=cell)
-        return replace(anew, forwards=anew.forwards + sum(forwards.values()))
-    assert own is not None
-    clock = "wall" if devices.beside(loaded.device) else "process"
-    ratio = baseline.phases["step_s"] / own["step_s"]
-    info = SpeedInfo(steps=steps, warmup=warmup, clock=clock, baseline=baseline.phases, own=own, ratio=ratio)
+        return replace(anew, forwards=anew.forwards + forwards)
+    info = _info(known_now, own, "wall" if devices.beside(loaded.device) else "process")
     if known is not None:
         info["baseline_of"] = known.cell
-    return SpeedMeasurement(info, sum(forwards.values()), baseline)
+    return SpeedMeasurement(info, forwards, known_now)
+
+
+def _info(baseline: Baseline, own: _Taken, clock: str) -> SpeedInfo:
+    phases = median_phases(own.counted)
+    assert phases is not None
+    ratio = baseline.phases["step_s"] / phases["step_s"]
+    info = SpeedInfo(
+        steps=len(own.counted), warmup=own.warmup, clock=clock, baseline=baseline.phases, own=phases, ratio=ratio
+    )
+    share = share_of_ratio(baseline.steps[own.warmup :], own.seconds)
+    if math.isfinite(share):
+        info["interval"] = [ratio / (1 + share), ratio * (1 + share)]
+    return info
 
 
 def _block(on: Applied, feed: Feed, steps: int) -> list[PhaseTimes]:
