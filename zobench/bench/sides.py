@@ -21,6 +21,7 @@ from ..run.selection import everything
 from ..run.speed import STILL
 from ..scopes.scope import Scope
 from ..tasks.batch import Batch
+from ..tasks.entering import entering
 from ..tasks.replayable import replayable
 
 if TYPE_CHECKING:
@@ -175,8 +176,9 @@ def objective(
     """What a step of this side looks at; what enters the lowest block that moves is taken from `cache`, losses from
     `graphs` where they are given.
     """
+    shown = partial(entering, loaded.model, work.loss_name)
     if side.ours:
         loss = work.ours if cache is None else cache.above(work.ours)
         made = None if graphs is None else partial(replayable, graphs, cache, work.ours)
-        return Objective(loaded.model, loss, batch, batched=work.batched, replicate=Batch.replicated, replayable=made)
-    return Objective(loaded.model, work.official, batch.replicated(), batched=False)
+        return Objective(loaded.model, loss, batch, batched=work.batched, entering=shown, replayable=made)
+    return Objective(loaded.model, work.official, batch.replicated(), batched=False, entering=shown)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from ..models.graphs import Replayable
 from ..models.lockstep import lockstep
 from .tiled import Loss, tiled
 
+Picked: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
+"""Of a linear layer and what enters it, (..., in_features): rows of that, (n, in_features)."""
+
 
 class Objective:
     """A closure for `Estimator.step` that offers more than a plain one.
@@ -31,8 +34,8 @@ class Objective:
         extra: further batches of training data, for `fresh`; an Objective among them is taken as it is.
         batched: `many` runs all points in one forward, side by side (zobench.models.lockstep); False: one after the
             other (bit-equal to plain calls).
-        replicate: makes of a batch that holds once what rows have in common the one with every row complete, which
-            `with_inputs` passes over.
+        entering: makes of a batch what picks, of a linear layer and what enters it, (..., in_features), the rows that
+            `with_inputs` shows; None: it shows all.
         replayable: makes of a batch its loss as a CUDA graph gives it (zobench.models.graphs), for plain calls and
             `many`; None, or None of a batch: they compute.
         examples: the batches of one example each that a batch is made of, for methods that look at each alone: a
@@ -48,12 +51,12 @@ class Objective:
         batch: Any,
         extra: Iterator[Any] | None = None,
         batched: bool = True,
-        replicate: Callable[[Any], Any] | None = None,
+        entering: Callable[[Any], Picked] | None = None,
         examples: Callable[..., Sequence[Any]] | None = None,
         replayable: Callable[[Any], Replayable | None] | None = None,
     ) -> None:
         self.model, self.loss, self.batch, self.extra, self.batched = model, loss, batch, extra, batched
-        self.replicate, self._examples, self.replayable = replicate, examples, replayable
+        self.entering, self._examples, self.replayable = entering, examples, replayable
         self._replayed: tuple[Any, Replayable | None] = None, None
 
     def __call__(self) -> Tensor:
@@ -114,12 +117,15 @@ class Objective:
             return tiled(self.model, copies, self.loss, self.batch)
 
     def with_inputs(self, names: Sequence[str], see: Callable[[str, Tensor], None]) -> Tensor:
-        """The loss, after see(name, x) for each name that is the weight of a linear layer; x: (rows, in_features)."""
+        """The loss, after see(name, x) for each name that is the weight of a linear layer; x: (rows, in_features),
+        those that `entering` picks.
+        """
         owner = {f"{n}.weight".lstrip("."): m for n, m in self.model.named_modules() if isinstance(m, nn.Linear)}
-        hooks = [owner[n].register_forward_pre_hook(_seer(n, see)) for n in names if n in owner]
+        picked = _flat if self.entering is None else self.entering(self.batch)
+        hooks = [owner[n].register_forward_pre_hook(_seer(n, see, picked)) for n in names if n in owner]
         try:
             with torch.no_grad():
-                return self.loss(self.model, self.batch if self.replicate is None else self.replicate(self.batch))
+                return self.loss(self.model, self.batch)
         finally:
             for h in hooks:
                 h.remove()
@@ -260,8 +266,15 @@ def _takes_one(function: Callable[..., Any]) -> bool:
     return any(p.kind in places and p.default is p.empty for p in of)
 
 
-def _seer(name: str, see: Callable[[str, Tensor], None]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+def _flat(layer: nn.Module, x: Tensor) -> Tensor:
+    """All rows of what enters a layer."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def _seer(
+    name: str, see: Callable[[str, Tensor], None], picked: Picked
+) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-        see(name, args[0].reshape(-1, args[0].shape[-1]))
+        see(name, picked(module, args[0]))
 
     return hook

@@ -73,7 +73,8 @@ class Losses:
     def with_inputs(self, fn: Callable[[Handle, Tensor], Tensor]) -> tuple[Tensor, Buffer]:
         """The loss at theta, and a buffer of fn(p, x) for each active weight p of a linear layer: one forward.
 
-        x: the inputs of that layer in this forward, shape (rows, in_features), dtype of the activations. The
+        x: the inputs of that layer in this forward, shape (rows, in_features), dtype of the activations; of a task's
+        batch those of the tokens that the loss depends on, in the order of its rows (zobench.tasks.entering). The
         objective must offer `with_inputs` (zobench.Objective does). Such a step cannot be replayed from scalars.
         """
         est, offer = self._estimator, self._offer("with_inputs")

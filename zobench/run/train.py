@@ -15,6 +15,7 @@ from ..estimator.estimator import Diverged
 from ..models.capabilities import points_together
 from ..report.record import PhaseTimes, Status
 from ..tasks.batch import Batch
+from ..tasks.entering import entering
 from ..timers import StepTimes
 from .batch_order import batches
 from .budget import Budget, clock, forwards_spent
@@ -151,7 +152,6 @@ class Feed:
     def _objective(self, indices: list[int], of: str) -> Objective:
         ranks = self.prepared.spread
         mine = indices if ranks is None else indices[ranks.rank :: ranks.size]
-        replicate = Batch.replicated  # what enters a layer is a matter of all rows
         batch = on_device(self.prepared, self.loaded, mine or indices[:1])
         made = Objective(
             self.loaded.model,
@@ -159,7 +159,7 @@ class Feed:
             batch,
             extra=self._extra(),
             batched=self.batched,
-            replicate=replicate,
+            entering=partial(entering, self.loaded.model, self.prepared.loss_name),
             examples=lambda: [on_device(self.prepared, self.loaded, [i]) for i in indices],
             replayable=self.prepared.replayable if self.prepared.graphs is not None else None,
         )

@@ -49,6 +49,10 @@ class Batch:
     """Tokens that are not padding."""
     golds: tuple[tuple[str, ...], ...] = ()
     """Accepted answers of each example."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of each row, without padding: ints, as `options` are, so that nobody waits for a device to know them."""
+    options: tuple[int, ...] = ()
+    """`option_len` of each row."""
     shared: Stems | Packed | None = None
     """The same rows with shared prefixes only once, for losses that support it; None: losses are computed on the rows.
     """
@@ -178,6 +182,8 @@ def collate(
         width=max(row.option_len for row in rows),
         tokens=sum(len(row.ids) for row in rows),
         golds=tuple(e.golds for e in encoded),
+        lengths=tuple(len(row.ids) for row in rows),
+        options=tuple(row.option_len for row in rows),
         shared=pack(rows, pad_id, packed, few=few) if packed else share(rows, pad_id, shared, most) if shared else None,
     )
 

@@ -28,6 +28,7 @@ class AGZODirections(Directions):
     forwards_per_step: ClassVar[int] = 1
     recalled: ClassVar[bool] = False
     replays: ClassVar[bool] = False
+    numerics: ClassVar[int] = 2  # H had padding and the last tokens of rows
 
     rank: Count = 1
     """Columns of A, where a layer has as many inputs."""

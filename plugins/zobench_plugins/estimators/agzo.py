@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -33,11 +32,11 @@ class AGZO(Estimator):
     the matrices of what is no nn.Linear: GPT-2's Conv1D, and tensors that hold all experts of a block, so that on such
     models little of it is AGZO. A is new at every step, of its batch.
 
-    H has a column for every token of every row of the batch, padding too; where a loss takes several forwards, it is
-    of the last. The entries of d are sqrt(r / n) of MeZO's in size, but to inputs along A it does what MeZO's does. In
-    16 bit eps d is below the last digit of most weights, and L(theta), which is taken over every candidate's row,
-    rounds otherwise than a look that passes over shared prompts once: there set rows=replicated, or looks=two_sided,
-    and a larger eps.
+    H has a column for every token that the loss depends on, of every row of the batch: all but a row's last, and no
+    padding, which a model may compute anything for; an output layer's are of the places that answers are predicted
+    from. What candidates share counts for each of them. Where a loss takes several forwards, it is of the last. The
+    entries of d are sqrt(r / n) of MeZO's in size, but to inputs along A it does what MeZO's does. In 16 bit eps d is
+    below the last digit of most weights: there set looks=two_sided, and a larger eps.
 
     Defaults: rank 1, iterations 3 (as the paper is summarised by others). eps 1e-4 is the paper's in bfloat16; its
     1e-7 on Qwen3 needs more digits of a loss than float32 has. Its learning rates are not known to us: the first
@@ -63,8 +62,7 @@ class AGZO(Estimator):
     lr_grid: ClassVar[tuple[float, ...]] = (1e-6, 5e-6, 1e-5)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-4, 1e-3)
     verified: ClassVar[bool | None] = False
-    numerics: ClassVar[int] = 2  # the slope was divided in float64, where mezo's is in the losses' dtype
-    numerics_where: ClassVar[Mapping[str, object]] = {"looks": "two_sided"}
+    numerics: ClassVar[int] = 3  # H had padding and the last tokens of rows; before, looks=two_sided was another
 
     eps: Positive = 1e-4
     """How far to look."""

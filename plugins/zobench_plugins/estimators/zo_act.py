@@ -29,7 +29,7 @@ class ZOAct(Adam):
 
     Paper: ZO-Act: Efficient Zeroth-Order Fine-Tuning via One-Shot Activation-Informed Low-Rank Subspaces
     (arXiv:2607.01125).  A (n, r): of every linear layer the r leading right singular vectors of its inputs at the first
-    step's weights, found once and held;  C (m, r) = 0 at first;  R ~ N(0, 1);
+    step's weights (of the tokens that `agzo` looks at), found once and held;  C (m, r) = 0 at first;  R ~ N(0, 1);
     c = [L(C + eps R) - L(C - eps R)] / (2 eps);  C <- C - lr Adam(c R).  All other tensors stay.
 
     Defaults: rank 1 (that the smallest rank did best in the paper is reported by others), Adam's betas 0.9 and 0.999,
@@ -52,6 +52,8 @@ class ZOAct(Adam):
     lr_grid: ClassVar[tuple[float, ...]] = (1e-4, 1e-3, 1e-2)
     small_lrs: ClassVar[tuple[float, ...]] = (1e-3, 1e-2)
     exercise: ClassVar[Mapping[str, object]] = {"basis": "random", "rank": 2}
+    numerics: ClassVar[int] = 2  # inputs were of padding and the last tokens of rows too
+    numerics_where: ClassVar[Mapping[str, object]] = {"basis": "inputs"}
 
     eps: Positive = 1e-3
     """How far to look: the looks are at C +- eps R."""
