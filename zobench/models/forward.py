@@ -7,6 +7,7 @@ loaded (zobench.models.capabilities).
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -56,6 +57,8 @@ class Packing:
     """The dtype in which the model adds attention masks; None: it takes them as booleans."""
     tail: Tail | None = None
     """The last block, if it can compute only the positions whose logits are read (zobench.models.last_block)."""
+    least: float = -math.inf
+    """What is added where a token is not seen."""
 
     @classmethod
     def of(cls, model: Any) -> Packing | None:
@@ -63,8 +66,11 @@ class Packing:
         head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
         if head is None:
             return None
-        booleans = getattr(text_config(model), "_attn_implementation", "") == "sdpa"
-        return cls(head, None if booleans else dtype_of(model))
+        dtype, device = dtype_of(model), next(model.parameters()).device
+        if getattr(text_config(model), "_attn_implementation", "") != "sdpa":
+            return cls(head, dtype, least=torch.finfo(dtype).min)
+        # on a CPU torch would make of booleans what is added in each block anew, to the same bits
+        return cls(head, dtype if device.type == "cpu" and dtype == torch.float32 else None)
 
 
 class Can(Protocol):
@@ -157,9 +163,8 @@ class Forward:
         packing = self.packing
         assert packing is not None
         if packing.additive is not None:
-            least = torch.finfo(packing.additive).min
             zero = torch.zeros(seen.shape, dtype=packing.additive, device=seen.device)
-            seen = zero.masked_fill(~seen, least)
+            seen = zero.masked_fill_(~seen, packing.least)
         cut = packing.tail if self.cuts_the_last_block else None
         with _gathered(packing.head, looked) if cut is None else cut.only(looked):
             out = self.call(input_ids=ids, attention_mask=seen, position_ids=places, **self._uncached()).logits
