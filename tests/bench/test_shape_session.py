@@ -15,6 +15,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from zobench.bench.shape_session import session_of
 from zobench.cli import main
 from zobench.cli.dry_run import clock
+from zobench.errors import ZobenchError
+from zobench.models.placement import room
 from zobench.models.shapes import SHAPES
 from zobench.plugins.registry import load_plugins
 from zobench.run import device_pace
@@ -28,10 +30,10 @@ PAPER = tomllib.loads((Path(__file__).parents[2] / "zobench/report/papers/domina
 TASKS = ("sst2", "cb", "wsc", "copa", "drop")
 
 
-def planned(shape, tmp_path, selectors=("all", "layer:1"), tasks=TASKS, **settings):
+def planned(shape, tmp_path, selectors=("all", "layer:1"), tasks=TASKS, dtype="float16", **settings):
     plugins = load_plugins()
-    session = session_of(shape, plugins, dtype="float16", device="cpu")
-    given = {"run.dtype": "float16", **settings}
+    session = session_of(shape, plugins, dtype=dtype, device="cpu")
+    given = {"run.dtype": dtype, **settings}
     wish = Wish(("mezo",), tuple(selectors), tuple(tasks), (0,), "paper", None, given)
     return make_plan(wish, Place(f"shape:{shape}", None, tmp_path / "r"), plugins, session)
 
@@ -104,6 +106,27 @@ def test_a_speed_up_that_does_not_fit_costs_nothing(tmp_path):
     tight = Estimate(plan.outline, replace(estimate.pace, memory=int(1.1 * plan.outline.loaded.weights_bytes)))
     assert estimate.of(cell).forwards["speed"] > 0 and not tight.memory(cell).speed_fits
     assert tight.of(cell).forwards["speed"] == 0
+
+
+def test_several_gpus_have_the_room_that_weights_are_spread_over(tmp_path):
+    """26.9 GB of float32 weights: more than an RTX 3090 has, and half of two."""
+    loaded = planned("llama2-7b", tmp_path, dtype="float32").outline.loaded
+    one = named("rtx3090", loaded).memory
+    rooms = {how: named("2 x RTX 3090", loaded, how).memory for how in ("auto", "balanced", "sequential", "none")}
+    assert rooms == {"auto": 2 * one, "balanced": 2 * one, "sequential": 2 * one, "none": one}
+    assert named("2xa6000", loaded).memory == named("a6000", loaded).memory, "one of them has the room"
+    assert room([24, 40], 30) == 40 and room([24, 40], 50) == 48 and room([24, 40], 50, "sequential") == 64
+    for name, how in (("0xa6000", "auto"), ("x", "auto"), ("2xa6000", "evenly")):
+        with pytest.raises(ZobenchError, match="unknown device"):
+            named(name, loaded, how)
+
+
+def test_a_plan_for_a_gpu_has_the_defaults_of_a_gpu(tmp_path, capsys):
+    """Of the paper's preset float16 and counted noise, with which MeZO over LLaMA2-7B fits on 24 GB."""
+    line = ["run", "--dry-run", "--model", "shape:llama2-7b", "-e", "mezo", "-t", "sst2", "--results", str(tmp_path)]
+    assert main([*line, "--preset", "paper", "--for-device", "rtx3090"]) == 0
+    told = capsys.readouterr().out
+    assert "6.74 G" in told and "13.0 GiB" in told and "fit" not in told
 
 
 @pytest.mark.parametrize("shape", SHAPES)

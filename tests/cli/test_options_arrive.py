@@ -33,9 +33,7 @@ def test_of_run(tmp_path, heard):
     plugin.write_text("from zobench import hookimpl\n\n@hookimpl\ndef zobench_presets():\n    return {}\n")
     words = "run -e mezo,lozo -s all,layer:0-1 -t sst2,copa -m some/model --seeds 1,2 --tune-seeds 7 --split-seeds 3,4"
     words += " --preset smoke --steps 100 --lr 1e-3,1e-2 --set eps=1e-2 --device cuda:1 --dtype bfloat16 --engine flat"
-    words += (
-        " --jobs 4 --executor local --shard 2/3 --timeout 90s --rerun failed --offline --dry-run --for-device a6000"
-    )
+    words += " --jobs 4 --executor local --shard 2/3 --timeout 90s --rerun failed --offline"
     words += f" --device-map none --max-memory 16GB --data-dir {tmp_path} --results {results} --plugin {plugin}"
     assert main(words.split()) == 0
     ((wish, place, plugins, kept, most), named) = seen[0]
@@ -55,8 +53,22 @@ def test_of_run(tmp_path, heard):
         timeout=90.0,
         device_map="none",
     )
-    assert (most, named) == ("16GB", {"for_device": "a6000", "dry_run": True, "ranks": None})
+    assert (most, named) == ("16GB", {"elsewhere": None, "dry_run": False, "ranks": None})
     assert [Path(file) for file in plugins.files] == [plugin] and 'estimator = "mezo,lozo"' in kept
+
+
+@pytest.mark.parametrize("command", ["run -e mezo", "reproduce dominant-layer --table 1"])
+def test_of_a_plan_for_another_gpu(heard, command, capsys):
+    """Its defaults hold, and its map is none of this machine's devices'."""
+    seen = heard(f"zobench.cli.{command.split()[0]}.{'_run' if command.startswith('run') else '_carry_out'}")
+    words = [*command.split(), "--dry-run", "--for-device", "2xa6000", "--device-map", "balanced"]
+    assert main(words) == 0
+    (given, named) = seen[0]
+    (place,) = (one for one in given if isinstance(one, Place))
+    assert (place.device, place.device_map, place.defaults_of) == ("cpu", "auto", "cuda")
+    assert named["elsewhere"] == ("2xa6000", "balanced") and named["dry_run"]
+    assert main([*words, "--device", "cpu"]) == 2
+    assert "--device cpu is here: leave one out" in capsys.readouterr().err
 
 
 def test_of_run_where_nothing_is_said(heard):
@@ -65,7 +77,7 @@ def test_of_run_where_nothing_is_said(heard):
     ((wish, place, _, _, most), named) = seen[0]
     assert wish == Wish(("mezo",), ("all",), ("all",), (0,), "embedded", None, {})
     assert place == Place("embedded", None, Path("runs"), "auto", False, "local", "missing")
-    assert (most, named) == (None, {"for_device": None, "dry_run": False, "ranks": None})
+    assert (most, named) == (None, {"elsewhere": None, "dry_run": False, "ranks": None})
 
 
 @pytest.mark.parametrize(

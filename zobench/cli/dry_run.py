@@ -20,16 +20,21 @@ WIDTHS = (8, 9, 14, 10)
 """Of the scope, the step, the time and the memory; forwards come last, and are as wide as they are."""
 
 
-def show(plan: RunPlan, for_device: str | None, *, official: bool = False) -> tuple[float, float]:
+def show(
+    plan: RunPlan, for_device: str | None, device_map: str = "auto", *, official: bool = False
+) -> tuple[float, float]:
     """Print the table of a plan, a line as soon as a cell is looked at. Raises ZobenchError for an unknown device.
 
     Returns the seconds of all cells, and what they would take with the official engine, where that is asked for.
     """
-    from ..run.device_pace import named
+    from ..run.device_pace import measured, named
     from ..run.estimate import Estimate
 
     assert plan.outline is not None
-    pace = None if for_device is None else named(for_device, plan.outline.loaded)
+    if for_device is not None:
+        pace = named(for_device, plan.outline.loaded, device_map)
+    else:
+        pace = measured(plan.outline.loaded, device_map, alone=":" in plan.run_cell.order.place.device)
     estimate = Estimate(plan.outline, pace)
     later = [] if plan.later is None else plan.later.expected(plan.plugins)
     cells = [(cell, plan.later is not None and cell in later and bool(cell.lrs)) for cell in (*plan.todo, *later)]

@@ -24,7 +24,7 @@ from .common import (
 )
 from .paper_figures import draw, figures_of
 from .run import Rerun, say
-from .run_options import add_options, jobs_of
+from .run_options import add_options, elsewhere_of, jobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,8 +92,7 @@ def reproduce(
     figures = figures_of(of, _words(figure))
     numbers = (*_words(table), *(number for one in figures for number in one.tables))
     chosen = papers.tables_of(of, numbers) if numbers or not figures else []
-    if for_device is not None and not dry_run:
-        raise ZobenchError("--for-device tells what a run would take elsewhere: add --dry-run")
+    elsewhere = elsewhere_of(for_device, device_map, dry_run=dry_run)
     plugins = plugins_of(plugin)
     from ..plugins import declared
     from ..run.place import Place
@@ -107,7 +106,8 @@ def reproduce(
     asked = Asked(tuple(chosen), budget.value, numbers_of(seeds, "--seeds"), _words(tasks), settings, block)
     place = Place(model, data_dir, results, device, offline, executor, rerun.value, device_map=device_map)
     if chosen:
-        _carry_out(of, asked, place, plugins, dry_run=dry_run, for_device=for_device, out=out, figures=figures)
+        place = place if elsewhere is None else place.elsewhere()
+        _carry_out(of, asked, place, plugins, dry_run=dry_run, elsewhere=elsewhere, out=out, figures=figures)
     elif not dry_run:
         draw(of, figures, place, plugins, [], asked.tasks)
 
@@ -119,7 +119,7 @@ def _carry_out(
     plugins: Plugins,
     *,
     dry_run: bool,
-    for_device: str | None,
+    elsewhere: tuple[str, str] | None,
     out: Path | None,
     figures: Sequence[PrintedFigure],
 ) -> None:
@@ -130,7 +130,7 @@ def _carry_out(
         with stoppable():
             made = planned(of, asked, place, plugins, _shaped(place, plugins, dry_run=dry_run))
             if dry_run:
-                _show(made, for_device)
+                _show(made, *(elsewhere or (None, place.device_map)))
                 return
             failed = _run(made, place)
     except Stopped as stopped:
@@ -187,14 +187,14 @@ def _hours(seconds: float) -> str:
     return f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
 
 
-def _show(made: Reproduction, for_device: str | None) -> None:
+def _show(made: Reproduction, for_device: str | None, device_map: str) -> None:
     """The cells with what each will take, a table a dtype; and all of it in hours, by engine."""
     from .dry_run import show
 
     ours = theirs = 0.0
     for plan in made.plans:
         print(f"\nIn {plan.run_cell.order.dtype}:\n")
-        found = show(plan, for_device, official=True)
+        found = show(plan, for_device, device_map, official=True)
         ours, theirs = ours + found[0], theirs + found[1]
     total = f"{_hours(ours)} hours as it would run, {_hours(theirs)} with engine=official, as MeZO computes"
     print(f"\nAll of it, one cell at a time on one device: {total}.")

@@ -29,6 +29,7 @@ from .run_options import (
     Track,
     add_options,
     duration_of,
+    elsewhere_of,
     jobs_of,
     settings_of,
     shard_of,
@@ -110,8 +111,7 @@ def run(
     config: ConfigFile = None,
 ) -> None:
     """Fine-tune and evaluate: every estimator x selector x task x seed, then the leaderboard."""
-    if for_device is not None and not dry_run:
-        raise ZobenchError("--for-device tells what a run would take elsewhere: add --dry-run")
+    elsewhere = elsewhere_of(for_device, device_map, dry_run=dry_run)
     own = None if data is None else _own(data, text, label, prompt, words, results)
     if own is not None:
         plugin, tasks = [*(plugin or ()), own], own.stem if tasks == "all" else f"{tasks},{own.stem}"
@@ -126,8 +126,9 @@ def run(
     _observe(plugins, track, results)
     place = Place(model, data_dir, results, device, offline, executor, rerun.value, shard=shard_of(shard))
     place = replace(place, timeout=duration_of(timeout), device_map=device_map)
+    place = place if elsewhere is None else place.elsewhere()
     with nullcontext() if dry_run else _joined(ranks, executor, jobs) as group:
-        _run(wish, place, plugins, as_toml(context), max_memory, for_device=for_device, dry_run=dry_run, ranks=group)
+        _run(wish, place, plugins, as_toml(context), max_memory, elsewhere=elsewhere, dry_run=dry_run, ranks=group)
 
 
 def _observe(plugins: Plugins, track: str | None, results: Path) -> None:
@@ -174,7 +175,7 @@ def _run(
     max_memory: str | None,
     *,
     dry_run: bool,
-    for_device: str | None,
+    elsewhere: tuple[str, str] | None,
     ranks: Ranked | None = None,
 ) -> None:
     with uncollected():
@@ -191,7 +192,7 @@ def _run(
             if max_memory is not None:
                 keep_fitting(plan, max_memory)
             if dry_run:
-                show(plan, for_device)
+                show(plan, *(elsewhere or (None, place.device_map)))
             else:
                 if ranks is not None:
                     _led_by(plan, ranks)

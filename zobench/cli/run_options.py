@@ -29,11 +29,23 @@ Timeout = Annotated[
 ]
 Track = Annotated[str | None, typer.Option(help="Tell a tracker of losses and scores: tensorboard, trackio or wandb.")]
 ForDevice = Annotated[
-    str | None, typer.Option(help="With --dry-run: on this GPU: a6000, a100-80gb, h100.", metavar="NAME")
+    str | None, typer.Option(help="With --dry-run: on this GPU: a6000, h100, 2xa6000.", metavar="NAME")
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option(help="Options from a TOML file.", metavar="FILE", callback=from_file, is_eager=True)
 ]
+
+
+def elsewhere_of(for_device: str | None, device_map: str, *, dry_run: bool) -> tuple[str, str] | None:
+    """The GPU of another machine that is planned for, and how weights are spread over several; None: this machine's.
+
+    Raises ZobenchError where more than a plan is asked for.
+    """
+    if for_device is None:
+        return None
+    if not dry_run:
+        raise ZobenchError("--for-device tells what a run would take elsewhere: add --dry-run")
+    return for_device, device_map
 
 
 def settings_of(

@@ -39,6 +39,8 @@ def why_not(kind: str) -> str | None:
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if kind != ("cpu" if interpreted else "cuda"):
         return f"there are no kernels for {kind}"
+    if not interpreted and not torch.cuda.is_available():
+        return "torch sees no GPU"
     if find_spec("triton") is None:
         return "triton is not installed"
     from triton import __version__ as version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -35,10 +35,15 @@ class Placement:
         return self.device.partition(":")[0]
 
 
-def check_map(device_map: str, device: str) -> None:
-    """ZobenchError for a word that is none of MAPS, and for a device over which nothing can be spread."""
+def check_word(device_map: str) -> None:
+    """ZobenchError for a word that is none of MAPS."""
     if device_map not in MAPS:
         raise ZobenchError(unknown("device map", device_map, MAPS))
+
+
+def check_map(device_map: str, device: str) -> None:
+    """ZobenchError for a word that is none of MAPS, and for a device over which nothing can be spread."""
+    check_word(device_map)
     kind, _, number = (devices.best() if device == "auto" else device).partition(":")
     if device_map in SPREADS and (number or kind not in devices.GPUS):
         named = f"--device {device} means {kind}:{number} alone" if number else f"there is one device, {kind}"
@@ -72,6 +77,19 @@ def placement(spec: str, device: str, need: int, device_map: str = "auto") -> Pl
         how = device_map if device_map in SPREADS else SPREADS[0]
         return Placement(f"{kind}:0", {i: int(_USABLE * size) for i, size in enumerate(free)}, how)
     raise _no_room(spec, need, sum(free), "the GPUs" if len(free) > 1 else f"{kind}:0")
+
+
+def room(free: Sequence[int], need: int, device_map: str = "auto") -> int:
+    """Bytes of GPUs with so much free each that a model with `need` bytes of weights, and what is kept beside it, may
+    take: of the one that it goes to, or of all that it is spread over, of which the scarcest decides.
+
+    Where there is no room for the weights it is what they would have been given. ZobenchError as `check_word`.
+    """
+    check_word(device_map)
+    fits = [size for size in free if need <= _USABLE * size]
+    if device_map == "none" or len(free) == 1 or (fits and device_map not in SPREADS):
+        return fits[0] if fits else max(free)
+    return sum(free) if device_map == "sequential" else len(free) * min(free)
 
 
 def _placed(spec: str, device: str, need: int, free: int) -> Placement:

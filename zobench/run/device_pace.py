@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from .. import devices
 from ..errors import ZobenchError, unknown
 from ..models.lightly import lightly
 from ..models.load import DTYPES, LoadedModel
+from ..models.placement import room
 from ..models.text import text_config
 
 DRAW, KEPT, FUSED = "drawn", "kept", "fused"
@@ -97,10 +99,15 @@ LAUNCHES_A_TENSOR: Mapping[str, int] = {DRAW: 3, KEPT: 2, FUSED: 1, "official": 
 """Kernels of a pass over a tensor: drawn, scaled, added; drawn before; drawn where it is added; MeZO's own order."""
 
 
-def named(name: str, loaded: LoadedModel) -> Pace:
-    """The pace of a device by its name, for this model. Raises ZobenchError for an unknown one."""
-    key = name.lower().replace(" ", "").removeprefix("nvidia")
-    if key not in DEVICES:
+def named(name: str, loaded: LoadedModel, device_map: str = "auto") -> Pace:
+    """The pace of a device by its name, for this model; of several as `2xa6000`, which compute one after the other.
+
+    device_map: how weights are spread over several, one of zobench.models.placement.MAPS. Raises ZobenchError for an
+    unknown device or device map.
+    """
+    many, one = re.fullmatch(r"(?:(\d+)x)?(.*)", name.lower().replace(" ", "")).groups()  # type: ignore[union-attr]
+    count, key = int(many or 1), one.removeprefix("nvidia")
+    if key not in DEVICES or count < 1:
         raise ZobenchError("--for-device: " + unknown("device", name, DEVICES))
     device, size = DEVICES[key], DTYPES[loaded.dtype].itemsize
     flops = (device.half_tflops if size == 2 else device.full_tflops) * PRODUCTS * 1e12
@@ -112,11 +119,17 @@ def named(name: str, loaded: LoadedModel) -> Pace:
     blocks, width = (int(getattr(text, name, 0) or 0) for name in ("num_hidden_layers", "hidden_size"))
     attend_s = 4 * blocks * width / flops  # queries with keys, and what they attend to
     call_s, least_s = inner * size / bytes_s, LAUNCH_S * LAUNCHES_A_BLOCK * blocks
-    return Pace(key, call_s, 2 * inner / flops, passes, int(device.gib * 2**30), attend_s, least_s, LAUNCH_S)
+    memory = room([int(device.gib * 2**30)] * count, loaded.weights_bytes, device_map)
+    said = key if count == 1 else f"{count} {key}"
+    return Pace(said, call_s, 2 * inner / flops, passes, memory, attend_s, least_s, LAUNCH_S)
 
 
-def measured(loaded: LoadedModel) -> Pace:
-    """The pace of the device that the model's inputs would go to: of one and two of its blocks, their weights zeros."""
+def measured(loaded: LoadedModel, device_map: str = "auto", *, alone: bool = True) -> Pace:
+    """The pace of the device that the model's inputs would go to: of one and two of its blocks, their weights zeros.
+
+    alone: whether a model goes to this device and no other; else it may be spread over all of its kind, as the device
+    map has it.
+    """
     device = loaded.device
     one, two = (_timed(loaded, blocks) for blocks in (1, 2))
     blocks = max(1, int(getattr(text_config(loaded.model), "num_hidden_layers", 1)))
@@ -124,10 +137,17 @@ def measured(loaded: LoadedModel) -> Pace:
     token_s = max(0.0, long - short) / TOKENS
     draw, add = _of_passes(DTYPES[loaded.dtype], device)
     passes = {DRAW: draw + add, KEPT: add, FUSED: 2 * add / 3, "official": draw + 2 * add}
-    memory = devices.free(device) if devices.beside(device) else None
+    memory = _memory(loaded, device_map, alone=alone) if devices.beside(device) else None
     name = devices.name(device) if devices.beside(device) else "this machine's CPU"
     launch_s = LAUNCH_S if devices.beside(device) else 0.0  # a forward that was timed has its launches in it
     return Pace(name, max(0.0, short - TOKENS * token_s), token_s, passes, memory, launch_s=launch_s)
+
+
+def _memory(loaded: LoadedModel, device_map: str, *, alone: bool) -> int:
+    """Bytes that could be taken of the device, or of all that the model may be spread over."""
+    kind, first = loaded.device.type, devices.free(loaded.device)
+    more = range(1, 1 if alone or kind not in devices.GPUS else devices.count(kind))
+    return room([first, *(devices.free(torch.device(kind, i)) for i in more)], loaded.weights_bytes, device_map)
 
 
 def _inner(loaded: LoadedModel) -> int:

@@ -43,6 +43,19 @@ class Place:
     """Seconds that a cell may take in a process; 0: as long as it takes."""
     device_map: str = "auto"
     """How weights are spread over GPUs: one of zobench.models.placement.MAPS."""
+    defaults_of: str | None = None
+    """The type of device whose defaults hold; None: those of the device that cells run on."""
+
+    def elsewhere(self) -> Place:
+        """The same for a plan of another machine's GPU: its defaults hold, and this one's devices do not matter.
+
+        ZobenchError where one of this machine's is named.
+        """
+        if self.device != "auto":
+            raise ZobenchError(
+                f"--for-device plans a run on another GPU, and --device {self.device} is here: leave one out"
+            )
+        return replace(self, device="cpu", device_map="auto", defaults_of="cuda")
 
     def anywhere(self, models: list[str]) -> Place:
         """The same for processes in other folders; `models`: the names that plugins offer."""

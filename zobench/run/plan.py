@@ -79,8 +79,7 @@ def make_plan(wish: Wish, place: Place, plugins: Plugins, outline: Session | Non
     check_becomes_folder(place.results, "--results")
     check_data_dir(place)
     wish, spread = executor_settings(wish, plugins, place.executor)
-    kind = outline.loaded.device.type if outline else planned_device(place.device).type
-    routed = for_device(route(wish, plugins, place.model), wish, plugins, kind)
+    routed = for_device(route(wish, plugins, place.model), wish, plugins, _kind(place, outline))
     session = outline or outline_of(place, plugins, routed.computation.dtype)
     loaded = session.loaded
     pools = {task: session.data(task) for task in wish.tasks}
@@ -124,7 +123,14 @@ def _expanded(wish: Wish, plugins: Plugins, tell: Callable[[str], None]) -> Wish
 def computed(wish: Wish, place: Place, plugins: Plugins) -> Computation:
     """How the cells of this wish will be computed. Raises ZobenchError as `make_plan` does for names and settings."""
     mine, _ = executor_settings(_expanded(wish, plugins, lambda line: None), plugins, place.executor)
-    return route(mine, plugins).computation
+    return for_device(route(mine, plugins), mine, plugins, _kind(place)).computation
+
+
+def _kind(place: Place, outline: Session | None = None) -> str:
+    """The type of device whose defaults hold."""
+    if place.defaults_of is not None:
+        return place.defaults_of
+    return planned_device(place.device).type if outline is None else outline.loaded.device.type
 
 
 def outline_of(place: Place, plugins: Plugins, dtype: str) -> Session:
