@@ -21,6 +21,7 @@ from zobench_plugins.executors.processes import Processes
 
 from zobench.cli import main
 from zobench.report import store
+from zobench.run import weight
 from zobench.run.events import Listener, Teller
 from zobench.run.progress import Progress
 
@@ -137,6 +138,12 @@ def test_cells_weigh_what_they_read(world, tmp_path):
     work = {(c.estimator, c.task): made.run_cell.work(c) for c in made.todo}
     assert all(work[name, "squad"] > work[name, "sst2"] for name in ("mezo", "hizoo", "zero_shot"))
     assert work["hizoo", "sst2"] > work["mezo", "sst2"] > work["zero_shot", "sst2"] > 0
+    whole = run_kit.plan(world, tmp_path, ["mezo"], tasks=("sst2", "squad"), rows="replicated", **told)[0]
+    again = {c.task: whole.run_cell.work(c) for c in whole.todo}
+    assert again["sst2"] > 1.2 * work["mezo", "sst2"], "each of two answers with the prompt"
+    assert again["squad"] == work["mezo", "squad"]
+    pools = SimpleNamespace(train=[{"sentence": "no label"}])
+    assert weight.characters(made.todo[0], made.run_cell.plugins, pools) > 0, "what is wrong is for the cell to say"
     more = run_kit.plan(world, tmp_path, ["mezo"], **{**told, "lrs": (1e-3, 1e-4)})[0]
     assert more.run_cell.work(more.todo[0]) > 1.5 * work["mezo", "sst2"]
 
