@@ -32,3 +32,15 @@ def the_disk_is_not_waited_for():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: os.fstat(handle) and None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_gpu_is_seeded_where_there_is_none():
+    """torch.manual_seed takes the caller's whole stack along to seed GPUs with, later: a millisecond at each call."""
+    torch = sys.modules.get("torch")
+    if torch is None or torch.cuda.is_available():
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "manual_seed_all", lambda seed: None)
+        yield

@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import torch
+from kits.matrix import covering
 from kits.toy_runs import Adaptive, MeZO, Run, apart, same
 
 from zobench import Estimator, Handle, matrices
@@ -48,10 +49,10 @@ def draws(run, monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("noise", ["per_tensor", "official"])
-@pytest.mark.parametrize(("engine", "restore"), KEEPING)
-def test_once_a_step(engine, restore, noise, monkeypatch):
+@pytest.mark.parametrize(("mode", "noise"), covering(KEEPING, ["per_tensor", "official"]))
+def test_once_a_step(mode, noise, monkeypatch):
     """Without: flat draws for +, - and the update, pair for both looks together and the update."""
+    engine, restore = mode
     for limit, sweeps in ((None, 1), (0, 2 if engine == "pair" else 3)):
         run = bounded(limit, engine=engine, restore=restore, noise=noise)
         seen = draws(run, monkeypatch)
@@ -69,12 +70,12 @@ def test_the_official_engine_draws_as_mezo_does(monkeypatch):
     assert len(seen) == 2 * 4 * TENSORS and run.opt.engine.drawn_bytes == 0
 
 
-@pytest.mark.parametrize("method", [MeZO, Adaptive, Two])
-@pytest.mark.parametrize("noise", ["per_tensor", "official"])
-@pytest.mark.parametrize(("engine", "restore"), KEEPING)
-def test_not_a_bit_changes(engine, restore, noise, method):
+@pytest.mark.parametrize(
+    ("mode", "noise", "method"), covering(KEEPING, ["per_tensor", "official"], [MeZO, Adaptive, Two], together=2)
+)
+def test_not_a_bit_changes(mode, noise, method):
     """Nothing kept, everything kept, and of two directions the first."""
-    made = []
+    (engine, restore), made = mode, []
     for limit in (0, None, SIZE * 4):
         run = bounded(limit, method, engine=engine, restore=restore, noise=noise, weight_decay=0.01)
         made.append((run.go(5), run.weights(), run.state()["buffers"]))
@@ -83,8 +84,10 @@ def test_not_a_bit_changes(engine, restore, noise, method):
         assert buffers.keys() == made[0][2].keys() and all(same(buffers[n], made[0][2][n]) for n in buffers)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("name", ["sparse_mezo", "lozo", "hizoo", "fzoo", "zo_adam"])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    covering(["sparse_mezo", "lozo", "hizoo", "fzoo", "zo_adam"], [torch.float16, torch.bfloat16, torch.float64]),
+)
 def test_not_a_bit_changes_in_published_methods(name, dtype):
     cls, made = load_plugins().estimator(name), []
     for limit in (0, None):
@@ -125,10 +128,9 @@ class Masked(Estimator):
         return a
 
 
-@pytest.mark.parametrize("method", [Remembers, Masked])
-@pytest.mark.parametrize(("engine", "restore"), KEEPING)
-def test_not_a_bit_changes_by_what_is_kept_longer(engine, restore, method):
-    made = []
+@pytest.mark.parametrize(("mode", "method"), covering(KEEPING, [Remembers, Masked]))
+def test_not_a_bit_changes_by_what_is_kept_longer(mode, method):
+    (engine, restore), made = mode, []
     for limit in (0, 2 * SIZE * 4, None):
         run = bounded(limit, method, engine=engine, restore=restore, weight_decay=0.01)
         made.append((run.go(5), run.weights()))
@@ -195,13 +197,18 @@ def test_what_reads_a_buffer_is_computed_anew():
 # ---- in pieces
 
 
-@pytest.mark.parametrize("limit", [0, DRAWN_BYTES])
-@pytest.mark.parametrize(("method", "dtype"), [(MeZO, torch.float32), (Two, torch.bfloat16), (Two, torch.float64)])
 @pytest.mark.parametrize(
-    ("engine", "precision"), [("flat", "native"), ("flat", "float32"), ("deferred", "native"), ("pair", "native")]
+    ("mode", "looks", "limit"),
+    covering(
+        [("flat", "native"), ("flat", "float32"), ("deferred", "native"), ("pair", "native")],
+        [(MeZO, torch.float32), (Two, torch.bfloat16), (Two, torch.float64)],
+        [0, DRAWN_BYTES],
+        together=2,
+    ),
 )
-def test_in_pieces_not_a_bit_changes(engine, precision, method, dtype, limit, monkeypatch):
+def test_in_pieces_not_a_bit_changes(mode, looks, limit, monkeypatch):
     """Tensors of 48, 64 and 24 entries: all at once, and in pieces of which the last has 16 to 24."""
+    (engine, precision), (method, dtype) = mode, looks
     made, passed = [], []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     onto = piecewise.Piecewise.onto
@@ -258,9 +265,9 @@ class Fails(MeZO):
         raise KeyError("in the middle")
 
 
-@pytest.mark.parametrize("method", [MeZO, Fails])
-@pytest.mark.parametrize(("engine", "restore"), KEEPING)
-def test_freed_when_the_step_ends(engine, restore, method, monkeypatch):
+@pytest.mark.parametrize(("mode", "method"), covering(KEEPING, [MeZO, Fails]))
+def test_freed_when_the_step_ends(mode, method, monkeypatch):
+    engine, restore = mode
     run, alive = bounded(None, method, engine=engine, restore=restore), []
     original = run.opt.source.draw
 

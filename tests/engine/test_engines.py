@@ -13,9 +13,9 @@ from zobench.engine import ENGINES, Pair, build, choose
 from zobench.engine.base import decays
 
 
-@pytest.mark.parametrize("noise", ["per_tensor", "official"])
-@pytest.mark.parametrize("batched", [True, False])
-@pytest.mark.parametrize("method", [MeZO, Adaptive])
+@pytest.mark.parametrize(
+    ("method", "batched", "noise"), covering([MeZO, Adaptive], [True, False], ["per_tensor", "official"], together=2)
+)
 def test_engines_agree_in_float64(method, batched, noise):
     weights, losses = [], []
     for engine, restore in MODES:

@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 import torch
+from kits.matrix import covering
 from kits.toy_runs import MODES, Adaptive, MeZO, Run, same
 
 from zobench import Estimator, ZobenchError
@@ -20,10 +21,9 @@ def build(method, engine, restore, precision, **kw):
     return Run(method, dtype=dtype, engine=engine, restore=restore, precision=precision, lr=1e-2, **kw)
 
 
-@pytest.mark.parametrize("method", [MeZO, Adaptive])
-@pytest.mark.parametrize(("engine", "restore", "precision"), CASES)
-def test_replay_rebuilds_weights_and_state_without_a_forward(method, engine, restore, precision, tmp_path):
-    run = build(method, engine, restore, precision)
+@pytest.mark.parametrize(("mode", "method"), covering(CASES, [MeZO, Adaptive]))
+def test_replay_rebuilds_weights_and_state_without_a_forward(mode, method, tmp_path):
+    run = build(method, *mode)
     run.go(4)
     run.weights()  # an evaluation: where a deferring engine settles is part of the log
     run.go(3)
@@ -31,7 +31,7 @@ def test_replay_rebuilds_weights_and_state_without_a_forward(method, engine, res
     with LogWriter(tmp_path / "log") as w:
         w.write(run.opt.log[:5])
         w.write(run.opt.log[5:])
-    again = build(method, engine, restore, precision)
+    again = build(method, *mode)
     again.opt.replay(read_log(tmp_path / "log"))
     assert same(again.weights(), want)
     assert equal(again.state(), {**state, "forwards": {}})
@@ -45,18 +45,16 @@ def equal(a, b):
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-@pytest.mark.parametrize("noise", ["per_tensor", "official"])
-@pytest.mark.parametrize("method", [MeZO, Adaptive])
-@pytest.mark.parametrize(("engine", "restore", "precision"), CASES)
-def test_a_run_goes_on_bit_for_bit_from_its_saved_state(method, engine, restore, precision, noise):
-    run = build(method, engine, restore, precision, noise=noise)
+@pytest.mark.parametrize(("mode", "method", "noise"), covering(CASES, [MeZO, Adaptive], ["per_tensor", "official"]))
+def test_a_run_goes_on_bit_for_bit_from_its_saved_state(mode, method, noise):
+    run = build(method, *mode, noise=noise)
     run.go(4)
     file = io.BytesIO()
     torch.save({"weights": run.weights(), "state": run.opt.state_dict()}, file)
     run.go(3)
     file.seek(0)
     saved = torch.load(file, weights_only=True)
-    other = build(method, engine, restore, precision, noise=noise, seed=5)
+    other = build(method, *mode, noise=noise, seed=5)
     other.model.load_state_dict(saved["weights"])
     other.opt.load_state_dict(saved["state"])
     other.go(3)

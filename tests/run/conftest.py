@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from kits.copies import copier
 from kits.faulty_kit import FAULTY
 from kits.run_kit import World, plugin_file, save_data, save_model
 
@@ -110,8 +110,8 @@ def read_once() -> Iterator[None]:
         if place.device != "cpu" or place.room or folder.revision is None:
             return read(folder, spec, config, dtype, place)
         if key not in known:
-            known[key] = read(folder, spec, config, dtype, place)
-        return deepcopy(known[key])
+            known[key] = copier(read(folder, spec, config, dtype, place))
+        return known[key]()
 
     of_config = outline.of_config
 
@@ -120,15 +120,15 @@ def read_once() -> Iterator[None]:
         if folder.revision is None:
             return of_config(config, tokenizer, folder, spec, dtype=dtype, device=device)
         if key not in known:
-            known[key] = of_config(config, tokenizer, folder, spec, dtype=dtype, device=device)
-        return deepcopy(known[key])
+            known[key] = copier(of_config(config, tokenizer, folder, spec, dtype=dtype, device=device))
+        return known[key]()
 
     def settings_once(read):
         def once(folder, spec):
             key = (read, folder.path, folder.file, folder.revision)
             if key not in known:
-                known[key] = read(folder, spec)
-            return deepcopy(known[key])
+                known[key] = copier(read(folder, spec))
+            return known[key]()
 
         return once
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from kits.faulty_kit import WAITING, in_training
-from kits.matrix import named
+from kits.matrix import covering, named
 from kits.processes import ended, started
 from kits.run_kit import QUICK, World, plan, plugin_file
 from zobench_plugins.estimators.zo_act import ZOAct
@@ -289,54 +289,54 @@ def test_records_of_other_data_are_refused_before_anything_runs(command, capsys,
 # ---- what settings, task files and the model's shape refute: before anything runs
 
 
-@pytest.mark.parametrize(
-    ("more", "changes", "message"),
-    [
-        # selectors against the model's blocks
-        (sets("layer.index=7"), {}, "layer.index=7: the model has decoder blocks 0 to 2, not 7"),
-        (sets("layer.index="), {}, "no block named; --set layer.index=K with K from 0 to 2"),
-        ([], {"selector": "layer:99"}, "the model has decoder blocks 0 to 2, not 99"),
-        ([], {"selector": "layer:1+layer:3"}, "decoder blocks 0 to 2, not 3"),
-        ([], {"selector": "all_but:layer:3"}, "decoder blocks 0 to 2, not 3"),
-        ([], {"selector": "all,max_jump+layer:3"}, "decoder blocks 0 to 2, not 3"),
-        ([], {"selector": "lisa:4"}, "lisa.gamma=4: the model has 3 decoder blocks; set it to at most 3"),
-        ([], {"selector": "round_robin:4"}, "round_robin.count=4: the model has 3 decoder blocks"),
-        (sets("random_layers.count=4"), {"selector": "random_layers"}, "random_layers.count=4: the model has 3"),
-        (sets("owlore.gamma=4"), {"selector": "owlore"}, "owlore.gamma=4: the model has 3 decoder blocks"),
-        (sets("outlier_channels.index=3"), {"selector": "outlier_channels"}, "outlier_channels.index=3: the model has"),
-        ([], {"selector": "all_but:lisa"}, "all_but:lisa: what lisa chooses changes with the step"),
-        # rules against tasks and data
-        (sets("max_length=1"), {}, "max_length=1: rows of at least 2 tokens are needed"),
-        (sets("max_new_tokens=2048"), {"tasks": "squad"}, "max_new_tokens=2048 leaves no room for a prompt"),
-        (sets("max_new_tokens=127"), {"tasks": "sst2,squad"}, "leaves no room for a prompt in 128 tokens"),
-        (sets("train_loss=non_diff"), {}, "train_loss=non_diff is for generation tasks; use classification"),
-        (sets("train_loss=classification"), {"tasks": "sst2,squad"}, "squad: train_loss=classification needs candidat"),
-        (sets("scoring=sfc"), {"tasks": "squad"}, "scoring=sfc needs candidates; use mean"),
-        (sets("demonstrations=13"), {}, "demonstrations=13, but there are 12 items to show"),
-        (sets("demonstrations=24", "demonstration_sets=per_item"), {}, "demonstrations=24, but there are 23 items"),
-        # estimators against settings, tasks and the model
-        (sets("icl.demonstrations=13"), {"estimator": "mezo,icl"}, "demonstrations=13, but there are 12 items to show"),
-        (sets("lora_zo.targets=nothing"), {"estimator": "lora_zo"}, "has no linear module called nothing"),
-        (sets("train_loss=non_diff"), {"estimator": "adamw", "tasks": "squad"}, "AdamW takes derivatives of the loss"),
-        (sets("train_loss=non_diff"), {"estimator": "sgd", "tasks": "squad"}, "SGD takes derivatives of the loss"),
-        (sets("train_loss=non_diff"), {"estimator": "forward_grad", "tasks": "squad"}, "takes derivatives of the loss"),
-        (sets("es.mirrored=true", "es.n=3"), {"estimator": "mezo,es"}, "n=3 is odd; set n to an even number"),
-        (sets("batch_size=1"), {"estimator": "grzo"}, "one has a single example"),
-        (sets("batch_size=11"), {"estimator": "grzo"}, "(12 examples, batch_size=11)"),
-        (sets("dizo.targets=nothing"), {"estimator": "dizo"}, "no tensor of the model has nothing in its name"),
-        ([], {"estimator": "sensitive_sparse"}, "set sensitive_sparse.masks to a file of masks"),
-        (sets("sensitive_sparse.masks=nowhere"), {"estimator": "sensitive_sparse"}, "nowhere: no such file"),
-        (sets("sensitive_sparse.masks=random", "weight_decay=0.1"), {"estimator": "sensitive_sparse"}, "weight decay"),
-        ([], {"estimator": "zo_fine_tuner"}, "set zo_fine_tuner.scales to a file of networks"),
-        ([], {"estimator": "hidden_probe", "tasks": "squad"}, "squad is a generation task"),
-        (sets("hidden_probe.rates=0"), {"estimator": "hidden_probe"}, "some rates above 0"),
-        ([], {"estimator": "prompt_zo", "selector": "layer:1"}, "input embeddings, which are not in the chosen"),
-        ([], {"estimator": "prompt_zo", "selector": "first_outlier"}, "not in the chosen scope (blocks [0, 1"),
-        (sets("lora_zo.targets=lm_head"), {"estimator": "lora_zo", "selector": "layer:0"}, "modules lm_head lies in"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
-def test_what_configuration_refutes(command, capsys, tmp_path, more, changes, message, dry):
+REFUTED = [
+    # selectors against the model's blocks
+    (sets("layer.index=7"), {}, "layer.index=7: the model has decoder blocks 0 to 2, not 7"),
+    (sets("layer.index="), {}, "no block named; --set layer.index=K with K from 0 to 2"),
+    ([], {"selector": "layer:99"}, "the model has decoder blocks 0 to 2, not 99"),
+    ([], {"selector": "layer:1+layer:3"}, "decoder blocks 0 to 2, not 3"),
+    ([], {"selector": "all_but:layer:3"}, "decoder blocks 0 to 2, not 3"),
+    ([], {"selector": "all,max_jump+layer:3"}, "decoder blocks 0 to 2, not 3"),
+    ([], {"selector": "lisa:4"}, "lisa.gamma=4: the model has 3 decoder blocks; set it to at most 3"),
+    ([], {"selector": "round_robin:4"}, "round_robin.count=4: the model has 3 decoder blocks"),
+    (sets("random_layers.count=4"), {"selector": "random_layers"}, "random_layers.count=4: the model has 3"),
+    (sets("owlore.gamma=4"), {"selector": "owlore"}, "owlore.gamma=4: the model has 3 decoder blocks"),
+    (sets("outlier_channels.index=3"), {"selector": "outlier_channels"}, "outlier_channels.index=3: the model has"),
+    ([], {"selector": "all_but:lisa"}, "all_but:lisa: what lisa chooses changes with the step"),
+    # rules against tasks and data
+    (sets("max_length=1"), {}, "max_length=1: rows of at least 2 tokens are needed"),
+    (sets("max_new_tokens=2048"), {"tasks": "squad"}, "max_new_tokens=2048 leaves no room for a prompt"),
+    (sets("max_new_tokens=127"), {"tasks": "sst2,squad"}, "leaves no room for a prompt in 128 tokens"),
+    (sets("train_loss=non_diff"), {}, "train_loss=non_diff is for generation tasks; use classification"),
+    (sets("train_loss=classification"), {"tasks": "sst2,squad"}, "squad: train_loss=classification needs candidat"),
+    (sets("scoring=sfc"), {"tasks": "squad"}, "scoring=sfc needs candidates; use mean"),
+    (sets("demonstrations=13"), {}, "demonstrations=13, but there are 12 items to show"),
+    (sets("demonstrations=24", "demonstration_sets=per_item"), {}, "demonstrations=24, but there are 23 items"),
+    # estimators against settings, tasks and the model
+    (sets("icl.demonstrations=13"), {"estimator": "mezo,icl"}, "demonstrations=13, but there are 12 items to show"),
+    (sets("lora_zo.targets=nothing"), {"estimator": "lora_zo"}, "has no linear module called nothing"),
+    (sets("train_loss=non_diff"), {"estimator": "adamw", "tasks": "squad"}, "AdamW takes derivatives of the loss"),
+    (sets("train_loss=non_diff"), {"estimator": "sgd", "tasks": "squad"}, "SGD takes derivatives of the loss"),
+    (sets("train_loss=non_diff"), {"estimator": "forward_grad", "tasks": "squad"}, "takes derivatives of the loss"),
+    (sets("es.mirrored=true", "es.n=3"), {"estimator": "mezo,es"}, "n=3 is odd; set n to an even number"),
+    (sets("batch_size=1"), {"estimator": "grzo"}, "one has a single example"),
+    (sets("batch_size=11"), {"estimator": "grzo"}, "(12 examples, batch_size=11)"),
+    (sets("dizo.targets=nothing"), {"estimator": "dizo"}, "no tensor of the model has nothing in its name"),
+    ([], {"estimator": "sensitive_sparse"}, "set sensitive_sparse.masks to a file of masks"),
+    (sets("sensitive_sparse.masks=nowhere"), {"estimator": "sensitive_sparse"}, "nowhere: no such file"),
+    (sets("sensitive_sparse.masks=random", "weight_decay=0.1"), {"estimator": "sensitive_sparse"}, "weight decay"),
+    ([], {"estimator": "zo_fine_tuner"}, "set zo_fine_tuner.scales to a file of networks"),
+    ([], {"estimator": "hidden_probe", "tasks": "squad"}, "squad is a generation task"),
+    (sets("hidden_probe.rates=0"), {"estimator": "hidden_probe"}, "some rates above 0"),
+    ([], {"estimator": "prompt_zo", "selector": "layer:1"}, "input embeddings, which are not in the chosen"),
+    ([], {"estimator": "prompt_zo", "selector": "first_outlier"}, "not in the chosen scope (blocks [0, 1"),
+    (sets("lora_zo.targets=lm_head"), {"estimator": "lora_zo", "selector": "layer:0"}, "modules lm_head lies in"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("refuted", "dry"), covering(REFUTED, [[], ["--dry-run"]]))
+def test_what_configuration_refutes(command, capsys, tmp_path, refuted, dry):
+    more, changes, message = refuted
     refused(capsys, command(*more, *dry, **changes), message, tmp_path / "r")
 
 

@@ -1,6 +1,7 @@
 """Decoder blocks run by torch.compile: the same numbers up to rounding, whatever moves, and back as they were.
 
-Code that a compiler makes takes seconds: in a slow test. By default blocks are traced, and run by torch.
+Tracing a cell takes seconds, and code that a compiler makes more: in slow tests. By default blocks run where the
+compiled ones would; how they are traced is tested in tests/models/test_compiled.py.
 """
 
 import shutil
@@ -8,7 +9,6 @@ from functools import partial
 
 import pytest
 import torch
-from kits.matrix import named
 from kits.run_kit import run
 
 from zobench.errors import ZobenchError
@@ -38,7 +38,24 @@ def traced(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
 
 
-@pytest.mark.parametrize(("estimator", "selector", "engine"), named(CASES, [("mezo", "layer", "pair")]))
+@pytest.mark.parametrize(("estimator", "selector", "engine"), list(CASES))
+def test_a_cell_runs_the_blocks_that_were_handed_over(world, tmp_path, monkeypatch, estimator, selector, engine):
+    ran = []
+
+    def handed_over(forward, dynamic):
+        def run_instead(*args, **kwargs):
+            ran.append(torch.is_grad_enabled())
+            return forward(*args, **kwargs)
+
+        return run_instead
+
+    monkeypatch.setattr(torch, "compile", handed_over)
+    assert_same_numbers(world, tmp_path, estimator, selector, engine)
+    assert bool(ran) == bool(CASES[estimator, selector, engine])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("estimator", "selector", "engine"), list(CASES))
 def test_a_traced_cell_gives_the_same_numbers(world, tmp_path, traced, estimator, selector, engine):
     assert_same_numbers(world, tmp_path, estimator, selector, engine)
 

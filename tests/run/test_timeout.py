@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 from kits.records import record as made_record
@@ -69,6 +70,18 @@ def test_what_hangs_ends_as_timeout_and_goes_on_when_asked_to(world, tmp_path, m
     assert not (tmp_path / "r" / "running").exists()
 
 
+@pytest.fixture(scope="module")
+def whole(world, tmp_path_factory):
+    """By selector the numbers of the cell that nothing ends."""
+
+    @cache
+    def of(selector, **settings):
+        (record,) = run(world, tmp_path_factory.mktemp("whole"), ["mezo"], [selector], **settings)
+        return numbers(record)
+
+    return of
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="an alarm of POSIX")
 @pytest.mark.parametrize(
     ("where", "name", "nth"),
@@ -82,12 +95,12 @@ def test_what_hangs_ends_as_timeout_and_goes_on_when_asked_to(world, tmp_path, m
         (Guard, "put_back", 3),
     ],
 )
-def test_the_time_may_be_over_at_any_stage(world, tmp_path, monkeypatch, where, name, nth):
+def test_the_time_may_be_over_at_any_stage(world, tmp_path, monkeypatch, whole, where, name, nth):
     few = {"speed_steps": 1, "speed_warmup": 1}
     asked = (["mezo"], ["max_jump"])
     if name == "train":
         asked, few = (["mezo"], ["exhaustive_sweep"]), {**few, "exhaustive_sweep__steps": 2}
-    (whole,) = run(world, tmp_path / "whole", *asked, **few)
+    want = whole(*asked[1], **few)
     plain, calls = getattr(where, name), []
 
     def late(*args, **options):
@@ -103,7 +116,7 @@ def test_the_time_may_be_over_at_any_stage(world, tmp_path, monkeypatch, where, 
     assert record["status"] == "timeout" and "--rerun failed goes on" in record["error"]
     assert not list((tmp_path / "r").rglob("*.claim-*"))
     (record,) = run(world, tmp_path / "r", *asked, rerun="failed", **few)
-    assert numbers(record) == numbers(whole) and record["resumed"]["times"] == 1
+    assert numbers(record) == want and record["resumed"]["times"] == 1
 
 
 def quiet(made):

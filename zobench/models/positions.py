@@ -34,16 +34,19 @@ def side_by_side(
     Returns ids and places, int64 (bins, length); which tokens a token sees, bool (bins, 1, length, length); and where
     each sequence begins in the flattened ids.
     """
-    ids = torch.full((len(bins), length), pad_id)
-    own = torch.arange(1, length + 1).repeat(len(bins), 1).neg()  # the sequence of a token; padding is of its own
-    places = torch.zeros_like(ids)
+    tokens, owners, at = list[int](), list[int](), list[int]()
     begins = [0] * len(sequences)
-    for number, inside in enumerate(bins):
-        at = 0
+    for inside in bins:
+        end = len(tokens) + length
         for index in inside:
-            end = at + len(sequences[index])
-            ids[number, at:end] = torch.tensor(sequences[index])
-            own[number, at:end], places[number, at:end] = index, torch.arange(end - at)
-            begins[index], at = number * length + at, end
+            begins[index], size = len(tokens), len(sequences[index])
+            tokens += sequences[index]
+            owners += [index] * size
+            at += range(size)
+        left = end - len(tokens)
+        tokens += [pad_id] * left
+        owners += range(-left, 0)  # padding is of its own
+        at += [0] * left
+    ids, own, places = (torch.tensor(each, dtype=torch.int64).view(len(bins), length) for each in (tokens, owners, at))
     seen = (own[:, :, None] == own[:, None, :]) & torch.ones(length, length, dtype=torch.bool).tril()
     return ids, places, seen[:, None], begins

@@ -68,8 +68,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
 def _git_commit() -> str | None:
-    """The commit of the checkout this package runs from; None for an installed wheel or without git."""
+    """The commit of the checkout this package runs from, when first asked for: a checkout may move on, what a process
+    has imported does not. None for an installed wheel or without git.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
