@@ -1,4 +1,4 @@
-"""The examples run as they are, in a folder of their own, and show what they say."""
+"""The examples run as they are, in a folder of their own, with fewer items and steps, and show what they say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from zobench_plugins.presets import SMOKE
 
 ROOT = Path(__file__).parent.parent
 SHOWN = {
@@ -28,6 +29,9 @@ def test_every_example_is_run_and_named_in_the_guide():
 @pytest.mark.parametrize("name", SHOWN)
 def test_it_runs(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    few = {"num_train": 16, "num_dev": 8, "num_test": 8, "steps": 4, "eval_every": 2, "speed_steps": 1}
+    for name_of, size in few.items():
+        monkeypatch.setitem(SMOKE.settings, name_of, size)
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     shown = capsys.readouterr().out
     assert [said for said in SHOWN[name] if not re.search(said, shown)] == []

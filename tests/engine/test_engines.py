@@ -116,6 +116,19 @@ def test_weights_changed_from_outside_between_steps_are_seen(engine, precision):
     assert same(run.weights(), zeros)
 
 
+def test_a_model_that_becomes_wider_between_steps_is_restored_to_its_last_bit():
+    run = Run(Looks, engine="flat", dtype=torch.float32)
+    run.go(1)
+    run.opt.settle()
+    run.dtype = torch.float64
+    with torch.no_grad():
+        for p in run.model.double().parameters():
+            p += 1e-12
+    wider = {n: p.detach().clone() for n, p in run.model.named_parameters()}
+    run.go(1)
+    assert same(run.weights(), wider)
+
+
 def test_a_float32_model_needs_no_master():
     run = Run(precision="float32", dtype=torch.float32)
     run.go(2)

@@ -124,6 +124,21 @@ def test_forwards_are_counted():
     assert run.opt.forwards == {"train": 6, "backward": 3}
 
 
+def test_a_derivative_is_taken_along_what_has_one_number_a_tensor_too():
+    """A look at such a direction moves every entry by it, and so does the derivative."""
+    found = []
+
+    class Shift(Estimator):
+        def iterate(self, losses):
+            one = self.buffer("one", init=1.0, shape=lambda p: ())
+            plus, minus = losses(1e-4 * one, -1e-4 * one)
+            found.append(((plus - minus) / 2e-4, losses.jvp(one)[1]))
+
+    Run(Shift).go(1)
+    ((near, exact),) = found
+    assert float(near) == pytest.approx(float(exact), rel=1e-5) and abs(float(exact)) > 1e-3
+
+
 def test_slope_jvp_and_gradient_agree():
     class Three(Estimator):
         def iterate(self, losses):

@@ -13,6 +13,7 @@ from kits.records import items, record
 from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.report import factors, ranking, stats, store
+from zobench.report.record import NO_SELECTOR
 from zobench.report.sections import sections
 
 
@@ -113,6 +114,25 @@ def test_profiles_of_a_section_are_of_what_is_asked():
     assert ranking.profiles(made, "error", (1.0, 1.9, 3.0))["mezo / all"] == [0.0, 0.0, 1.0]  # 39 wrong against 19
     assert ranking.profiles(made, "forwards", (1.0,)) == {f"{n} / all": [1.0] for n in RIGHT}
     assert ranking.profiles(made, "seconds", (1.0,)) == {}, "no record says them"
+
+
+def test_seconds_are_compared_where_every_run_says_them():
+    records = board(RIGHT)
+    for one in records:
+        one["time"]["train_s"] = 2.0 if one["cell"]["estimator"] == "mezo" else 1.0
+    of_all = {"mezo / all": [0.0, 1.0], "lozo / all": [1.0, 1.0], "fzoo / all": [1.0, 1.0]}
+    assert ranking.profiles(section(records), "seconds", (1.0, 2.0)) == of_all
+    for one in records:
+        if (one["cell"]["estimator"], one["cell"]["seed"]) == ("fzoo", 2):
+            del one["time"]["train_s"]
+    del of_all["fzoo / all"]
+    assert ranking.profiles(section(records), "seconds", (1.0, 2.0)) == of_all
+
+
+def test_ranks_are_of_what_trains():
+    made = section([*board(RIGHT), *board({"answers": (90, 90, 90)}, selector=NO_SELECTOR)])
+    assert "answers" in {row.estimator for row in made.rivals}
+    assert {one.row.estimator for one in ranking.ranked(made)} == set(RIGHT)
 
 
 def test_ranks_need_seeds():

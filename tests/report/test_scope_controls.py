@@ -144,7 +144,7 @@ def test_budgets_area_and_cost_of_a_target():
         fast["trials"] = trials({1e-3: [0.5, 0.3, 0.3]})
         fast["forwards"] = {**fast["forwards"], "train": 150, "extra": 0}
         slow["trials"] = trials({1e-3: [0.9, 0.7, 0.5 if seed else 0.8]})
-        slow["forwards"] = {**slow["forwards"], "train": 300, "extra": 0}
+        slow["forwards"] = {**slow["forwards"], "train": 200, "extra": 100}
         made += [fast, slow]
     found = budgets.gathered(made)["sst2"]
     quick, late = found
@@ -154,6 +154,7 @@ def test_budgets_area_and_cost_of_a_target():
     assert budgets.target_of(found) == pytest.approx((0.7 + 0.5 + 0.5) / 3)
     assert [run.steps_to(budgets.target_of(found)) for run in quick.runs] == [25, 25, 25]
     assert [run.steps_to(budgets.target_of(found)) for run in late.runs] == [None, 75, 75]
+    assert quick.runs[0].steps_to(0.3) == 50, "no higher than the target is there"
     page = budgets.markdown({"sst2": found})
     assert "2 of 3" in page and "300 ± 0" in page and page.index("mezo / all") < page.index("mezo / layer:1")
 

@@ -36,6 +36,15 @@ def test_what_looks_say_by_hand():
     assert one.change.half() > 0
 
 
+def test_a_batch_without_a_slope_agrees_with_none_and_a_direction_without_a_value_leaves_none():
+    of_direction = ((1.2, 1.0), (1.1, 1.1), (1.3, 1.2))  # beside 0.8 and 1.0, 0.9 and 0.9, 0.8 and 0.9
+    against = ((0.8, 1.0), (0.9, 0.9), (0.8, 0.9))
+    looks = [look(0, s, k, of_direction[s][k], against[s][k]) for s in range(3) for k in range(2)]
+    (one,) = sensitivity.blocks(looks, 0.5)
+    assert one.agreement.mean == pytest.approx((0.5 + 1.0 + 1.0) / 3)
+    assert one.signal is None, "equal slopes have no spread"
+
+
 def test_alignment_is_the_cosine_times_the_root_of_the_size():
     up = look(0, 0, 0, 1.2, 0.9, slope=3.0, gradient=2.0)
     against = look(0, 0, 0, 0.9, 1.2, slope=3.0, gradient=2.0)

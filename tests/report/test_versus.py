@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kits.records import items, record
+from kits.records import PROTOCOL, items, record
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
@@ -85,9 +85,18 @@ def test_what_lacks_a_seed_is_left_out():
     said = page(records)
     assert "Left out, as a seed is missing or failed, or items are not kept: copa." in said
     assert table(said)["copa"][2:] == ["-"] * 5 and "average" not in table(said)
+    untouched = table(page(records, b="zero_shot"))
+    assert untouched["copa"][2:] == ["-"] * 5 and untouched["sst2"][2].startswith("+31.3 ± ")
     lost = [r for r in made() if (r["cell"]["estimator"], r["cell"]["seed"]) != ("lozo", 2)]
     with pytest.raises(ZobenchError, match="cannot be compared: there is no task"):
         page(lost)
+
+
+def test_items_are_those_of_one_split():
+    each = [made(tasks=("copa",), protocol={**PROTOCOL, "data_seed": seed}) for seed in (0, 1)]
+    records = [{**one, "role": {"seed": "report", "splits": [0, 1]}} for of_split in each for one in of_split]
+    found = table(page(records))
+    assert found["copa"][3] == "+20.3 of 100"
 
 
 def test_methods_are_named():

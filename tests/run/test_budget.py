@@ -78,6 +78,17 @@ def test_a_run_of_seconds_makes_steps_until_they_are_over(world, tmp_path):
     assert trial["curve"][-1][0] == trial["steps"], "the last checkpoint is the end"
 
 
+def test_a_probe_trains_at_the_rate_that_it_is_told(world, tmp_path):
+    """And where it is told none, at the first of the cell."""
+    told = {"exhaustive_sweep__steps": 2, "exhaustive_sweep__blocks": 1}
+    plain, same, other = (
+        run(world, tmp_path / str(lr), ["mezo"], ["exhaustive_sweep"], steps=2, **told, **own)[0]
+        for lr, own in ((0, {}), (1, {"exhaustive_sweep__lr": 1e-3}), (2, {"exhaustive_sweep__lr": 1e-1}))
+    )
+    (as_cell,), (as_told,), (elsewhere,) = (record["selection"]["probes"] for record in (plain, same, other))
+    assert as_cell == as_told and as_cell["dev_loss"] != elsewhere["dev_loss"]
+
+
 def test_probes_of_a_selector_keep_their_steps(world, tmp_path):
     (record,) = run(world, tmp_path, ["mezo"], ["exhaustive_sweep"], exhaustive_sweep__steps=2, train_forwards=16)
     assert record["status"] == "ok" and record["forwards"]["probe"] == 3 * (2 * 2 + 1)

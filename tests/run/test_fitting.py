@@ -37,7 +37,7 @@ REFERENCE = """
             def answers(questions):
                 SEEN["asked"].append(questions)
                 context.forward([q.prompt for q in questions])
-                return [9 if self.answer == "odd" else 0 for _ in questions]
+                return [{"odd": 9, "last": -1}.get(self.answer, 0) for _ in questions]
 
             return answers
 
@@ -144,6 +144,7 @@ def test_right_answers_are_counted_by_the_run(world, tmp_path, notes):
     [
         ("refuse", "notes does not do sst2"),
         ("odd", "6 questions of sst2 were answered by [9, 9, 9, 9, 9, 9]"),
+        ("last", "6 questions of sst2 were answered by [-1, -1, -1, -1, -1, -1]"),
         ("nothing", "Notes.fit returned no function that answers questions"),
     ],
 )

@@ -449,6 +449,16 @@ def test_a_later_signal_is_heard_again_and_so_is_one_that_was_caught(monkeypatch
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
+def test_a_signal_inside_two_holds_waits_for_the_outer_one():
+    said = []
+    with stopping.stoppable(), pytest.raises(stopping.Stopped), stopping.held():
+        with stopping.held():
+            signal.raise_signal(signal.SIGTERM)
+        said.append("the inner is over")
+    assert said == ["the inner is over"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX")
 def test_what_is_ignored_stays_ignored_and_handlers_are_given_back():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

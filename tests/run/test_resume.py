@@ -85,6 +85,18 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(world, tmp_path, monk
     assert replays or estimator in ("adamw", "agzo")
 
 
+def test_a_run_goes_on_from_a_snapshot_taken_at_its_best_checkpoint(world, tmp_path, monkeypatch, capsys):
+    """The snapshot holds the checkpoint as the weights that it stands at."""
+    told = {"steps": 3, "eval_every": 2, "layer__index": 1}
+    kills = Kills(monkeypatch, tmp_path / "whole", tmp_path, every=2)
+    (whole,) = run(world, tmp_path / "whole", ["adamw"], ["layer"], **told)
+    kills.results = None
+    (copy,) = kills.copies
+    before = kills.looks
+    (record,) = run(world, copy, ["adamw"], ["layer"], **told)
+    assert numbers(record) == numbers(whole) and kills.looks == before + 1, "one step is left"
+
+
 def test_steps_beyond_where_a_process_went_on_are_dropped():
     past = journal.Past()
     said = [{"at": "begin", "run": 0, "key": {}}, *({"at": "steps", "run": 0, "n": n} for n in range(3))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 import torch
 from kits.matrix import covering
 from kits.run_kit import TOKENIZER, assert_untouched, carry_out, numbers, plan, plugin_file, run
+from rich.console import Console
 
 from zobench.errors import ZobenchError
 from zobench.models.load import adopt
 from zobench.plugins.registry import load_plugins
 from zobench.run.anatomy import Anatomy
+from zobench.run.cell_runner import Runner
+from zobench.run.progress import Progress
 from zobench.run.unchanged import Guard, ModelChanged
 
 MISDEEDS = """
@@ -184,19 +188,27 @@ def clean(world, tmp_path_factory):
     return numbers(record)
 
 
+@pytest.fixture(scope="module")
+def misled(world, tmp_path_factory):
+    """A plan of two cells: the estimator that changes something, and one after it."""
+    folder = tmp_path_factory.mktemp("misled")
+    plugins = load_plugins([plugin_file(folder, MISDEEDS)])
+    return plan(world, folder, ["bad", "mezo"], ["layer:1"], plugins=plugins)[0]
+
+
 @pytest.mark.parametrize("what", NAMED)
 def test_what_an_estimator_changed_is_named_and_put_back_before_the_next_cell(
-    world, tmp_path, misdeeds, monkeypatch, clean, what
+    world, tmp_path, misled, monkeypatch, clean, what
 ):
     monkeypatch.setenv("MISDEED", f"{what}@train")
-    made, place = plan(world, tmp_path / "r", ["bad", "mezo"], ["layer:1"], plugins=misdeeds)
-    bad, after = carry_out(made, place)
+    progress = Progress(misled.plugins, 2, Console(file=io.StringIO()))
+    bad, after = map(Runner(misled.session, tmp_path, progress), misled.todo)
     assert bad["status"] == "error", bad["error"]
     assert bad["error"].startswith("estimator bad, training at lr 0.001, left the model changed: ")
     assert NAMED[what] in bad["error"] and "put back" in bad["error"] and "\n" not in bad["error"]
     assert "test" not in bad["metrics"]
     assert numbers(after) == clean
-    assert_untouched(made.session.loaded, world)
+    assert_untouched(misled.session.loaded, world)
 
 
 @pytest.mark.parametrize(("what", "where"), covering(["bit", "hook", "module", "config"], ["select", "probe", "fit"]))

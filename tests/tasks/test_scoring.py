@@ -1,6 +1,7 @@
 """Scores, predictions and generated answers, against MeZO's own on the same weights."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -171,6 +172,8 @@ def test_greedy_stops_each_row_at_its_own_token():
 
 def test_stop_tokens():
     assert stop_tokens(tokenizer()) == {tokenizer().encode("\n", add_special_tokens=False)[-1], 2}
+    two = SimpleNamespace(encode=lambda text, add_special_tokens: [29871, 13], eos_token_id=2)
+    assert stop_tokens(two) == {13, 2}, "of a line break in two tokens, as LLaMA's has, the last"
 
 
 def test_an_answer_never_outgrows_the_context(model):
