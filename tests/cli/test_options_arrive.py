@@ -31,7 +31,9 @@ def test_of_run(tmp_path, heard):
     seen = heard("zobench.cli.run._run")
     results, plugin = tmp_path / "r", tmp_path / "own.py"
     plugin.write_text("from zobench import hookimpl\n\n@hookimpl\ndef zobench_presets():\n    return {}\n")
-    words = "run -e mezo,lozo -s all,layer:0-1 -t sst2,copa -m some/model --seeds 1,2 --tune-seeds 7 --split-seeds 3,4"
+    words = (
+        "run -e mezo,lozo -s all,layer:0-1 -t sst2,copa -m some/model --seeds 1,2,1 --tune-seeds 7 --split-seeds 3,4"
+    )
     words += " --preset smoke --steps 100 --lr 1e-3,1e-2 --set eps=1e-2 --device cuda:1 --dtype bfloat16 --engine flat"
     words += " --jobs 4 --executor local --shard 2/3 --timeout 90s --rerun failed --offline"
     words += f" --device-map none --max-memory 16GB --data-dir {tmp_path} --results {results} --plugin {plugin}"

@@ -100,14 +100,3 @@ def test_fresh_takes_the_next_batch():
     losses = [float(objective()), float(objective.fresh()()), float(objective.fresh()())]
     assert losses == [float(Objective(run.model, cross_entropy, run.batch(i))()) for i in range(3)]
     assert objective().requires_grad is False
-
-
-def test_inputs_are_those_of_complete_rows():
-    """What rows have in common is held once in a batch; activations are shown of every row."""
-    ids, mask = text()
-    model, seen = llama("sdpa"), {}
-    once = Objective(model, lm_loss, (ids, mask), replicate=lambda batch: tuple(torch.cat([x, x]) for x in batch))
-    name = "model.layers.1.mlp.down_proj.weight"
-    loss = once.with_inputs([name], lambda name, x: seen.update({name: x.shape}))
-    assert seen == {name: (2 * ids.numel(), 24)}
-    assert torch.allclose(loss, once(), atol=1e-6)

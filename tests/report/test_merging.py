@@ -158,7 +158,9 @@ def test_the_board_of_the_new_folder_is_that_of_the_folders_together(tmp_path, c
     packing.pack(a, remove=True)
     board = tmp_path / "board.md"
     assert main(["leaderboard", str(a), str(b), "--out", str(board)]) == 0
-    assert main(["merge", str(a), str(b), "-o", str(tmp_path / "c")]) == 0
+    capsys.readouterr()
+    assert main(["merge", str(a), str(b), str(a), "-o", str(tmp_path / "c")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'c'}: 4 records, 2 of {a}, 2 of {b}\n", "a folder counts once"
     assert main(["leaderboard", str(tmp_path / "c"), "--check", "--out", str(board)]) == 0
     board.write_text(board.read_text() + os.linesep)
     assert main(["leaderboard", str(tmp_path / "c"), "--check", "--out", str(board)]) == 1

@@ -210,9 +210,17 @@ def test_what_is_done_running_failed_and_left(tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"{tmp_path}: 2 done, 1 running, 1 failed, 2 left (1 of them begun); about 30 min to go" in said
     assert "lr 0.001, step 30 of 40" in said and f"process {os.getpid()}" in said and "diverged" in said
+    goes_on = "The command of the run, given again, goes on with these."
+    assert goes_on not in said, "it is running"
     assert main(["status", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["left"] == sorted(r["id"] for r in (made[3], made[5]))
     claim.release()
+    made[0]["time"]["total_s"] = made[1]["time"]["total_s"] = 2730.0
+    for done in made[:2]:
+        store.write(tmp_path, done)
+    assert main(["status", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert goes_on in said and "; about 2 h 16 min to go with one process" in said
     for rest in made[3:]:
         store.write(tmp_path, rest)
     (tmp_path / "running" / f"{made[3]['id']}.journal").unlink()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ZobenchError
-from .common import Dtype
+from .common import Dtype, numbers_of
 from .run_config import from_file, settings_in
 
 if TYPE_CHECKING:
@@ -150,14 +150,7 @@ def ranges(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _seeds(text: str | None, option: str) -> tuple[int, ...]:
-    from ..settings import Range, convert
-
-    if text is None:
-        return ()
-    seeds = convert(text, tuple[Annotated[int, Range(ge=0, lt=2**32)], ...], option)  # as MeZO's generators take
-    if not seeds:
-        raise ZobenchError(f"{option} names none; write for example {option} 0,1,2")
-    return tuple(dict.fromkeys(seeds))
+    return () if text is None else numbers_of(text, option)
 
 
 def jobs_of(text: str) -> int:
