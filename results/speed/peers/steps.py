@@ -4,8 +4,9 @@
 
 Sides: `mezo`, MeZO's step as its code has it (as zobench's engine `official`, without zobench around it); `official`,
 that engine; `bare`, an in-place loop with logits at answers alone; `bare+z`, which keeps the step's noise;
-`torchzero`, where it is installed; `zobench`, engine `auto`. All make the same step (two points, learning rate 0) on
-the same batches of random tokens of real lengths; a side has turns of a few steps, round after round. Fetches nothing.
+`torchzero`, where it is installed; `zobench`, engine `auto`; `least`, what such a step cannot do without. All make the
+same step (two points, learning rate 0) on the same batches of random tokens of real lengths; a side has turns of a few
+steps, round after round. Fetches nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from zobench.protocol.protocol import computation_from
 
 EPS, LR = 1e-3, 0.0
 Step = Callable[[Any], None]
-SIDES = ("mezo", "official", "bare", "bare+z", "torchzero", "zobench")
+SIDES = ("mezo", "official", "bare", "bare+z", "torchzero", "zobench", "least")
 
 
 class MeZO:
@@ -88,6 +89,26 @@ class Bare:
         add(EPS - LR * float(above - below) / (2 * EPS))
 
 
+class Least:
+    """What no step of two points does without, and nothing else: two forwards over the rows that zobench passes over,
+    its noise drawn once, and three passes over the weights, which keep no copy of them.
+    """
+
+    def __init__(self, named: list[tuple[str, Tensor]], loss: Callable[[Any], Tensor]) -> None:
+        self.weights, self.loss = [p.data for _, p in named], loss
+        self.generator, self.steps = torch.Generator(), 0
+
+    def step(self, batch: Any) -> None:
+        self.steps += 1
+        self.generator.manual_seed(self.steps)
+        noise = [torch.randn(w.shape, generator=self.generator, dtype=w.dtype) for w in self.weights]
+        torch._foreach_add_(self.weights, noise, alpha=EPS)
+        above = self.loss(batch)
+        torch._foreach_add_(self.weights, noise, alpha=-2 * EPS)
+        below = self.loss(batch)
+        torch._foreach_add_(self.weights, noise, alpha=EPS - LR * float(above - below) / (2 * EPS))
+
+
 def torchzero_step(named: list[tuple[str, Tensor]], loss: Callable[[Any], Tensor]) -> Step:
     """Randomised finite differences of torchzero, with a learning rate of 0."""
     import torchzero as tz
@@ -117,10 +138,13 @@ def stands(name: str, loaded: LoadedModel, work: Work, scope: str, layer: int) -
 
     def loss(batch: Any) -> Tensor:
         with torch.no_grad():
-            return (work.official if name == "mezo" else work.ours)(model, batch.replicated())
+            rows = batch if name == "least" else batch.replicated()
+            return (work.official if name == "mezo" else work.ours)(model, rows)
 
     if name == "mezo":
         yield MeZO(named, loss).step
+    elif name == "least":
+        yield Least(named, loss).step
     elif name == "torchzero":
         yield torchzero_step(named, loss)
         for _, p in named:
@@ -141,7 +165,11 @@ def timed(loaded: LoadedModel, work: Work, names: list[str], scope: str, rounds:
                     step(work.batches[(number * turn + i) % len(work.batches)])
                     if number:
                         taken[name].append(time.process_time() - start)
-    return ratios({name: statistics.median(seconds) for name, seconds in taken.items()}, "zobench")
+    each = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    found = ratios(each, "zobench")
+    if {"official", "least"} <= set(each):
+        found["official takes times the least"] = round(each["official"] / each["least"], 2)
+    return found
 
 
 def main() -> None:

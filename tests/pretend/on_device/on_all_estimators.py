@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from pretend_kit import plugins, session, steps
 
-WAITS = {"adalezo": 2, "agzo": 3, "curvzo": 2, "grzo": 2, "zo_act": 2, "zo_blockwise": 6}
+WAITS = {"adalezo": 2, "curvzo": 2, "grzo": 2, "zo_act": 2, "zo_blockwise": 6}
 """Of the host, a step; else 1. adalezo and curvzo draw by what they have learnt, zo_act asks which layers it knows,
-agzo looks at activations of padded rows, grzo checks its losses once more as what it shows is their mean, zo_blockwise
-looks and moves block by block, of which there are six here, and checks before each move.
+grzo checks its losses once more as what it shows is their mean, zo_blockwise looks and moves block by block, of which
+there are six here, and checks before each move.
 """
 UNSEEN = {"forward_grad": "torch.func's wrapped tensors hide their memory from the pretend device"}
 LOOSE = {"p_gap": 1e-2}
