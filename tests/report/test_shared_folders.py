@@ -350,6 +350,8 @@ def test_older_settings_and_leftovers_are_listed_then_removed(tmp_path, capsys, 
     said = capsys.readouterr().out
     assert f"older than {new['id']}" in said and "claim of a process that is dead" in said and "3 to remove" in said
     assert sorted(p for p in results.rglob("*") if p.is_file()) == before
+    assert main(["clean", str(results), "--no-older"]) == 0
+    assert "older than" not in capsys.readouterr().out
     assert main(["clean", str(results), "--yes"]) == 0
     left = {p.name for p in results.rglob("*") if p.is_file()}
     assert left == {

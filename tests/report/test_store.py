@@ -132,6 +132,7 @@ def test_a_bad_record_spoils_no_other(tmp_path: Path):
         ('{"a": 1}', "not a record"),
         ('{"schema": "one"}', "schema 'one' is not a version"),
         ('{"schema": true}', "schema True is not a version"),
+        ('{"schema": 3}', "schema 3 is newer than this zobench reads (2); upgrade zobench"),
         ('{"schema": 99}', "schema 99 is newer than this zobench reads (2); upgrade zobench"),
         ('{"schema": 1, "x": NaN}', "NaN is no JSON"),
         ('{"schema": 1}', "id is missing; status is missing; protocol is missing and"),

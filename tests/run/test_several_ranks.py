@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from zobench.errors import ZobenchError
 from zobench.report import store
 from zobench.run import group
 from zobench.run.ranks import ROOM, ROW, Apart, Ranks
+from zobench.tasks.spread import gathered, own_share
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
 ESTIMATORS = {"squad": "mezo,fzoo", "copa": "forward_grad,pseuzo,grzo,mezo_svrg,zero_shot"}
@@ -255,3 +257,13 @@ def test_torchrun_starts_the_ranks(world, tmp_path):
     (one,), (two,) = read(tmp_path / "one").values(), read(tmp_path / "two").values()
     agree(two, one)
     assert two["ranks"]["size"] == 2 and done.stdout.count("leaderboard") < 3
+
+
+def test_forwards_of_a_score_are_those_of_all_ranks():
+    def gather(of, mine):
+        assert (of, mine) == ("answers", ({0: "a"}, 2))
+        return [mine, ({1: "b"}, 3)]
+
+    spread = SimpleNamespace(rank=0, size=2, gather=gather)
+    assert gathered("answers", {0: "a"}, 2, spread) == ({0: "a", 1: "b"}, 5)
+    assert [list(own_share(5, SimpleNamespace(rank=rank, size=2))) for rank in (0, 1)] == [[0, 2, 4], [1, 3]]

@@ -78,6 +78,13 @@ def alone(world, tmp_path_factory):
     return results, carry_out(made, place)
 
 
+def test_where_seeds_choose_the_rate_none_that_was_chosen_before_is_taken(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("zobench.run.cells.tuned", lambda *names: (5e-4,))
+    searched, known = (tuned(world, tmp_path, lrs=None, tune_seeds=seeds)[0] for seeds in ((10, 11), ()))
+    assert {cell.lrs for cell in known.todo} == {(5e-4,)}
+    assert all(len(cell.lrs) > 1 for cell in searched.todo) and len(searched.todo) == 2
+
+
 def test_the_role_is_no_part_of_the_identity(world, tmp_path, alone):
     found = by_seed(alone[1])
     (rate,) = found[0]["cell"]["lrs"]

@@ -170,6 +170,17 @@ def test_greedy_stops_each_row_at_its_own_token():
     assert (rows, forwards) == ([[5, 7], [5, 5, 5]], 3)
 
 
+def test_a_row_that_is_no_number_is_waited_for_no_longer():
+    def forward(input_ids, **_):
+        logits = torch.zeros(2, input_ids.shape[1], 10)
+        logits[0] = math.nan
+        logits[1, -1, 7 if input_ids.shape[1] == 3 else 5] = 1.0
+        return output(logits)
+
+    found = greedy(Forward(forward), torch.ones(2, 2, dtype=torch.long), None, limit=9, stop=frozenset({7}))
+    assert found == ([None, [5, 7]], 2)
+
+
 def test_stop_tokens():
     assert stop_tokens(tokenizer()) == {tokenizer().encode("\n", add_special_tokens=False)[-1], 2}
     two = SimpleNamespace(encode=lambda text, add_special_tokens: [29871, 13], eos_token_id=2)

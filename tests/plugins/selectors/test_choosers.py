@@ -72,6 +72,11 @@ def test_sensitivity_averages_over_batches_and_draws():
     assert context.forwards == {"calibration": selector.expected_forwards(LAYERS, 2, 9)} == {"calibration": 27}
 
 
+def test_of_equally_sensitive_blocks_the_earlier_is_chosen(context, monkeypatch):
+    monkeypatch.setattr(Sensitivity, "_change", lambda self, context, index, *more: 1.0 if index else 0.5)
+    assert Sensitivity().select(context).layers == (1,)
+
+
 def test_sensitivity_faults_leave_the_model_as_it_was(context, monkeypatch):
     before = {n: p.clone() for n, p in context.loaded.model.named_parameters()}
     real, calls = context.loss, []

@@ -16,7 +16,7 @@ from zobench_plugins.selectors.lisa import LISA
 from zobench_plugins.selectors.owlore import OwLore
 from zobench_plugins.selectors.random_layers import RandomLayers
 from zobench_plugins.selectors.round_robin import RoundRobin
-from zobench_plugins.selectors.turns import draw
+from zobench_plugins.selectors.turns import a_step, draw
 
 from zobench import Scope, ZobenchError
 from zobench.testing.planted import LAYERS, TrialContext, planted
@@ -79,6 +79,11 @@ def linear_keys(weights, count, seed, turn):
 def test_draws_are_in_proportion_to_weights_without_replacement(weights):
     assert off(draw, weights, 2) < 4.5
     assert weights[0] == weights[3] or off(linear_keys, weights, 2) > 10
+
+
+def test_as_many_blocks_as_usual_move_or_all_where_there_are_fewer():
+    assert [a_step(None, 2, blocks, "lisa.gamma") for blocks in (1, 2, 3)] == [1, 2, 2]
+    assert a_step(3, 2, 3, "lisa.gamma") == 3
 
 
 def test_a_draw_is_a_pure_function_and_another_turn_another_draw():
