@@ -21,7 +21,7 @@ from zobench.tasks.score import Evaluated
 class Prepared:
     """Four training items, and a dev loss from a script."""
 
-    train_size, spread, graphs = 4, None, None
+    train_size, spread, graphs, loss_name = 4, None, None, "lm"
 
     def __init__(self, dev_losses):
         self.script = iter(dev_losses)
