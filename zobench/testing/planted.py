@@ -82,7 +82,7 @@ def planted(plant: str, index: int) -> LoadedModel:
 class WatchedTask:
     """Stands for a PreparedTask: rows of random tokens, the last of which is to be told. It notes who asks for test."""
 
-    train_size, dev_size, rows, spread, graphs = 48, 16, "replicated", None, None
+    train_size, dev_size, rows, spread, graphs, loss_name = 48, 16, "replicated", None, None, "option"
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded, self.asked = loaded, list[str]()
