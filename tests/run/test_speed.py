@@ -152,6 +152,7 @@ def test_the_interval_of_a_ratio_is_that_of_students_t():
     high = scipy.stats.t.interval(0.95, 2, loc=math.log(4), scale=math.log(2) / 3**0.5)[1]
     assert speed.share_of_ratio([2.0, 8.0, 4.0], [1.0, 1.0, 1.0]) * 4 + 4 == pytest.approx(math.exp(high))
     assert speed.share_of_ratio([2.0], [1.0]) == math.inf
+    assert speed.share_of_ratio([2.0, 2.0], [1.0, 0.0]) == math.inf, "of a clock that is too coarse"
 
 
 def test_the_baseline_passes_over_rows_as_mezo_has_them(world, tmp_path, monkeypatch):

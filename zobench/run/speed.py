@@ -154,13 +154,14 @@ def _turns(baseline: _Taken, own: _Taken, *, alone: bool) -> Iterator[str]:
 
 
 def share_of_ratio(baseline: Sequence[float], own: Sequence[float]) -> float:
-    """By which share of it the 95 % interval of a ratio of step times ends above it; infinite for fewer than 2 pairs.
+    """By which share of it the 95 % interval of a ratio of step times ends above it; infinite for fewer than 2 pairs,
+    and where the clock is too coarse to time a step.
 
     By the t distribution of the logarithms of the ratios of paired steps: those of the same batch.
     """
-    logs = [math.log(there / here) for there, here in zip(baseline, own, strict=True)]
-    if len(logs) < 2:
+    if len(own) < 2 or not min(*baseline, *own) > 0:
         return math.inf
+    logs = [math.log(there / here) for there, here in zip(baseline, own, strict=True)]
     return math.expm1(t_quantile(0.975, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs)))
 
 
