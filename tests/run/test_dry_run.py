@@ -9,7 +9,9 @@ from kits.matrix import named
 from kits.run_kit import QUICK, carry_out, plan
 
 from zobench.cli import main
+from zobench.cli.dry_run import show
 from zobench.plugins.registry import load_plugins
+from zobench.run import device_pace
 from zobench.run.estimate import Estimate, cost
 from zobench.run.step_passes import forwards
 
@@ -78,6 +80,14 @@ def test_it_shows_the_cells_and_makes_nothing(world, tmp_path, capsys):
     assert len([row for row in out.splitlines() if "| zero_shot" in row]) == 2
     assert "10 cells to run (0 done before)" in out and err == ""
     assert not results.exists()
+
+
+def test_where_nothing_is_left_to_run_no_device_is_timed(world, tmp_path, capsys, monkeypatch):
+    made, place = plan(world, tmp_path, ["mezo"])
+    carry_out(made, place)
+    monkeypatch.setattr(device_pace, "measured", lambda *_, **__: pytest.fail("it was timed"))
+    show(plan(world, tmp_path, ["mezo"])[0], None)
+    assert "0 cells to run (1 done before)" in capsys.readouterr().out
 
 
 def test_each_learning_rate_takes_its_time(world, tmp_path):

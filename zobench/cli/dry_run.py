@@ -31,17 +31,16 @@ def show(
     from ..run.estimate import Estimate
 
     assert plan.outline is not None
-    if for_device is not None:
-        pace = named(for_device, plan.outline.loaded, device_map)
-    else:
-        pace = measured(plan.outline.loaded, device_map, alone=":" in plan.run_cell.order.place.device)
-    estimate = Estimate(plan.outline, pace)
+    pace = None if for_device is None else named(for_device, plan.outline.loaded, device_map)
     later = [] if plan.later is None else plan.later.expected(plan.plugins)
     cells = [(cell, plan.later is not None and cell in later and bool(cell.lrs)) for cell in (*plan.todo, *later)]
     known = [_known(*one) for one in cells]
     widths = [max(map(len, column)) for column in zip(HEADS[:KNOWN], *known, strict=True)] + [*WIDTHS, len(HEADS[-1])]
     print(_row(HEADS, widths))
     print("|" + "|".join("-" * (width + 2) for width in widths) + "|", flush=True)
+    if pace is None and cells:
+        pace = measured(plan.outline.loaded, device_map, alone=":" in plan.run_cell.order.place.device)
+    estimate = Estimate(plan.outline, pace)
     seconds, forwards, assumed, over = 0.0, 0, False, dict[str, str]()
     for words, (cell, _) in zip(known, cells, strict=True):
         cost, account = estimate.of(cell), estimate.memory(cell)

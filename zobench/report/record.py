@@ -121,7 +121,7 @@ class SpeedInfo(TypedDict):
     own: PhaseTimes
     ratio: float  # baseline step_s / own step_s
     interval: NotRequired[list[float]]  # of the ratio, 95 %: of the steps of this cell
-    baseline_of: NotRequired[str]  # the cell of the task that measured the baseline; this one checked it by a block
+    baseline_of: NotRequired[str]  # the cell of the task that measured the baseline; this one checked it by a turn
 
 
 class EngineSettings(TypedDict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -105,8 +104,10 @@ def named(name: str, loaded: LoadedModel, device_map: str = "auto") -> Pace:
     device_map: how weights are spread over several, one of zobench.models.placement.MAPS. Raises ZobenchError for an
     unknown device or device map.
     """
-    many, one = re.fullmatch(r"(?:(\d+)x)?(.*)", name.lower().replace(" ", "")).groups()  # type: ignore[union-attr]
-    count, key = int(many or 1), one.removeprefix("nvidia")
+    whole = name.lower().replace(" ", "")
+    many, _, one = whole.partition("x")
+    count, key = (int(many), one) if many.isdecimal() else (1, whole)
+    key = key.removeprefix("nvidia")
     if key not in DEVICES or count < 1:
         raise ZobenchError("--for-device: " + unknown("device", name, DEVICES))
     device, size = DEVICES[key], DTYPES[loaded.dtype].itemsize

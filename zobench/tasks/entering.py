@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from ..devices import sent
 from .batch import Batch, Packed
 
-Entering: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
-"""Of a linear layer and what enters it, (..., in): the rows (n, in) that count."""
 
-
-def entering(model: Any, loss_name: str, batch: Batch) -> Entering:
-    """For losses of this name of a batch by this model."""
+def entering(model: Any, loss_name: str, batch: Batch) -> Callable[[nn.Module, Tensor], Tensor]:
+    """For losses of this name of a batch by this model: of a linear layer and what enters it, (..., in), the rows
+    (n, in) that count.
+    """
     answers = loss_name != "lm" and hasattr(model, "get_output_embeddings")  # lm predicts every token of a row
     return _Entered(batch, model.get_output_embeddings() if answers else None)
 
@@ -60,7 +59,7 @@ class _Entered:
     def _of_answers(self, n: int) -> Tensor | None:
         """int64: the places that answers are predicted from, among the n that are given to the head."""
         if isinstance(self._looked, Packed) and n == len(self._looked.at) != self._looked.input_ids.numel():
-            return self._answers_looked_at
+            return self._answers_looked_at(self._looked.place)
         units = self._looked.input_ids.shape[0]
         return self._answers(n // units) if n % units == 0 else None
 
@@ -94,10 +93,8 @@ class _Entered:
             out.append((first, first + option))
         return _ranges(out)
 
-    @cached_property
-    def _answers_looked_at(self) -> Tensor:
+    def _answers_looked_at(self, place: Tensor) -> Tensor:
         """Where a head is given the places looked at of packed rows alone."""
-        place = self.batch.shared.place  # type: ignore[union-attr]
         width = place.shape[1]
         inside = _ranges([((i + 1) * width - n, (i + 1) * width) for i, n in enumerate(self.batch.options)])
         return place.flatten().index_select(0, sent(inside, place.device))
