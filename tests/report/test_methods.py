@@ -199,6 +199,24 @@ def test_the_command_prints_writes_and_draws(results, tmp_path, capsys):
     assert "within 50 points" in printed and "the comparisons of one column, 5 at most" in printed and "≈ |" in printed
 
 
+def test_the_picture_has_the_pages_verdicts_against_the_first_control(tmp_path, monkeypatch):
+    """Two controls are more comparisons than one: fzoo is better than mezo only where no other is asked for."""
+    records = made({"mezo": (60, 62, 61), "n_spsa": (80, 82, 81), "fzoo": (70, 80, 63)})
+    for one in records:
+        store.write(tmp_path, one)
+    assert verdicts(field(records, ("mezo",)))["fzoo"] == [better]
+    assert verdicts(field(records))["fzoo"] == [same, same]
+    figures = []
+    monkeypatch.setattr("zobench.cli.methods.picture", lambda figure, path: figures.append(figure) or b"")
+    plot = ["--plot", str(tmp_path / "out.png")]
+    assert main(["analyze", "methods", str(tmp_path), "--against", "mezo,n_spsa", *plot]) == 0
+    (axes,) = figures[0].axes
+    drawn = {t.get_text(): c.lines[0].get_color() for t, c in zip(axes.get_yticklabels(), axes.containers, strict=True)}
+    assert drawn == {"fzoo": "tab:gray", "n_spsa": "tab:green"}, (
+        "and not mezo, which the second control is held against"
+    )
+
+
 def test_its_faults_are_one_line(results, tmp_path, capsys):
     assert main(["analyze", "methods", str(results), "--against", "sgd"]) == 2
     assert "unknown estimator of these records 'sgd'" in capsys.readouterr().err

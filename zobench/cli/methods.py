@@ -23,7 +23,7 @@ from .shared_options import shares
 from .written import WrittenOptions
 
 if TYPE_CHECKING:
-    from ..report.methods import Field, MethodStanding
+    from ..report.methods import Against, Field, MethodStanding
     from ..report.rows import Section
 
 
@@ -79,7 +79,7 @@ def methods(
     written.end(
         made,
         {**facts.section(section), "fields": report.facts(found, section)},
-        lambda path: drawn(path, report.fields(section, controls[:1], by.value, family.value, margin / 100)),
+        lambda path: drawn(path, found, controls[0]),
     )
 
 
@@ -164,33 +164,38 @@ def _blocks(blocks: Sequence[int]) -> str:
     return f"{blocks[0]}-{blocks[-1]}" if whole else ", ".join(map(str, blocks)) or "none"
 
 
-def drawn(path: Path, found: Sequence[Field]) -> bytes:
-    """A panel for each of `found`, made with one control: each row minus it, with its 95 % interval."""
-    from ..report.methods import named
-
+def drawn(path: Path, found: Sequence[Field], control: str) -> bytes:
+    """A panel for each field: each row minus the control, with its 95 % interval, coloured by the page's verdict."""
     tallest = max(len(field.standings) for field in found)
     size = (5.0 * len(found), 1.2 + 0.21 * tallest)
     figure = figure_class(path)(figsize=size, layout="constrained")
     for axes, field in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
-        shown = [s for s in reversed(field.standings) if s.against and s.against[0].compared is not None]
-        for at, standing in enumerate(shown):
-            first = standing.against[0]
-            assert first.compared is not None
+        shown = [(s, held) for s in reversed(field.standings) if (held := _held(s, field, control)) is not None]
+        for at, (_, held) in enumerate(shown):
+            assert held.compared is not None
             axes.errorbar(
-                [100 * first.compared.mean],
+                [100 * held.compared.mean],
                 [at],
-                xerr=[100 * first.compared.half()],
+                xerr=[100 * held.compared.half()],
                 marker="o",
                 markersize=4,
                 capsize=2,
-                color=COLOURS.get(first.verdict, "tab:gray"),
+                color=COLOURS.get(held.verdict, "tab:gray"),
             )
         axes.axvline(0.0, color="black", linewidth=0.8)
-        axes.set_yticks(range(len(shown)), [_label(s) for s in shown], fontsize="small")
-        control = next((named(s.against[0].control, field.kind) for s in shown), "the control")
+        axes.set_yticks(range(len(shown)), [_label(s) for s, _ in shown], fontsize="small")
         axes.set(title=field.shared, xlabel=f"test, percent, minus {control} (95 % interval)")
         axes.grid(axis="x", alpha=0.3)
     return picture(figure, path)
+
+
+def _held(standing: MethodStanding, field: Field, control: str) -> Against | None:
+    """What the method is to this control; None where they were not compared."""
+    from ..report.methods import named
+
+    return next(
+        (a for a in standing.against if a.compared is not None and named(a.control, field.kind) == control), None
+    )
 
 
 def _label(standing: MethodStanding) -> str:
