@@ -28,7 +28,7 @@ from zobench.bench.sides import (
     sides,
     standing,
 )
-from zobench.cli import main
+from zobench.cli import bench_picture, main
 from zobench.cli.bench import DEFAULT_TASKS, bench
 from zobench.errors import ZobenchError
 from zobench.models.shapes import SHAPES
@@ -448,3 +448,13 @@ def test_the_script_for_a_gpu_asks_for_what_bench_has(tmp_path):
     assert "gpu" in tests and "tests/kernels" in tests
     ours, tests_minutes = map(float, re.findall(r"MINUTES:-([\d.]+)", script.read_text()))
     assert 2 * ours + ours / 3 + tests_minutes <= 10  # two large shapes, a small one, and the tests
+
+
+@pytest.mark.parametrize("tasks", [("copa",), ("copa", "sst2")])
+def test_the_picture_has_a_panel_a_task(tmp_path, tasks):
+    side = SimpleNamespace(side=SimpleNamespace(name="flat full"), median=lambda phase: 0.002)
+    of = {"timed": [side], "ratio": lambda one, base: 2.0}
+    found = [SimpleNamespace(work=SimpleNamespace(task=task), **of) for task in tasks]
+    text = bench_picture.drawn(tmp_path / "bench.svg", found).decode()
+    assert [task for task in ("copa", "sst2") if f"<!-- {task} -->" in text] == list(tasks)
+    assert text.count("<!--  2.0x -->") == len(tasks) and "<!-- flat full -->" in text

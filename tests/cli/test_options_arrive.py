@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from zobench.cli import main
+from zobench.cli import _click_command, main
 from zobench.run.place import Place
 from zobench.run.wish import Wish
 
@@ -182,3 +182,24 @@ def test_shared_options_stand_in_a_command_and_arrive():
     assert seen == [(Told(3, "x"), False), (Told(4, "y"), True)]
     with pytest.raises(TypeError, match="nonsense"):
         made(seed=3, nonsense=1)
+
+
+def switches(command, path=()):
+    """By command and first word every switch of a command and of those below it: its default and its opposites."""
+    for name, below in getattr(command, "commands", {}).items():
+        yield from switches(below, (*path, name))
+    for one in command.params:
+        if getattr(one, "is_flag", False):
+            yield (" ".join(path), one.opts[0]), (one.default, bool(one.secondary_opts))
+
+
+def test_a_switch_that_cannot_be_taken_back_is_off_until_it_is_said(monkeypatch):
+    monkeypatch.setenv("_ZOBENCH_COMPLETE", "1")  # which has every command
+    found = dict(switches(_click_command([])))
+    single = {named: default for named, (default, opposite) in found.items() if not opposite}
+    assert len(single) > 30 and {named: default for named, default in single.items() if default} == {}
+    assert {named: default for named, (default, opposite) in found.items() if opposite} == {
+        ("leaderboard", "--html"): True,
+        ("clean", "--older"): True,
+        ("analyze sensitivity", "--gradients"): True,
+    }

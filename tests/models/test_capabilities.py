@@ -53,7 +53,7 @@ def held(family, dtype=torch.float32):
 def test_what_each_can_do(family, want):
     found = held(family).capabilities
     assert found.causal and {name: getattr(found, name) for name in want} == want
-    assert found.noise < 1e-4 and not list(faults(found.record(), ModelCapabilities))
+    assert 0 < found.noise < 1e-4 and not list(faults(found.record(), ModelCapabilities))
 
 
 @pytest.mark.parametrize(

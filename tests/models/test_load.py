@@ -415,3 +415,21 @@ def test_a_real_cache_is_read_without_network(model_folder, tmp_path, monkeypatc
     loaded = load_model("someone/little", offline=True)
     assert (loaded.name, loaded.revision) == ("someone/little", commit)
     assert "is not in the local cache and --offline" in fault("someone/other", offline=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("tokenizer.json", None, "tokenizer"),
+        ("config.json", "{", "config.json"),
+        ("model.safetensors.index.json", "{", "index"),
+    ],
+)
+def test_settings_are_looked_at_before_weights_are_there(model_folder, file, text, said):
+    (model_folder / "model.safetensors").unlink()
+    assert folder_module.check_settings(model_folder) == {}
+    (model_folder / file).unlink(missing_ok=True)
+    if text is not None:
+        (model_folder / file).write_text(text)
+    with pytest.raises(ZobenchError, match=said):
+        folder_module.check_settings(model_folder)

@@ -1,5 +1,7 @@
 """A model whose blocks put out something else: known answers, however rows are laid out."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from kits.families import save_family
@@ -11,7 +13,7 @@ from zobench.models.load import load_model
 from zobench.models.massive import massive_activation
 from zobench.models.outliers import choose_block
 from zobench.models.start_at_block import Cut
-from zobench.models.transformed import first_tokens, transformed
+from zobench.models.transformed import _hook, first_tokens, transformed
 from zobench.models.trial import InBins, Padded, apart, centred, limit, rows_for
 from zobench.plugins.registry import load_plugins
 from zobench.plugins.transforms import made_of, told
@@ -195,3 +197,20 @@ def test_automatic_forms_remove_and_move_the_massive_activation(tmp_path, kind):
         with transformed(loaded, moved):
             assert choose_block(block_activations(loaded, given)) == last
     assert massive_activation(loaded, given) is None
+
+
+def test_what_a_block_puts_out_beside_its_stream_stays():
+    """The other entries of a tuple: weights of attention, a cache."""
+    change, firsts = (
+        SimpleNamespace(at=1, output=lambda stream, first: -stream),
+        SimpleNamespace(of=lambda stream: None),
+    )
+    stream, hook = torch.ones(1, 2, 3), _hook(change, firsts)
+    made, *rest = hook(None, (), (stream, "weights", "cache"))
+    assert torch.equal(made, -stream) and rest == ["weights", "cache"]
+    assert torch.equal(hook(None, (), stream), -stream)
+    for other in (("weights", stream), stream[0], None):
+        with pytest.raises(
+            ZobenchError, match=r"block 1 puts out no stream of \(rows, length, channels\) to transform"
+        ):
+            hook(None, (), other)

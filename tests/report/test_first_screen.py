@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from kits.records import KNOWN, items, record, small_board
 
 from zobench.cli import screen as terminal
 from zobench.report import compare, notes
-from zobench.report.first import page
+from zobench.report.first import following, page
 from zobench.report.first.lines import Counts
 from zobench.report.leaderboard import board, render
 from zobench.report.sections import sections
@@ -157,6 +158,17 @@ def test_what_is_next_can_change_what_is_shown():
     one = [record(seed=0), *(record(seed=seed, status="diverged", error="x") for seed in (1, 2))]
     assert then(*one) == ["`--lr` below 0.0001", "`--seeds 3,4,5`"], "these seeds were tried"
     assert then(*one[:2]) == ["`--lr` below 0.0001", "`--seeds 0,1,2`"]
+
+
+def test_a_method_to_compare_is_one_word_of_a_shell():
+    def of(method, **more):
+        return following._spelt(SimpleNamespace(method=method, where="layer:1", **{"trains": True, **more}))
+
+    assert [of("mezo"), of("mezo q=2"), of("zero_shot", trains=False)] == [
+        "mezo/layer:1",
+        "'mezo q=2/layer:1'",
+        "zero_shot",
+    ]
 
 
 def test_warnings_are_counted_and_stand_in_full_below():

@@ -117,6 +117,26 @@ def test_what_is_missing_is_left_out_of_the_average_alone():
     assert "80.0 ± 8.0 (3 of 4 seeds)" in page and "- average over sst2." in page
 
 
+def test_the_untouched_model_stands_above_with_its_average_over_the_averaged_tasks():
+    def untouched(**lost):
+        failed = {"status": "oom", "error": "out of memory"}
+        made = [
+            cell(name, right, [2], size, task=task, seed=seed, zero_shot=items(n), **(failed if at in lost else {}))
+            for task, n in (("rte", 30), ("sst2", 50))
+            for seed in SEEDS
+            for name, right, size in (("first_outlier", 80, 1000), ("top", 40, 10))
+            for at in [f"{task}_{name}"]
+        ]
+        (group,) = around.gathered(section(made), KNOWN, "parts")
+        page = around_page.markdown([group], 0.02).splitlines()
+        (line,) = [line for line in page if line.startswith("| zero-shot")]
+        return [one.strip() for one in line.strip("|").split("|")]
+
+    assert untouched() == ["zero-shot", "0", "", "30.0", "50.0", "40.0", "", ""]
+    assert untouched(rte_top=True) == ["zero-shot", "0", "", "30.0", "50.0", "50.0", "", ""]
+    assert untouched(rte_first_outlier=True) == ["zero-shot", "0", "", "50.0", "50.0", "", ""]
+
+
 def test_the_page_marks_and_the_numbers_for_programs():
     (group,) = around.gathered(section(board()), KNOWN, "parts")
     page = around_page.markdown([group], 0.02)

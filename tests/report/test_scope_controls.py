@@ -172,6 +172,25 @@ def test_transforms_are_held_beside_the_plain_model():
     page = interventions.markdown([[plain, other]])
     assert "A = `plant:2:6:100`: dev chooses block 2; on test, against block 0, +20.0" in page
     assert "with correlation -0.50" in page
+    assert "| 0         | 81.0 ± " in page and " 56.0 ± " in page
+
+
+def test_under_a_transform_a_block_without_a_score_is_a_dash_and_lost_seeds_are_counted():
+    made = with_layers(
+        sweep([80, 60, 70], "sst2") + sweep([55, 60, 75], "sst2", {**PROTOCOL, "transform": "plant:2:6:1"})
+    )
+    lost = {("layer:1", ""): SEEDS, ("layer:0", "plant:2:6:1"): (2,)}
+    for one in made:
+        under = one["protocol"].get("transform", "")
+        if one["cell"]["seed"] in lost.get((one["cell"]["selector"], under), ()):
+            one |= {"status": "oom", "error": "out of memory"}
+    page = interventions.markdown(interventions.gathered(made, KNOWN))
+    rows = {
+        line[0]: line[1:] for line in ([x.strip() for x in y.strip("|").split("|")] for y in page.splitlines() if y)
+    }
+    assert rows["1"][0] == "-" and rows["1"][1].startswith("61.0 ± ")
+    assert rows["0"][0].startswith("81.0 ± ") and rows["0"][1].startswith("55.5 ± ")
+    assert rows["0"][1].endswith(" (2 of 3 seeds)") and "seeds" not in rows["0"][0]
 
 
 def test_the_commands(tmp_path, capsys):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from zobench.report import sensitivity
+from zobench.report import sensitivity, stats
 
 
 def look(block, seed, batch, plus, minus, **more):
@@ -58,3 +58,26 @@ def test_the_page_names_the_most_sensitive_and_the_outlier():
     assert "| 0 (first outlier) |" in page
     assert "there is none" in sensitivity.markdown(looks, 1e-3, {"sst2": None})
     assert sensitivity.most_sensitive(sensitivity.blocks(looks, 1e-3)) == 1
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "decimals", "said"),
+    [
+        (0.01234, 0.00112, None, "0.0123 ± 0.0011"),
+        (1.234, 0.5, None, "1.23 ± 0.50"),
+        (345.6, 12.3, None, "346 ± 12"),
+        (34567.8, 1234.0, None, "34568 ± 1234"),
+        (3.2e-12, 1e-13, None, "0.00000000 ± 0.00000000"),
+        (0.25, 0.0, None, "0.25 ± 0.00"),
+        (0.0, 0.0, None, "0 ± 0"),
+        (0.01234, 0.00112, 2, "0.01 ± 0.00"),
+    ],
+)
+def test_numbers_are_shown_to_two_figures_of_their_interval(mean, half, decimals, said, monkeypatch):
+    effect = stats.score({0: [mean, mean]})
+    monkeypatch.setattr(type(effect), "half", lambda _: half)
+    assert sensitivity.plus_minus(effect, decimals) == said
+
+
+def test_what_is_not_known_has_no_number():
+    assert sensitivity.plus_minus(None) == sensitivity.plus_minus(None, 2) == "-"

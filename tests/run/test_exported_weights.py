@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+
 import pytest
 import torch
+from kits.families import model_of
 from kits.matrix import first_of_each, named
 from kits.run_kit import World, assert_untouched, plan, run
 from kits.tiny_models import tiny
@@ -16,7 +20,7 @@ from zobench.models.load import load_model
 from zobench.parameterisations import attach
 from zobench.plugins.registry import load_plugins
 from zobench.run import export_prefix
-from zobench.run.export import export
+from zobench.run.export import ADAPTER, _save_lora, export
 from zobench.run.outcome import info
 from zobench.run.replay import rebuild, scope_of
 
@@ -92,6 +96,19 @@ def test_peft_gives_the_predictions_of_the_record(world, tmp_path, estimator, se
         assert info(prepared.test_score(inner))["items"] == record["metrics"]["test"]["items"]
     settings = tuned.peft_config["default"]
     assert (settings.r, settings.lora_alpha) == ((2, 4) if estimator == "lora_zo" else (8, 16))
+    assert settings.fan_in_fan_out is False
+
+
+def test_of_gpt2_peft_is_told_that_weights_stand_the_other_way_round(tmp_path):
+    """Its layers are Conv1D, whose weights are (in, out)."""
+    name = f"transformer.h.0.attn.c_attn.lora_A.{ADAPTER}.weight"
+    loaded = SimpleNamespace(model=model_of("gpt2"), name="gpt2")
+    method = SimpleNamespace(settings={}, parameterisation="lora", cls=SimpleNamespace(parameterisation="lora"))
+    _save_lora(method, loaded, {name: torch.zeros(8, 16)}, tmp_path)
+    said = json.loads((tmp_path / "adapter_config.json").read_text(encoding="utf-8"))
+    assert said["fan_in_fan_out"] is True and said["target_modules"] == ["transformer.h.0.attn.c_attn"]
+    assert (said["lora_dropout"], said["bias"], said["inference_mode"]) == (0.0, "none", True)
+    assert (said["r"], said["lora_alpha"], said["task_type"]) == (8, 16, "CAUSAL_LM")
 
 
 def test_a_card_says_what_it_is_and_how_it_was_made(world, tmp_path, capsys):

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from zobench import ZobenchError
 from zobench.cli import main
 from zobench.engine import ENGINES
+from zobench.plugins import transforms
 from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import Protocol
 from zobench.run.routing import route
@@ -210,3 +211,8 @@ def test_it_is_a_setting_of_the_protocol():
     assert Protocol().transform == ""
     wish = Wish(("mezo",), ("all",), ("sst2",), settings={"transform": "clamp:1:2:3.50"}, preset="small")
     assert route(wish, plugins).protocol.transform == "clamp:1:2:3.5"
+
+
+def test_the_names_in_what_is_said():
+    assert transforms.names("clamp:1:17:5 + plant:4:auto+clamp:auto") == ["clamp", "plant", "clamp"]
+    assert transforms.names("clamp") == ["clamp"] and transforms.names("") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from kits.run_kit import numbers, plan, run
@@ -70,6 +71,28 @@ def test_who_waits_for_a_score_stops_where_its_cell_is_over(tmp_path, monkeypatc
     with pytest.raises(TimeoutError):
         zero_shot.shared(tmp_path, OF, lambda: SCORE, run="r", anew=False, waits=_over)
     claim.release()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_processes_that_take_it_together_the_first_reads_and_writes(tmp_path, rank):
+    said, taken = [], []
+
+    def told(of, mine=None):
+        said.append((of, mine))
+        return mine if rank == 0 else None  # what the first one has
+
+    def score():
+        taken.append(1)
+        return SCORE
+
+    ranks = SimpleNamespace(rank=rank, told=told)
+    assert zero_shot._on_all(ranks, tmp_path, OF, "r", False, score) == SCORE
+    assert said == [("zero-shot", None)] and untouched.path_of(tmp_path, OF).exists() == (rank == 0)
+    zero_shot.shared(tmp_path, OF, lambda: SCORE, run="r", anew=False)
+    assert zero_shot._on_all(ranks, tmp_path, OF, "r", False, score) == SCORE
+    assert said[1] == ("zero-shot", SCORE if rank == 0 else None) and len(taken) == 1 + rank
+    zero_shot._on_all(ranks, tmp_path, OF, "s", True, score)
+    assert said[2] == ("zero-shot", None), "another run that asks anew does not read it"
 
 
 def _over():

@@ -38,6 +38,8 @@ ENDLESS = [
     "{% set a = 'x' * 9000 %}{% for i in range(9999) %}{{ a }}{% endfor %}",
     "{% set a = 9**9 %}" + "{% set a = a * a %}" * 60 + "{{ a }}",
     "{% block a %}{{ self.a() }}{{ self.a() }}{% endblock %}",
+    "{{ (['x' * 10**6] * 300) | join | length }}",
+    "{% for a in range(100) %}{% set b = 'x' * 10**7 %}{% endfor %}",
     "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
     "x" * 70_000,
 ]
@@ -55,6 +57,71 @@ def test_what_has_no_end_is_ended(source, key):
     assert "\n" not in str(e.value) and time.process_time() - began < 5
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ ('x' * 1000).join('y' * 10**6) | length }}",
+        "{{ ('y' * 10**6) | join('x' * 1000) | length }}",
+        "{{ ([1] * 9 * 10**5) | join('x' * 1000) | length }}",
+        "{{ ('\t' * 10**6).expandtabs(9999) | length }}",
+        "{{ ('x\n' * 10**6) | indent(9999) | length }}",
+        "{{ ('x\n' * 10**6) | indent('y' * 9999) | length }}",
+        "{{ ('x ' * 10**6) | wordwrap(1, wrapstring='y' * 9999) | length }}",
+        "{{ ('a' * 10**6).translate({97: 'b' * 9999}) | length }}",
+        "{{ ('a' * 10**6).replace('a', 'b' * 9999) | length }}",
+        "{{ ('a' * 10**6) | replace('a', 'b' * 9999) | length }}",
+        "{{ ('{0}' * 9999).format('x' * 10**6) | length }}",
+        "{{ ('{a}' * 9999).format_map({'a': 'x' * 10**6}) | length }}",
+        "{{ ('%(a)s' * 9999) | format(a='x' * 10**6) | length }}",
+        "{{ ('%(a)s' * 9999 % {'a': 'x' * 10**6}) | length }}",
+    ],
+)
+def test_what_would_be_too_long_is_not_made_to_find_that_out(source):
+    """What was made first is told as `a text or list of more than`."""
+    with pytest.raises(ZobenchError, match=r"the template makes a text of more than 16,777,216 characters"):
+        replace(task("sst2"), prompt=source).render(ITEM)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "sentence | center({})",
+        "sentence | center(width={})",
+        "sentence.zfill({})",
+        "'%{}d' % 1",
+        "'{:{}}'.format(1)",
+        "'%{}d' | format(1)",
+        "range({}) | list",
+    ],
+)
+def test_a_width_or_count_is_at_most_ten_thousand(call):
+    text = "{{ (" + call + ") | length }}"
+    assert replace(task("sst2"), prompt=text.replace("{}", "10000")).render(ITEM).prompt == "10000"
+    with pytest.raises(
+        ZobenchError, match=r"the number 10001 in a template is beyond 10,000|a range of more than 10,000"
+    ):
+        replace(task("sst2"), prompt=text.replace("{}", "10001")).render(ITEM)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[a, a]",
+        "(a, a)",
+        "{1: a, 2: a}",
+        "[[a]] * 2",
+        "[a] + [a]",
+        "a ~ a",
+        "dict(b=a, c=a)",
+        "[a] | slice(2, a) | list",
+    ],
+)
+def test_a_value_is_weighed_as_it_is_made_and_not_where_it_is_printed(value):
+    """So that nothing that takes it, a comparison or a filter, has more before it than the bounds allow."""
+    with pytest.raises(ZobenchError, match=r"a text or list of more than 16,777,216 characters or entries"):
+        replace(task("sst2"), prompt="{% set a = 'x' * 9 * 10**6 %}{% set b = " + value + " %}" + "x").render(ITEM)
+
+
 @pytest.mark.parametrize("answer", ["range(10**8) | list", "[label] * 10**9", "'a' * 10**9", "10**(10**10)"])
 def test_expressions_too(answer):
     with pytest.raises(ZobenchError, match=r"task sst2: template\.answer: "):
@@ -70,6 +137,7 @@ def test_expressions_too(answer):
         ("{{ sentence | map('upper') }}", "generator has no text of its own"),
         ("{{ sentence.upper }}", "has no text of its own"),
         ("{{ range }}", "has no text of its own"),
+        ("{{ sentence | truncate(2) }}", "expected length >= 3, got 2"),
         ("{% macro m() %}x{% endmacro %}{{ m() }}", "a macro has no place here"),
         ("{% include 'x' %}", "a include has no place here"),
         ("{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}", "a recursive loop has no place here"),
@@ -98,6 +166,13 @@ def test_what_would_give_another_text_each_time_is_refused(source, said):
         ("{% set n = namespace(t=0) %}{% for w in [1, 2] %}{% set n.t = n.t + w %}{% endfor %}{{ n.t }}", "3"),
         ("{% for a in [] %}x{% else %}none{% endfor %}", "none"),
         ("{{ 'x' * 10000 }}", "x" * 10000),
+        ("{% for a, b in [(1, 2), (3, 4)] %}{{ a + b }}{% endfor %}{% set a, b = 5, 6 %}{{ a * b }}", "3730"),
+        (
+            "{{ {'a': [1, (2,)]} }}{{ {'a': 7}['a'] }}{{ 'film' in sentence.split() }}{{ 3 in [1, 2] }}",
+            "{'a': [1, (2,)]}7TrueFalse",
+        ),
+        ("{{ '{}/{b}'.format(sentence, b=label) }}{{ '{a}'.format_map({'a': 1}) }}", "a fine film/11"),
+        ("{{ 'abc'.translate({97: 'xy', 98: none}) }}{{ ', '.join(sentence.split()) }}", "xyca, fine, film"),
     ],
 )
 def test_what_is_small_is_as_jinja_has_it(source, text):

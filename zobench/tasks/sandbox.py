@@ -1,7 +1,9 @@
 """The Jinja of task files: bounded in time and size, the same text every time, and unable to change what it is given.
 
 Every turn of a loop, operation, filter and call of one rendering is counted and its result weighed, before it is made
-where its size can be told before. What gives another text each time (`random`, addresses of objects) is refused.
+where its size can be told before; so is every list that is written out. So no value is ever larger than the bounds, and
+what takes values (a comparison, a text made of a list) ends. What gives another text each time (`random`, addresses of
+objects) is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ TURNS = 20_000
 """Turns of loops, operations, filters and calls in one rendering."""
 LONGEST = 16 * 2**20
 """Characters of a text, or entries of a list, that a template makes: as long as the longest item."""
+MADE = 32 * LONGEST
+"""Characters and entries of all that one rendering makes, together."""
 WIDEST = 10_000
 """The largest number that a filter or a method takes: a width, a count."""
 SECONDS = 10.0
@@ -36,7 +40,7 @@ class TooMuch(jinja2.TemplateError):
 
 class _Left:
     def __init__(self) -> None:
-        self.turns, self.size, self.until = TURNS, LONGEST, time.monotonic() + SECONDS
+        self.turns, self.size, self.made, self.until = TURNS, LONGEST, MADE, time.monotonic() + SECONDS
 
 
 _left: contextvars.ContextVar[_Left | None] = contextvars.ContextVar("left", default=None)
@@ -87,16 +91,36 @@ def weigh(value: Any, most: int = LONGEST) -> int:
     return size
 
 
+def _weighed(value: Any) -> Any:
+    """A value that was made, if it and all that were made before are together within the bounds."""
+    size, left = weigh(value), _left.get()
+    if left is not None:
+        left.made -= size
+        if left.made < 0:
+            raise TooMuch(f"the template makes texts and lists of more than {MADE:,} characters and entries in all")
+    return value
+
+
 def _small(values: Iterable[Any]) -> None:
     for value in values:
         if isinstance(value, int) and abs(value) > WIDEST:
             raise TooMuch(f"the number {str(value)[:30]} in a template is beyond {WIDEST:,}")
 
 
-def _formats(text: Any) -> None:
-    """The widths in a format, of either kind, are small."""
+def _formats(text: Any, given: Iterable[Any]) -> None:
+    """The widths in a format, of either kind, are small, and so is it with the longest value in every place."""
     if isinstance(text, str):
         _small(int(digits) for digits in re.findall(r"\d{5,4000}", text) if "%" in text or "{" in text)
+        _repeated(max(text.count("%"), text.count("{")), given)
+
+
+def _repeated(times: int, given: Iterable[Any]) -> None:
+    """So many texts, each one of these values or an entry of one, are no more than four of the longest."""
+    entries = (
+        one.values() if isinstance(one, Mapping) else one if isinstance(one, list | tuple) else [one] for one in given
+    )
+    if times * max((weigh(each) for one in entries for each in one), default=0) > LONGEST * 4:
+        raise TooMuch(f"the template makes a text of more than {LONGEST:,} characters")
 
 
 def _replaced(text: str, old: str, new: str) -> None:
@@ -111,8 +135,7 @@ def _bound(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **options: Any) -> Any:
         _check_call(getattr(function, "__name__", ""), getattr(function, "__self__", None), args, options)
         out = function(*args, **options)
-        weigh(out)
-        return out
+        return _weighed(out)
 
     return call
 
@@ -125,8 +148,12 @@ def _check_call(name: str, owner: Any, args: tuple[Any, ...], options: Mapping[s
     if name in ("replace", "do_replace") and len(texts) >= 3:
         _replaced(*texts[:3])
     elif name in ("format", "do_format", "format_map"):
-        _formats(texts[0] if texts else "")
-    elif name in ("join", "do_join", "translate", "expandtabs", "indent", "do_indent", "wordwrap", "do_wordwrap"):
+        _formats(texts[0] if texts else "", given if isinstance(owner, str) else given[1:])
+    elif name == "translate":
+        _repeated(len(texts[0]) if texts else 0, given)
+    elif name in ("join", "do_join", "expandtabs", "indent", "do_indent", "wordwrap", "do_wordwrap"):
+        if name in ("do_indent", "do_wordwrap"):  # what is put before or between lines may be a text
+            _repeated(len(texts[0]) if texts else 0, texts[1:])
         size = max((len(one) for one in texts), default=0)
         entries = max((len(one) for one in [owner, *given] if hasattr(one, "__len__")), default=0)
         width = max((one for one in given if isinstance(one, int)), default=1)
@@ -152,7 +179,13 @@ def _counted(_: Any, values: Iterable[Any]) -> Iterator[Any]:
 def _joined(_: Any, values: list[Any]) -> str:
     _turn()
     weigh(values)
-    return "".join(map(str, values))
+    return str(_weighed("".join(map(str, values))))
+
+
+@jinja2.pass_context
+def _listed(_: Any, value: Any) -> Any:
+    _turn()
+    return _weighed(value)
 
 
 def _printed(value: Any) -> Any:
@@ -179,7 +212,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self.filters.pop(name, None), self.globals.pop(name, None)
         self.globals["range"] = _range
         self.filters = {name: _bound(one) for name, one in self.filters.items()}
-        self.filters |= {"_counted": _counted, "_joined": _joined}
+        self.filters |= {"_counted": _counted, "_joined": _joined, "_listed": _listed}
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """An operation, if its result is small."""
@@ -189,7 +222,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if isinstance(left, int) and isinstance(right, int) and left.bit_length() * max(right, 0) > LONGEST // 64:
                 raise TooMuch("a power beyond all bounds in a template")
         elif operator == "%":
-            _formats(left)
+            _formats(left, [right])
         elif operator == "*":
             for one, times in ((left, right), (right, left)):
                 if isinstance(one, str | list | tuple) and isinstance(times, int) and len(one) * times > LONGEST:
@@ -200,18 +233,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
         out = super().call_binop(context, operator, left, right)
         if isinstance(out, int) and out.bit_length() > LONGEST // 64:
             raise TooMuch("a number beyond all bounds in a template")
-        return out
+        return _weighed(out)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, B902
         """A call in a template, if what it takes and gives is small."""
-        owner = getattr(__obj, "__self__", None)
+        method = getattr(__obj, "__wrapped__", __obj)  # Jinja puts a function of its own around a text's `format`
+        owner = getattr(method, "__self__", None)
         _check_call(getattr(__obj, "__name__", ""), owner if isinstance(owner, str | list) else None, args, kwargs)
         out = super().call(__context, __obj, *args, **kwargs)
-        weigh(out)
-        return out
+        return _weighed(out)
 
     def _generate(self, source: nodes.Template, *args: Any, **options: Any) -> str:
-        """The code of a template: loops and `~` go through functions that count (a hook of Jinja's for this)."""
+        """The code of a template: loops, `~` and lists go through functions that count (a hook of Jinja's for this)."""
         for kind in (nodes.Macro, nodes.CallBlock, nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends):
             for found in source.find_all(kind):
                 raise jinja2.TemplateSyntaxError(f"a {kind.__name__.lower()} has no place here", found.lineno)
@@ -224,7 +257,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 def _join(node: nodes.Node) -> None:
-    """Each `a ~ b` below a node becomes `[a, b] | _joined`."""
+    """Below a node each `a ~ b` becomes `[a, b] | _joined`, and each list, tuple and mapping `[...] | _listed`."""
     for name, value in node.iter_fields():
         if isinstance(value, list):
             setattr(node, name, [_joining(one) for one in value])
@@ -239,4 +272,6 @@ def _joining(value: Any) -> Any:
     if isinstance(value, nodes.Concat):
         parts = nodes.List(value.nodes, lineno=value.lineno)
         return nodes.Filter(parts, "_joined", [], [], None, None, lineno=value.lineno)
+    if isinstance(value, nodes.List | nodes.Dict) or (isinstance(value, nodes.Tuple) and value.ctx == "load"):
+        return nodes.Filter(value, "_listed", [], [], None, None, lineno=value.lineno)
     return value

@@ -90,7 +90,15 @@ class Template:
             if isinstance(out, jinja2.Undefined):
                 raise jinja2.UndefinedError("the expression's value is undefined")
             return out
-        except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+        except (
+            jinja2.TemplateError,
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as e:
             fields = ", ".join(sorted(values))
             raise ZobenchError(f"{self.where}: {item}: {e}; the item has the fields {fields}") from None
         except (RecursionError, MemoryError):
