@@ -8,8 +8,10 @@ import shutil
 import socket
 
 import pytest
+import torch
 from kits.run_kit import QUICK, World, save_data, save_model
 
+from zobench import devices
 from zobench.cli import doctor as doctoring
 from zobench.cli import main
 
@@ -149,6 +151,22 @@ def test_the_doctor_says_what_is_there_and_what_is_not(monkeypatch, capsys, no_n
     assert found["torch"]["found"] == real("torch") and "threads" in found["cpu"]["found"]
     assert found["--device auto"]["found"] in ("cpu", "cuda", "xpu", "mps") and "--engine auto" in found
     assert no_network == []
+
+
+@pytest.mark.parametrize(
+    ("built_for", "driver", "mend"),
+    [(None, "/usr/bin/nvidia-smi", True), ("13.0", "/usr/bin/nvidia-smi", False), (None, None, False)],
+)
+def test_a_torch_that_cannot_see_the_gpu_of_a_driver_is_told_of(monkeypatch, built_for, driver, mend):
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+    monkeypatch.setattr(devices, "count", lambda kind: 0)
+    monkeypatch.setattr(doctoring.shutil, "which", lambda name: driver)
+    monkeypatch.setattr(doctoring.Path, "exists", lambda self: False)
+    (gpus,) = [one for one in doctoring._devices() if one.what == "GPUs"]
+    assert (gpus.found, gpus.mend.startswith("a driver is here: install torch for CUDA")) == (
+        "none that torch sees",
+        mend,
+    )
 
 
 def test_the_doctor_is_content_with_what_all_runs_need(capsys):

@@ -1,12 +1,14 @@
 """What pictures share: who has which colour and dash, and where axes end."""
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("matplotlib")
 
 from matplotlib.figure import Figure  # noqa: E402
 
-from zobench.cli import pictures  # noqa: E402
+from zobench.cli import activations_picture, pictures  # noqa: E402
 
 
 def test_a_colour_an_estimator_and_a_dash_a_selector():
@@ -46,3 +48,27 @@ def test_a_title_is_as_wide_as_the_figure_at_most(name):
     drawing = FigureCanvasAgg(figure).get_renderer()
     across = figure._suptitle.get_window_extent(drawing)
     assert 0 <= across.x0 and across.x1 <= figure.bbox.width
+
+
+def test_a_panel_each_and_no_more():
+    for count, rows, wide in ((1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 3)):
+        figure, made = pictures.panels(Path("x.png"), count)
+        assert len(made) == count and len(figure.axes) == rows * wide
+        assert [axes.axison for axes in figure.axes] == [True] * count + [False] * (rows * wide - count)
+        assert tuple(figure.get_size_inches()) == pytest.approx((3.4 * wide, 2.8 * rows))
+    assert len(pictures.panels(Path("x.png"), 3, columns=1)[0].axes) == 3
+
+
+def test_the_picture_of_activations_has_every_block_and_no_embedding(monkeypatch):
+    rows = [{"index": k - 1, "max": 10.0 + k, "mean": 2.0 + k, "median": 1.0 + k} for k in range(4)]
+    facts = {"rows": rows, "rules": {"plateau": {"block": 1}}, "model": "m", "task": "t"}
+    monkeypatch.setattr(activations_picture, "picture", lambda figure, path: figure)
+    (axes,) = activations_picture._one(Path("x.png"), facts).axes
+    drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
+    assert drawn == {
+        "max": ([0, 1, 2], [11.0, 12.0, 13.0]),
+        "mean": ([0, 1, 2], [3.0, 4.0, 5.0]),
+        "median": ([0, 1, 2], [2.0, 3.0, 4.0]),
+        "block 1": ([1], [12.0]),
+    }
+    assert axes.get_yscale() == "log"

@@ -7,6 +7,8 @@ from kits.toy_runs import MeZO, Run, layer
 from torch import nn
 
 from zobench import Estimator, Scope, ZobenchError
+from zobench.directions import together
+from zobench.directions.handle import Handle
 
 
 class Draws(Estimator):
@@ -168,3 +170,24 @@ def test_names():
         Run(noise="oficial")
     with pytest.raises(ZobenchError, match="official noise needs a seed from 0"):
         Run(noise="official", seed=-1)
+
+
+def test_runs_are_of_small_neighbours_of_one_dtype_and_group_without_masks():
+    group = {}
+
+    def handles(*sizes, dtypes=None, groups=None, masked=()):
+        made = []
+        for k, size in enumerate(sizes):
+            of = torch.zeros(size, dtype=(dtypes or {}).get(k, torch.float32))
+            made.append(Handle(f"{k}", of, (groups or {}).get(k, group), k))
+            made[-1].mask = of.bool() if k in masked else None
+        return made
+
+    def runs(most, *sizes, **more):
+        return ["".join(p.name for p in run) for run in together.runs(handles(*sizes, **more), most)]
+
+    assert runs(10, 3, 3, 4, 1, 9) == ["012", "34"], "no more entries than that"
+    assert runs(10, 3, 11, 3) == ["0", "1", "2"] and runs(0, 1, 1) == ["0", "1"] and runs(10) == []
+    assert runs(10, 1, 1, 1, masked=(1,)) == ["0", "1", "2"]
+    assert runs(10, 1, 1, 1, 1, dtypes={2: torch.float16, 3: torch.float16}) == ["01", "23"]
+    assert runs(10, 1, 1, 1, groups={1: {}}) == ["0", "1", "2"]

@@ -1,5 +1,7 @@
 """Engines never change the mathematics: they agree, restore exactly where they say so, and undo what fails."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from kits.matrix import covering
@@ -7,10 +9,12 @@ from kits.toy_runs import MODES, Adaptive, MeZO, Run, apart, same
 from torch import nn
 
 from zobench import Estimator, ZobenchError
+from zobench.directions.algebra import ZERO
 from zobench.directions.handle import Handle
 from zobench.directions.noise.source import OfficialStream
 from zobench.engine import ENGINES, Pair, build, choose
 from zobench.engine.base import decays
+from zobench.engine.flat import Flat
 
 
 @pytest.mark.parametrize(
@@ -355,3 +359,11 @@ def test_names():
 def test_what_decays_is_mezos_rule():
     names = {"a.weight": True, "a.bias": False, "a.layer_norm.weight": False, "a.input_layernorm.weight": False}
     assert {name: decays(Handle(name, torch.zeros(1), {})) for name in names} == names
+
+
+def test_flat_rests_where_it_neither_stands_displaced_nor_owes_a_move():
+    engine, somewhere = Flat(), SimpleNamespace(terms={"z": 1.0})
+    assert engine.at_rest
+    for at, pending in ((somewhere, ZERO), (ZERO, somewhere), (somewhere, somewhere)):
+        engine.at, engine.pending = at, pending
+        assert not engine.at_rest

@@ -81,3 +81,23 @@ def test_events_on_an_accelerator():
         opt.step(lambda: (w @ w).sum())
     times = opt.timers.take()
     assert len(times) == 3 and all(min(t.forward_s, t.perturb_s, t.update_s) > 0 for t in times)
+
+
+@pytest.mark.parametrize(("events", "unit"), [(False, 1.0), (True, 1e-3)])
+def test_times_are_seconds_whatever_measured_them(events, unit):
+    """A clock says seconds, an event of a device milliseconds to another."""
+
+    class Event:
+        def __init__(self, at):
+            self.at = at
+
+        def elapsed_time(self, other):
+            return other.at - self.at
+
+    timers = Timers(torch.device("cpu"))
+    timers._events = events
+    parts = ("forward", "perturb", "forward", "update", None, None)
+    marks = [
+        (name, Event(at) if events else at) for name, at in zip(parts, (0.0, 8.0, 9.0, 19.0, 23.0, 30.0), strict=True)
+    ]
+    assert timers._times(marks) == StepTimes(*(pytest.approx(unit * each) for each in (18.0, 1.0, 4.0, 30.0)))

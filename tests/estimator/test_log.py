@@ -234,6 +234,16 @@ def test_a_run_that_was_stopped_leaves_a_log_that_is_not_whole(tmp_path):
     assert read_log(path, whole=False) == steps(4)
 
 
+def test_what_was_written_is_in_the_file_at_once(tmp_path):
+    """A process may be killed at any time."""
+    writer = LogWriter(tmp_path / "log", facts={"a": 1})
+    assert load_log(tmp_path / "log", whole=False).facts == {"a": 1}
+    for n in (2, 4):
+        writer.write(steps(n)[n - 2 :])
+        assert read_log(tmp_path / "log", whole=False) == steps(n)
+    writer.close()
+
+
 def test_nothing_is_added_to_a_log_of_the_first_version(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(of_the_first_version(steps(2)))

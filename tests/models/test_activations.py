@@ -4,9 +4,10 @@ import pytest
 import torch
 from kits.matrix import named
 from kits.tiny_models import CONFIGS, LAYERS, batches, plant, tiny
+from torch import nn
 
 from zobench.errors import ZobenchError
-from zobench.models.activations import EMBEDDING, block_activations
+from zobench.models.activations import EMBEDDING, _body, block_activations
 
 
 def stored(loaded, data, place):
@@ -157,3 +158,12 @@ def test_the_head_is_not_run():
 def test_every_family_gives_a_table(family):
     table = block_activations(tiny(family), batches())
     assert all(0 < row.median < row.max and row.median < 3 * row.mean for row in table)
+
+
+def test_the_body_is_what_has_the_blocks():
+    block = nn.Linear(2, 2)
+    body = nn.Sequential(block)
+    held, apart = SimpleNamespace(base_model=body), SimpleNamespace(base_model=nn.Sequential(nn.Linear(2, 2)))
+    bare, odd = SimpleNamespace(), SimpleNamespace(base_model="a name")
+    assert _body(held, block) is body
+    assert all(_body(model, block) is model for model in (apart, bare, odd))

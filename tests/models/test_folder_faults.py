@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
+from zobench.models import contents
 from zobench.models.folder import fingerprint
 from zobench.models.load import load_model
 from zobench.models.weights import read_header
@@ -646,3 +647,20 @@ def test_the_command_line_says_nothing_beside_it(at, capfd):
 def test_settings_that_a_tokenizer_first_looks_at_when_it_is_used(at, length):
     rewrite(at, "tokenizer_config.json", model_max_length=length)
     assert "cannot read the tokenizer" in fault(at)
+
+
+@pytest.mark.parametrize(
+    ("name", "weighs"),
+    [
+        ("model.layers.0.mlp.up.weight", True),
+        ("model.layers.0.mlp.up.bias", True),
+        ("layers.0.mlp.up.bias", True),
+        ("transformer.model.layers.0.mlp.up.bias", True),
+        ("extra.bias", True),
+        ("model.layers.0.mlp.up.zeros", False),
+        ("model.layers.0.attn.rotary_emb.inv_freq", False),
+    ],
+)
+def test_a_stored_tensor_is_a_weight_by_its_name_whatever_stands_before_it(name, weighs):
+    own = ["model.embed.weight", "model.layers.0.mlp.up.weight", "model.layers.0.mlp.up.bias"]
+    assert contents._is_one_of(name, own, ["extra.bias"]) is weighs

@@ -130,3 +130,13 @@ def test_an_architecture_that_transformers_cannot_read_is_named(tmp_path):
     tiny_gguf.write(tmp_path / "odd.gguf", architecture="rwkv9")
     with pytest.raises(ZobenchError, match="rwkv9"):
         load_model(str(tmp_path / "odd.gguf"))
+
+
+@pytest.mark.parametrize(("count", "named"), [(2, "a, b"), (3, "a, b, c"), (4, "a, b, c, ...")])
+def test_of_many_files_three_are_named(tmp_path, count, named):
+    for name in "abcd"[:count]:
+        (tmp_path / f"{name}.gguf").write_bytes(b"GGUF")
+    said = ", ".join(part if part == "..." else f"{part}.gguf" for part in named.split(", "))
+    with pytest.raises(ZobenchError) as caught:
+        load_model(str(tmp_path), device="cpu", offline=True)
+    assert f"{count} GGUF files ({said}): name one" in str(caught.value)

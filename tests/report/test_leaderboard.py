@@ -294,6 +294,8 @@ def test_a_board_that_mixes_roles_says_so():
     )
     lost = render([*tuning(10, estimator="fzoo"), *reported(0, 1, 2, tuned_on=(10,))])
     assert "fzoo / all: has records of tuning seeds alone on sst2." in warnings(lost)
+    for made in (lost, render([*reported(0, 1, 2, tuned_on=(10,)), record("zero_shot", seed=0)]), render(well())):
+        assert not [w for w in warnings(made) if w.startswith("Roles")], "all that trains was tuned alike"
 
 
 def test_splits_of_one_run_stand_in_one_table_and_others_do_not():

@@ -7,6 +7,7 @@ from zobench.cli import main
 from zobench.errors import ZobenchError
 from zobench.report import methods, stats, store
 from zobench.report.sections import sections
+from zobench.report.taken import taken
 
 RIGHT = {
     "mezo": (60, 62, 61),
@@ -261,3 +262,26 @@ def test_what_is_counted_is_judged_apart_from_what_is_claimed(monkeypatch):
     found = field(made())
     assert {a.counted for s in found.standings for a in s.against} == {worse}
     assert verdicts(found)["lozo"] == [better, better]
+
+
+def test_what_was_taken_is_known_of_what_was_measured():
+    def of(**more):
+        made = [record(seed=seed) for seed in (0, 1)]
+        for one in made:
+            one["forwards"] = {"train": 400, "extra": 100, "backward": 50, "dev": 9, **more}
+            one["trials"] = [{**one["trials"][0], "steps": 100}, {**one["trials"][0], "steps": 100}]
+        return made
+
+    def taken_of(made):
+        (row,) = sections(made)[0].rows
+        return taken(row)
+
+    made = of()
+    for one, state in zip(made, (4, 8), strict=True):
+        one["memory"]["state_bytes"] = state * one["scope"]["parameters"]
+    assert taken_of(made) == {"train": 2.0, "extra": 0.5, "backward": 0.25, "run": 300.0, "state": 8.0}
+    for one in made:
+        del one["memory"]["state_bytes"]
+    assert "state" not in taken_of(made)
+    made[0]["memory"]["state_bytes"], made[0]["scope"] = 12, None
+    assert "state" not in taken_of(made)

@@ -120,6 +120,15 @@ def test_side_files_that_are_not_packed_stay_and_missing_ones_are_a_note(results
     assert f"note: cells/{name}.steps.jsonl: missing beside" in capsys.readouterr().err
 
 
+def test_side_files_stay_in_the_pack_when_only_records_are_added(results: Path):
+    first = packing.pack(results, kinds=["steps", "replay"], remove=True)
+    assert first.sides == 2
+    before = (results / packed.SIDES).read_bytes()
+    store.write(results, record("mezo", "all", task="copa", seed=9))
+    again = packing.pack(results, remove=True)
+    assert again.sides == 2 and (results / packed.SIDES).read_bytes() == before and packed.SIDES in again.sizes
+
+
 def test_undo_gives_every_file_back_byte_for_byte(results: Path):
     old = next(p for p in (results / "cells").iterdir() if p.name.startswith("wic"))
     old.write_bytes(store.dumps(json.loads(old.read_text())).encode())

@@ -34,6 +34,16 @@ def test_sections_are_by_model_revision_and_data():
     assert [dict(s.distinct) for s in sections(made)] == [{}, {"revision": "abc123"}, {"revision": "zzz"}, {}]
 
 
+def test_seeds_that_only_a_reference_has_are_missing_of_no_method():
+    methods, more = [record(seed=seed) for seed in (0, 1)], [record("adamw", seed=seed) for seed in (0, 1, 2)]
+    (section,) = sections([*methods, *more, record("zero_shot", seed=0)])
+    missing = {row.estimator: row.entry("sst2").missing for row in section.rows}
+    assert not missing["mezo"] and not missing["adamw"]
+    (alone,) = sections([*more, record("sgd", seed=0)])
+    missing = {row.estimator: [draw.seed for draw in row.entry("sst2").missing] for row in alone.rows}
+    assert missing == {"adamw": [], "sgd": [1, 2]}, "where there is no method, references are held to each other"
+
+
 def test_protocols_do_not_mix():
     made = [record(seed=0), record(seed=1), record(seed=2, protocol={"steps": 200, "loss": {"dtype": "float32"}})]
     with pytest.raises(ZobenchError) as caught:

@@ -365,6 +365,9 @@ def test_what_all_names_and_cannot_run_is_left_out_and_said(world, tmp_path, cap
     made, _ = plan(world, tmp_path / "r", ["all"], ("all",), ("sst2", "squad"), plugins=found)
     assert [cell.task for cell in made.todo] == ["sst2"]
     assert warned == ["left out of `all`, 1 cell: squad: no generation, please"]
+    with pytest.raises(ZobenchError, match="squad: no generation, please"):
+        plan(world, tmp_path / "r", ["all"], ("all",), ("squad",), plugins=found)
+    assert len(warned) == 1, "of all, none can run"
 
 
 ODD_CHECK = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from zobench.bench.shape_session import session_of
 from zobench.plugins.registry import load_plugins
 from zobench.protocol.protocol import computation_from, protocol_from
 from zobench.run.cell_shapes import shapes_of
-from zobench.run.memory_account import activations, memory_of
+from zobench.run.memory_account import ONE_BLOCK, PlannedMethod, activations, memory_of
 from zobench.run.selection import everything
 
 GIB = 2**30
@@ -66,3 +67,36 @@ def test_the_speed_is_measured_where_its_baseline_fits():
     """MeZO's order over logits at all positions of padded rows takes more than training does."""
     assert [card for card in CARDS if account("qwen3-8b", "mezo", card).speed_fits] == [48, 80, 141]
     assert account("llama2-7b", "mezo", 24).speed_fits
+
+
+@pytest.mark.parametrize(("of_a_block", "more", "named"), [(2, 0, False), (2, 1, True), (5, 0, True), (1, 0, False)])
+def test_a_scope_of_more_than_two_blocks_is_told_of_one(of_a_block, more, named):
+    own, cls = shapes("llama2-7b"), load_plugins().estimator("mezo")
+    own = replace(own, scope=((of_a_block * own.block + more,),))
+    wish = computation_from({"dtype": "float16"})
+    cell = SimpleNamespace(estimator_settings={}, computation=wish, protocol=protocol_from({}))
+    ways = PlannedMethod(cls, {}, wish, own, "cuda").ways(cell, 80 * GIB)
+    assert (ONE_BLOCK in ways) == named and "batch_size=8 (another protocol)" in ways
+    assert "--dtype bfloat16" not in ways, "it has as few bits already"
+
+
+@pytest.mark.parametrize(
+    ("engine", "restore", "precision", "estimator", "held"),
+    [
+        ("flat", "exact", "native", "mezo", 46),  # a copy of what moves
+        ("flat", "exact", "float32", "mezo", 92),  # float32 masters in its place
+        ("flat", "arithmetic", "native", "mezo", 0),
+        ("pair", "exact", "native", "mezo", 2 * 46),  # the weights at both points
+        ("pair", "exact", "float32", "mezo", 92 + 2 * 46),
+        ("streamed", "exact", "native", "mezo", 2 * 40),  # of the largest tensor
+        ("pair", "exact", "native", "fzoo", 9 * 46),
+        ("pair", "exact", "native", "made_up", 16 * 46),  # no more points than that at once
+    ],
+)
+def test_what_is_held_of_the_weights_beside_them(engine, restore, precision, estimator, held):
+    """Of tensors of 20 and 3 entries, of 2 bytes each."""
+    own = replace(shapes("llama2-7b"), scope=((4, 5), (3,)), itemsize=2)
+    many = SimpleNamespace(forwards_per_step=40)
+    cls = many if estimator == "made_up" else load_plugins().estimator(estimator)
+    planned = PlannedMethod(cls, {}, computation_from({"precision": precision}), own, "cuda")
+    assert planned._theta(own, engine, restore) == held

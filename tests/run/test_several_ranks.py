@@ -242,6 +242,20 @@ def test_ranks_that_do_other_things_stop():
     assert issubclass(Apart, ZobenchError) and ranks.broken
 
 
+def test_one_process_is_no_group_and_torchruns_number_is_the_one(monkeypatch):
+    for size in (0, 1):
+        with group.joined(size) as ranks:
+            assert ranks is None
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with group.joined(1) as ranks:
+        assert ranks is None
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for size in (1, 3):
+        with pytest.raises(ZobenchError, match=f"--ranks {size}: torchrun started 2 processes"), group.joined(size):
+            pass
+
+
 @pytest.mark.slow
 def test_torchrun_starts_the_ranks(world, tmp_path):
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "zobench"]

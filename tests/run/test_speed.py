@@ -19,6 +19,7 @@ from zobench.run.memory import PeakMemory
 from zobench.run.memory_account import planned
 from zobench.run.method import Method, keeper
 from zobench.run.selection import everything
+from zobench.run.speed import _Taken
 
 STEPS, WARMUP = 4, 3
 
@@ -241,3 +242,10 @@ def test_the_move_is_made_though_nothing_is_learnt(world, tmp_path):
         patched.setattr(speed, "timed_step", spied)
         speed.measure(sides, session.loaded, prepared, cell.protocol, seed=0, keep=keeper(session.loaded, 1))
     assert len(moved) == len(seen) * len(scope.named) and max(seen) < 1e-15
+
+
+@pytest.mark.parametrize(("warmup", "least"), [(0, 6), (1, 5), (3, 5), (4, 5), (5, 6), (10, 6)])
+def test_a_block_of_steps_is_enough_where_it_is_of_two_turns(warmup, least):
+    """Turns end at every fifth step, the first ones not counted."""
+    enough = [_Taken(None, 100, warmup, steps=[{}] * (warmup + counted)).enough for counted in range(9)]
+    assert enough == [counted >= least for counted in range(9)]

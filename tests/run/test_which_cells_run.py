@@ -10,6 +10,7 @@ from kits.run_kit import (
     run,
 )
 
+from zobench.plugins.registry import load_plugins
 from zobench.report.running import Claim
 from zobench.run.progress import Progress
 
@@ -70,3 +71,23 @@ def test_a_cell_that_another_process_gives_up_is_taken_up(world, tmp_path, monke
     records = carry_out(made, place)
     assert sorted(r["id"] for r in records) == sorted(c.id for c in made.todo)
     assert ended == [made.todo[1].id, made.todo[0].id] and not made.elsewhere
+
+
+def test_a_side_file_that_is_not_its_records_is_told_of_and_one_that_is_gone_is_not(world, tmp_path):
+    how = (["mezo"], ["layer"], ["sst2"])
+    sizes = {"layer__index": 1, "steps": 2, "eval_every": 1, "num_test": 4, "speed_steps": 0}
+    (record,) = run(world, tmp_path, *how, **sizes)
+    side = tmp_path / "cells" / record["files"]["steps"]["name"]
+
+    def warned():
+        said: list[str] = []
+        made, _ = plan(world, tmp_path, *how, plugins=load_plugins(warn=said.append), **sizes)
+        assert not made.todo
+        return said
+
+    assert warned() == []
+    side.write_bytes(side.read_bytes()[:-1])
+    (said,) = warned()
+    assert side.name in said
+    side.unlink()
+    assert warned() == []

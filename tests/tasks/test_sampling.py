@@ -41,6 +41,16 @@ def pools(train, validation=50):
 
 
 @pytest.mark.parametrize(
+    ("n", "num_train", "num_dev", "train", "dev"),
+    [(32, 1, 500, 16, 16), (32, 0, 500, 0, 32), (32, 1, 31, 1, 31), (32, 1, 32, 16, 16), (32, 0, 32, 0, 32)],
+)
+def test_one_to_train_on_is_some_and_none_asked_for_leaves_dev_as_it_is(n, num_train, num_dev, train, dev):
+    made = split(pools(n), num_train=num_train, num_dev=num_dev, num_test=4, seed=0)
+    assert (len(made.train), len(made.dev)) == (train, dev)
+    assert ("MeZO's rule would leave none to train on" in made.notes.get("dev", "")) == (train == dev == 16)
+
+
+@pytest.mark.parametrize(
     ("n", "num_dev", "train", "dev"),
     [
         (2490, 500, 1000, 500),  # RTE

@@ -11,6 +11,7 @@ import zobench_tasks
 from kits.task_kit import FILES, golden, task
 
 from zobench.errors import ZobenchError
+from zobench.tasks.schema import MAYBE_TABLE, NUMBER, TEXT, TEXTS
 from zobench.tasks.task import HubSource, Task, task_files
 from zobench.tasks.template import drop_end, ensure_end, lower_first_word, upper_first
 
@@ -262,3 +263,24 @@ def test_templates_without_end_are_no_templates(source):
 
     with pytest.raises(ZobenchError, match="t: not a valid template: "):
         template(source, "t", frozenset({"x"}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "held"),
+    [
+        (TEXTS, ["a", "b"], True),
+        (TEXTS, ["a", 1], False),
+        (TEXTS, [1], False),
+        (TEXTS, [], False),
+        (TEXTS, "a", False),
+        (TEXT, "a", True),
+        (TEXT, 1, False),
+        (NUMBER, 1, True),
+        (NUMBER, True, False),
+        (NUMBER, "1", False),
+        (MAYBE_TABLE, {}, True),
+        (MAYBE_TABLE, [], False),
+    ],
+)
+def test_what_a_key_holds(key, value, held):
+    assert key.holds(value) is held

@@ -6,6 +6,7 @@ import pytest
 import torch
 from kits.pretrain_kit import SMALL_EXTENSION, log_of, tiny, train
 from safetensors.torch import load_file
+from zobench_world.pretrain.loop import LOG, Training
 
 from zobench.errors import ZobenchError
 
@@ -62,3 +63,15 @@ def test_only_a_finished_model_is_extended(finished, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ZobenchError, match="is no finished model"):
         train(tmp_path / "out", tiny(**SMALL_EXTENSION), extend=tmp_path / "empty")
+
+
+@pytest.mark.parametrize("half", ["", '{"step": 9, "lo', '{"step": 12}'])
+def test_lines_of_steps_that_will_be_done_again_are_forgotten(tmp_path, half):
+    training = object.__new__(Training)
+    training.folder = tmp_path
+    training._forget_lines_after(3)
+    assert training._lines() == []
+    lines = [json.dumps({"step": step, "loss": 1.5}) for step in (1, 3, 4, 6)]
+    (tmp_path / LOG).write_text("\n".join([*lines, half]))
+    training._forget_lines_after(4)
+    assert training._lines() == lines[:3]

@@ -177,7 +177,20 @@ def test_states_that_are_no_numbers_are_refused():
         probe().fit(Broken("classification", labelled(3), labelled(3)))
 
 
-@pytest.mark.parametrize("setting", [{"depths": (1.5,)}, {"depths": ()}, {"rates": (0.0,)}, {"width": 0}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"depths": (1.5,)},
+        {"depths": (-0.1, 0.5)},
+        {"depths": ()},
+        {"rates": (0.0,)},
+        {"rates": (0.0, 1e-2)},
+        {"rates": (-1e-3, 1e-2)},
+        {"rates": (1e-3, float("inf"))},
+        {"rates": ()},
+        {"width": 0},
+    ],
+)
 def test_wrong_settings_are_named(setting):
     with pytest.raises(ZobenchError, match=next(iter(setting))):
         probe(**setting)

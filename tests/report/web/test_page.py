@@ -72,6 +72,20 @@ def test_a_changed_item_has_what_was_predicted_before_and_after():
     assert cell["items"]["first"] == [[[70, 0, 1, "bad", "good"]], [[3, 1, 0, "bad", "nothing"]]]
 
 
+def test_a_cell_names_the_fewer_items_and_points_the_more_cells_there_are(monkeypatch):
+    at = [(payload.POINTS, payload.ALL_POINTS, n) for n in (0, 1666, 1667, 5000, 10_001)]
+    assert [payload._shared(*one) for one in at] == [60, 60, 59, 20, 10]
+    monkeypatch.setattr(payload, "ALL_ITEMS", 12)
+    monkeypatch.setattr(payload, "ALL_POINTS", 33)
+    before, after = items(50), [1 - one for one in items(50)]
+    three = [record(test=after, zero_shot=before, seed=seed) for seed in range(3)]
+    found = made(three, lambda record: [(n, 0.5) for n in range(40)])
+    for cell in cells(found):
+        assert (cell["items"]["won"], cell["items"]["lost"]) == (50, 50)
+        assert list(map(len, cell["items"]["first"])) == [2, 2], "half of 12 for each kind, of three cells"
+        assert len(cell["losses"][1]) == 11
+
+
 def test_lines_are_those_of_the_first_screen():
     (section,) = made(small_board())["sections"]
     rows = {row["name"]: row for row in section["rows"]}
