@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import struct
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from kits import tiny_gguf
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
+from zobench.models import gguf
 from zobench.models.load import load_model, load_tokenizer
 
 pytest.importorskip("gguf")
@@ -140,3 +142,50 @@ def test_of_many_files_three_are_named(tmp_path, count, named):
     with pytest.raises(ZobenchError) as caught:
         load_model(str(tmp_path), device="cpu", offline=True)
     assert f"{count} GGUF files ({said}): name one" in str(caught.value)
+
+
+def header(*keys, tensors=0, version=3, magic=b"GGUF", claimed=None):
+    """A GGUF file of these keys, (name, kind, bytes of the value), with so many tensors of one dimension."""
+    said = magic + struct.pack("<IQQ", version, tensors, len(keys) if claimed is None else claimed)
+    for name, kind, value in keys:
+        said += struct.pack("<Q", len(name)) + name + struct.pack("<I", kind) + value
+    return said + tensors * (struct.pack("<Q", 1) + b"w" + struct.pack("<IQIQ", 1, 8, 0, 0))
+
+
+def number(n, code="<I"):
+    return struct.pack(code, n)
+
+
+STRING, ARRAY, UINT32, UINT8 = 8, 9, 4, 0
+WORDS = number(STRING) + number(2, "<Q") + 2 * (number(1, "<Q") + b"x")
+
+
+@pytest.mark.parametrize(
+    ("said", "whole"),
+    [
+        (header((b"a", UINT32, number(7)), (b"b", STRING, number(2, "<Q") + b"xy"), tensors=2), True),
+        (header((b"a", ARRAY, WORDS), (b"b", ARRAY, number(UINT32) + number(3, "<Q") + bytes(12)), version=2), True),
+        (header(version=1), False),
+        (header(version=4), False),
+        (header(magic=b"GGML"), False),
+        (header((b"a", UINT32, b"\0\0")), False),
+        (header((b"a", STRING, number(2**40, "<Q") + b"xy")), False),
+        (header((b"a", STRING, number(3, "<Q") + b"xy")), False),
+        (header((b"a", ARRAY, number(UINT32) + number(2**40, "<Q") + bytes(12))), False),
+        (header((b"a", ARRAY, number(UINT8) + number(13, "<Q") + bytes(12))), False),
+        (header((b"a", ARRAY, number(STRING) + number(2**40, "<Q"))), False),
+        (header((b"a", ARRAY, number(ARRAY) + number(1, "<Q") + WORDS)), False),
+        (header(claimed=2**40), False),
+        (header(tensors=1)[:-1], False),
+    ],
+)
+def test_every_length_in_a_header_fits_into_its_file_before_it_is_read(tmp_path, said, whole, monkeypatch):
+    """A reader that took them at their word would ask for terabytes."""
+    (tmp_path / "x.gguf").write_bytes(said)
+    read = []
+    monkeypatch.setattr("gguf.GGUFReader", lambda path: read.append(path) or iter(()).__next__())
+    with pytest.raises((ZobenchError, StopIteration)) as caught:
+        gguf.facts(tmp_path / "x.gguf", "x")
+    assert len(read) == whole
+    if not whole:
+        assert "is not a whole GGUF file" in str(caught.value)

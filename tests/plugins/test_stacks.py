@@ -11,11 +11,12 @@ from zobench_plugins.estimators.lozo import LOZO
 from zobench_plugins.estimators.lozo_m import LOZOM
 from zobench_plugins.estimators.p_gap import PGAP
 from zobench_plugins.estimators.subzero import SubZero
-from zobench_plugins.estimators.subzero_plus import SubZeroPlus
+from zobench_plugins.estimators.subzero_plus import SubZeroPlus, coordinates
 from zobench_plugins.estimators.zo_mopi import ZOMOPI
 from zobench_plugins.estimators.zo_muon import ZOMuon
 
 from zobench import Objective, Scope, ZobenchError
+from zobench.directions.handle import Handle
 
 NAME = "model.layers.0.mlp.experts.gate_up_proj"
 
@@ -78,3 +79,10 @@ def test_a_tensor_of_three_axes_that_is_none_of_experts_is_no_matrix():
 def test_methods_that_know_single_matrices_alone_say_so(cls):
     with pytest.raises(ZobenchError, match=f"{NAME} holds the matrices of all experts in one tensor.*without experts"):
         moved(cls)
+
+
+@pytest.mark.parametrize(
+    ("shape", "made"), [((4, 5), (2, 2)), ((3, 4, 5), (3, 2, 2)), ((3, 1, 5), (3, 1, 1)), ((7,), (7,))]
+)
+def test_coordinates_of_a_subspace_are_of_each_matrix_of_a_stack(shape, made):
+    assert coordinates(2, Handle(NAME, nn.Parameter(torch.zeros(shape)), {})) == made

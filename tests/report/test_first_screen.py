@@ -269,6 +269,7 @@ def test_a_terminal_is_told_of_unreadable_records(monkeypatch: pytest.MonkeyPatc
 def test_references_alone_say_their_scores():
     found = seen([record("zero_shot", test=items(50), zero_shot=items(50)), record("adamw", test=items(90))])
     assert found.words.answer == "**References alone: zero_shot 50.0, adamw / all 90.0.** 2/2 ok."
+    assert seen(runs("zero_shot", 50)).words.title == "zero-shot · tiny · sst2 · 1 seed"
 
 
 def test_of_many_methods_references_leave_room_for_the_others():

@@ -100,3 +100,30 @@ def test_what_is_held_of_the_weights_beside_them(engine, restore, precision, est
     cls = many if estimator == "made_up" else load_plugins().estimator(estimator)
     planned = PlannedMethod(cls, {}, computation_from({"precision": precision}), own, "cuda")
     assert planned._theta(own, engine, restore) == held
+
+
+LEAN, HALF, FEWER = "engine=flat with restore=arithmetic", "--dtype bfloat16", "batch_size=8 (another protocol)"
+
+
+@pytest.mark.parametrize(
+    ("itemsize", "asked", "batch_size", "named"),
+    [
+        (4, {}, 16, {LEAN, HALF, FEWER, ONE_BLOCK}),
+        (2, {}, 16, {LEAN, FEWER, ONE_BLOCK}),
+        (4, {"restore": "arithmetic"}, 16, {HALF, FEWER, ONE_BLOCK}),
+        (4, {}, 1, {LEAN, HALF, ONE_BLOCK}),
+    ],
+)
+def test_ways_to_less_are_those_that_are_not_taken_yet(itemsize, asked, batch_size, named):
+    own = replace(shapes("llama2-7b"), itemsize=itemsize, weights=itemsize * shapes("llama2-7b").parameters)
+    wish = computation_from({"noise": "philox", **asked})
+    rules = protocol_from({"batch_size": batch_size})
+    cell = SimpleNamespace(estimator_settings={}, computation=wish, protocol=rules)
+    planned = PlannedMethod(load_plugins().estimator("mezo"), {}, wish, own, "cuda")
+    ways = planned.ways(cell, 141 * GIB)
+    assert set(ways) == named
+    peak = planned.account(141 * GIB).peak
+    saved = memory_of(cell, own, 141 * GIB, load_plugins().estimator("mezo")).ways
+    assert saved == {way: peak - left for way, left in ways.items() if left < peak} and saved
+    if HALF in ways:
+        assert ways[HALF] < 0.6 * peak
