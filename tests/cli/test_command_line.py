@@ -14,7 +14,7 @@ from kits.matrix import named
 
 import zobench.cli
 from zobench import __version__
-from zobench.cli import COMMANDS, Command, main
+from zobench.cli import COMMANDS, Command, faults, main
 from zobench.cli.run_options import _seeds
 from zobench.errors import ZobenchError
 
@@ -109,6 +109,25 @@ def test_what_the_machine_refuses_is_one_line_and_2(command, capsys, error, mess
     assert main(["plugins"]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"zobench: error: {message}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "asked"),
+    [
+        (["--debug", "run"], None, True),
+        (["--plain", "--debug", "run"], None, True),
+        (["run", "--debug"], None, False),
+        (["run", "x", "--debug"], "0", False),
+        (["run"], "1", True),
+        (["run"], "", False),
+        ([], None, False),
+    ],
+)
+def test_a_traceback_is_asked_for_before_the_command_or_by_the_environment(words, variable, asked, monkeypatch):
+    monkeypatch.delenv(faults.DEBUG_VARIABLE, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(faults.DEBUG_VARIABLE, variable)
+    assert faults.debugging(words) is asked
 
 
 def test_a_line_has_an_end_and_no_codes_of_a_terminal(command, capsys):

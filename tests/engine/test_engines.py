@@ -15,6 +15,7 @@ from zobench.directions.noise.source import OfficialStream
 from zobench.engine import ENGINES, Pair, build, choose
 from zobench.engine.base import decays
 from zobench.engine.flat import Flat
+from zobench.engine.theta import Held
 
 
 @pytest.mark.parametrize(
@@ -367,3 +368,17 @@ def test_flat_rests_where_it_neither_stands_displaced_nor_owes_a_move():
     for at, pending in ((somewhere, ZERO), (ZERO, somewhere), (somewhere, somewhere)):
         engine.at, engine.pending = at, pending
         assert not engine.at_rest
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_moves_that_half_the_bits_would_lose_are_kept_in_a_float32_master(dtype):
+    """A hundred moves of 1e-4 from 1: each is less than half a last bit."""
+    for wide, arrives in ((True, 1.01), (False, 1.0)):
+        p, held = Handle("w", nn.Parameter(torch.ones(3, dtype=dtype)), {}), Held(wide)
+        held.refresh([p])
+        with torch.no_grad():
+            for _ in range(100):
+                held.add(p, torch.full((3,), 1e-4))
+                held.rest()
+        assert torch.equal(p.param.detach(), torch.full((3,), arrives).to(dtype))
+        assert held.nbytes() == (12 if wide else 0)

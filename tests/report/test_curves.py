@@ -22,4 +22,8 @@ def test_methods_stand_apart_and_seeds_together():
     (one,) = curves.curves(records, losses)
     assert (one.task, one.name, one.steps) == ("sst2", "mezo / all", (1, 2, 3, 4))
     assert one.losses == pytest.approx((1.0, 0.9, 0.8, 0.7)) and one.over_seeds[0].half() > 0
-    assert "| mezo / all |" in curves.markdown([one])
+    (row,) = [line for line in curves.markdown([one]).splitlines() if line.startswith("| mezo / all |")]
+    shown = ["mezo / all", "4", "1.0000 ± 1.2706", "0.9000 ± 1.2706", "0.7000 ± 1.2706", "0.8500"]  # t of 1 df: 12.706
+    assert [cell.strip() for cell in row.strip("|").split("|")] == shown
+    (alone,) = curves.curves(records[:1], losses)
+    assert " 0.9000 |" in curves.markdown([alone]) and "±" not in curves.markdown([alone]).partition("##")[2]

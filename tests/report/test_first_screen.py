@@ -12,7 +12,7 @@ from kits.records import KNOWN, items, record, small_board
 
 from zobench.cli import screen as terminal
 from zobench.report import compare, notes
-from zobench.report.first import following, page
+from zobench.report.first import following, lines, page
 from zobench.report.first.lines import Counts
 from zobench.report.leaderboard import board, render
 from zobench.report.sections import sections
@@ -158,6 +158,12 @@ def test_what_is_next_can_change_what_is_shown():
     one = [record(seed=0), *(record(seed=seed, status="diverged", error="x") for seed in (1, 2))]
     assert then(*one) == ["`--lr` below 0.0001", "`--seeds 3,4,5`"], "these seeds were tried"
     assert then(*one[:2]) == ["`--lr` below 0.0001", "`--seeds 0,1,2`"]
+
+
+def test_what_is_gained_is_over_the_untouched_model_where_no_items_are_paired():
+    (section,) = sections([*runs("mezo", 80, 90, zero_shot=60), *runs("zero_shot", 60)], known=KNOWN)
+    gained = {row.estimator: lines._gained(row, section.tasks) for row in section.rows}
+    assert gained == {"mezo": pytest.approx(0.25), "zero_shot": None}
 
 
 def test_a_method_to_compare_is_one_word_of_a_shell():

@@ -63,6 +63,17 @@ def test_sorted_by_memory_or_time():
     assert "sorted by peak memory" in board(dear, order="memory").markdown
 
 
+def test_of_equal_scores_the_one_that_takes_less_is_named():
+    made = [
+        *of("es", 50, (1, 1, 1)),
+        *of("lozo", 50, (2, 2, 2)),
+        *of("mezo", 70, (3, 3, 3)),
+        *of("fzoo", 70, (4, 4, 4)),
+    ]
+    (said,) = [one for one in board(made, order="memory").screens[0].words.more if one.startswith("Least memory")]
+    assert said.endswith("es / all 1 B (50.0), mezo / all 3 B (70.0).")
+
+
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for one in METHODS:
         one["memory"]["peak_bytes"] *= 10**9

@@ -101,6 +101,14 @@ def test_claims_are_decided_by_intervals(said, right, other, want):
     assert reproduced.verdict(said, first.minus(second, ["sst2"])) == want
 
 
+@pytest.mark.parametrize(
+    ("mean", "want"), [(-0.019, reproduced.HOLDS), (-0.021, reproduced.FAILS), (0.0, reproduced.HOLDS)]
+)
+def test_as_good_is_within_two_points(mean, want):
+    effect = stats.score({seed: [mean + 1e-5, mean - 1e-5] * 50 for seed in range(3)})
+    assert reproduced.verdict("as good", effect) == want
+
+
 def test_a_wide_interval_decides_nothing():
     effect = stats.score({0: [0.5, -0.5, 0.4, -0.4], 1: [-0.3, 0.3, 0.1, -0.1]})
     assert {reproduced.verdict(said, effect) for said in ("better", "as good")} == {reproduced.OPEN}
@@ -110,3 +118,11 @@ def test_a_row_that_was_not_run_whole_decides_nothing():
     table = table_of({"sst2": 81.0}, {"sst2": 80.0})
     some = runs(80, 50)[:-1]
     assert "was not run whole" in reproduced.markdown(paper_of(table, "better"), [table], some, "tiny", "small")
+
+
+def test_seeds_that_other_methods_have_are_missing_and_those_of_references_alone_are_not():
+    table = table_of({"sst2": 81.0}, {"sst2": 80.0})
+    made = [one for one in runs(80, 70) if (one["cell"]["selector"], one["cell"]["seed"]) != ("all", 2)]
+    first, second = (row.entries["sst2"] for row in reproduced.our_rows(table, [*made, record("zero_shot", seed=7)]))
+    assert [draw.seed for draw in first.missing] == [] and [draw.seed for draw in second.missing] == [2]
+    assert first.complete and not second.complete

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from zobench.plugins import declared
 from zobench.report import store
 from zobench.run import cell_runner as runner_module
 from zobench.run.cell_runner import Runner
+from zobench.run.memory_account import ONE_BLOCK
 from zobench.run.outcome import less_memory
 from zobench.run.progress import Progress
 
@@ -143,6 +145,14 @@ def test_what_takes_less_memory_is_what_the_cell_does_not_do_yet(world, tmp_path
     small = dict(batch_size=1, eval_batch_size=1, restore="arithmetic", engine="flat", dtype="bfloat16")
     made, _ = plan(world, tmp_path, ["mezo"], ["layer:0"], **small)
     assert less_memory(made.todo[0], declared.known(made.plugins)) == "a smaller model, or a larger machine"
+
+
+def test_what_takes_less_memory_by_the_account_is_what_takes_most_off_first(world, tmp_path):
+    account = SimpleNamespace(ways={"--dtype bfloat16": 2**30, ONE_BLOCK: 3 * 2**30})
+    named = f"{ONE_BLOCK} (-s layer:0) (3.0 GiB less), --dtype bfloat16 (1.0 GiB less)"
+    for steps, more in ((3, ", speed_steps=0 (the baseline moves all weights)"), (0, "")):
+        made, _ = plan(world, tmp_path, ["mezo"], ["all"], speed_steps=steps)
+        assert less_memory(made.todo[0], declared.known(made.plugins), account) == named + more
 
 
 @pytest.mark.parametrize("where", named(["looks", "move", "eval", "select"], ["move", "select"]))

@@ -8,6 +8,9 @@ import pytest
 from kits.run_kit import QUICK, plugin_file
 
 from zobench.cli import main
+from zobench.errors import ZobenchError
+from zobench.plugins.registry import load_plugins
+from zobench.run.account import made_executor
 
 BODIES = {
     "loses": ("yield from map(run_cell, cells[1:])", "lost sst2-mezo-all-s0-"),
@@ -72,3 +75,10 @@ def test_an_executor_that_raises_is_one_line_and_what_is_done_is_kept(world, tmp
 
 def test_any_order_will_do(world, tmp_path):
     assert run(world, tmp_path, "yield from map(run_cell, reversed(cells))") == 0
+
+
+def test_an_executor_has_the_settings_that_were_given():
+    assert made_executor(load_plugins(), "local", {}).jobs == 1
+    assert made_executor(load_plugins(), "local", {"jobs": 3}).jobs == 3
+    with pytest.raises(ZobenchError, match="executor"):
+        made_executor(load_plugins(), "nowhere", {})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+
 from kits.run_kit import (
     numbers,
     plugin_file,
     run,
 )
+from rich.console import Console
 
 from zobench.plugins.registry import load_plugins
+from zobench.run.progress import Progress
 
 
 def test_observers_are_called(world, tmp_path):
@@ -53,3 +57,11 @@ def test_an_observer_that_raises_disturbs_nothing(world, tmp_path, faulty, monke
     (got,) = run(world, tmp_path / "b", ["mezo"], plugins=faulty)
     assert numbers(got) == numbers(want)
     assert capsys.readouterr().err.count("zobench_eval raised") == 1
+
+
+def test_a_line_of_a_cell_is_one_line_however_narrow_the_terminal_is():
+    out = io.StringIO()
+    progress = Progress(load_plugins(only=""), 2, Console(file=out, width=40))
+    progress._ended("[bold]x[/bold] " + "word " * 30 + "end")
+    progress._ended("y")
+    assert out.getvalue().splitlines() == ["[1/2] [bold]x[/bold] " + "word " * 30 + "end", "[2/2] y"]

@@ -10,6 +10,7 @@ import pytest
 
 from zobench.cli import main
 from zobench.errors import ZobenchError
+from zobench.tasks import own_data
 from zobench.tasks.own_data import own_task
 from zobench.tasks.source import load_pools
 from zobench.tasks.task import Task
@@ -110,3 +111,11 @@ def test_other_files_and_missing_columns_are_refused(tmp_path: Path, capsys: Any
     (tmp_path / "latin.csv").write_bytes("Review,sentiment\né,x\n".encode("latin-1"))
     with pytest.raises(ZobenchError, match="not UTF-8 text"):
         own_task(tmp_path / "latin.csv", ["Review"], "sentiment")
+
+
+@pytest.mark.parametrize(
+    ("train", "labels", "dev"), [(4000, 2, 100), (400, 2, 100), (396, 2, 99), (40, 3, 10), (8, 3, 3), (2, 2, 2)]
+)
+def test_dev_is_a_quarter_of_what_is_left_with_bounds(train, labels, dev):
+    """At least one item a label, and no more than a hundred."""
+    assert own_data._num_dev(train, labels) == dev
