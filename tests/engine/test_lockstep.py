@@ -7,7 +7,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from zobench import Estimator, Objective, Scope, ZobenchError
-from zobench.models.lockstep import lockstep
+from zobench.models.lockstep import _Shape, lockstep
 
 SMALL = dict(
     hidden_size=16,
@@ -256,3 +256,25 @@ def test_what_is_gathered_of_each_point_is_cut_by_points():
 
     want = Objective(model, loss, x, batched=False).many(points)
     assert torch.stack(Objective(model, loss, x).many(points)).tolist() == pytest.approx(torch.stack(want).tolist())
+
+
+@pytest.mark.parametrize(
+    ("shape", "split"),
+    [
+        ((6, 4), True),  # rows
+        ((6,), True),
+        ((30, 4), True),  # rows times positions
+        ((2, 3, 4), True),  # an entry a point
+        ((2, 4), False),
+        ((3, 2, 4), False),
+        ((4, 6), False),
+        ((), False),
+    ],
+)
+def test_parts_are_told_by_the_first_axis(shape, split):
+    """Of two points, three rows of five tokens each."""
+    told = _Shape(2)
+    told.see(None, (), {"input_ids": torch.zeros(6, 5)})
+    x = torch.zeros(shape)
+    assert told.split(x) is split and not told.split(None)
+    assert told.part(x, 1).shape == ((shape[0] // 2, *shape[1:]) if split else shape)

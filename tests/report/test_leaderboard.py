@@ -131,6 +131,7 @@ def test_bold_is_for_what_holds_and_nothing_is_called_a_tie():
     assert "| **80" not in alone and "Best by column" not in alone
     few = render([record(test=items(10)), record("lozo", test=items(99))])
     assert "| **99" not in few and "sst2: lozo / all has the highest score; 3 seeds are needed for a verdict." in few
+    assert few.count("sst2: lozo / all has the highest score") == 1, "and no verdict beside it"
 
 
 def test_many_rivals_are_counted_not_listed():

@@ -107,6 +107,19 @@ def test_the_block_is_named_or_the_only_one():
         around.gathered(section(same), KNOWN, "sums")
 
 
+def test_the_block_that_a_selector_chose_goes_before_one_that_scores_higher():
+    """Both have the sum around them."""
+    made = [
+        cell("first_outlier", 60, [2], 1000),
+        cell("layer:4", 80, [4], 1000, selector_settings={"index": [4]}),
+        cell("first_outlier+layer:4", 82, [2, 4], 2000),
+    ]
+    (group,) = around.gathered(section(made), KNOWN, "sums")
+    assert (group.block.selector, group.indices) == ("first_outlier", (2,))
+    (other,) = around.gathered(section(made), KNOWN, "sums", 4)
+    assert (other.block.selector, other.indices) == ("layer:4", (4,))
+
+
 def test_what_is_missing_is_left_out_of_the_average_alone():
     made = board() + [one for one in board("rte") if one["cell"]["selector"] != "outlier_channels:top"]
     made.append(cell("outlier_channels:top", 1, [2], 10, task="copa"))

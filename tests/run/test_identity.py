@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from zobench.cli import main
 from zobench.plugins.registry import load_plugins
 from zobench.protocol import cell as cell_module
 from zobench.report import store
+from zobench.report.identity import cell_id
 from zobench.report.leaderboard import render
 
 LAB = """
@@ -135,3 +137,22 @@ def test_no_secret_reaches_a_record_a_log_or_a_traceback(world: World, tmp_path:
     assert "lab.api_key=[redacted]" in record["environment"]["command"]
     assert (record["status"] == "error") == fails
     assert json.dumps(record["cell"]).count("[redacted]") == 1
+
+
+@pytest.mark.parametrize(
+    ("selector", "said"),
+    [
+        ("-", "none"),
+        ("layer:1+first_outlier", "layer=1+first_outlier"),
+        ("only:a b/c\u00e9", "only=a_b_c_"),
+        ("s" * 60, "s" * 60),
+        ("s" * 61, "s" * 60),
+    ],
+)
+def test_an_id_is_names_the_seed_and_a_hash_of_all_that_changes_a_number(selector, said):
+    cell, protocol = {"task": "sst2", "estimator": "mezo", "selector": selector, "seed": 3, "lrs": [1e-3]}, {"steps": 9}
+    name, _, digest = cell_id(cell, protocol).rpartition("-")
+    assert name == f"sst2-mezo-{said}-s3"
+    text = f'{{"cell": {{"estimator": "mezo", "lrs": [0.001], "seed": 3, "selector": {json.dumps(selector)}, '
+    text += '"task": "sst2"}, "protocol": {"steps": 9}}'
+    assert digest == hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
