@@ -233,6 +233,8 @@ def test_as_many_steps_are_planned_as_there_is_time_for(loaded, mezo):
     plan = planned([OFFICIAL_FULL], timing, [made], loaded, pace, "per_tensor", **sizes, minutes=12 * one / 60)
     assert plan.steps == 6 and plan.fits and plan.seconds["sst2"] == pytest.approx((3 + 1 + 6 + 2) * one)
     assert "6 steps of each, not 30" in plan.line(1.0, 30)
+    more = planned([OFFICIAL_FULL], timing, [made], loaded, pace, "per_tensor", **sizes, minutes=13.5 * one / 60)
+    assert more.steps == 7, "one step more, and no warming up more"
     none = planned([OFFICIAL_FULL], timing, [made], loaded, pace, "per_tensor", **sizes, minutes=0.001)
     assert none.steps == 1 and not none.fits and "more than there is" in none.line(0.001, 30)
 

@@ -5,7 +5,7 @@ import torch
 import transformers as tf
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from zobench.cli import main
+from zobench.cli import activations, main
 from zobench.models.load import load_model
 from zobench.plugins.registry import load_plugins
 
@@ -165,6 +165,10 @@ def test_sensitivity_without_training(place, tmp_path, capsys):
             own = [y for y in facts["looks"] if (y["block"], y["seed"]) == (2, x["seed"])]
             estimate = sum((y["plus"] - y["minus"]) / 2e-3 for y in own) / 2
             assert estimate == pytest.approx(mean, rel=0.05, abs=1e-3)
+            assert abs(mean) < 5 * x["gradient"], "a Gaussian of that deviation"
+    for block in range(3):
+        (norm,) = {x["gradient"] for x in facts["looks"] if x["block"] == block}
+        assert norm > 0
     assert (tmp_path / "s.png").read_bytes()[:4] == b"\x89PNG"
     assert "Most sensitive: block" in capsys.readouterr().out
 
@@ -179,3 +183,17 @@ def test_propagation_from_the_perturbed_block_up(place, tmp_path):
     for x in facts["reached"]:
         assert all(c == 0 for c in x["change"][: x["block"]]) and all(c > 0 for c in x["change"][x["block"] :])
     assert (tmp_path / "p.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_what_rules_choose_over_tasks_is_summed_up():
+    def of(task, block, margin=None, rival=None):
+        return {"task": task, "rules": {"ratio": {"block": block, "margin": margin, "rival_margin": rival}}}
+
+    alike = [of("a", 2, 3.0, 0.2), of("b", 2, 1.5, 0.5)]
+    assert activations._said(alike, "ratio") == "block 2 on every task"
+    assert activations._least(alike, "ratio") == "; nearest to another choice on b, by a factor of 1.5"
+    assert activations._least([*alike, of("c", 2, None, 0.8)], "ratio").endswith("on c, by a factor of 1.25")
+    assert activations._said([of("a", None), of("b", None)], "ratio") == "no block on any task"
+    assert activations._least([of("a", None)], "ratio") == ""
+    apart = [of("a", 2), of("b", 1), of("c", 1), of("d", None)]
+    assert activations._said(apart, "ratio") == "block 1 on 2, block 2 on 1, no block on 1"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from kits.plugin_kit import Install, installer
+from kits.task_kit import task
 
-from zobench.cli import main
+from zobench.cli import main, read_source
 from zobench.cli.read_source import setting_notes, summarise
 from zobench.plugins.registry import load_plugins
 from zobench.settings import settings_of
@@ -169,6 +171,7 @@ def test_show_a_model(capsys, local):
     said = {line[:16].strip(): " ".join(line[16:].split()) for line in out.splitlines() if line[:1].strip()}
     assert said["class"] == "LlamaForCausalLM" and said["causal"] == "yes" and said["decoder blocks"] == "8"
     assert said["packed rows"] == "yes, the last block at answers alone" and said["line break"] == "yes"
+    assert "zobench_world/model.py" in out, "where it is registered, and made"
 
 
 def test_show_what_has_no_settings(capsys):
@@ -248,3 +251,9 @@ def test_show_a_task_with_and_without_an_example(capsys, tmp_path):
     assert main(["show", "task", "sst2", "--data-dir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "| dull . It was" in out and "option 0: ' terrible'  <- right" in out and "tokens" not in out
+
+
+def test_tasks_are_summed_up_by_what_makes_them():
+    own, made = task("sst2"), "mine.tasks:make"
+    assert read_source._task(SimpleNamespace(value=own)).text == f"{own.title} ({own.kind}, {own.metric})"
+    assert read_source._task(SimpleNamespace(value=made)).text == "made by mine.tasks:make"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from kits.records import items, record, small_board
 
-from zobench.cli import main
+from zobench.cli import board_export, main
 from zobench.report import compare, export, store
 from zobench.report.leaderboard import board
 from zobench.report.sections import sections
@@ -138,3 +138,19 @@ def test_several_folders_are_one_board(tmp_path: Path, capsys: pytest.CaptureFix
 def test_options_that_exclude_each_other(results: Path, more: list[str], says: str, capsys: Any):
     assert main(["leaderboard", str(results), *more]) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ([1, 2, None], [1, 2, None]),
+        ([1, 2.5, None], [1.0, 2.5, None]),
+        (["a", None, "b"], ["a", None, "b"]),
+        (["a", 1, None], ["a", "1", None]),
+        ([True, False], [True, False]),
+        ([None, None], [None, None]),
+    ],
+)
+def test_a_column_has_one_type(values, column):
+    found = board_export._column(values)
+    assert found == column and [type(one) for one in found] == [type(one) for one in column]

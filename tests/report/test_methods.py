@@ -1,9 +1,12 @@
 """Estimators and selectors against controls: who is better than whom, and from whom a control takes it."""
 
+from types import SimpleNamespace
+
 import pytest
 from kits.records import items, record
 
 from zobench.cli import main
+from zobench.cli import methods as methods_command
 from zobench.errors import ZobenchError
 from zobench.report import methods, stats, store
 from zobench.report.sections import sections
@@ -218,6 +221,12 @@ def test_the_picture_has_the_pages_verdicts_against_the_first_control(tmp_path, 
     )
 
 
+def test_a_reference_is_marked_as_one_in_the_picture():
+    for name, reference in (("mezo", False), ("sgd", True)):
+        standing = SimpleNamespace(name=name, row=SimpleNamespace(reference=reference))
+        assert methods_command._label(standing) == (f"{name} (reference)" if reference else name)
+
+
 def test_its_faults_are_one_line(results, tmp_path, capsys):
     assert main(["analyze", "methods", str(results), "--against", "sgd"]) == 2
     assert "unknown estimator of these records 'sgd'" in capsys.readouterr().err
@@ -253,7 +262,7 @@ def test_what_selectors_chose_and_what_that_took(tmp_path, capsys):
     assert main(["analyze", "methods", str(tmp_path), "--by", "selector", "--cards"]) == 0
     table = capsys.readouterr().out.split("## What they chose")[1]
     rows = {c[1].strip(): [x.strip() for x in c[2:-1]] for line in table.splitlines() if len(c := line.split("|")) > 3}
-    assert rows["sweep"] == ["mezo", "122", "1.5", "12.0 %", "1 (2); 0, 2 (1); 3 (1); 1 others"]
+    assert rows["sweep"] == ["mezo", "122", "1.5", "12.0 %", "1 (2); 0, 2 (1); 3 (1); 1 other"]
     assert rows["all"] == ["mezo", "802", "1.5", "80.0 %", "0-7 (1)"]
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from kits.records import record
 
-from zobench.cli import main
+from zobench.cli import main, status
 from zobench.errors import ZobenchError
 from zobench.report import cleaning, disk, merging, progress_of_grid, running, store
+from zobench.report.progress_of_grid import GridProgress
 from zobench.report.running import Claim, Holder
 from zobench.report.seal import file_info
 from zobench.run import events
@@ -433,3 +434,21 @@ def test_a_folder_that_another_removes_as_it_is_made_is_made_again(tmp_path, mon
     monkeypatch.setattr(Path, "mkdir", mkdir)
     disk.write_text(tmp_path / "running" / "x", "x")
     assert (tmp_path / "running" / "x").read_text() == "x" and len(times) == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left", "running", "said"),
+    [
+        (None, 1, 1, ""),
+        (90.0, 0, 0, ""),
+        (10.0, 1, 0, "; about 1 min to go with one process"),
+        (3540.0, 0, 2, "; about 59 min to go with 2 processes"),
+        (3600.0, 1, 1, "; about 1 h 00 min to go with one process"),
+        (8130.0, 1, 3, "; about 2 h 16 min to go with 3 processes"),
+    ],
+)
+def test_the_time_to_go_is_said_while_there_is_some(seconds, left, running, said):
+    found = GridProgress(
+        left={str(k): {} for k in range(left)}, running={str(k): None for k in range(running)}, to_go_s=seconds
+    )
+    assert status._to_go(found) == said

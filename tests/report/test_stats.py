@@ -478,3 +478,11 @@ def test_nothing_else_makes_an_error_bar():
         }
         found = called & {"sqrt", "stdev", "pstdev", "variance", "t_quantile", "erf", "erfc", "std", "var"}
         assert not found or path.name in own, (path.name, found)
+
+
+def test_between_splits_there_is_one_degree_of_freedom_less_than_splits():
+    """Three splits with nothing between seeds and items: their means, 0.1, 0.2 and 0.6, are all that differs."""
+    effect = stats.score({Draw(k, s): [mean] * 4 for k, mean in enumerate((0.1, 0.2, 0.6)) for s in range(2)})
+    assert effect.mean == pytest.approx(0.3) and effect.df == pytest.approx(2)
+    assert effect.stderr == pytest.approx((0.07 / 3) ** 0.5)  # variance (0.04 + 0.01 + 0.09) / 2
+    assert effect.half() == pytest.approx(4.302653 * effect.stderr, rel=1e-5)

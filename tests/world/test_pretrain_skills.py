@@ -89,5 +89,7 @@ def test_the_card_says_what_it_was_told():
         "BOS",
     ):
         assert said in made
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in made.splitlines() if line.startswith("|")]
+    assert ["0", "10.5", "0.5", "21", "BOS"] in rows and ["1", "11.5", "0.5", "23", "'a'"] in rows
     assert all(f"| {kind.__name__} " in made for kind in text.KINDS) and made.count("75%") == len(text.KINDS)
     assert all(card.skill in made for card in CARDS.values())

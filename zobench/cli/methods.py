@@ -147,7 +147,7 @@ def choices(section: Section) -> str:
                 f"{made.forwards:,.0f}",
                 f"{made.seconds:.1f}",
                 f"{text.percent(made.fraction)} %",
-                "; ".join(named) + (f"; {rest} others" if rest > 0 else ""),
+                "; ".join(named) + (f"; {text.plural(rest, 'other')}" if rest > 0 else ""),
             ]
         )
     headers = ["selector", "estimator", "forwards to choose", "seconds", "may move", "blocks (cells)"]
