@@ -25,7 +25,7 @@ sweep() { # each block alone, one grid of rates for all, MeZO
 
 seeds() { # further seeds of the best blocks and of others; each seed chooses its rate on dev, as seed 0 did
   zobench run "${common[@]}" "${steps[@]}" --set speed_steps=0 --tasks "$tasks" --estimator mezo --lr 3e-4,1e-3 \
-    --selector "$(printf 'layer:%s,' ${BEST:-11 29 2 28 27} ${OTHERS:-0 1 10 12 20} | sed 's/,$//')" --seeds 1,2 --results "$out/sweep"
+    --selector "$(printf 'layer:%s,' ${BEST:-17 12 19 8 21} ${OTHERS:-11 0 5 10 29} | sed 's/,$//')" --seeds 1,2 --results "$out/sweep"
 }
 
 adamw() { # the same sweep with gradients, in the same batches
