@@ -50,6 +50,6 @@ precision() { # is dominance partly rounding? 16 bits with arithmetic restore, w
   done
 }
 
-speed() { zobench bench --model "$model" --tasks sst2,copa --json "$out/speed.json" > "$out/speed.md"; }
+speed() { zobench bench --model "$model" ${data:+--data-dir "$data"} --layer 11 --tasks sst2,copa --json "$out/speed.json" --out "$out/speed.md"; }
 
 for part in "${@:-sweep}"; do "$part"; done
