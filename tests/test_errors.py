@@ -17,6 +17,8 @@ def test_the_nearest_names_come_first():
 def test_all_names_if_none_is_near_and_few_of_many():
     assert unknown("task", "xyz", ["sst2", "copa"]) == "unknown task 'xyz'; known: copa, sst2"
     assert unknown("task", "?", [f"t{i:02}" for i in range(20)]).endswith("t10, t11, ...")
+    assert unknown("task", "?", [f"t{i:02}" for i in range(12)]).endswith("t10, t11")
+    assert unknown("task", "?", [f"t{i:02}" for i in range(13)]).endswith("t10, t11, ...")
     assert unknown("model", "x", []) == "unknown model 'x'; none is registered"
 
 

@@ -29,7 +29,7 @@ from zobench.bench.sides import (
     standing,
 )
 from zobench.cli import bench_picture, main
-from zobench.cli.bench import DEFAULT_TASKS, bench
+from zobench.cli.bench import DEFAULT_TASKS, ModelOptions, bench
 from zobench.errors import ZobenchError
 from zobench.models.shapes import SHAPES
 from zobench.plugins.registry import load_plugins
@@ -460,3 +460,15 @@ def test_the_picture_has_a_panel_a_task(tmp_path, tasks):
     text = bench_picture.drawn(tmp_path / "bench.svg", found).decode()
     assert [task for task in ("copa", "sst2") if f"<!-- {task} -->" in text] == list(tasks)
     assert text.count("<!--  2.0x -->") == len(tasks) and "<!-- flat full -->" in text
+
+
+@pytest.mark.parametrize(("blocks", "layer", "at"), [(3, None, 1), (1, None, 0), (3, 2, 2), (3, 0, 0), (3, 3, None)])
+def test_the_block_of_a_model_of_ones_own_is_the_second_if_it_has_one(monkeypatch, blocks, layer, at):
+    held = SimpleNamespace(name="m", blocks=[None] * blocks)
+    monkeypatch.setattr("zobench.models.load.load_model", lambda *_, **__: held)
+    options = ModelOptions(model="m", layer=layer, device="cpu")
+    if at is None:
+        with pytest.raises(ZobenchError, match="--layer 3: m has decoder blocks 0 to 2"):
+            options.load(load_plugins(), None)
+    else:
+        assert options.load(load_plugins(), None) == (held, at)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from kits.run_kit import QUICK, World, save_data, save_model
 
-from zobench import devices
+from zobench import devices, kernels
 from zobench.cli import doctor as doctoring
 from zobench.cli import main
 
@@ -167,6 +167,21 @@ def test_a_torch_that_cannot_see_the_gpu_of_a_driver_is_told_of(monkeypatch, bui
         "none that torch sees",
         mend,
     )
+
+
+@pytest.mark.parametrize(
+    ("best", "why", "found", "mends"),
+    [
+        ("cuda", None, "noise is drawn where it is added", False),
+        ("cuda", "no triton", "noise is drawn by torch: no triton", True),
+        ("cpu", "no GPU", "noise is drawn by torch: no GPU", False),
+    ],
+)
+def test_kernels_that_a_gpu_could_have_are_told_how_to_get(monkeypatch, best, why, found, mends):
+    monkeypatch.setattr(devices, "best", lambda: best)
+    monkeypatch.setattr(kernels, "why_not", lambda device: why)
+    said = next(one for one in doctoring._devices() if one.what == "kernels")
+    assert (said.found, "zobench[gpu]" in said.mend) == (found, mends)
 
 
 def test_the_doctor_is_content_with_what_all_runs_need(capsys):

@@ -144,3 +144,21 @@ def test_a_distribution_without_a_list_of_its_files_is_its_modules(tmp_path: Pat
     assert set(before) == {"lab"}
     module.write_text(module.read_text() + "\n")
     assert load_plugins(only="lab").code([("selectors", "mine")]) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("lab/method.py", True),
+        ("lab/data.toml", True),
+        ("lab.py", True),
+        ("lab/__pycache__/method.cpython-311.pyc", False),
+        ("lab/__pycache__/notes.txt", False),
+        ("lab/method.pyc", False),
+        ("lab-1.0.dist-info/RECORD", False),
+        ("__editable__.lab.pth", False),
+        ("../../../bin/lab", False),
+    ],
+)
+def test_of_a_distribution_what_its_installation_left_does_not_count(name, counts):
+    assert code_digest._counts(name) is counts

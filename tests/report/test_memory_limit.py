@@ -63,6 +63,19 @@ def test_sorted_by_memory_or_time():
     assert "sorted by peak memory" in board(dear, order="memory").markdown
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("", "Every method fits."),
+        ("a", "Left out: a."),
+        ("abcd", "Left out: a, b, c, d."),
+        ("abcde", "Left out: a, b, c and 2 more."),
+    ],
+)
+def test_of_many_that_are_left_out_three_are_named(names: str, said: str):
+    assert memory.MemoryLimit(10, tuple(names)).said() == [said]
+
+
 def test_of_equal_scores_the_one_that_takes_less_is_named():
     made = [
         *of("es", 50, (1, 1, 1)),

@@ -4,7 +4,8 @@ import pytest
 from kits.records import items, record
 
 from zobench.errors import ZobenchError
-from zobench.report import papers, reproduced, stats
+from zobench.report import paper, papers, reproduced, stats
+from zobench.report.sections import sections
 
 
 def test_every_paper_is_whole():
@@ -126,3 +127,12 @@ def test_seeds_that_other_methods_have_are_missing_and_those_of_references_alone
     first, second = (row.entries["sst2"] for row in reproduced.our_rows(table, [*made, record("zero_shot", seed=7)]))
     assert [draw.seed for draw in first.missing] == [] and [draw.seed for draw in second.missing] == [2]
     assert first.complete and not second.complete
+
+
+def test_beside_a_number_that_the_paper_lacks_there_is_no_difference():
+    made = [record(task=task, seed=seed, test=items(80 + seed)) for task in ("rte", "sst2") for seed in range(3)]
+    (row,) = sections(made)[0].rows
+    beside = paper._comparison(row, {"sst2": 82.0, "average": 99.0}, ["rte", "sst2"], [paper.AVERAGE])
+    assert [cells[1:] for cells in beside] == [["81.0", "81.0", "81.0"], ["-", "-1.0", "-18.0"], ["-", "yes", "no"]]
+    (alone,) = sections(made[:3])[0].rows
+    assert [cells[1:] for cells in paper._comparison(alone, {"sst2": 82.0}, ["sst2"], [])] == [["-"]] * 3

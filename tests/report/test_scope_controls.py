@@ -54,6 +54,19 @@ def test_precision_is_held_against_the_finest_way():
         controls.by_precision(sections(made[:3])[0])
 
 
+def test_of_one_precision_the_finest_way_is_the_one_that_does_not_drift():
+    """Exact restore before arithmetic, which the official engine always does."""
+    ways = ({"restore": "arithmetic", "engine": "flat"}, {"engine": "official"}, {"restore": "exact", "engine": "flat"})
+    made = [
+        record(seed=seed, test=right(70 + 5 * k, seed), run={"dtype": "float32", **how})
+        for k, how in enumerate(ways)
+        for seed in SEEDS
+    ]
+    (group,) = controls.by_precision(sections(made)[0])
+    said = group.against.records[0]["cell"]["run_settings"]
+    assert (said["engine"], said["restore"]) == ("flat", "exact")
+
+
 def sweep(scores, task, protocol=None):
     return [
         record(

@@ -98,3 +98,17 @@ def test_each_learning_rate_takes_its_time(world, tmp_path):
     steps = cell.protocol.steps * one.step_s
     assert three.forwards["train"] == 3 * one.forwards["train"] and three.step_s == one.step_s > 0
     assert three.seconds - one.seconds >= 2 * steps
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        ({"engine": "flat", "restore": "arithmetic"}, ("flat", "arithmetic")),
+        ({"engine": "flat", "restore": "exact"}, ("flat", "exact")),
+        ({"engine": "flat"}, ("flat", "exact")),
+    ],
+)
+def test_the_estimate_is_of_the_engine_and_the_restore_that_are_asked_for(world, tmp_path, asked, chosen):
+    made, _ = plan(world, tmp_path, ["mezo"], **asked)
+    pace = device_pace.Pace("x", 1.0, 0.0, {}, memory=2**40)
+    assert Estimate(made.session, pace)._engine(made.todo[0], 1000) == chosen

@@ -194,3 +194,8 @@ def test_the_environment_says_what_was_run_where():
     assert facts["packages"]["torch"] == importlib.metadata.version("torch")
     assert facts["device"] == "cpu" and facts["threads"] == torch.get_num_threads()
     assert facts["command"] and facts["python"].count(".") == 2
+
+
+def test_the_command_line_is_in_the_record_from_its_first_word_on(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/usr/bin/zobench", "run", "--lr", "1e-3"])
+    assert describe([torch.device("cpu")])["command"] == "zobench run --lr 1e-3"
