@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from zobench.cli import _click_command, main
-from zobench.cli.run_config import as_toml
+from zobench.cli.run_config import _quoted, as_toml
 
 GRID = """
 estimator = ["mezo", "zero_shot"]
@@ -141,3 +141,12 @@ def test_what_is_kept_holds_anywhere_and_says_what_a_run_is(tmp_path, monkeypatc
     assert said["plugin"] == [str(tmp_path / "p.py"), str(tmp_path / "q.py")]
     assert not {"shard", "rerun", "dry-run", "for-device"} & set(said)
     assert "env-secret-7" not in str(said)
+
+
+@pytest.mark.parametrize(
+    ("key", "written"),
+    [("eps", "eps"), ("run-1_a", "run-1_a"), ("mezo.eps", '"mezo.eps"'), ("a b", '"a b"'), ("", '""')],
+)
+def test_a_key_is_quoted_where_toml_would_read_it_otherwise(key, written):
+    assert _quoted(key) == written
+    assert tomllib.loads(f"{_quoted(key)} = 1") == {key: 1}

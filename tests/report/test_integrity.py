@@ -14,7 +14,7 @@ from kits.processes import ended, started
 from kits.records import record
 
 from zobench.cli import main
-from zobench.report import seal, store
+from zobench.report import seal, sound, store
 from zobench.report.identity import cell_id
 
 
@@ -302,3 +302,25 @@ def test_weights_are_judged_by_their_size_at_least(tmp_path: Path):
     assert seal.file_fault(tmp_path, said, hashed=False) is None
     path.write_bytes(b"123")
     assert seal.file_fault(tmp_path, said, hashed=False) == "3 bytes, and its record says 4"
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({}, None),
+        ({"value": 1.0, "items": [1.0, 1.0]}, None),
+        ({"value": 0.0, "items": [0.0, 0.0]}, None),
+        ({"value": 1.01}, "test.value: 1.01 is not between 0 and 1"),
+        ({"value": -0.01}, "test.value: -0.01 is not between 0 and 1"),
+        ({"stderr": -0.1}, "test.stderr is below 0"),
+        ({"stderr": 0.0}, None),
+        ({"n": 0, "items": None}, "test.n: 0 is no number of items"),
+        ({"n": 3}, "test: 2 items, and n is 3"),
+        ({"predicted": [1]}, "test: predictions of 1 items, and n is 2"),
+        ({"clusters": [1, 1, 2]}, "test: clusters of 3 items, and n is 2"),
+    ],
+)
+def test_a_score_that_cannot_be_is_named(changed, fault):
+    score = {"metric": "accuracy", "value": 0.5, "n": 2, "stderr": 0.1, "items": [0.0, 1.0], **changed}
+    found = list(sound._score("test", score))
+    assert found == [] if fault is None else fault in found
