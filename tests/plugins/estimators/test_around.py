@@ -105,6 +105,24 @@ def test_curvzo_moves_the_drawn_tensors_alone_by_how_seldom_they_are_drawn(inner
     assert float(opt.buffers["mean_slope"].store["embed"]) > 1e-8, "it has learnt"
 
 
+def test_the_move_of_a_tensor_that_curvzo_draws_is_divided_by_its_odds():
+    """Around a step of lr in every coordinate."""
+    model = Blocks()
+    opt = PLUGINS.estimator("curvzo+zo_sgd_sign")(model.named_parameters(), lr=1e-2, engine="flat", share=0.2)
+    opt.step(make(model, 0))
+    opt.settle()
+    odds = []
+    for k in range(1, 5):
+        before, drawn = model.weights(), opt.drawn()
+        opt.step(make(model, k))
+        opt.settle()
+        for name, pi in drawn.items():
+            far = (model.weights()[name] - before[name]).abs()
+            assert torch.allclose(far, torch.full_like(far, 1e-2 / pi), rtol=1e-5)
+            odds.append(pi)
+    assert min(odds) < 0.95
+
+
 def test_of_all_tensors_curvzo_leaves_another_step_as_it_is():
     settings = {"share": 1.0, "every": 0}
     model, plain = Blocks(), Blocks()

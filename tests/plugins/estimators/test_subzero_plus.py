@@ -82,3 +82,11 @@ def test_moments_are_of_the_coordinates():
     kept = sum(2 * (9 if p.ndim == 2 else p.shape.numel()) + 1 for p in opt.handles)
     factors = sum(3 * sum(p.shape) for p in opt.handles if p.ndim == 2)
     assert opt.state_bytes() in (8 * kept, 8 * (kept + factors))
+
+
+def test_without_adam_nothing_is_kept_but_the_subspace():
+    adam, sgd = (SubZeroPlus(Blocks().named_parameters(), lr=LR, update=one, **SETTINGS) for one in ("adam", "sgd"))
+    assert (adam.state_of((7,)), sgd.state_of((7,))) == (14, 0)
+    for shape in ((4, 5), (2, 9)):
+        assert adam.state_of(shape) - sgd.state_of(shape) == 2 * min(3, *shape) ** 2
+        assert sgd.state_of(shape) == min(3, *shape) * sum(shape), "U and V"
