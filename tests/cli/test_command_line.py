@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -265,29 +264,6 @@ def test_a_missing_plugin_file_and_unknown_names(capsys, tmp_path):
         assert main(line.split()) == 2
         err = capsys.readouterr().err
         assert message in err and err.count("\n") == 1, err
-
-
-def test_zobench_plugins_variable_with_an_unknown_name(capsys, monkeypatch):
-    monkeypatch.setenv("ZOBENCH_PLUGINS", "nonsense")
-    assert main(["ls"]) == 2
-    assert "ZOBENCH_PLUGINS: unknown plugin 'nonsense'" in capsys.readouterr().err
-
-
-def test_plugins_as_json_and_as_a_table(capsys, monkeypatch):
-    monkeypatch.setenv("ZOBENCH_PLUGINS", "")
-    assert main(["plugins", "--json"]) == 0
-    found = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert found["estimators"] == {
-        "name": "estimators",
-        "dist": "zobench",
-        "version": __version__,
-        "hooks": ["zobench_directions", "zobench_estimators", "zobench_roles"],
-        "error": None,
-    }
-    assert main(["plugins"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["NAME", "DISTRIBUTION", "VERSION", "HOOKS", "ERROR"]
-    assert [line.split()[0] for line in lines[1:]] == list(found)
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2"])

@@ -10,6 +10,7 @@ import pytest
 from kits.plugin_kit import Install, installer
 from kits.task_kit import task
 
+from zobench import __version__
 from zobench.cli import main, read_source
 from zobench.cli.read_source import setting_notes, summarise
 from zobench.plugins.registry import load_plugins
@@ -257,3 +258,26 @@ def test_tasks_are_summed_up_by_what_makes_them():
     own, made = task("sst2"), "mine.tasks:make"
     assert read_source._task(SimpleNamespace(value=own)).text == f"{own.title} ({own.kind}, {own.metric})"
     assert read_source._task(SimpleNamespace(value=made)).text == "made by mine.tasks:make"
+
+
+def test_zobench_plugins_variable_with_an_unknown_name(capsys, monkeypatch):
+    monkeypatch.setenv("ZOBENCH_PLUGINS", "nonsense")
+    assert main(["ls"]) == 2
+    assert "ZOBENCH_PLUGINS: unknown plugin 'nonsense'" in capsys.readouterr().err
+
+
+def test_plugins_as_json_and_as_a_table(capsys, monkeypatch):
+    monkeypatch.setenv("ZOBENCH_PLUGINS", "")
+    assert main(["plugins", "--json"]) == 0
+    found = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert found["estimators"] == {
+        "name": "estimators",
+        "dist": "zobench",
+        "version": __version__,
+        "hooks": ["zobench_directions", "zobench_estimators", "zobench_roles"],
+        "error": None,
+    }
+    assert main(["plugins"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["NAME", "DISTRIBUTION", "VERSION", "HOOKS", "ERROR"]
+    assert [line.split()[0] for line in lines[1:]] == list(found)
