@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from kits.drawn import dots, ends, level, names, of_legend, titles  # noqa: E402
-from kits.records import KNOWN, PROTOCOL, items, record  # noqa: E402
+from kits.records import KNOWN, PROTOCOL, items, record, trials  # noqa: E402
 
 from zobench.cli import around, controls, costs, curves, interventions, layers, ranks  # noqa: E402
 from zobench.report import around as around_block  # noqa: E402
@@ -77,18 +77,6 @@ def test_differences_stand_beside_what_they_are_held_against():
     assert all(low < x < high for x, _, low, high in found)
     assert "float32 / all" in axes.get_xlabel()
     assert [list(one.get_xdata()) for one in axes.lines if list(one.get_ydata()) == [0, 1]] == [[0, 0]]
-
-
-def trials(losses):
-    return [
-        {
-            "lr": lr,
-            "status": "ok" if values else "diverged",
-            "steps": 25 * len(values),
-            "curve": [[25 * (k + 1), value] for k, value in enumerate(values)],
-        }
-        for lr, values in losses.items()
-    ]
 
 
 def test_rates_and_budgets_have_a_line_a_method():

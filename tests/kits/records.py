@@ -156,3 +156,16 @@ def small_board() -> list[Record]:
     out.append(record("hizoo", "all", "copa", 1, test=items(65)))
     out.append(record("zo_adam", "all", "copa", status="interrupted", error="interrupted by the user"))
     return out
+
+
+def trials(losses):
+    """One trial a rate: its dev losses at the steps 25, 50, ..."""
+    return [
+        {
+            "lr": lr,
+            "status": "ok" if values else "diverged",
+            "steps": 25 * len(values),
+            "curve": [[25 * (k + 1), v] for k, v in enumerate(values)],
+        }
+        for lr, values in losses.items()
+    ]

@@ -1,19 +1,21 @@
-"""What a plain run of a built-in method is: the defaults of its settings, its learning rates, the presets' sizes."""
+"""What a plain run of a built-in method is: the defaults of its settings, its learning rates, the presets' sizes.
+
+`python tests/plugins/test_defaults.py` writes the file anew, after a method was added or a default was meant to change.
+"""
 
 from __future__ import annotations
 
 import inspect
 import json
 import re
-
-from kits.mutation import ROOT
+from pathlib import Path
 
 from zobench.plugins.registry import load_plugins
 from zobench.settings import settings_of
 
 PLUGINS = load_plugins()
 KINDS = ("estimators", "directions", "selectors", "transforms", "executors")
-GOLDEN = ROOT / "tests" / "golden" / "defaults.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "defaults.json"
 
 
 def defaults():
@@ -63,3 +65,12 @@ def test_defaults_are_those_that_the_cards_say():
                     held += 1
                     wrong += [f"{name}: {key} is {setting.default}"] if setting.default not in map(float, found) else []
     assert not wrong and held > 90
+
+
+if __name__ == "__main__":
+    lines = {
+        kind: ",\n".join(f"  {json.dumps(name)}: {json.dumps(of[name], sort_keys=True)}" for name in sorted(of))
+        for kind, of in sorted(defaults().items())
+    }
+    every = ",\n".join(f' "{kind}": {{\n{of}\n }}' for kind, of in lines.items())
+    GOLDEN.write_text(f"{{\n{every}\n}}\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """Controls of a claim about scopes: known answers on made-up records."""
 
 import pytest
-from kits.records import KNOWN, PROTOCOL, record
+from kits.records import KNOWN, PROTOCOL, record, trials
 
 from zobench import ZobenchError
 from zobench.cli import main
@@ -109,19 +109,6 @@ def test_selection_is_held_against_the_outlier_block_and_tasks_are_compared():
     assert page.splitlines()[-1].replace(" ", "") == "|mezo|rte,sst2|3|+1.00|+1.00to+1.00|"
     with pytest.raises(ZobenchError, match="first_outlier"):
         controls.by_selection(sections(sweep([80, 60], "sst2"), known=KNOWN)[0], KNOWN)
-
-
-def trials(losses):
-    """One trial a rate: its dev losses at the steps 25, 50, ..."""
-    return [
-        {
-            "lr": lr,
-            "status": "ok" if values else "diverged",
-            "steps": 25 * len(values),
-            "curve": [[25 * (k + 1), v] for k, v in enumerate(values)],
-        }
-        for lr, values in losses.items()
-    ]
 
 
 def test_rates_say_whether_the_best_is_inside_the_grid():
