@@ -20,7 +20,7 @@ from zobench.models.placement import room
 from zobench.models.shapes import SHAPES
 from zobench.plugins.registry import load_plugins
 from zobench.run import device_pace
-from zobench.run.device_pace import named
+from zobench.run.device_pace import LAUNCHES_A_TENSOR, Pace, named
 from zobench.run.estimate import Estimate
 from zobench.run.place import Place
 from zobench.run.plan import make_plan
@@ -198,3 +198,12 @@ def test_memory_is_told_with_the_mend_and_what_does_not_fit_can_be_left_out(caps
     assert "3 cells to run" in out and "1 cells hold more than --max-memory 48GB" in err
     assert main([*line, "--max-memory", "1GB"]) == 2
     assert "none of 4 cells fits" in capsys.readouterr().err
+
+
+def test_the_baseline_of_the_speed_passes_four_times_over_all_weights(tmp_path):
+    """z added, taken off twice, added again, the update; its own passes and forwards take no time here."""
+    plan = planned("llama2-7b", tmp_path, ["layer:1"], ["sst2"], engine="flat", speed_steps=20, speed_warmup=4)
+    free = Pace("free", 0.0, 0.0, dict.fromkeys(LAUNCHES_A_TENSOR, 0.0) | {"official": 1.0}, memory=2**50)
+    cost = Estimate(plan.outline, free).of(plan.todo[0])
+    steps = cost.forwards["speed"] / 4
+    assert steps > 24 and cost.seconds == pytest.approx(steps * 4 * plan.outline.loaded.parameters)

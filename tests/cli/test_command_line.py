@@ -14,6 +14,7 @@ from kits.matrix import named
 import zobench.cli
 from zobench import __version__
 from zobench.cli import COMMANDS, Command, faults, main
+from zobench.cli.common import some
 from zobench.cli.run_options import _seeds
 from zobench.errors import ZobenchError
 
@@ -283,3 +284,7 @@ def test_a_secret_is_in_no_traceback_of_a_bug(command, capsys, tmp_path, monkeyp
 
 def test_a_seed_that_is_named_twice_is_one():
     assert _seeds("0,3,0", "--seeds") == (0, 3) and _seeds(None, "--seeds") == ()
+
+
+def test_three_names_are_told_and_how_many_more_there_are():
+    assert some("abc") == "a, b, c" and some("abcd") == "a, b, c and 1 more" and some(["a"]) == "a"

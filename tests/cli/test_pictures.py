@@ -35,8 +35,15 @@ def test_axes_end_where_percentages_and_losses_do(tmp_path):
     right.errorbar([0, 1], [0.2, 0.5], yerr=[[pictures.below(0.2, 3.0), pictures.below(0.5, 3.0)], [3.0, 3.0]])
     pictures.losses(right, [0.2, 0.5])
     low, high = right.get_ylim()
-    assert right.get_yscale() == "log" and 0.15 < low < 0.2 and 0.5 < high < 0.6
+    room = 1.05 * 2.5**0.08
+    assert right.get_yscale() == "log" and (low, high) == pytest.approx((0.2 / room, 0.5 * room))
+    right.figure.canvas.draw()
+    assert [round(x, 6) for x in right.get_yticks() if low <= x <= high] == [0.2, 0.3, 0.4, 0.5]
     pictures.losses(right, [])
+    assert right.get_ylim() == (low, high)
+    pictures.losses(right, [0.0, 0.1, 1.0])
+    low, high = right.get_ylim()
+    assert [round(x, 6) for x in right.get_yticks() if low <= x <= high] == [0.1, 0.2, 0.5, 1.0]
 
 
 @pytest.mark.parametrize("name", ["tiny", "SmolLM2-135M-Instruct.Q4_1.gguf", "organisation/" + "long-" * 12 + "name"])

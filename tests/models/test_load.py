@@ -213,6 +213,11 @@ def test_context_length_of_gpt2_and_of_none():
     assert adopt(model, tokenizer(), name="m").context_length == 24
     bloom = tf.BloomForCausalLM(tf.BloomConfig(vocab_size=16, hidden_size=8, n_layer=1, n_head=1))
     assert adopt(bloom, tokenizer(model_max_length=30), name="m").context_length == 30
+    bloom.config.n_positions = 0  # as some write "none"
+    assert adopt(bloom, tokenizer(model_max_length=10**9 - 1), name="m").context_length == 10**9 - 1
+    for unknown in (0, 10**9, int(1e30)):
+        with pytest.raises(ZobenchError, match="context length"):
+            adopt(bloom, tokenizer(model_max_length=unknown), name="m")
     with pytest.raises(ZobenchError, match="context length"):
         adopt(bloom, tokenizer(), name="m")
 

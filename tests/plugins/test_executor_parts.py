@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from types import SimpleNamespace
 
@@ -9,6 +10,9 @@ import pytest
 from zobench_plugins.executors import local, processes
 from zobench_plugins.executors.cluster import OnRay
 from zobench_plugins.executors.slurm import Submitit
+
+from zobench.contracts.executor import RunCell
+from zobench.run.work import RunInProcess
 
 
 def test_processes_share_the_cores(monkeypatch):
@@ -111,3 +115,13 @@ def test_a_lost_job_is_submitted_anew_so_many_times(restarts):
         except StopIteration as e:
             assert e.value == ([] if turn == restarts else left)
     assert told == [(name, "its job 7 ended as FAILED, with all restarts") for name in ("one", "two")]
+
+
+def test_what_executors_are_given_takes_what_the_contract_says():
+    asked = {name: one for name, one in vars(RunCell).items() if inspect.isfunction(one) and name[0] != "_"}
+    assert set(asked) == {"work", "load", "lost", "written"}
+    for name, one in (*asked.items(), ("__call__", RunCell.__call__)):
+        assert inspect.signature(getattr(RunInProcess, name)) == inspect.signature(one), name
+    assert inspect.signature(RunCell.lost).parameters["again"].default is True
+    properties = {name for name, one in vars(RunCell).items() if isinstance(one, property)}
+    assert properties == {name for name in properties if isinstance(getattr(RunInProcess, name), property)}

@@ -230,3 +230,10 @@ def test_whoever_has_the_number_of_a_parent_or_a_process_is_not_taken_for_it(mon
     processes._tell(seen, signal.SIGTERM)  # not heard
     processes._tell(None, signal.SIGTERM)
     assert len(sent) == 2
+
+
+def test_a_folder_to_listen_in_is_made_with_those_above_it(tmp_path):
+    live = tmp_path / "results" / "live" / "run"
+    with Listener(live, Progress(SimpleNamespace(), 1, Console(file=io.StringIO()))):
+        assert live.is_dir()
+    assert not live.exists()

@@ -12,7 +12,7 @@ from kits.records import KNOWN, items, record, small_board
 
 from zobench.cli import screen as terminal
 from zobench.report import compare, notes
-from zobench.report.first import following, lines, page
+from zobench.report.first import following, lines, page, words
 from zobench.report.first.lines import Counts
 from zobench.report.leaderboard import board, render
 from zobench.report.sections import sections
@@ -221,8 +221,8 @@ def test_scores_by_task_stand_open_where_they_fit():
     def made(n: int) -> str:
         return render([r for k in range(n) for t in ("a", "b") for r in runs(f"m{k:02}", 60, 60, 60, task=t)])
 
-    assert "| test score" in folded_away(made(page.BY_TASK - 1)), "and the untouched model's line"
-    many = made(page.BY_TASK)
+    assert "| test score" in folded_away(made(4)), "and the untouched model's line"
+    many = made(5)
     assert "| test score" not in folded_away(many) and "Next: " in folded_away(many)
     assert "| test score" in many.split("<details><summary>Scores by task</summary>")[1].split("</details>")[0]
 
@@ -327,3 +327,11 @@ def test_gradients_are_further_or_not_so_far(right, said):
 def test_the_seeds_of_an_answer_are_those_of_its_poorest_task():
     made = [*runs("mezo", 60, 61, 62, task="a"), *runs("mezo", 60, task="b")]
     assert "One seed: nothing is told apart from luck, so do not quote." in seen(made).words.more
+
+
+def test_where_no_average_is_whole_an_answer_rests_on_the_seeds_of_the_first():
+    def line(*done: int) -> Any:
+        return SimpleNamespace(row=SimpleNamespace(entries={n: SimpleNamespace(done=range(n)) for n in done}))
+
+    nothing: Any = SimpleNamespace(best={"average": None})
+    assert words._seeds(nothing, [line(3, 2, 0), line(1)]) == 2 and words._seeds(nothing, []) == 0

@@ -101,6 +101,10 @@ def test_a_page_of_ranks():
     said = ranking.markdown(section(board(RIGHT)))
     assert "Friedman's test is shown from 10 tasks on: ranks over 2 are few." in said
     assert "| mezo     | all        |      3 | 3 to 3 |" in said
+    (heading,) = [line for line in said.splitlines() if "τ = 1 " in line]
+    assert [cell.strip() for cell in heading.split("|")[2:-1]] == [
+        f"τ = {tau:g}" for tau in (1, 1.1, 1.25, 1.5, 2, 3, 5)
+    ]
     ten = board({k: RIGHT[k] for k in ("mezo", "lozo")}, tasks=[f"t{i}" for i in range(10)])
     said = ranking.markdown(section(ten))
     assert (

@@ -9,6 +9,7 @@ import pytest
 from kits.records import record, small_board
 
 from zobench.errors import ZobenchError
+from zobench.report.entry import Entry
 from zobench.report.rows import average
 from zobench.report.sections import sections
 
@@ -150,3 +151,7 @@ def test_the_order_of_the_records_is_nothing(seed: int):
     expected = sections(made)
     random.Random(seed).shuffle(made)
     assert sections(made) == expected
+
+
+def test_what_has_no_record_does_not_train():
+    assert not Entry({}).trains and Entry({(0, 0): record()}).trains and not Entry({(0, 0): record("zero_shot")}).trains

@@ -97,6 +97,10 @@ def test_effects_at_once_are_those_of_records(design: Design):
             assert slow is not None
             for key in ("mean", "stderr", "df", "p"):
                 assert math.isclose(getattr(one, key), getattr(slow, key), rel_tol=1e-7, abs_tol=1e-12), key
+            for own, of in zip(one.tasks, slow.tasks, strict=True):
+                for key in ("items", "units", "ms_items", "ms_seeds", "ms_both", "moved"):
+                    both = getattr(own.splits[0], key), getattr(of.splits[0], key)
+                    assert math.isclose(*both, rel_tol=1e-5, abs_tol=1e-9), key
         (field,) = methods.fields(section, ["m00"])
         told = {s.name: s.against[0].verdict for s in field.standings if s.against}
         assert told == stats.verdicts(fast)

@@ -439,7 +439,7 @@ def test_alike_variances_are_one_and_few_are_no_evidence():
     moderated = got.of(one)
     assert table(moderated).ms_seeds == pytest.approx(got.variance * 100, rel=1e-3) and moderated.p > one.p
     assert table(moderated).terms[0][1] > 1e5
-    assert prior.fitted(spread([0.01] * (prior.FEWEST - 1))) is None
+    assert prior.fitted(spread([0.01] * 7)) is None and prior.fitted(spread([0.01] * 8)) is not None
     nowhere = [Effect((OnTask((TwoWay(0.0, ((0, 0.0), (1, 0.0)), 9, 9, 0.0),)),))] * 20
     assert prior.fitted(nowhere) is None and got.of(nowhere[0]) == nowhere[0], "what differs nowhere is no evidence"
 

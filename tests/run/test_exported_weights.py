@@ -218,6 +218,13 @@ def test_a_prefix_is_peft_s_where_the_model_sees_differences_of_places_alone(fam
     with torch.no_grad():
         forms = [export_prefix._gives(loaded, one, want) for one in export_prefix._forms(model, prefix)]
     assert forms == ([False] if family in ("opt", "gpt2") else [True, False]), "turned, and as it is"
+    if forms[0]:
+        right, largest = export_prefix._forms(model, prefix)[0], want.abs().max()
+        with torch.no_grad():
+            assert [export_prefix._gives(loaded, right, want + off * largest) for off in (9e-5, 1.2e-4)] == [
+                True,
+                False,
+            ]
 
 
 def test_what_cannot_be_exported_says_why(world, tmp_path, capsys):

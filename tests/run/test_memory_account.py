@@ -102,6 +102,14 @@ def test_what_is_held_of_the_weights_beside_them(engine, restore, precision, est
     assert planned._theta(own, engine, restore) == held
 
 
+def test_a_pass_over_weights_has_three_tensors_of_the_largest_size_in_hand():
+    own = replace(shapes("llama2-7b"), scope=((4, 5), (3,)), itemsize=2)
+    wish = computation_from({})
+    on = {device: PlannedMethod(load_plugins().estimator("mezo"), {}, wish, own, device) for device in ("cpu", "cuda")}
+    assert on["cuda"]._noise(own, "flat") == on["cpu"]._noise(own, "official") == 3 * 4 * 20
+    assert on["cpu"]._noise(own, "flat") == 3 * 4 * 20 + 4 * 23, "and all of it, kept for the move"
+
+
 LEAN, HALF, FEWER = "engine=flat with restore=arithmetic", "--dtype bfloat16", "batch_size=8 (another protocol)"
 
 

@@ -340,3 +340,7 @@ def test_packed_rows_score_as_rows_do_and_are_laid_out_once(scoring, monkeypatch
     scorers = [made.scoring_in(by).scorer(made.forward) for by in ("rows", "tokens")]
     for some, others in zip(*(s.every(made._scored["test"]) for s in scorers), strict=True):
         assert some == pytest.approx(others, abs=2e-5)
+
+
+def test_rows_of_512_tokens_are_scored_together():
+    assert prepared("RTE", llama()).scoring_in("tokens").tokens_together == 512

@@ -9,6 +9,7 @@ from kits.task_kit import FILES, golden, task
 from zobench.errors import ZobenchError
 from zobench.tasks.source import load_pools
 from zobench.tasks.task import Task
+from zobench.tasks.values import _shown
 
 COPA = {"premise": "I ran.", "choice1": "I'm Tired.", "choice2": "I Won It.", "question": "effect", "label": 1}
 BOOLQ = {"passage": "P", "question": "is it?"}
@@ -151,3 +152,9 @@ def test_the_hubs_rows_are_checked_all(monkeypatch):
         ZobenchError, match="task sst2: the hub split train: the field label is -1, .*; known: 0, 1; .*hidden"
     ):
         load_pools(task("sst2"), "hub")
+
+
+def test_a_value_that_is_told_is_json_and_at_most_60_characters_long():
+    assert (_shown(True), _shown(False), _shown(1)) == ("true", "false", "1")
+    assert _shown("x" * 58) == repr("x" * 58), "60 with its quotes"
+    assert _shown("x" * 59) == "'" + "x" * 56 + "..." and len(_shown("x" * 59)) == 60

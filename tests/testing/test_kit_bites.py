@@ -401,3 +401,12 @@ def test_a_sound_low_rank_estimator_passes_with_its_own_factors():
             self.descend(losses.slope(d, self.eps) * d)
 
     assert check_estimator(Mine, engines=["flat", "deferred"], problems=["mlp"]).passed
+
+
+def test_v7_replay_with_forwards(monkeypatch):
+    def looks_again(self, log, replay=Estimator.replay):
+        replay(self, log)
+        self.forwards["train"] += 1
+
+    monkeypatch.setattr(Estimator, "replay", looks_again)
+    assert outcome("V7 replay log", MeZO) == "replay made forwards: Counter({'train': 1})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from types import SimpleNamespace
 
 import pytest
@@ -272,3 +273,19 @@ def test_the_command_makes_networks_of_text(monkeypatch, tmp_path, capsys):
         "zo_fine_tuner", str(out), capsys.readouterr().out.split("sha256 ")[1].strip(), ["table"]
     )
     assert not torch.equal(found["table"]["b2"], networks.fresh("table", 0)["b2"])
+
+
+def test_the_commands_defaults_are_those_of_the_functions():
+    from zobench_plugins.learned import __main__ as learned
+    from zobench_plugins.learned.masks import learn_masks
+    from zobench_plugins.learned.scales import ScaleLearner, learn_scales
+
+    def defaults(of):
+        return {n: p.default for n, p in signature(of).parameters.items() if p.default is not p.empty}
+
+    masks, scales = defaults(learned.masks), defaults(learned.scales)
+    assert defaults(learn_masks) == {"density": 1e-3, "per": "model", "only": ()}
+    assert (masks.pop("density"), masks.pop("per"), masks.pop("only")) == (1e-3, "model", None)
+    common = {"batch_size": 8, "length": 128, "seed": 0, "device": "auto"}
+    assert masks == {"batches": 32, **common}
+    assert scales == {**defaults(learn_scales), "rate": ScaleLearner.rate, "reach": ScaleLearner.reach, **common}
