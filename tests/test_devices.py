@@ -96,6 +96,19 @@ def test_apple_s_gpu_answers_what_it_can(mps):
     assert len(timers.take()) == 1
 
 
+def test_random_streams_of_other_devices_are_put_back(mps, xpu, monkeypatch):
+    put = []
+    for kind, state in (("xpu", [3, 4]), ("mps", 5)):
+        module = getattr(torch, kind)
+        monkeypatch.setattr(module, "is_initialized", lambda: True, raising=False)
+        monkeypatch.setattr(module, "get_rng_state_all", lambda state=state: state, raising=False)
+        monkeypatch.setattr(module, "set_rng_state_all", lambda given: put.append(("xpu", given)), raising=False)
+        monkeypatch.setattr(module, "get_rng_state", lambda state=state: state, raising=False)
+        monkeypatch.setattr(module, "set_rng_state", lambda given: put.append(("mps", given)), raising=False)
+    devices.streams()()
+    assert put == [("xpu", [3, 4]), ("mps", 5)]
+
+
 @pytest.mark.parametrize("kind", ["mps", "xpu"])
 def test_noise_is_drawn_by_torch_where_there_are_no_kernels(kind):
     assert kernels.why_not(kind) == f"there are no kernels for {kind}" and kernels.drawn_by(kind) == "torch"

@@ -42,6 +42,7 @@ def pipe(tmp_path) -> Path:
         (paths.check_writable, "nowhere/a.txt", "name a file in a folder that is there"),
         (paths.check_writable, "file/a.txt", "name a file in a folder that is there"),
         (paths.check_writable, "x" * 245, "its name is too long"),
+        (paths.check_writable, "é" * 100 + "x", "its name is too long; give it at most 200 bytes"),
         (paths.check_becomes_folder, LONG, "File name too long"),
         (paths.check_becomes_folder, "new/" + "é" * 120, "a name in it is too long|File name too long"),
         (paths.check_becomes_folder, "file/new", "file is a file; name a folder"),
@@ -132,3 +133,7 @@ def test_the_files_of_a_cell_have_names_that_a_system_takes():
         )
         assert len(os.fsencode(f".{cell.id}.weights.safetensors.12345678.tmp")) < 256
         assert cell.id.isascii() and "/" not in cell.id and "\0" not in cell.id
+
+
+def test_a_name_of_200_bytes_may_be_written(tmp_path):
+    paths.check_writable(tmp_path / ("é" * 100), "--x")

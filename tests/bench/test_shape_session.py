@@ -137,6 +137,11 @@ def test_shapes_have_the_parameters_that_their_names_say(shape):
     loaded = session_of(shape, load_plugins(), dtype="float16", device="cpu").loaded
     assert loaded.parameters == pytest.approx(said[shape], rel=2e-3)
     assert all(p.is_meta for p in loaded.model.parameters())
+    of, config = loaded.model.config, SHAPES[shape][1]
+    if SHAPES[shape][0] == "opt":
+        assert (of.ffn_dim, of.word_embed_proj_dim) == (4 * of.hidden_size, of.hidden_size)
+        assert (of.vocab_size, of.max_position_embeddings, of.hidden_size % of.num_attention_heads) == (50272, 2048, 0)
+    assert all(value % 8 == 0 for key, value in config.items() if key.endswith("size")), "as tensor cores want them"
 
 
 def test_the_command_prints_a_line_a_cell_without_files_or_network(monkeypatch, capsys, tmp_path):

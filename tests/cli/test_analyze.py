@@ -197,3 +197,9 @@ def test_what_rules_choose_over_tasks_is_summed_up():
     assert activations._least([of("a", None)], "ratio") == ""
     apart = [of("a", 2), of("b", 1), of("c", 1), of("d", None)]
     assert activations._said(apart, "ratio") == "block 1 on 2, block 2 on 1, no block on 1"
+
+
+def test_the_largest_ratio_of_a_table_is_of_a_block():
+    rows = [{"index": at, "ratio": ratio} for at, ratio in ((-1, 9e9), (0, 2.0), (1, 1234.56), (2, None))]
+    assert activations._peak({"rows": rows}) == "1235, block 1"
+    assert activations._peak({"rows": [rows[0], rows[3]]}) == "-"

@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from zobench.cli import main
-from zobench.cli.card import declared, facts
+from zobench.cli.card import declared, facts, page
 from zobench.plugins.registry import load_plugins
 
 FILE = """
@@ -144,3 +144,9 @@ def test_every_built_in_declares_all_of_its_card():
             said = facts(found.get(kind, name))
             assert not [key for key, text in said.items() if "not declared" in text and key != "lr"], name
             assert declared(found.get(kind, name), "verified")
+
+
+def test_a_page_of_several_kinds_has_a_heading():
+    both, one = (page(load_plugins(only=""), kinds) for kinds in (("estimators", "selectors"), ("selectors",)))
+    assert both.startswith("# Methods\n\nMade by `") and "\n\n## Estimators\n\n" in both
+    assert one.startswith("## Selectors\n\n") and one in both

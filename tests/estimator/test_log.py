@@ -231,6 +231,8 @@ def test_a_run_that_was_stopped_leaves_a_log_that_is_not_whole(tmp_path):
         raise KeyboardInterrupt
     with pytest.raises(ZobenchError, match="not a whole replay log: after 4 steps it is cut short"):
         read_log(path)
+    with pytest.raises(ZobenchError, match="not a whole replay log: after 4 steps it is cut short"):
+        load_log(path)
     assert read_log(path, whole=False) == steps(4)
 
 

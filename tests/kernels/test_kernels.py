@@ -118,6 +118,8 @@ def test_a_triton_that_is_too_old_is_not_used(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     why_not = kernels.why_not.__wrapped__
     assert why_not("cuda") is None and why_not("cpu") == "there are no kernels for cpu"
+    monkeypatch.setattr(triton, "__version__", "3.3.0")
+    assert why_not("cuda") is None
     monkeypatch.setattr(triton, "__version__", "3.2.0")
     assert why_not("cuda") == "triton 3.2.0 is older than 3.3"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

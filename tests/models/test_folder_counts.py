@@ -1,11 +1,12 @@
 """How many parts of a kind a config may tell, by how many tensors there are."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from zobench.errors import ZobenchError
-from zobench.models.folder import check_counts
+from zobench.models.folder import INDEX, check_counts, check_settings
 
 HERE = Path("config.json")
 
@@ -26,6 +27,15 @@ def test_more_than_that_is_refused(name, tensors, most):
     for facts in ({name: most + 1}, {"text_config": {name: most + 1}}):
         with pytest.raises(ZobenchError, match=f"{name} is {most + 1}, and the files hold {tensors} tensors"):
             check_counts(facts, tensors, HERE)
+
+
+def test_a_folder_without_weights_has_as_many_tensors_as_its_index_says(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "num_hidden_layers": 1001}))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ZobenchError, match="num_hidden_layers is 1001, and the files hold 0 tensors"):
+        check_settings(tmp_path)
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {f"layer {n}": "x.safetensors" for n in range(1001)}}))
+    assert check_settings(tmp_path) == {}
 
 
 @pytest.mark.parametrize("value", [True, None, "10**9", 1e9, [10**9]])

@@ -157,6 +157,8 @@ def number(n, code="<I"):
 
 
 STRING, ARRAY, UINT32, UINT8 = 8, 9, 4, 0
+PLAIN = {UINT8: 1, 1: 1, 2: 2, 3: 2, UINT32: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+"""Bytes of the plain types of ggml's docs/gguf.md: (u)int8, (u)int16, (u)int32, float32, bool, (u)int64, float64."""
 WORDS = number(STRING) + number(2, "<Q") + 2 * (number(1, "<Q") + b"x")
 
 
@@ -165,6 +167,19 @@ WORDS = number(STRING) + number(2, "<Q") + 2 * (number(1, "<Q") + b"x")
     [
         (header((b"a", UINT32, number(7)), (b"b", STRING, number(2, "<Q") + b"xy"), tensors=2), True),
         (header((b"a", ARRAY, WORDS), (b"b", ARRAY, number(UINT32) + number(3, "<Q") + bytes(12)), version=2), True),
+        *(
+            (
+                header(
+                    *(
+                        (b"k", *one)
+                        for one in ((kind, bytes(n)), (ARRAY, number(kind) + number(3, "<Q") + bytes(3 * n)))
+                    )
+                ),
+                True,
+            )
+            for kind, n in PLAIN.items()
+        ),
+        (header((b"a", 13, bytes(8))), False),
         (header(version=1), False),
         (header(version=4), False),
         (header(magic=b"GGML"), False),

@@ -125,3 +125,10 @@ def test_what_executors_are_given_takes_what_the_contract_says():
     assert inspect.signature(RunCell.lost).parameters["again"].default is True
     properties = {name for name, one in vars(RunCell).items() if isinstance(one, property)}
     assert properties == {name for name in properties if isinstance(getattr(RunInProcess, name), property)}
+
+
+def test_how_a_process_died_is_told():
+    full = ", as the system does where memory is full: fewer --jobs take less"
+    assert processes._death(-9) == (f"its process was ended by SIGKILL{full}",)
+    assert processes._death(-15) == ("its process was ended by SIGTERM",)
+    assert processes._death(3) == ("its process ended with status 3",)

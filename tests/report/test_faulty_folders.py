@@ -56,6 +56,11 @@ def lost(number):
     return link
 
 
+def open_files():
+    """How many this process has open, where the system says."""
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
 @pytest.mark.parametrize(
     "link",
     [
@@ -69,10 +74,13 @@ def lost(number):
 )
 def test_of_many_that_try_one_has_it_on_any_system(tmp_path, monkeypatch, link):
     monkeypatch.setattr(os, "link", link)
+    before = open_files()
     found = takers(tmp_path / "running")
     (ours,) = [one for one in found if isinstance(one, Claim)]
     assert ours.still_ours() and len([one for one in found if isinstance(one, Holder)]) == 7
+    assert json.loads(ours.path.read_text())["pid"] == os.getpid()
     ours.release()
+    assert open_files() == before
     again = Claim.take(tmp_path / "running", "cell")
     assert isinstance(again, Claim)
     again.release()

@@ -51,6 +51,15 @@ def test_sorted_by_memory_or_time():
     assert [str(line.rank) for line in screen.lines[:3]] == ["3", "2", "1"], "the rank is by average, as ever"
     said = "Least memory first, each higher than all that take less: es / all 1 B (50.0), mezo / all 6 B (70.0), "
     assert f"{said}lozo / all 7 B (95.0)." in screen.words.more
+    four = [*METHODS[3:], *of("fzoo", 55, (2, 2, 2))]
+    (line,) = [one for one in board(four, order="memory").screens[0].words.more if one.startswith("Least")]
+    assert line.endswith("es / all 1 B (50.0), fzoo / all 2 B (55.0), mezo / all 6 B (70.0), lozo / all 7 B (95.0).")
+    (line,) = [
+        one
+        for one in board([*four, *of("zo_adam", 60, (3, 3, 3))], order="memory").screens[0].words.more
+        if one.startswith("Least")
+    ]
+    assert line.endswith("fzoo / all 2 B (55.0), zo_adam / all 3 B (60.0), 1 more, lozo / all 7 B (95.0).")
     dear = [*of("es", 50, (1, 1, 1)), *of("mezo", 40, (2, 2, 2))]
     assert "No method takes less memory or scores higher than es / all 1 B (50.0)." in (
         board(dear, order="memory").screens[0].words.more

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from zobench.errors import ZobenchError
-from zobench.report import methods, simulate, stats, store
+from zobench.report import methods, simulate, simulated, stats, store
 from zobench.report.sections import sections
 from zobench.report.simulated import Design, World, draw, estimate, records_of
 
@@ -128,3 +128,9 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "Estimated: 200 items a task" in out and "| 3, 3, 2 " in out and "10 points" in out
     assert simulate.main([]) == 2 and simulate.main([str(tmp_path / "none")]) == 2
     assert "no results folder" in capsys.readouterr().err
+
+
+def test_two_rows_that_vary_have_a_correlation_and_one_has_none():
+    up, down, still = [0.0, 1.0, 2.0], [2.0, 1.0, 0.0], [1.0, 1.0, 1.0]
+    for table, expected in (([up, up], 1.0), ([up, down], -1.0), ([up, still], 0.0), ([up, up, down], -1 / 3)):
+        assert simulated._correlation(np.array(table)) == pytest.approx(expected)

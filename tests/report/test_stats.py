@@ -382,6 +382,9 @@ def test_power_is_what_repeating_gives():
         again = found(stats.score(as_scores(d)))
         rejected += again.p < 0.05 and again.mean > 0
     assert rejected / 800 == pytest.approx(expected, abs=0.06)
+    still = Effect((OnTask((TwoWay(0.0, ((0, 0.0), (1, 0.0), (2, 0.0)), 20, 20, 0.0),)),))
+    assert (still.power(0.01, 5), still.power(0.0, 5), still.power(0.0, 5, 0.2)) == (1.0, 0.025, 0.1)
+    assert one.power(0.0, 5) == pytest.approx(0.025, rel=1e-3), "in the right direction alone"
 
 
 # ---- splits

@@ -260,10 +260,15 @@ def test_sweeping_takes_drafts_of_the_dead_and_the_old_alone(tmp_path: Path):
     hidden = cells / ".gitkeep"
     for path in (elsewhere, old, earlier, hidden):
         path.write_text("")
-    long_ago = time.time() - 30 * 24 * 3600
-    for path in (old, earlier, hidden):
-        os.utime(path, (long_ago, long_ago))
+    hour, now = 3600, time.time()
+    ages = {old: 7 * 24 * hour + 60, elsewhere: 7 * 24 * hour - 60, earlier: hour + 60, hidden: 700 * hour}
+    for path, age in ages.items():
+        os.utime(path, (now - age, now - age))
+    fresh = cells / ".y.json.0a1b2c3d.tmp"
+    fresh.write_text("")
+    os.utime(fresh, (now - hour + 60, now - hour + 60))
     gone = disk.sweep(cells)
+    assert fresh.exists(), "somebody may be at it"
     assert gone == sorted(path.name for path in (dead, old, earlier))
     assert live.exists() and elsewhere.exists() and hidden.exists() and standing(tmp_path)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from unittest import mock
 
 import psutil
 import pytest
@@ -281,3 +282,17 @@ def test_forwards_of_a_score_are_those_of_all_ranks():
     spread = SimpleNamespace(rank=0, size=2, gather=gather)
     assert gathered("answers", {0: "a"}, 2, spread) == ({0: "a", 1: "b"}, 5)
     assert [list(own_share(5, SimpleNamespace(rank=rank, size=2))) for rank in (0, 1)] == [[0, 2, 4], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "said"),
+    [
+        (None, 0, ""),
+        (Apart("they are apart"), 1, ""),
+        (ZobenchError("no room"), 2, "zobench: error: rank 1: no room\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_a_follower_ends_with_the_status_of_what_ended_it(monkeypatch, capsys, end, status, said):
+    monkeypatch.setattr(group, "follow", mock.Mock(side_effect=end))
+    assert group.led(SimpleNamespace(rank=1)) == status and capsys.readouterr().err == said

@@ -199,3 +199,30 @@ def test_an_alarm_that_a_plugin_caught_rings_again():
         left, again = signal.getitimer(signal.ITIMER_REAL)
         assert 0 < left <= 1000 and again == AGAIN_S
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.fixture
+def told_of(monkeypatch):
+    """The watchdog's input, to write to; what it ended, and that it was over."""
+    reading, writing = os.pipe()
+    ended = []
+    monkeypatch.setattr(sys, "stdin", os.fdopen(reading))
+    monkeypatch.setattr(watchdog, "end", ended.append)
+    with os.fdopen(writing, "w", buffering=1) as lines:
+        yield lines, ended
+
+
+def test_the_watchdog_ends_what_is_not_over_in_its_time(told_of):
+    lines, ended = told_of
+    for line in ('{"seconds": 3600, "pid": 1}', "{}", '{"seconds": 0, "pid": 2}'):
+        print(line, file=lines)
+    watchdog.main()
+    assert ended == [{"seconds": 0, "pid": 2}], "the first was over before"
+
+
+def test_the_watchdog_goes_with_what_it_watches(told_of):
+    lines, ended = told_of
+    print('{"seconds": 3600, "pid": 1}', file=lines)
+    lines.close()
+    watchdog.main()
+    assert ended == []

@@ -158,3 +158,11 @@ def test_a_value_that_is_told_is_json_and_at_most_60_characters_long():
     assert (_shown(True), _shown(False), _shown(1)) == ("true", "false", "1")
     assert _shown("x" * 58) == repr("x" * 58), "60 with its quotes"
     assert _shown("x" * 59) == "'" + "x" * 56 + "..." and len(_shown("x" * 59)) == 60
+
+
+def test_of_the_hubs_rows_the_fields_that_are_there_are_checked(monkeypatch):
+    """BoolQ's answer may be called answer or label: columns have one of them."""
+    datasets = pytest.importorskip("datasets")
+    rows = [{**BOOLQ, "answer": one} for one in (True, False, True, True)]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **kw: datasets.Dataset.from_list(rows))
+    assert [row["answer"] for row in load_pools(task("boolq"), "hub").train] == [True, False, True, True]

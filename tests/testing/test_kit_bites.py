@@ -347,6 +347,20 @@ class Tilted(MeZO):
             raise ValueError("which side?")
 
 
+class InPlaceAfterTheMove(InPlace):
+    def iterate(self, losses):
+        z = self.noise()
+        self.descend(losses.slope(z / self.h, self.eps) * (z / self.h))
+        for p in self.active:
+            self.h[p].mul_(1.1)
+
+
+@pytest.mark.parametrize("engine", ["flat", "pair"])
+def test_a_buffer_may_be_changed_in_place_once_the_step_has_moved(engine):
+    case = Case(InPlaceAfterTheMove, {}, engine, "mlp")
+    assert len(case.run().opt.log) > 1
+
+
 def test_settings_that_a_class_needs_are_given_to_every_check():
     assert check_estimator(Tilted, engines=["flat"], problems=["mlp"]).settings == {"side": "left"}
     with pytest.raises(AssertionError, match="which side"):

@@ -12,6 +12,7 @@ import torch
 
 from zobench import Schedule, Scope, Selector, ZobenchError, body_forward
 from zobench.testing import check_selector
+from zobench.testing import planted as planted_module
 from zobench.testing.planted import LAYERS, PLANTS, TrialContext, _rows, planted
 from zobench.testing.selectors import CHECKS, SelectorCase, differ, state
 
@@ -261,3 +262,13 @@ def test_scopes_that_differ_in_one_thing():
     turns = [Schedule(two, blocks, lambda step, k=k: [1 if step < k else 2]) for k in (100, 101)]
     assert differ(*turns) == "other tensors move in step 100"
     assert SelectorCase(Right, {}).trial.scope.layers == (1,)
+
+
+def test_a_planted_model_is_the_same_whatever_was_drawn_before():
+    weights = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        weights.append(planted_module._template.__wrapped__().model.state_dict())
+        assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(w, weights[1][name]) for name, w in weights[0].items())
