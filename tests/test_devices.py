@@ -114,6 +114,19 @@ def test_noise_is_drawn_by_torch_where_there_are_no_kernels(kind):
     assert kernels.why_not(kind) == f"there are no kernels for {kind}" and kernels.drawn_by(kind) == "torch"
 
 
+def test_memory_that_ran_out_is_known_from_what_it_led_to():
+    full = MemoryError()
+    assert out_of_memory(full) and not out_of_memory(ValueError("out of memory")) and not out_of_memory(None)
+    caused = ValueError()
+    caused.__cause__ = full
+    assert out_of_memory(caused)
+    during = ValueError()
+    during.__context__ = full
+    assert out_of_memory(during)
+    during.__suppress_context__ = True
+    assert not out_of_memory(during), "raised from None: it is another story"
+
+
 @pytest.mark.parametrize(
     "error",
     [RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"), torch.OutOfMemoryError("XPU out of memory.")],

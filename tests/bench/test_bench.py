@@ -1,5 +1,6 @@
 """`zobench bench`: its models, batches, sides, interleaving, cost model, tables and JSON. No test looks at a speed."""
 
+import dataclasses
 import json
 import math
 import os
@@ -472,3 +473,8 @@ def test_the_block_of_a_model_of_ones_own_is_the_second_if_it_has_one(monkeypatc
             options.load(load_plugins(), None)
     else:
         assert options.load(load_plugins(), None) == (held, at)
+
+
+def test_what_was_not_measured_is_nothing():
+    numbers = {f.name: f.default for f in dataclasses.fields(Timed) if f.type in ("int", "float")}
+    assert set(numbers.values()) == {0} and {"fill_s", "capture_s", "peak_bytes"} <= set(numbers)

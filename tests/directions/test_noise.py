@@ -9,6 +9,7 @@ from torch import nn
 from zobench import Estimator, Scope, ZobenchError
 from zobench.directions import together
 from zobench.directions.handle import Handle
+from zobench.directions.noise import philox
 
 
 class Draws(Estimator):
@@ -191,3 +192,10 @@ def test_runs_are_of_small_neighbours_of_one_dtype_and_group_without_masks():
     assert runs(10, 1, 1, 1, masked=(1,)) == ["0", "1", "2"]
     assert runs(10, 1, 1, 1, 1, dtypes={2: torch.float16, 3: torch.float16}) == ["01", "23"]
     assert runs(10, 1, 1, 1, groups={1: {}}) == ["0", "1", "2"]
+
+
+def test_tensors_of_a_group_begin_at_multiples_of_four():
+    group = philox.Group()
+    for name, shape in (("a", (3,)), ("b", (2, 3)), ("c", (4,)), ("d", ())):
+        group.add(name, shape)
+    assert group.begins == {"a": (0, (3,)), "b": (4, (2, 3)), "c": (12, (4,)), "d": (16, ())} and group.size == 20

@@ -193,3 +193,11 @@ def test_clusters_of_the_record_count():
     (section,) = sections(made)
     lozo, mezo = (next(r for r in section.rows if r.method == name).entry("sst2") for name in ("lozo", "mezo"))
     assert lozo.minus(mezo) is None, "not the same items"
+
+
+def test_who_has_nothing_right_is_not_best():
+    made = [record(name, test=right, seed=s) for name, right in (("a", 0), ("b", 50), ("c", 20)) for s in range(3)]
+    (section,) = sections(made)
+    for column in ("sst2", compare.AVERAGE):
+        best, others = compare._column(section, column)
+        assert best.estimator == "b" and sorted(row.estimator for row in others) == ["a", "c"]

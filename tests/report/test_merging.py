@@ -164,3 +164,14 @@ def test_the_board_of_the_new_folder_is_that_of_the_folders_together(tmp_path, c
     assert main(["leaderboard", str(tmp_path / "c"), "--check", "--out", str(board)]) == 0
     board.write_text(board.read_text() + os.linesep)
     assert main(["leaderboard", str(tmp_path / "c"), "--check", "--out", str(board)]) == 1
+
+
+def test_options_of_earlier_runs_get_the_next_number(tmp_path: Path):
+    for text in ("a", "a", "b", "c", "d"):
+        options_kept.keep(tmp_path, text)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "run.1.toml": "a",
+        "run.2.toml": "b",
+        "run.3.toml": "c",
+        options_kept.FILE: "d",
+    }

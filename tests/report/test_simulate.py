@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,3 +136,11 @@ def test_two_rows_that_vary_have_a_correlation_and_one_has_none():
     up, down, still = [0.0, 1.0, 2.0], [2.0, 1.0, 0.0], [1.0, 1.0, 1.0]
     for table, expected in (([up, up], 1.0), ([up, down], -1.0), ([up, still], 0.0), ([up, up, down], -1 / 3)):
         assert simulated._correlation(np.array(table)) == pytest.approx(expected)
+
+
+def test_the_designs_are_those_of_the_tables_in_docs():
+    """Docs have those of one seed too, to say that they have no marks."""
+    page = (Path(__file__).parents[2] / "docs/statistics.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| (\d+), (\d+), (\d+) \| (?:(\d+) points)?", page, flags=re.MULTILINE)
+    designs = [Design(int(m), int(s), int(t), int(by or 0) / 100) for m, s, t, by in told if s != "1"]
+    assert sorted(map(str, designs)) == sorted(map(str, simulate.DESIGNS)) and len(designs) == 13

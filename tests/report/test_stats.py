@@ -489,3 +489,8 @@ def test_between_splits_there_is_one_degree_of_freedom_less_than_splits():
     assert effect.mean == pytest.approx(0.3) and effect.df == pytest.approx(2)
     assert effect.stderr == pytest.approx((0.07 / 3) ** 0.5)  # variance (0.04 + 0.01 + 0.09) / 2
     assert effect.half() == pytest.approx(4.302653 * effect.stderr, rel=1e-5)
+
+
+def test_no_variance_between_seeds_is_taken_for_half_an_item():
+    none, half = (prior.fitted(spread([v] * 8, units=50)) for v in (0.0, 0.01**2))
+    assert none is not None and half is not None and none.variance == pytest.approx(half.variance)

@@ -88,3 +88,20 @@ def test_tied_tensors_are_read_once(monkeypatch):
     monkeypatch.setattr(module, "_sums", lambda x: calls.append(1) or original(x))
     found = checksums([("a", t), ("b", t), ("c", t.clone()), ("d", t[:5])])
     assert found["a"] == found["b"] == found["c"] != found["d"] and len(calls) == 3
+
+
+def test_beside_a_cpu_it_is_the_same_in_parts(monkeypatch):
+    """As a GPU computes it, so many lanes at once; the last part is shorter, and the last lane too."""
+    from zobench.run import checksum as module
+
+    class Beside(torch.Tensor):
+        device = torch.device("cuda")
+
+    whole = torch.arange(5 * LANE + 7) * 2654435761
+    expected = torch.cat(list(module._sums(whole)))
+    weights = module._weights(torch.device("cpu"))
+    monkeypatch.setattr(module, "_weights", lambda device: weights)
+    for at_once in (2, 3, 5, 9):
+        monkeypatch.setattr(module, "AT_ONCE", at_once * LANE)
+        found = torch.cat([part.as_subclass(torch.Tensor) for part in module._sums(whole.as_subclass(Beside))])
+        assert torch.equal(found, expected)

@@ -92,3 +92,13 @@ def test_every_process_that_loads_a_model_for_a_command_keeps(monkeypatch):
     with pytest.raises(ZobenchError, match="nowhere"):
         place.outlined(nowhere, plugins, "float32")
     assert asked == ["session", "load", "load"]
+
+
+def test_the_c_library_is_asked_by_its_own_numbers(monkeypatch):
+    """M_MMAP_THRESHOLD is -3 and M_TRIM_THRESHOLD -1 in glibc's malloc.h."""
+    asked = []
+    monkeypatch.setattr(heap, "_function", lambda name: lambda *given: asked.append((name, *given)) is None)
+    for name in heap._OF_THE_USER:
+        monkeypatch.delenv(name, raising=False)
+    assert heap.keep_freed.__wrapped__()
+    assert asked == [("mallopt", -3, 2**25), ("mallopt", -1, 2**27)]

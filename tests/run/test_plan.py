@@ -1,5 +1,6 @@
 """Words of the command line to cells: routing of settings, presets, the product of the flags, identities."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -186,3 +187,8 @@ def test_evaluations_beyond_the_last_step_are_a_note_where_nothing_trains():
     assert routed.protocol.eval_every == 4 and any("nothing is trained" in one for one in said)
     with pytest.raises(ZobenchError, match="above steps=4"):
         route(wish(estimators=("zero_shot", "mezo"), settings=sizes), load_plugins())
+
+
+def test_what_a_cell_was_before_and_what_its_seed_is_for_are_no_part_of_it():
+    (cell, *_) = planned()
+    assert replace(cell, before="x") == cell == replace(cell, role={"seed": "tune"}) != replace(cell, seed=99)

@@ -9,6 +9,7 @@ import pytest
 from kits.task_kit import task
 
 from zobench.errors import ZobenchError
+from zobench.tasks import rows
 from zobench.tasks.source import load_pools
 
 GOOD = '{"sentence": "fine", "label": 1}\n'
@@ -141,3 +142,10 @@ def test_rows_are_what_json_says(data):
         json.dumps(row) + "\n" + json.dumps(row, ensure_ascii=False), encoding="utf-8"
     )
     assert list(load_pools(task("sst2"), data).train) == [row, row]
+
+
+def test_a_line_has_16_mib_at_most():
+    most = b'{"a": 1}'.ljust(16 * 2**20)
+    assert rows._item(most, "line 1") == {"a": 1}
+    with pytest.raises(ZobenchError, match="line 1 is 16 MiB long; an item has at most 16 MiB"):
+        rows._item(most + b" ", "line 1")

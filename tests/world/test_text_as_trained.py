@@ -45,6 +45,15 @@ def test_the_weights_say_which_text_they_were_trained_on_and_it_is_that_of_this_
     assert said["text"]["digest"] == made.digest() == "1930b2bd2dcb62a1"
 
 
+def test_the_preset_is_what_the_weights_were_trained_with():
+    said = json.loads((WEIGHTS / "training.json").read_text(encoding="utf-8"))["settings"]
+    own = json.loads(json.dumps(vars(PRESETS["embedded"])))
+    assert {key: value for key, value in own.items() if said.get(key) != value} == {"dtype": "auto", "compile": False}
+    usual = {"bias_std": 0.0, "bias_blocks": 2, "mimetic": 0.0, "decay_from": 0.6, "final_lr": 0.02, "cycles": ()}
+    usual |= {"weight_decay": 0.1, "beta2": 0.95, "clip": 1.0}
+    assert usual.items() <= vars(PRESETS["reference"]).items()
+
+
 @pytest.mark.parametrize("kind", text.KINDS, ids=lambda kind: kind.__name__)
 def test_a_document_is_a_function_of_the_generator_and_how_far_training_is(kind):
     """Where this fails, a training makes another model than the one in the package: pin what is made now."""
