@@ -7,7 +7,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from zobench import Estimator, Objective, Scope, ZobenchError
-from zobench.models.lockstep import _Shape, lockstep
+from zobench.models.lockstep import _joined, _Shape, lockstep
 
 SMALL = dict(
     hidden_size=16,
@@ -144,6 +144,15 @@ def test_an_own_forward_of_a_module_is_kept():
     with pytest.raises(KeyError), lockstep(model, dict(model.named_parameters()), 2, lambda name: []):
         raise KeyError
     assert vars(first)["forward"] is theirs
+
+
+def test_outputs_are_joined_where_they_have_the_batch_first():
+    one, two, module = torch.ones(1, 2), torch.zeros(2, 2), nn.Identity()
+    assert torch.equal(_joined([one, two], module), torch.cat([one, two]))
+    assert [x.tolist() for x in _joined([(one,), (one,)], module)] == [[[1, 1], [1, 1]]]
+    for odd in (torch.tensor(1.0), {"x": one}, (one, None)):
+        with pytest.raises(ZobenchError, match="Identity puts out something else than tensors with the batch first"):
+            _joined([odd, odd], module)
 
 
 # ---- the engine

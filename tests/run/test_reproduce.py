@@ -150,3 +150,11 @@ def test_parts_and_sums_are_run_on_the_tasks_that_are_named(world, tmp_path, cap
     assert "the last but one, is that block in this model; zobench run --selector A+B" in capsys.readouterr().err
     assert main(["analyze", "combine", str(tmp_path), "--tasks", "nonsense"]) == 2
     assert "nonsense" in capsys.readouterr().err
+
+
+def test_a_folder_of_data_that_is_none_is_told_before_a_model_is_looked_at(tmp_path):
+    paper = papers.read("dominant-layer")
+    place = Place("no/model", tmp_path / "none", tmp_path, "cpu", offline=True)
+    asked = Asked(tuple(papers.tables_of(paper, ["1"])))
+    with pytest.raises(ZobenchError, match="--data-dir .*none: no such folder"):
+        planned(paper, asked, place, load_plugins(), outline=lambda dtype: pytest.fail("it was looked at"))

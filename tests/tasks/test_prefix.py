@@ -147,3 +147,22 @@ def test_a_model_that_cannot_be_cut_is_found_out():
 def test_a_cut_that_gives_nothing_is_found_out(monkeypatch):
     monkeypatch.setattr(Cut, "given", lambda self, hidden: nullcontext())
     assert cut_at(loaded(), AT) is None
+
+
+def test_what_enters_a_block_is_told_once_it_was_compared():
+    """As graphs are given it, that begin there."""
+    held, plain, cached, cache = world()
+    asked, over = [], cache.over
+    cache.over = lambda shared: asked.append(shared) or over(shared)
+    told = []
+    for part in ([0], [0], [0, 1]):
+        cached.loss(held.model, cached.train_batch(part))
+        told.append(cache.entering(asked[-1]))
+    hits = cache.hits
+    assert told[0] is None, "it was not compared yet"
+    with cache.cut.seen() as seen:
+        plain.loss(held.model, plain.train_batch([0]))
+    assert torch.equal(told[1], seen[0])
+    fresh = world()[3]
+    fresh._checked = True
+    assert fresh.entering(asked[0]) is None and (fresh.hits, cache.hits) == (0, hits)
