@@ -478,3 +478,10 @@ def test_the_block_of_a_model_of_ones_own_is_the_second_if_it_has_one(monkeypatc
 def test_what_was_not_measured_is_nothing():
     numbers = {f.name: f.default for f in dataclasses.fields(Timed) if f.type in ("int", "float")}
     assert set(numbers.values()) == {0} and {"fill_s", "capture_s", "peak_bytes"} <= set(numbers)
+
+
+def test_cuda_graphs_need_packed_rows():
+    for rows, graphs in (("packed", True), ("packed", False), ("shared", False)):
+        assert work.check_packed(rows, graphs) == rows
+    with pytest.raises(ZobenchError, match="leave --cuda-graphs out"):
+        work.check_packed("shared", True)

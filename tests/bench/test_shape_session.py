@@ -12,7 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from zobench.bench.shape_session import session_of
+from zobench.bench.lengths import Lengths
+from zobench.bench.shape_session import _rows, session_of
 from zobench.cli import main
 from zobench.cli.dry_run import clock
 from zobench.errors import ZobenchError
@@ -212,3 +213,18 @@ def test_the_baseline_of_the_speed_passes_four_times_over_all_weights(tmp_path):
     cost = Estimate(plan.outline, free).of(plan.todo[0])
     steps = cost.forwards["speed"] / 4
     assert steps > 24 and cost.seconds == pytest.approx(steps * 4 * plan.outline.loaded.parameters)
+
+
+def test_examples_are_of_lengths_from_all_over_the_list_and_all_different():
+    lengths = [Lengths(n, (1, 2), 1) for n in range(10, 20)]
+
+    def prompts(count, longest=99):
+        made = _rows(lengths, count, longest, gold_alone=False)
+        assert len({one.rows[1].ids for one in made}) == count
+        return [len(one.rows[1].ids) - 2 for one in made]
+
+    assert prompts(5) == [10, 12, 14, 16, 18] and prompts(9) == list(range(10, 19)) and prompts(3) == [10, 13, 16]
+    assert prompts(10) == list(range(10, 20)) and prompts(12) == [*range(10, 20), 10, 11]
+    assert prompts(2, longest=12) == [10, 10], "cut, as a row is"
+    (alone,) = _rows(lengths, 1, 99, gold_alone=True)
+    assert [row.option_len for row in alone.rows] == [2] and (alone.gold, alone.correct) == (0, (0,))

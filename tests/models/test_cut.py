@@ -1,9 +1,12 @@
 """Forwards that begin at a block: the same output, and the blocks below are not run."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from zobench.models import capabilities
 from zobench.models.blocks import decoder_blocks, lowest_block
 from zobench.models.start_at_block import Cut
 
@@ -87,3 +90,13 @@ def test_the_lowest_block_of_parameters():
     assert lowest_block(blocks, []) is None
     blocks[2].module.mlp.up_proj.weight = blocks[0].module.mlp.up_proj.weight
     assert lowest_block(blocks, [blocks[2].module.mlp.up_proj.weight]) == 0, "shared: moves below too"
+
+
+@pytest.mark.parametrize(("blocks", "cuts"), [(None, False), (0, False), (1, False), (2, True)])
+def test_a_model_of_one_block_has_none_below_its_last(monkeypatch, blocks, cuts):
+    asked = []
+    monkeypatch.setattr(capabilities, "cut_at", lambda loaded, at, forward: asked.append(at) or "a cut")
+    held = SimpleNamespace() if blocks is None else SimpleNamespace(blocks=[None] * blocks)
+    trial = object.__new__(capabilities.LayoutTrial)
+    vars(trial).update(loaded=held, forward=None)
+    assert trial.cuts() is cuts and asked == ([1] if cuts else [])

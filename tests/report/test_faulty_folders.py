@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from zobench.report import running
+from zobench.report import running, store
 from zobench.report.running import Claim, Holder
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
@@ -163,3 +163,11 @@ def test_one_that_is_dead_is_followed_whatever_its_clock_said(tmp_path, far):
     assert isinstance(found, Claim) and running.generation(found.path) == 1
     assert running.time.now <= running.STALE_S + 2
     found.release()
+
+
+def test_a_file_of_128_mib_is_no_record(tmp_path):
+    (tmp_path / "cells").mkdir()
+    with (tmp_path / "cells" / "x.json").open("wb") as file:
+        file.truncate(2**27 + 1)
+    (problem,) = store.read(tmp_path)[1]
+    assert "134217729 bytes are too many for a record" in str(problem)

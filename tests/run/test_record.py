@@ -32,6 +32,12 @@ def test_a_finished_cell_is_a_whole_record(world, tmp_path):
     assert {(line["lr"], line["step"]) for line in curve if "dev_loss" in line} == {(lr, s) for _, lr, s in tried}
 
 
+def test_a_step_is_timed_by_its_parts(world, tmp_path):
+    (record,) = run(world, tmp_path, ["mezo"], ["layer"], layer__index=1, speed_steps=0)
+    parts = [record["time"][name] for name in ("forward_s", "perturb_s", "update_s")]
+    assert min(parts) > 0 and record["time"]["step_s"] >= max(parts)
+
+
 def test_a_record_says_which_test_items_are_of_one_text(world, tmp_path):
     """Of SQuAD's eight items to test on three are of a text that another has; sst2 asks one thing of a sentence."""
     lines = (world.data / "squad" / "validation.jsonl").read_text().splitlines()

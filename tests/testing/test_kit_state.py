@@ -1,9 +1,16 @@
 """A method whose state has shapes of its own declares it by shape."""
 
+import io
+import pickle
+
 import pytest
+import torch
+from zobench_plugins.estimators.mezo import MeZO
 
 from zobench import Estimator, matrices
 from zobench.testing import check_estimator
+from zobench.testing.attempt import Case
+from zobench.testing.watch import Watch
 
 
 class Factors(Estimator):
@@ -31,3 +38,25 @@ def test_state_of_declares_by_shape():
     check_estimator(Declared, engines=["flat"], problems=["mlp"])
     with pytest.raises(AssertionError, match="or state_of, where the method has one"):
         check_estimator(Factors, engines=["flat"], problems=["mlp"])
+
+
+def test_a_state_is_resumed_from_plain_tensors_and_values_alone():
+    attempt = Case(MeZO, {}, "flat", "mlp").attempt()
+    attempt.resume(attempt.checkpoint())
+    file = io.BytesIO()
+    torch.save({"state": {"own": CodeOfItsOwn()}, "weights": attempt.weights()}, file)
+    with pytest.raises(pickle.UnpicklingError, match="[Ww]eights.only"):
+        attempt.resume(file.getvalue())
+
+
+class CodeOfItsOwn:
+    pass
+
+
+def test_what_was_noted_is_forgotten_of_looks_and_moves():
+    attempt = Case(MeZO, {}, "flat", "mlp").attempt()
+    watch = Watch(attempt.opt)
+    attempt.go(1)
+    assert watch.looks and watch.moves
+    watch.clear()
+    assert watch.looks == watch.moves == []
