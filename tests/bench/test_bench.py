@@ -236,6 +236,9 @@ def test_as_many_steps_are_planned_as_there_is_time_for(loaded, mezo):
     assert "6 steps of each, not 30" in plan.line(1.0, 30)
     more = planned([OFFICIAL_FULL], timing, [made], loaded, pace, "per_tensor", **sizes, minutes=13.5 * one / 60)
     assert more.steps == 7, "one step more, and no warming up more"
+    both = [OFFICIAL_FULL, Side("flat", "layer", True)]  # the second fills a prefix cache before its first step
+    cached = planned(both, timing, [made], loaded, pace, "per_tensor", **sizes, minutes=1e9)
+    assert cached.seconds["sst2"] == pytest.approx((3 + 1 + 30 + 6) * (one + layer) + (len(made.batches) + 1) * 1.0)
     none = planned([OFFICIAL_FULL], timing, [made], loaded, pace, "per_tensor", **sizes, minutes=0.001)
     assert none.steps == 1 and not none.fits and "more than there is" in none.line(0.001, 30)
 

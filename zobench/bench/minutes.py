@@ -18,7 +18,7 @@ TURN = 5
 
 
 class StepsInTime(NamedTuple):
-    """Timed steps of each side, and the seconds of each task that they will take, warm-up included."""
+    """Timed steps of each side, and the seconds of each task that they will take, warm-up and prefix caches included."""
 
     steps: int
     seconds: Mapping[str, float]
@@ -30,7 +30,7 @@ class StepsInTime(NamedTuple):
         fewer = "" if self.steps == wanted else f", not {wanted}"
         over = "" if self.fits else ": more than there is, and fewer steps than one cannot be timed"
         total = sum(self.seconds.values()) / 60
-        return f"planned: {self.steps} steps of each{fewer}; {total:.1f} of {minutes:g} minutes ({of_tasks}){over}"
+        return f"planned: {self.steps} steps of each{fewer}; {total:.1f} of {minutes:g} minutes after loading ({of_tasks}){over}"
 
 
 def step_s(side: Side, timing: Timing, work: Work, loaded: LoadedModel, pace: Pace, noise: str) -> float:
@@ -38,8 +38,7 @@ def step_s(side: Side, timing: Timing, work: Work, loaded: LoadedModel, pace: Pa
     scope, official = timing.scope(side), side.engine == "official"
     method = timing.method(side)
     tokens = work.engine_tokens if side.ours else work.padded_tokens
-    below = 0 if not side.ours or official else min(scope.layers or (0,))
-    share = 1 - below / len(loaded.blocks)
+    share = 1 - _below(side, timing) / len(loaded.blocks)
     looks = forwards(method.estimator, method.settings, [name for name, _ in scope.named])
     engine = side.engine if side.engine != "auto" else "flat"
     swept = passes(method.estimator, method.settings, engine, "arithmetic")
@@ -47,6 +46,16 @@ def step_s(side: Side, timing: Timing, work: Work, loaded: LoadedModel, pace: Pa
     drawing = 0.0 if how != KEPT else pace.pass_s[DRAW] - pace.pass_s[KEPT]
     moved = sum(p.numel() for _, p in scope.named)
     return looks * share * pace.forward_s(tokens) + moved * (swept * pace.pass_s[how] + drawing)
+
+
+def fill_s(side: Side, timing: Timing, work: Work, pace: Pace) -> float:
+    """Seconds to fill a side's prefix cache: a forward over each batch, and one that checks what was kept."""
+    return (len(work.batches) + 1) * pace.forward_s(work.engine_tokens) if _below(side, timing) else 0.0
+
+
+def _below(side: Side, timing: Timing) -> int:
+    """Blocks that a side's steps do not enter; 0 of the official order, which has no prefix cache."""
+    return 0 if not side.ours or side.engine == "official" else min(timing.scope(side).layers or (0,))
 
 
 def planned(
@@ -58,10 +67,11 @@ def planned(
         work.task: sum((1 + side.graphs) * step_s(side, timing, work, loaded, pace, noise) for side in sides)
         for work in works
     }  # of graphs each step is taken once before, to capture it
+    caches = {work.task: sum(fill_s(side, timing, work, pace) for side in sides) for work in works}
 
     def seconds(n: int) -> dict[str, float]:
         made = warmup + n + -(-warmup // TURN) + -(-n // TURN)
-        return {task: made * s for task, s in each.items()}
+        return {task: made * s + caches[task] for task, s in each.items()}
 
     for n in range(steps, 0, -1):
         if sum(seconds(n).values()) <= 60 * minutes:
