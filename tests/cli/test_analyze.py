@@ -203,3 +203,18 @@ def test_the_largest_ratio_of_a_table_is_of_a_block():
     rows = [{"index": at, "ratio": ratio} for at, ratio in ((-1, 9e9), (0, 2.0), (1, 1234.56), (2, None))]
     assert activations._peak({"rows": rows}) == "1235, block 1"
     assert activations._peak({"rows": [rows[0], rows[3]]}) == "-"
+
+
+def test_what_a_choice_depends_on_is_said_for_all_rules_together():
+    def said(**blocks):
+        every = [{"rules": {rule: {"block": of[n]} for rule, of in blocks.items()}} for n in (0, 1)]
+        return activations._between(every)
+
+    assert said(jump=(1, 1), ratio=(1, 1)) == "jump, ratio choose block 1 on every task."
+    assert said(jump=(1, 1), ratio=(2, 2)) == "The same on every task: jump block 1, ratio block 2."
+    assert said(jump=(1, 1), ratio=(None, None)) == (
+        "The same on every task: jump block 1. No outlier on any task: ratio."
+    )
+    assert said(jump=(1, 2), ratio=(3, 3)) == (
+        "The choice depends on the task by jump. The same on every task: ratio block 3."
+    )

@@ -288,3 +288,11 @@ def test_a_seed_that_is_named_twice_is_one():
 
 def test_three_names_are_told_and_how_many_more_there_are():
     assert some("abc") == "a, b, c" and some("abcd") == "a, b, c and 1 more" and some(["a"]) == "a"
+
+
+def test_a_bug_while_a_fault_of_the_machine_is_dealt_with_is_a_bug(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    bug = RuntimeError("a bug")
+    bug.__context__ = OSError(errno.ENOSPC, "full")
+    command(fail(bug))
+    assert main(["plugins"]) == 70

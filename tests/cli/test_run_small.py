@@ -38,7 +38,7 @@ def test_what_takes_less_memory_is_said_most_first():
 def test_words_for_numbers():
     assert [jobs_of(text) for text in ("auto", "1", "8")] == [0, 1, 8]
     assert [duration_of(text) for text in (None, "90", "1.5s", "30m", "2h")] == [0.0, 90.0, 1.5, 1800.0, 7200.0]
-    assert [shard_of(text) for text in (None, "2/4", "4/4")] == [(1, 1), (2, 4), (4, 4)]
+    assert [shard_of(text) for text in (None, "1/4", "2/4", "4/4")] == [(1, 1), (1, 4), (2, 4), (4, 4)]
     assert [parsed(text) for text in ("16GB", "24GiB", "1.5k", "512 MB")] == [
         16 * 10**9,
         24 * 2**30,

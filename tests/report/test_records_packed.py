@@ -366,6 +366,10 @@ def test_a_bad_pack_is_one_line_and_the_folder_is_read(tmp_path: Path, name: str
     assert cells(tmp_path) == [f"{good['id']}.json"] and (tmp_path / packed.RECORDS).read_bytes() == data
 
 
+def test_a_pack_may_have_a_million_records_and_a_gib():
+    assert (packed.MOST_LINES, packed.MOST_BYTES, packed.LARGEST) == (2**20, 2**30, 2**27)
+
+
 @pytest.mark.parametrize("bound", ["MOST_BYTES", "MOST_LINES", "LARGEST"])
 def test_bounds_end_a_reading(results: Path, monkeypatch: Any, bound: str):
     packing.pack(results, remove=True)

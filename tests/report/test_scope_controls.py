@@ -208,3 +208,12 @@ def test_the_commands(tmp_path, capsys):
         assert main(["analyze", *line[:-1], str(tmp_path / line[-1]), "--plot", str(picture)]) == 0, line
         assert "## " in capsys.readouterr().out and picture.read_bytes().startswith(b"<?xml")
     assert main(["analyze", "transforms", str(tmp_path / "plain")]) == 2
+
+
+def test_a_rate_has_an_interval_from_two_seeds_on():
+    one, two, lost = (controls._at(1e-3, runs, []) for runs in ([0.5], [0.4, 0.6], [0.4, None, 0.6]))
+    assert one.dev is None and one.mean == 0.5
+    assert two.dev is not None and two.dev.mean == pytest.approx(0.5) == two.mean and two.dev.half() > 0
+    assert lost.dev == two.dev and (lost.runs, lost.diverged) == (3, 1)
+    nothing = controls._at(1e-3, [None], [])
+    assert nothing.dev is None and nothing.mean == float("inf")

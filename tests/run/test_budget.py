@@ -3,10 +3,12 @@
 from collections import Counter
 
 import pytest
+import torch
 from kits.run_kit import run
 
 from zobench.errors import ZobenchError
 from zobench.protocol.protocol import protocol_from
+from zobench.run import budget as module
 from zobench.run.budget import Budget, forwards_spent
 
 
@@ -92,3 +94,14 @@ def test_a_probe_trains_at_the_rate_that_it_is_told(world, tmp_path):
 def test_probes_of_a_selector_keep_their_steps(world, tmp_path):
     (record,) = run(world, tmp_path, ["mezo"], ["exhaustive_sweep"], exhaustive_sweep__steps=2, train_forwards=16)
     assert record["status"] == "ok" and record["forwards"]["probe"] == 3 * (2 * 2 + 1)
+
+
+def test_a_gpu_is_waited_for_where_the_time_must_be_exact(monkeypatch):
+    waited = []
+    monkeypatch.setattr(module, "synchronize", waited.append)
+    gpu = torch.device("cuda")
+    for device, exact in ((gpu, False), (torch.device("cpu"), True), (torch.device("cpu"), False)):
+        module.clock(device, exact=exact)
+    assert waited == []
+    module.clock(gpu, exact=True)
+    assert waited == [[gpu]]

@@ -135,3 +135,15 @@ def test_ways_to_less_are_those_that_are_not_taken_yet(itemsize, asked, batch_si
     assert saved == {way: peak - left for way, left in ways.items() if left < peak} and saved
     if HALF in ways:
         assert ways[HALF] < 0.6 * peak
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "half"), [(2, "batch_size=1 (another protocol)"), (3, "batch_size=1 (another"), (1, "")]
+)
+def test_half_a_batch_is_a_way_where_there_is_a_half(batch_size, half):
+    own, wish = shapes("llama2-7b"), computation_from({"speed_steps": 0})
+    cell = SimpleNamespace(estimator_settings={}, computation=wish, protocol=protocol_from({"batch_size": batch_size}))
+    planned = PlannedMethod(load_plugins().estimator("mezo"), {}, wish, own, "cuda")
+    named = [way for way in planned.ways(cell, 141 * GIB) if way.startswith("batch_size")]
+    assert [way[: len(half)] for way in named] == ([half] if half else [])
+    assert planned.account(141 * GIB).speed == 0, "where no speed is measured it takes nothing"

@@ -1,5 +1,7 @@
 """The losses, against MeZO's wrapped forward on the same weights and batches."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from kits.task_kit import golden, llama, loaded, opt, output, splits, task
@@ -8,7 +10,7 @@ from torch.func import functional_call, vmap
 from zobench.models.forward import Forward
 from zobench.tasks.batch import Batch, collate
 from zobench.tasks.encode import Encoded, Row
-from zobench.tasks.loss import LOSSES, option_log_probs
+from zobench.tasks.loss import LOSSES, _width, option_log_probs
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
 
@@ -165,3 +167,9 @@ def test_train_loss_rules():
     assert seen["task"] == seen["classification"]
     assert [seen[name][0] for name in ("classification", "option", "lm")] == [8, 4, 4]
     assert len({seen[name][1] for name in ("classification", "option", "lm")}) == 3
+
+
+def test_a_loss_over_all_positions_is_over_all_that_predict_a_token():
+    """As MeZO computes it, which the baseline of the speed does too: every place but the last."""
+    batch = SimpleNamespace(input_ids=torch.zeros(3, 9, dtype=torch.int64), width=4)
+    assert (_width(batch, True), _width(batch, False)) == (8, 4)

@@ -10,6 +10,7 @@ from kits.pretrain_kit import document, tiny
 from torch.nn import functional as F
 from zobench_world.pretrain import corpus as corpus_module
 from zobench_world.pretrain import generated, model
+from zobench_world.pretrain.checkpoint import TrainingCounts
 from zobench_world.pretrain.corpus import Corpus, CorpusFile
 from zobench_world.pretrain.generated import Generated, tokenizer_for
 from zobench_world.pretrain.packing import best_fit, pack, split
@@ -405,3 +406,7 @@ def test_the_digest_sees_each_cycle(tokenizer):
     recipe = tiny(cycles=(3, 5))
     digests = [Generated(changed(after), tokenizer, recipe).digest() for after in (0.4, 1.4, 2.4, 3)]
     assert len(set(digests)) == 4
+
+
+def test_a_training_begins_with_nothing_counted():
+    assert TrainingCounts() == TrainingCounts(0, 0, 0.0, 0.0, 0, "", [])
