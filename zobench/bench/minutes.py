@@ -18,7 +18,7 @@ TURN = 5
 
 
 class StepsInTime(NamedTuple):
-    """Timed steps of each side, and the seconds of each task that they will take, warm-up and prefix caches included."""
+    """Timed steps of each side, and the seconds of each task that they take, warm-up and prefix caches included."""
 
     steps: int
     seconds: Mapping[str, float]
@@ -30,7 +30,8 @@ class StepsInTime(NamedTuple):
         fewer = "" if self.steps == wanted else f", not {wanted}"
         over = "" if self.fits else ": more than there is, and fewer steps than one cannot be timed"
         total = sum(self.seconds.values()) / 60
-        return f"planned: {self.steps} steps of each{fewer}; {total:.1f} of {minutes:g} minutes after loading ({of_tasks}){over}"
+        taken = f"{total:.1f} of {minutes:g} minutes after loading ({of_tasks}){over}"
+        return f"planned: {self.steps} steps of each{fewer}; {taken}"
 
 
 def step_s(side: Side, timing: Timing, work: Work, loaded: LoadedModel, pace: Pace, noise: str) -> float:
