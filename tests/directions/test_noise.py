@@ -199,3 +199,24 @@ def test_tensors_of_a_group_begin_at_multiples_of_four():
     for name, shape in (("a", (3,)), ("b", (2, 3)), ("c", (4,)), ("d", ())):
         group.add(name, shape)
     assert group.begins == {"a": (0, (3,)), "b": (4, (2, 3)), "c": (12, (4,)), "d": (16, ())} and group.size == 20
+
+
+class KeepsWide(MeZO):
+    """Its buffer begins as a function says, and is assigned to before anything has read it."""
+
+    rows: int = 0
+
+    def setup(self):
+        self.h = self.buffer("h", init=lambda p: torch.zeros(p.shape, dtype=torch.float16))
+
+    def iterate(self, losses):
+        self.h.assign(self.noise(shape=lambda p: (3, *p.shape)) if self.rows else self.noise())
+        return super().iterate(losses)
+
+
+def test_a_buffer_has_the_shape_and_dtype_of_its_first_values_from_the_first_assignment_on():
+    run = Run(KeepsWide)
+    run.go(1)
+    assert {x.dtype for x in run.opt.h.store.values()} == {torch.float16}
+    with pytest.raises(ValueError, match="cannot assign .* to 'h': on .* it has shape"):
+        Run(KeepsWide, rows=1).go(1)

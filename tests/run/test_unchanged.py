@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rich.console import Console
 from zobench.errors import ZobenchError
 from zobench.models.load import adopt
 from zobench.plugins.registry import load_plugins
+from zobench.run import anatomy
 from zobench.run.anatomy import Anatomy
 from zobench.run.cell_runner import Runner
 from zobench.run.progress import Progress
@@ -402,3 +404,20 @@ def test_an_attribute_under_another_name_is_put_back_though_nothing_else_changed
     vars(module)["other"] = vars(module).pop("note")
     assert anatomy.put_back() == ["note of the model"]
     assert module.note == 1 and not hasattr(module, "other") and anatomy.put_back() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "was", "now", "blamed"),
+    [
+        ("seen", None, 5, False),  # a forward keeps something there
+        ("seen", torch.ones(2), torch.ones(2), False),
+        ("forward", None, print, True),
+        ("size", 4, 4, False),
+        ("size", 4, 5, True),
+        ("size", 1, True, True),
+        ("name", "a", "b", True),
+    ],
+)
+def test_an_attribute_that_is_another_is_blamed_where_no_forward_keeps_anything(key, was, now, blamed):
+    part = anatomy._Thing
+    assert part._blamed(SimpleNamespace(thing=torch.nn.Linear(1, 1)), key, was, now) is blamed
