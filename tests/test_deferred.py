@@ -65,6 +65,19 @@ def test_calls_within_functions_are_made_at_once_and_the_module_itself_is_there_
     assert import_module(package).Thing is type(made)
 
 
+def test_what_was_put_off_is_imported_when_others_read_it_of_the_module_that_it_lies_in(package):
+    """As peft reads torch.distributed.tensor, which transformers imports."""
+    for _ in range(2):
+        with put_off(package, f"{MODULE}.other", within=(MODULE,)):
+            _user()
+    above = sys.modules[MODULE]
+    with pytest.raises(AttributeError, match=f"module '{MODULE}' has no attribute 'nothing'"):
+        _ = above.nothing
+    with pytest.raises(ModuleNotFoundError, match="other"):
+        _ = above.other
+    assert package not in sys.modules and above.heavy.Thing(4).n == 4 and package in sys.modules
+
+
 def test_others_than_those_within_import_as_ever(package):
     from importlib import import_module
 
@@ -105,8 +118,9 @@ MeZO(Scope(loaded.named_parameters()), 1e-3)
 kinds = sorted({{str(p.device) for p in outlined.model.parameters()}})
 found = [name for name in {HEAVY} if name in sys.modules]
 logits = loaded.model(torch.arange(8)[None]).logits
+sharded = torch.distributed.tensor.DTensor.__name__
 import torch._dynamo
-print(json.dumps([kinds, found, logits.double().sum().item(), hasattr(torch._dynamo, "optimize")]))
+print(json.dumps([kinds, found, logits.double().sum().item(), hasattr(torch._dynamo, "optimize"), sharded]))
 """
 
 
@@ -115,8 +129,8 @@ print(json.dumps([kinds, found, logits.double().sum().item(), hasattr(torch._dyn
 )
 def test_a_model_is_loaded_and_an_estimator_made_without_compilers_and_sharding():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    kinds, found, total, compiler = json.loads(done.stdout)
-    assert (kinds, found, compiler) == (["meta"], [], True)
+    kinds, found, total, compiler, sharded = json.loads(done.stdout)
+    assert (kinds, found, compiler, sharded) == (["meta"], [], True, "DTensor")
     import torch
     from zobench_world.model import WEIGHTS
 

@@ -72,11 +72,13 @@ class Deferral:
             self.lent.append((module, last))
 
     def end(self) -> None:
-        """No more stand-ins, and none in modules that others may import."""
+        """No more stand-ins, and none in modules that others may import: what was put off is imported when read."""
         self.active = False
         for module, name in self.lent:
             if isinstance(module.__dict__.get(name), StandIn):
                 delattr(module, name)
+        for name in self.names if self.imports else ():
+            imported_when_read(name)
 
     def _mine(self, name: str) -> bool:
         return any(name == one or name.startswith(f"{one}.") for one in self.names)
@@ -102,6 +104,34 @@ class Deferral:
             return getattr(importlib.import_module(module), name)
         finally:
             self.active = active
+
+
+LATER = "__zobench_imported_when_read__"
+"""In a module: the names in it that are imported when they are read as its attributes."""
+
+
+def imported_when_read(name: str) -> None:
+    """Let `torch.distributed.tensor` be read where torch.distributed is imported, as if it had not been put off.
+
+    Other libraries read it so and import it nowhere, as transformers has done so before them: peft, for one.
+    """
+    above, _, last = name.rpartition(".")
+    if above not in sys.modules or name in sys.modules:
+        return
+    module = sys.modules[above].__dict__
+    if LATER in module:
+        module[LATER].add(last)
+        return
+    names, before = {last}, module.get("__getattr__")
+
+    def read(attribute: str) -> Any:
+        if attribute in names:
+            return importlib.import_module(f"{above}.{attribute}")
+        if before is not None:
+            return before(attribute)
+        raise AttributeError(f"module {above!r} has no attribute {attribute!r}")
+
+    module[LATER], module["__getattr__"] = names, read
 
 
 class StandIn(ModuleType):
