@@ -126,7 +126,10 @@ def imported_when_read(name: str) -> None:
 
     def read(attribute: str) -> Any:
         if attribute in names:
-            return importlib.import_module(f"{above}.{attribute}")
+            try:
+                return importlib.import_module(f"{above}.{attribute}")
+            except ImportError as e:  # hasattr and getattr with a default ask, as before, and hear that there is none
+                raise AttributeError(f"module {above!r} has no attribute {attribute!r}") from e
         if before is not None:
             return before(attribute)
         raise AttributeError(f"module {above!r} has no attribute {attribute!r}")
