@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, Literal, Protocol, TypeAlias
@@ -63,7 +63,7 @@ class Packing:
     @classmethod
     def of(cls, model: Any) -> Packing | None:
         """None for a model that has no head of its own."""
-        head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        head = head_of(model)
         if head is None:
             return None
         dtype, device = dtype_of(model), next(model.parameters()).device
@@ -115,6 +115,8 @@ class Forward:
     """Logits are converted before they are read."""
     packing: Packing | None = None
     """How packed rows are given; None: they cannot be."""
+    slow_head: Any = None
+    """The head, where torch multiplies a slice of positions much slower than the same numbers row after row."""
 
     @classmethod
     def of(cls, loaded: Measured, *, keep: bool = True, float32: bool = False) -> Forward:
@@ -128,6 +130,7 @@ class Forward:
             cache=can.cache,
             float32=float32,
             packing=can.packing(loaded),
+            slow_head=head_of(loaded.model) if _slow_with_slices(loaded.model) else None,
         )
 
     def through(self, call: Call) -> Forward:
@@ -166,7 +169,7 @@ class Forward:
             zero = torch.zeros(seen.shape, dtype=packing.additive, device=seen.device)
             seen = zero.masked_fill_(~seen, packing.least)
         cut = packing.tail if self.cuts_the_last_block else None
-        with _gathered(packing.head, looked) if cut is None else cut.only(looked):
+        with _given(packing.head, looked.of) if cut is None else cut.only(looked):
             out = self.call(input_ids=ids, attention_mask=seen, position_ids=places, **self._uncached()).logits
         return self._read(out)
 
@@ -215,7 +218,8 @@ class Forward:
             given["attention_mask"] = mask
             if self.padding == "positions":
                 given["position_ids"] = position_ids(mask)[:, -ids.shape[1] :]
-        return self.call(input_ids=ids, **{**given, **more})
+        with _given(self.slow_head, _row_after_row) if "logits_to_keep" in more else nullcontext():
+            return self.call(input_ids=ids, **{**given, **more})
 
     def _uncached(self) -> dict[str, Any]:
         return {"use_cache": False} if self.use_cache else {}
@@ -264,13 +268,29 @@ def _joined(name: str, parts: list[tuple[list[int], Any]], ids: Tensor) -> Any:
 
 
 @contextmanager
-def _gathered(head: Any, places: Places) -> Iterator[None]:
-    """Inside, the head is given what is at the places alone."""
-    hook = head.register_forward_pre_hook(lambda module, args: (places.of(args[0]), *args[1:]))
+def _given(head: Any, made: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside, the head is given what is made of its input; without a head nothing changes."""
+    hook = None if head is None else head.register_forward_pre_hook(lambda module, args: (made(args[0]), *args[1:]))
     try:
         yield
     finally:
-        hook.remove()
+        if hook is not None:
+            hook.remove()
+
+
+def _row_after_row(x: Tensor) -> Tensor:
+    """A copy whose strides are those of its shape, which `contiguous` does not see to where a size is 1."""
+    return x.new_empty(x.shape).copy_(x)
+
+
+def _slow_with_slices(model: Any) -> bool:
+    """16 bits on a CPU: torch 2.13 lays out the head's weight anew for every row (SmolLM2, 16 rows: 2.2 s for 8 ms)."""
+    return dtype_of(model).itemsize == 2 and next(model.parameters()).device.type == "cpu"
+
+
+def head_of(model: Any) -> Any:
+    """The module that projects to the vocabulary; None: the model has none of its own."""
+    return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
 
 def dtype_of(model: Any) -> torch.dtype:

@@ -72,7 +72,7 @@ class PrefixTuning:
     def _put(self, model: nn.Module, seed: int) -> None:
         """Prefixes that remember what they are shown; a forward over random tokens; then they are held before it."""
         for _, module in self._modules.values():
-            self._standing.put(module, Prefix(), "prefix")
+            self._standing.put(module, Prefix())
         device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(mix(seed, "prefix"))
         vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
@@ -88,16 +88,11 @@ class Standing:
     def __init__(self) -> None:
         self._configs: dict[nn.Module, Any] = {}
 
-    def put(self, module: nn.Module, standing: nn.Module, method: str) -> None:
-        """ZobenchError where attention is computed in a way that takes no mask of every query and key."""
+    def put(self, module: nn.Module, standing: nn.Module) -> None:
+        """In this attention module, which is one of `attending`."""
         from transformers import AttentionInterface
 
         config: Any = module.config
-        if config._attn_implementation not in KNOWN:
-            raise ZobenchError(
-                f"{method}: attention is computed by {config._attn_implementation}, which takes no mask that a "
-                f"{method} could be put before; load the model with {' or '.join(KNOWN)}"
-            )
         AttentionInterface.register(NAME, attended)
         self._configs[module], own = config, copy(config)
         own._attn_implementation = NAME
@@ -184,15 +179,23 @@ def prefixes(model: nn.Module, scope: Scope | None = None) -> tuple[str, ...]:
 
 
 def attending(model: nn.Module, method: str) -> dict[str, nn.Module]:
-    """Full name -> module of the attention modules, in the model's order. ZobenchError where there are none.
+    """Full name -> module of the attention modules, in the model's order.
 
-    By transformers' interface such a module has a `config` and says whether it `is_causal`.
+    By transformers' interface such a module has a `config` and says whether it `is_causal`. ZobenchError where there
+    are none, and where attention is computed in a way that takes no mask of every query and key.
     """
     every: Iterable[tuple[str, nn.Module]] = model.named_modules()
     found = {n: m for n, m in every if n and hasattr(m, "is_causal") and hasattr(m, "config")}
     found = {n: m for n, m in found.items() if not any(n.startswith(f"{other}.") for other in found)}
     if not found:
         raise ZobenchError(f"{method}: {type(model).__name__} has no attention module of transformers' interface")
+    for module in found.values():
+        config: Any = module.config
+        if config._attn_implementation not in KNOWN:
+            raise ZobenchError(
+                f"{method}: attention is computed by {config._attn_implementation}, which takes no mask that a "
+                f"{method} could be put before; load the model with {' or '.join(KNOWN)}"
+            )
     return found
 
 

@@ -91,7 +91,7 @@ class PromptTuning:
     @torch.no_grad()
     def _put(self, model: nn.Module, prompt: Prompt) -> None:
         """The prompt in the model, after what it must compute is known; ZobenchError where it computes other things."""
-        body, embed = _body(model), _embedding(model)
+        body, embed, modules = _body(model), _embedding(model), attending(model, "prompt")
         places = _places(body, embed)
         length = min(TRIED, places - self.num_virtual_tokens) if places else TRIED
         if length < 1:
@@ -103,9 +103,9 @@ class PromptTuning:
         counted = torch.arange(whole.shape[1], device=ids.device)[None]
         wanted = model(inputs_embeds=whole, position_ids=counted, use_cache=False).logits[:, -length:]
         found = {}
-        for name, module in attending(model, "prompt").items():
+        for name, module in modules.items():
             found[name] = Shown()
-            self._standing.put(module, found[name], "prompt")
+            self._standing.put(module, found[name])
         model.add_module(NAME, prompt)
         told = _Told(body, embed.weight.dtype, prompt, list(found.values()), places)
         self._hooks.append(model.register_forward_pre_hook(told.before, with_kwargs=True))
