@@ -14,10 +14,11 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pluggy
 
@@ -72,16 +73,43 @@ class PluginFault(Exception):
 
 def from_entry_points() -> list[Candidate]:
     """All plugins that installed distributions declare in the group `zobench`, the built-ins first, then by name."""
-    points = entry_points(group=GROUP)
-    of = {id(point.dist): point.dist for point in points}
-    told = {key: ("?", "") if dist is None else (dist.name, dist.version) for key, dist in of.items()}
-    found = [Candidate(PluginInfo(point.name, *told[id(point.dist)]), point.load) for point in points]
+    found = [Candidate(PluginInfo(one.point.name, one.dist, one.version), one.point.load) for one in _declared()]
     return sorted(found, key=lambda c: (c.info.dist != BUILT_IN, c.info.dist, c.info.name))
 
 
 def entry_points_of(dist: str) -> list[str]:
     """The modules that a distribution's entry points in the group `zobench` name."""
-    return [point.module for point in entry_points(group=GROUP) if point.dist is not None and point.dist.name == dist]
+    return [one.point.module for one in _declared() if one.dist == dist]
+
+
+class _Declared(NamedTuple):
+    """An entry point in the group `zobench`, and whose it is; "?" where it does not say."""
+
+    point: EntryPoint
+    dist: str
+    version: str
+
+
+def _declared() -> tuple[_Declared, ...]:
+    """Every entry point in the group. The files of all distributions are read again where something was installed."""
+    return _read(tuple(map(_stamp, sys.path)), tuple(map(id, sys.meta_path)))
+
+
+def _stamp(path: str) -> tuple[object, ...]:
+    """What changes when something is put into a folder of sys.path, or taken out of it."""
+    try:
+        there = os.stat(path or os.curdir)
+    except OSError:
+        return (path,)
+    return path, there.st_dev, there.st_ino, there.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _read(path: tuple[object, ...], finders: tuple[int, ...]) -> tuple[_Declared, ...]:
+    points = entry_points(group=GROUP)
+    of = {id(point.dist): point.dist for point in points}
+    told = {key: ("?", "") if dist is None else (dist.name, dist.version) for key, dist in of.items()}
+    return tuple(_Declared(point, *told[id(point.dist)]) for point in points)
 
 
 def from_file(path: str | Path) -> Candidate:
