@@ -35,6 +35,16 @@ def test_values_follow_the_formula(est):
     assert repr(2 * z / h).startswith("(2*z<gaussian,") and "/ h)" in repr(2 * z / h)
 
 
+def test_a_mapped_closure_keeps_its_keyword_defaults(est):
+    times = 2.0
+
+    def scaled(x, *, by=3.0):
+        return x * times * by
+
+    z, p = est.noise(), est.active[0]
+    assert torch.equal(z.map(scaled).on(p), z.on(p) * 6)
+
+
 def test_scalars_of_every_kind_multiply(est):
     z = est.noise()
     p = est.active[0]

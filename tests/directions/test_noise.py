@@ -10,6 +10,7 @@ from zobench import Estimator, Scope, ZobenchError
 from zobench.directions import together
 from zobench.directions.handle import Handle
 from zobench.directions.noise import philox
+from zobench.directions.noise.source import RECALLED
 
 
 class Draws(Estimator):
@@ -160,6 +161,14 @@ def test_there_is_no_draw_before_the_first_step(ago):
         Run().opt.noise(ago=ago)
 
 
+def test_draws_can_be_had_again_for_so_many_steps():
+    opt = Run().opt
+    opt._keep(t=RECALLED + 10)
+    assert f",{opt.source.step_seed(10)}>" in repr(opt.noise(ago=RECALLED))
+    with pytest.raises(ValueError, match=f"from 1 to {RECALLED} steps back"):
+        opt.noise(ago=RECALLED + 1)
+
+
 def test_official_noise_refuses_a_jump_in_its_stream():
     opt = Run(noise="official").opt
     with pytest.raises(RuntimeError, match="one stream in scope order: layers.1.weight is tensor 2"):
@@ -171,6 +180,7 @@ def test_names():
         Run(noise="oficial")
     with pytest.raises(ZobenchError, match="official noise needs a seed from 0"):
         Run(noise="official", seed=-1)
+    assert Run(noise="official", seed=2**32 - 1).opt.seed == 2**32 - 1
 
 
 def test_runs_are_of_small_neighbours_of_one_dtype_and_group_without_masks():

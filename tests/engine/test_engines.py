@@ -315,6 +315,8 @@ def test_held_bytes():
         (100e6, 1.6, {"master": True}, ("pair", "exact")),  # 0.37 GiB of masters and 0.37 of copies
         (100e6, 1.4, {"master": True}, ("flat", "exact")),
         (100e6, 0.7, {"master": True}, ("flat", "arithmetic")),
+        (100e6, 0.76, {"state": 2**24}, ("flat", "exact")),  # what the method keeps is not free
+        (100e6, 1, {"state": 2**31}, ("flat", "arithmetic")),
     ],
 )
 def test_choose(scope, free_gib, options, chosen):

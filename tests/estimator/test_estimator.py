@@ -94,6 +94,7 @@ def test_settings_are_typed_and_ranged():
         ({"precision": "float16"}, "did you mean 'float32'"),
         ({"engine": "official", "precision": "float32"}, "official knows precision native only"),
         ({"lr": -1.0}, "neither may be negative"),
+        ({"weight_decay": -0.1}, "neither may be negative"),
     ):
         with pytest.raises(ZobenchError, match=says):
             MeZO([nn.Parameter(torch.zeros(1))], **{"lr": 1.0, **given})
@@ -221,6 +222,10 @@ def test_the_finite_check_can_be_switched_off():
     run = Run(check_finite=False)
     run.opt.step(lambda: torch.tensor(float("nan")))
     assert not run.weights()["layers.0.weight"].isfinite().any()
+
+
+def test_a_loss_may_be_a_plain_number():
+    assert Run().opt.step(lambda: 0.1).item() == 0.1, "in double precision, as it was given"
 
 
 def test_a_method_that_looks_at_nothing_is_a_mistake():

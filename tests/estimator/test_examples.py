@@ -110,9 +110,11 @@ def test_nothing_is_dropped_on_the_way():
 
 def test_examples_of_one_batch_are_not_taken_for_those_of_another():
     run = Run()
-    told = Objective(run.model, cross_entropy, run.batch(0), iter([run.batch(1)]), examples=lambda: split(run.batch(0)))
-    with pytest.raises(RuntimeError, match="function of a batch"):
-        told.fresh().examples()
+    for examples in (lambda: split(run.batch(0)), lambda batch=run.batch(0): split(batch)):
+        told = Objective(run.model, cross_entropy, run.batch(0), iter([run.batch(1)]), examples=examples)
+        assert [len(one.batch[0]) for one in told.examples()] == [1] * 5
+        with pytest.raises(RuntimeError, match="function of a batch"):
+            told.fresh().examples()
 
 
 def test_examples_of_further_batches_pass_the_battery():
