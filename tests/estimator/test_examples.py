@@ -110,7 +110,8 @@ def test_nothing_is_dropped_on_the_way():
 
 def test_examples_of_one_batch_are_not_taken_for_those_of_another():
     run = Run()
-    for examples in (lambda: split(run.batch(0)), lambda batch=run.batch(0): split(batch)):
+    batch = run.batch(0)
+    for examples in (lambda: split(batch), lambda own=batch: split(own)):
         told = Objective(run.model, cross_entropy, run.batch(0), iter([run.batch(1)]), examples=examples)
         assert [len(one.batch[0]) for one in told.examples()] == [1] * 5
         with pytest.raises(RuntimeError, match="function of a batch"):
