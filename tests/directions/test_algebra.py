@@ -78,6 +78,11 @@ def test_shapes_are_checked_where_they_are_written(est):
     v = est.noise(shape=lambda p: (p.shape[1], 2), on=matrices)
     with pytest.raises(ValueError, match=r"@ .* does not fit: on layers.0.weight the shapes are \(8, 2\) and \(6, 2\)"):
         u @ v
+    two, three = (est.buffer(f"stack of {n}", shape=lambda p, n=n: (n, 4, 4)) for n in (2, 3))
+    with pytest.raises(
+        ValueError, match=r"does not fit: on layers.0.weight the shapes are \(2, 4, 4\) and \(3, 4, 4\)"
+    ):
+        two @ three
     with pytest.raises(ValueError, match="does not fit: on layers.0.weight"):
         u * v
     with pytest.raises(ValueError, match="does not fit: on layers.0.weight"):

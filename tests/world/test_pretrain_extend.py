@@ -1,6 +1,7 @@
 """A finished model goes on with a further cycle."""
 
 import json
+from statistics import mean
 
 import pytest
 import torch
@@ -25,6 +26,8 @@ def facts(folder):
 def test_a_further_cycle_begins_with_the_weights(finished, tmp_path):
     watcher, said = train(tmp_path, tiny(**SMALL_EXTENSION), extend=finished)
     assert len(watcher.losses) == 5 and any("step 7" in line for line in said)
+    of_lines = [watcher.losses[:1], watcher.losses[1:3], watcher.losses[3:]]
+    assert [line["train_loss"] for line in watcher.lines] == pytest.approx([mean(losses) for losses in of_lines])
     before, after = facts(finished), facts(tmp_path)
     assert after["steps"] == 12 and after["tokens"] > before["tokens"] and after["seconds"] > before["seconds"]
     assert [sitting["from_step"] for sitting in after["sittings"]] == [0, 7]

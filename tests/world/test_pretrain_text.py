@@ -202,6 +202,8 @@ def test_parts_hold_what_is_predicted(tokenizer):
             assert part.weights.dtype == torch.float32 and (part.weights > 0).all()
             assert torch.equal(part.input_ids.flatten()[part.places + 1], part.targets)
             assert torch.equal(part.attention_mask == 1, part.input_ids != PAD_ID)
+    rows.weights[:, 0] = 1  # what nothing stands before is predicted by nothing
+    assert float(split(rows, 1)[0].weights.sum()) == pytest.approx(1)
     rows.weights[:] = 0
     with pytest.raises(ValueError, match="no token of a batch has a weight"):
         split(rows, 1)
