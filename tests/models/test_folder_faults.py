@@ -439,6 +439,12 @@ def test_two_sets_of_weights_are_refused(at):
     assert "two sets of weights" in fault(at) and "model-00001-of-00002.safetensors" in fault(at)
 
 
+def test_an_index_of_the_one_file_is_no_second_set(at):
+    names = dict.fromkeys(load_file(at / WEIGHTS), WEIGHTS)
+    (at / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    assert load_model(str(at), device="cpu").unused == ()
+
+
 def test_weights_that_nothing_calls_the_models_are_refused(at):
     (at / WEIGHTS).rename(at / "model.fp16.safetensors")
     assert "neither model.safetensors nor" in fault(at) and "model.fp16.safetensors" in fault(at)
@@ -510,6 +516,23 @@ def test_tensors_outside_the_blocks_are_left_out_and_named(at):
 def test_blocks_that_config_leaves_out_are_told(at, kept):
     rewrite(at, num_hidden_layers=kept)
     assert f"{2 - kept} decoder blocks that config.json leaves out" in fault(at)
+
+
+def test_a_block_that_has_more_than_the_models_is_no_block_left_out(at):
+    """One that foretells further tokens stands after the others, and a model may do without it."""
+    weights = load_file(at / WEIGHTS)
+    own = {n.replace("layers.0", "layers.2"): t.clone() for n, t in weights.items() if "layers.0." in n}
+    further = {**own, "model.layers.2.eh_proj.weight": torch.zeros(3)}
+    save_file({**weights, **further}, at / WEIGHTS, metadata={"format": "pt"})
+    assert load_model(str(at), device="cpu").unused == tuple(sorted(further))
+
+
+@pytest.mark.parametrize("of", ["LlamaForTokenClassification", "GemmaForRewardModel", "XForSequenceRetrieval"])
+def test_a_model_with_another_head_is_told_by_its_name(of):
+    found = {"mismatched_keys": (), "missing_keys": (), "unexpected_keys": ("score.weight",)}
+    with pytest.raises(ZobenchError, match=f"are of a {of}, whose head"):
+        contents.check_whole(llama(), found, {}, Path("folder"), [of])
+    assert contents.check_whole(llama(), found, {}, Path("folder"), ["LlamaForCausalLM"]) == ("score.weight",)
 
 
 def test_a_classifier_is_no_language_model(at):

@@ -77,6 +77,11 @@ def test_a_part_of_a_split_model_says_how_to_join_them(file, tmp_path, spec):
         load_model(spec.format(tmp_path))
 
 
+def test_one_part_of_one_is_the_whole_model(file, tmp_path):
+    shutil.copy(file, tmp_path / "m-00001-of-00001.gguf")
+    assert load_model(str(tmp_path), device="cpu").name == "m-00001-of-00001.gguf"
+
+
 def test_a_file_that_is_not_there_is_no_model_of_the_hub():
     with pytest.raises(ZobenchError, match="--model nowhere.gguf: no such folder or file"):
         load_model("nowhere.gguf")

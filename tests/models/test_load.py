@@ -200,11 +200,12 @@ def test_a_tokenizer_that_cannot_pad_is_refused():
 
 
 def test_a_pad_token_without_embedding_is_refused():
-    grown = tokenizer()
-    grown.add_tokens([f"x{i}" for i in range(10)])
-    grown.add_special_tokens({"pad_token": "<p>"})
-    with pytest.raises(ZobenchError, match="pad token 21 has no embedding"):
-        adopt(llama(), grown, name="m")
+    for further in (5, 10):
+        grown = tokenizer()
+        grown.add_tokens([f"x{i}" for i in range(further)])
+        grown.add_special_tokens({"pad_token": "<p>"})
+        with pytest.raises(ZobenchError, match=f"pad token {11 + further} has no embedding .the model has 16"):
+            adopt(llama(), grown, name="m")
 
 
 def test_context_length_of_gpt2_and_of_none():
