@@ -375,11 +375,12 @@ def test_known_models_are_pinned_and_a_revision_overrides(hub, model_folder):
     zobench.load_model("someone/little")
     place, plugins = Place(name, device="cpu", offline=True), load_plugins(only="")
     assert load(place, plugins, "float32").name == outlined(place, plugins, "float32").name == name
+    assert load_model(name, revision="v2", pinned=commit).name == name
     assert main(["bench", "--model", name, "--layer", "99", "--device", "cpu"]) == 2
-    assert [o["revision"] for _, o in hub["calls"]] == [commit, "main", None, *[commit] * 3]
+    assert [o["revision"] for _, o in hub["calls"]] == [commit, "main", None, commit, commit, "v2", commit]
     assert [o["local_files_only"] for _, o in hub["calls"]][:2] == [True, False]
     folder = zobench.load_model(model_folder, device="cpu")
-    assert (folder.name, len(hub["calls"])) == (model_folder.name, 6)
+    assert (folder.name, len(hub["calls"])) == (model_folder.name, 7)
 
 
 @pytest.mark.parametrize(

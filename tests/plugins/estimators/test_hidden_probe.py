@@ -95,6 +95,13 @@ def test_it_learns_takes_the_best_depth_on_dev_and_passes_once_over_the_data(kin
     assert accuracy(answers, make(40, 200)) > 0.9
 
 
+@pytest.mark.parametrize("rates", [(3e-2, 1e-9), (1e-9, 3e-2)])
+def test_the_rate_that_did_best_is_told(rates):
+    context = World("classification", labelled(60), labelled(20, 60))
+    probe(depths=(0.0, 0.75), rates=rates).fit(context)
+    assert context.facts["rate"] == 3e-2 and context.facts["depth"] == 0.75
+
+
 def split(make, kind):
     """The rows of train and of dev."""
     for part in (make(60), make(20, 60)):

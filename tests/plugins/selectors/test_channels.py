@@ -88,6 +88,12 @@ def test_the_top_channels_are_rows_of_gate_and_up_and_columns_of_down(context):
     assert len(hidden) == H * k and k * WIDTH * 3 != scope.numel(), "hidden channels would be 3 I k"
 
 
+@pytest.mark.parametrize(("share", "k"), [(0.001, 1), (0.06, 1), (0.07, 2), (0.99, 24)])
+def test_the_share_of_top_channels_is_rounded_and_leaves_one_at_least(context, share, k):
+    OutlierChannels(index=1, share=share).select(context)
+    assert len(context.facts["top"]) == k, "of 24"
+
+
 def test_the_parts_of_table_6_fit_together(context):
     part = {p: OutlierChannels(part=p).select(context) for p in ("top", "mlp", "mlp_without_top", "layer_without_top")}
     top, mlp, rest, layer = (entries(part[p]) for p in part)

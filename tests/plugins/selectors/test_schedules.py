@@ -296,6 +296,13 @@ def told(monkeypatch):
     monkeypatch.setattr(IST, "_loss", lambda self, context, batch, chosen: missed(chosen))
 
 
+@pytest.mark.parametrize(("share", "moving"), [(0.1, 1), (0.45, 1), (0.5, 2), (0.7, 2), (1.0, 4)])
+def test_ist_moves_whole_blocks_of_its_share_and_one_at_least(context, told, share, moving):
+    scope = IST(updates=1, share=share).select(context)
+    assert context.facts["blocks_a_step"] == moving, "of four"
+    assert sum(scope.active(0)(f"model.layers.{i}.mlp.up_proj.weight") for i in range(4)) == moving
+
+
 def test_ist_learns_as_released_and_moves_what_is_missed(context, told):
     scope = IST(updates=30).select(context)
     importance = context.facts["importance"]
