@@ -17,6 +17,14 @@ GIB = 2**30
 XPU, MPS = torch.device("xpu:1"), torch.device("mps")
 
 
+def test_what_is_spread_has_the_room_that_the_fullest_device_leaves_it(monkeypatch):
+    """A model of a quarter on one device and of three on another grows by as much on each."""
+    left = {"cuda:0": 2 * GIB, "cuda:1": 3 * GIB}
+    monkeypatch.setattr(devices, "free", lambda device: left[str(device)])
+    shares = {torch.device("cuda:0"): 1 * GIB, torch.device("cuda:1"): 3 * GIB}
+    assert devices.free_for(shares) == 4 * GIB and devices.free_for({}) == 0
+
+
 @pytest.fixture
 def xpu(monkeypatch):
     """torch's module for Intel's GPUs, of which there are two; and what it was asked."""

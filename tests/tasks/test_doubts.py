@@ -33,6 +33,8 @@ def test_repeats_and_shared_items_whatever_their_numbers():
     assert of(rows(8), rows(4, 6), rows(4, 12)) == {"dev_in_train": "2 of 4 items of dev are in train too"}
     assert of(rows(8), rows(4, 8), rows(4, 11)) == {"test_in_dev": "1 of 4 items of test are in dev too"}
     assert of(rows(8), rows(4, 8), rows(8)) == {"test_in_train": "all 8 items of test are in train too"}
+    assert of(rows(9), rows(4, 9), rows(8)) == {"test_in_train": "all 8 items of test are in train too"}
+    assert of(rows(4), rows(4, 9), rows(8)) == {"test_in_train": "4 of 8 items of test are in train too"}
     twice = [*rows(2, 8), *rows(2, 8)]
     assert of(rows(8), twice, rows(3, 20)) == {"dev_repeats": "2 of 4 items stand in dev before"}
 

@@ -6,6 +6,7 @@ from kits.task_kit import encoder, golden, task, tokenizer
 from zobench.errors import ZobenchError
 from zobench.tasks.encode import Encoder
 from zobench.tasks.example import Example
+from zobench.tasks.rules import Rules
 
 CASES = [(name, i) for name in golden("prompts") for i in range(4)]
 
@@ -100,6 +101,11 @@ def test_generation_has_no_calibration_texts_and_needs_room():
         encoder().encode(rendered("SQuAD")[0], sfc=True)
     with pytest.raises(ZobenchError, match="max_new_tokens=12 leaves no room"):
         encoder(max_length=13).encode(rendered("SQuAD")[0])
+    for length, context in ((13, 99), (99, 13)):
+        with pytest.raises(ZobenchError, match="max_new_tokens=12 leaves no room for a prompt in 13 tokens"):
+            Rules(max_length=length, max_new_tokens=12).check_room(task("SQuAD"), context)
+    Rules(max_length=14, max_new_tokens=12).check_room(task("SQuAD"), 14)
+    Rules(max_length=2, max_new_tokens=12).check_room(task("SST2"), 14)
 
 
 @pytest.mark.parametrize("kind", ["bos", "nobos"])

@@ -158,6 +158,7 @@ def test_files_that_do_not_fit(tmp_path, old, new, message):
         ({"train_loss": "classification"}, "train_loss=classification needs candidates; use option"),
         ({"train_loss": "non_diff"}, "train_loss=non_diff is for generation tasks; use option"),
         ({"scoring": "sfc"}, "scoring=sfc needs candidates; use mean"),
+        ({"scoring": "icl_sfc"}, "scoring=icl_sfc needs candidates; use mean"),
     ],
 )
 def test_rules_that_do_not_fit(tmp_path, model, rules, message):

@@ -10,7 +10,7 @@ from torch.func import functional_call, vmap
 from zobench.models.forward import Forward
 from zobench.tasks.batch import Batch, collate
 from zobench.tasks.encode import Encoded, Row
-from zobench.tasks.loss import LOSSES, _width, option_log_probs
+from zobench.tasks.loss import LOSSES, _width, option_log_probs, weight
 from zobench.tasks.prepared import PreparedTask
 from zobench.tasks.rules import Rules
 
@@ -137,6 +137,15 @@ def test_tokens_with_the_pad_id_can_be_dropped_as_in_mezo(name):
     assert LOSSES[name](model, batch, dropped=0).item() == pytest.approx(by_hand.item(), abs=1e-6)
     assert LOSSES[name](model, batch).item() != pytest.approx(by_hand.item(), abs=1e-3)
     assert LOSSES[name](model, batch, dropped=7).item() == LOSSES[name](model, batch).item()
+
+
+@pytest.mark.parametrize("form", [{}, {"shared": 1}, {"packed": 1}])
+def test_what_a_part_of_a_batch_weighs(form):
+    """By what its mean is of: tokens that count, or examples."""
+    rows = ((Row((1, 9, 8, 0), 2), Row((1, 9, 8, 3, 5), 3)), (Row((4, 0), 1),))
+    batch = collate([Encoded(of, 0, (0,), (), "") for of in rows], 0, **form)
+    assert weight(batch, "option") == 6 and weight(batch, "option", dropped=0) == 4
+    assert weight(batch, "classification") == weight(batch, "classification", dropped=0) == 2
 
 
 def test_which_tokens_are_dropped_is_a_setting():

@@ -163,6 +163,12 @@ def test_what_enters_a_block_is_told_once_it_was_compared():
     with cache.cut.seen() as seen:
         plain.loss(held.model, plain.train_batch([0]))
     assert torch.equal(told[1], seen[0])
+    for checked in (False, True):
+        again = world()[3]
+        again.restore(
+            [(ids, False, hidden) for ids, hidden in cache._kept.items()], {**cache.facts(), "checked": checked}
+        )
+        assert (again.entering(asked[0]) is not None) == checked, "as it was when it was saved"
     fresh = world()[3]
     fresh._checked = True
     assert fresh.entering(asked[0]) is None and (fresh.hits, cache.hits) == (0, hits)

@@ -8,6 +8,7 @@ from kits.matrix import covering
 from kits.task_kit import task
 
 from zobench.errors import ZobenchError
+from zobench.tasks import sandbox
 
 ITEM = {"sentence": "a fine film", "label": 1}
 
@@ -120,6 +121,14 @@ def test_a_value_is_weighed_as_it_is_made_and_not_where_it_is_printed(value):
     """So that nothing that takes it, a comparison or a filter, has more before it than the bounds allow."""
     with pytest.raises(ZobenchError, match=r"a text or list of more than 16,777,216 characters or entries"):
         replace(task("sst2"), prompt="{% set a = 'x' * 9 * 10**6 %}{% set b = " + value + " %}" + "x").render(ITEM)
+
+
+def test_all_that_one_rendering_makes_is_bounded_together(monkeypatch):
+    monkeypatch.setattr(sandbox, "MADE", 1000)
+    many = "{% for i in range(9) %}{% set a = 'x' * 100 %}{% endfor %}"
+    assert replace(task("sst2"), prompt=many + "ok").render(ITEM).prompt == "ok"
+    with pytest.raises(ZobenchError, match="makes texts and lists of more than 1,000 characters and entries in all"):
+        replace(task("sst2"), prompt=many.replace("9", "11") + "ok").render(ITEM)
 
 
 @pytest.mark.parametrize("answer", ["range(10**8) | list", "[label] * 10**9", "'a' * 10**9", "10**(10**10)"])

@@ -94,7 +94,10 @@ def test_places_and_targets():
     assert shared.targets.tolist() == [[0, 7], [8, 6], [0, 3]]
     assert shared.inside.tolist() == [[False, True], [True, True], [False, True]]
     assert [row[-1] for row in shared.place.tolist()] == [0, 1, 1] and shared.place[1, 0] == 0
-    assert share([Row(tuple(range(60)), 1)], 0, 8, most=60).input_ids.shape == (1, 60)
+    long = Row(tuple(range(60)), 1)
+    assert share([long], 0, 8, most=60).input_ids.shape == (1, 60)
+    batch = collate([Encoded((long,), 0, (0,), (), "")], 0, 8, 60, shared=8)
+    assert batch.shared.input_ids.shape == batch.input_ids.shape == (1, 60), "no more than the model has places"
 
 
 # ---- losses

@@ -2,14 +2,16 @@
 
 import io
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
 from zobench_plugins.estimators.mezo import MeZO
 
 from zobench import Estimator, matrices
-from zobench.testing import check_estimator
+from zobench.testing import Finding, Report, check_estimator, selectors
 from zobench.testing.attempt import Case
+from zobench.testing.expect import Failed
 from zobench.testing.watch import Watch
 
 
@@ -60,3 +62,37 @@ def test_what_was_noted_is_forgotten_of_looks_and_moves():
     assert watch.looks and watch.moves
     watch.clear()
     assert watch.looks == watch.moves == []
+
+
+def test_a_report_without_a_finding_is_none_that_passed():
+    assert not Report("Mine").passed
+    assert not Report("Mine", findings=[Finding("V1", "flat", "mlp", None)]).passed, (
+        "what applies nowhere shows nothing"
+    )
+    assert Report("Mine", findings=[Finding("V1", "flat", "mlp", True), Finding("V2", "flat", "mlp", None)]).passed
+    assert not Report("Mine", findings=[Finding("V1", "flat", "mlp", True), Finding("V2", "flat", "mlp", False)]).passed
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda model: model.register_buffer("more", torch.zeros(2)), "the model has other buffers"),
+        (lambda model: model.norm.register_parameter("more", torch.nn.Parameter(torch.zeros(2))), "other weights"),
+        (lambda model: model.train(), "modules were put into another mode"),
+        (lambda model: None, None),
+    ],
+)
+def test_what_a_selector_leaves_on_a_model_is_seen(change, says):
+    torch.manual_seed(0)
+    model = torch.nn.Module()
+    model.norm = torch.nn.BatchNorm1d(3, track_running_stats=False)
+    model.eval()
+    loaded = SimpleNamespace(model=model)
+    before = selectors.state(loaded)
+    change(model)
+    case = SimpleNamespace(trial=SimpleNamespace(before=before, after=selectors.state(loaded)))
+    if says is None:
+        assert selectors.untouched(case) == ""
+    else:
+        with pytest.raises(Failed, match=says):
+            selectors.untouched(case)
