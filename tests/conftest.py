@@ -23,6 +23,12 @@ def pytest_collection_finish():
     gc.enable()
 
 
+def pytest_sessionfinish():
+    """What is left of the tests is looked through once: pytest does it five times over, and Python as it ends."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def the_disk_is_not_waited_for():
     """os.fsync returns at once: no test pulls the plug, and a third of the time of tests of runs went into waiting.
