@@ -77,6 +77,17 @@ def test_a_part_of_a_split_model_says_how_to_join_them(file, tmp_path, spec):
         load_model(spec.format(tmp_path))
 
 
+@pytest.mark.parametrize("more", [-1, 1])
+def test_as_many_blocks_as_the_header_says(tmp_path, monkeypatch, more):
+    import gguf as library
+
+    plain = library.GGUFWriter.add_block_count
+    monkeypatch.setattr(library.GGUFWriter, "add_block_count", lambda self, n: plain(self, n + more))
+    tiny_gguf.write(tmp_path / "x.gguf")
+    with pytest.raises(ZobenchError, match="x.gguf is not a whole GGUF file"):
+        gguf.facts(tmp_path / "x.gguf", "x")
+
+
 def test_one_part_of_one_is_the_whole_model(file, tmp_path):
     shutil.copy(file, tmp_path / "m-00001-of-00001.gguf")
     assert load_model(str(tmp_path), device="cpu").name == "m-00001-of-00001.gguf"

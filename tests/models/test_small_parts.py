@@ -5,6 +5,7 @@ import torch
 
 from zobench import devices
 from zobench.errors import ZobenchError
+from zobench.models.massive import MassiveChannel, _Channels
 from zobench.models.outline import planned_device
 from zobench.models.reach import left_out
 from zobench.models.reading import reading
@@ -53,3 +54,11 @@ def test_in_full_precision_no_token_may_differ_and_in_half_the_median_counts(dty
 def test_a_fault_of_a_library_is_told_in_a_line(error, says):
     with pytest.raises(ZobenchError, match=says), reading("cannot load it"):
         raise error
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_activation_is_massive_to_either_side(sign):
+    seen = _Channels(50.0)
+    stream = torch.tensor([[[9.0, 1.0], [sign * 80.0, -3.0], [2.0, 4.0]]])
+    seen.see(stream, torch.tensor([[False, True, True]]))  # the first is padding
+    assert seen.massive() == {0: MassiveChannel(most_else=2.0, first=sign * 80.0)}

@@ -58,6 +58,8 @@ def test_a_preset_plans_and_names_only_settings_that_are_there(world, tmp_path, 
 def test_the_paper_preset_is_the_protocol_as_it_stands(world, tmp_path):
     cell = planned(world, tmp_path, "paper")["mezo"]
     assert cell.protocol == Protocol()
+    paper = load_plugins(only="").get("presets", "paper")
+    assert (paper.grid, paper.first_order) == ("paper", {"batch_size": 8, "epochs": 5})
 
 
 MEZOS = {

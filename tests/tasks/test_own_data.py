@@ -119,3 +119,10 @@ def test_other_files_and_missing_columns_are_refused(tmp_path: Path, capsys: Any
 def test_dev_is_a_quarter_of_what_is_left_with_bounds(train, labels, dev):
     """At least one item a label, and no more than a hundred."""
     assert own_data._num_dev(train, labels) == dev
+
+
+def test_whole_numbers_that_a_table_holds_as_floats_are_whole(tmp_path: Path):
+    """As a column with gaps has them; and rows without a label are left out, and counted."""
+    rows = [*((f"film {i}", float(i % 2)) for i in range(10)), ("half", 0.5), ("other half", 0.5), ("no label", None)]
+    made = own_task(table(tmp_path, ".jsonl", rows), ["Review"], "sentiment")
+    assert made.said[:2] == ("12 items: 5 0, 2 0.5, 5 1", "1 rows without a text or a label are left out")

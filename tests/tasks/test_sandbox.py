@@ -123,6 +123,19 @@ def test_a_value_is_weighed_as_it_is_made_and_not_where_it_is_printed(value):
         replace(task("sst2"), prompt="{% set a = 'x' * 9 * 10**6 %}{% set b = " + value + " %}" + "x").render(ITEM)
 
 
+@pytest.mark.parametrize(("inner", "ends"), [(197, True), (198, False)])
+def test_one_rendering_has_twenty_thousand_turns(inner, ends):
+    ours = replace(
+        task("sst2"),
+        prompt="{% for a in range(100) %}{% for b in range(%d) %}{% endfor %}{% endfor %}".replace("%d", str(inner)),
+    )
+    if ends:
+        assert ours.render(ITEM).prompt == ""
+    else:
+        with pytest.raises(ZobenchError, match="more than 20,000 turns of loops and operations for one item"):
+            ours.render(ITEM)
+
+
 def test_all_that_one_rendering_makes_is_bounded_together(monkeypatch):
     monkeypatch.setattr(sandbox, "MADE", 1000)
     many = "{% for i in range(9) %}{% set a = 'x' * 100 %}{% endfor %}"

@@ -9,7 +9,7 @@ from kits.task_kit import FILES, golden, task
 from zobench.errors import ZobenchError
 from zobench.tasks.source import load_pools
 from zobench.tasks.task import Task
-from zobench.tasks.values import _shown
+from zobench.tasks.values import Values, _shown
 
 COPA = {"premise": "I ran.", "choice1": "I'm Tired.", "choice2": "I Won It.", "question": "effect", "label": 1}
 BOOLQ = {"passage": "P", "question": "is it?"}
@@ -166,3 +166,10 @@ def test_of_the_hubs_rows_the_fields_that_are_there_are_checked(monkeypatch):
     rows = [{**BOOLQ, "answer": one} for one in (True, False, True, True)]
     monkeypatch.setattr(datasets, "load_dataset", lambda *a, **kw: datasets.Dataset.from_list(rows))
     assert [row["answer"] for row in load_pools(task("boolq"), "hub").train] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(("value", "hidden"), [(-1, True), (0, False), (False, False), ("-1", False), (3, False)])
+def test_minus_one_alone_stands_for_a_hidden_label(value, hidden):
+    with pytest.raises(ZobenchError, match="the field label is .*; known: 1, 2") as e:
+        Values("label", known=(1, 2)).read({"label": value})
+    assert ("hidden" in str(e.value)) == hidden

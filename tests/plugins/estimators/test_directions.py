@@ -67,6 +67,11 @@ def test_the_published_method_is_a_combination_bit_for_bit(pair, engine, dtype):
     assert not same(published, end(combined, engine=engine, dtype=dtype, seed=1, **own))
 
 
+def test_directions_that_are_given_are_as_long_as_their_family_makes_them():
+    for name in ("r_adazo", "zo_adamm"):
+        assert not same(end(name), end(f"{name}:gaussian")), "its own have length sqrt(d)"
+
+
 @pytest.mark.parametrize("engine", ["flat", "pair"])
 def test_agzo_that_looks_both_ways_is_mezo_along_its_directions(engine):
     box = Case(PLUGINS.estimator("agzo"), {"looks": "two_sided", "eps": 1e-3, "rank": 2}, engine, "mlp").run()

@@ -13,7 +13,9 @@ from zobench_plugins.estimators.grzo import embedding
 from zobench_plugins.estimators.hidden_probe import Probe, SplitStates
 from zobench_plugins.estimators.p_gap import PGAP
 from zobench_plugins.estimators.zo_act import leading_inputs
+from zobench_plugins.learned import __main__ as learned
 from zobench_plugins.learned import scales
+from zobench_plugins.learned.text import text_objectives
 from zobench_plugins.transforms.plant import Plant
 
 from zobench import Question
@@ -98,3 +100,35 @@ def test_a_channel_is_planted_where_the_first_token_is_massive_to_either_side():
     channels = {3: MassiveChannel(2.0, -400.0), 4: MassiveChannel(2.0, 1.5), 5: MassiveChannel(2.0, 90.0)}
     made = Plant.of_massive(MassiveActivation(1, {1: channels}, 100.0), None, block=1)
     assert [(one.channel, one.value) for one in made] == [(3, -400.0), (5, 90.0)]
+
+
+def test_a_window_may_be_the_whole_text():
+    model = SimpleNamespace(
+        name="m",
+        context_length=8,
+        device="cpu",
+        model=None,
+        tokenizer=lambda text, **_: {"input_ids": [*map(int, text)]},
+    )
+    batch = next(text_objectives(model, "31415926", batch_size=2, length=8)).batch
+    assert batch.tolist() == [[3, 1, 4, 1, 5, 9, 2, 6]] * 2
+    batch = next(text_objectives(model, "314", batch_size=64, length=2)).batch
+    assert {tuple(row) for row in batch.tolist()} == {(3, 1), (1, 4)}
+
+
+def test_every_option_of_the_command_that_makes_scales_arrives(monkeypatch, tmp_path, capsys):
+    asked, facts = {}, {"scales": {"w": 1.0}}
+    monkeypatch.setattr(
+        learned, "_opened", lambda model, text, device: asked.update(opened=(model, device)) or ("loaded", "text")
+    )
+    monkeypatch.setattr(learned, "text_objectives", lambda *of, **how: asked.update(windows=(of, how)) or "objectives")
+    monkeypatch.setattr(
+        learned, "learn_scales", lambda *of, **how: asked.update(learnt=(of, how)) or ({"w": {}}, facts)
+    )
+    monkeypatch.setattr(learned, "write_networks", lambda out, found, facts: asked.update(facts=facts) or "digest")
+    numbers = {"steps": 7, "restart_every": 3, "lr": 0.5, "rate": 0.25, "reach": 2e-5, "seed": 4}
+    learned.scales("m", tmp_path / "t.txt", tmp_path / "o", **numbers, batch_size=6, length=5, device="cuda:1")
+    assert asked["opened"] == ("m", "cuda:1")
+    assert asked["windows"] == (("loaded", "text"), {"batch_size": 6, "length": 5, "seed": 4})
+    assert asked["learnt"] == (("loaded", "objectives"), numbers)
+    assert asked["facts"] == {**facts, "text": "t.txt", "length": 5} and "sha256 digest" in capsys.readouterr().out

@@ -168,3 +168,15 @@ def test_an_entry_moves_where_both_masks_let_it_and_the_mask_is_the_same_tensor_
     assert inside.mask(a, 0).tolist() == [True, False, False, False]
     assert inside.mask(a, 1) is inside.mask(a, 0)
     assert torch.equal(inside.mask(b, 0), own["b"]), "the scope has none of it"
+
+
+def test_a_mask_that_changes_with_the_step_is_followed():
+    weight = torch.zeros(3)
+
+    class Turning(Scope):
+        def mask(self, p, step):
+            return torch.arange(3) == step
+
+    inside = Inside(Turning([("a", weight)]), {"a": torch.tensor([True, False, True])})
+    found = [inside.mask(Handle("a", weight, {}), step).tolist() for step in range(3)]
+    assert found == [[True, False, False], [False] * 3, [False, False, True]]
