@@ -9,7 +9,7 @@ from zobench.models.massive import MassiveChannel, _Channels
 from zobench.models.outline import planned_device
 from zobench.models.reach import left_out
 from zobench.models.reading import reading
-from zobench.models.trial import apart
+from zobench.models.trial import apart, limit
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,19 @@ def test_an_activation_is_massive_to_either_side(sign):
     stream = torch.tensor([[[9.0, 1.0], [sign * 80.0, -3.0], [2.0, 4.0]]])
     seen.see(stream, torch.tensor([[False, True, True]]))  # the first is padding
     assert seen.massive() == {0: MassiveChannel(most_else=2.0, first=sign * 80.0)}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "noise", "most"),
+    [
+        (torch.float32, 0.0, 64 * 2.0**-23),
+        (torch.float32, 1e-4, 2e-4),
+        (torch.float32, 0.1, 1e-3),
+        (torch.float64, 0.0, 64 * 2.0**-23),
+        (torch.bfloat16, 0.0, 2 * 2.0**-7),
+        (torch.bfloat16, 0.1, 0.2),
+        (torch.bfloat16, 1.0, 0.25),
+    ],
+)
+def test_ways_agree_within_twice_the_noise_between_two_bounds(dtype, noise, most):
+    assert limit(dtype, noise) == pytest.approx(most, rel=1e-12)
