@@ -137,3 +137,19 @@ def test_the_files_of_a_cell_have_names_that_a_system_takes():
 
 def test_a_name_of_200_bytes_may_be_written(tmp_path):
     paths.check_writable(tmp_path / ("é" * 100), "--x")
+
+
+@pytest.mark.parametrize(
+    ("refused", "says"), [("", None), ("folder", "permission denied"), ("file", "permission denied")]
+)
+def test_a_file_is_written_where_both_it_and_its_folder_may_be(tmp_path, monkeypatch, refused, says):
+    """Whoever asks, who may be allowed all."""
+    file = tmp_path / "file"
+    file.touch()
+    no = {"folder": tmp_path, "file": file}.get(refused)
+    monkeypatch.setattr(paths.os, "access", lambda path, how: path != no)
+    if says is None:
+        paths.check_writable(file, "--out")
+    else:
+        with pytest.raises(ZobenchError, match=says):
+            paths.check_writable(file, "--out")

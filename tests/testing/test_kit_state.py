@@ -9,7 +9,8 @@ import torch
 from zobench_plugins.estimators.mezo import MeZO
 
 from zobench import Estimator, matrices
-from zobench.testing import Finding, Report, check_estimator, selectors
+from zobench.estimator import state
+from zobench.testing import Finding, Report, check_estimator, checks, selectors
 from zobench.testing.attempt import Case
 from zobench.testing.expect import Failed
 from zobench.testing.watch import Watch
@@ -96,3 +97,11 @@ def test_what_a_selector_leaves_on_a_model_is_seen(change, says):
     else:
         with pytest.raises(Failed, match=says):
             selectors.untouched(case)
+
+
+def test_forwards_that_are_counted_anew_after_an_interruption_are_seen(monkeypatch):
+    plain = state.load
+    assert checks.resume(Case(MeZO, {}, "flat", "mlp")) == ""
+    monkeypatch.setattr(state, "load", lambda est, s: (plain(est, s), est.forwards.clear()))
+    with pytest.raises(Failed, match="the forward counter was not resumed"):
+        checks.resume(Case(MeZO, {}, "flat", "mlp"))
