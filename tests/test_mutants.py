@@ -9,18 +9,36 @@ from kits.mutation import ROOT, Mutant, read, remembered, verdicts
 MUTANTS = read()
 
 
+def statements(tree, first, last):
+    """Those of a module that lie on these lines, which a change on them alone can change."""
+    begins = {n: min((d.lineno for d in getattr(n, "decorator_list", ())), default=n.lineno) for n in tree.body}
+    return [ast.dump(n) for n, begin in begins.items() if begin <= last and n.end_lineno >= first]
+
+
 def test_each_stands_where_it_is_said_to_and_changes_the_program():
     wrong, sources = [], {}
     for one in MUTANTS:
         if one.file not in sources:
             text = (ROOT / one.file).read_text(encoding="utf-8")
-            sources[one.file] = text, ast.dump(ast.parse(text))
-        text, was = sources[one.file]
+            sources[one.file] = text, ast.parse(text)
+        text, tree = sources[one.file]
         if text.count(one.old) != 1:
             wrong.append(f"{one}: stands there {text.count(one.old)} times")
-        elif ast.dump(ast.parse(one.applied(text))) == was:
+            continue
+        line = 1 + text.count("\n", 0, text.index(one.old))
+        was, now = ((line, line + part.count("\n")) for part in (one.old, one.new))
+        if statements(ast.parse(one.applied(text)), *now) == statements(tree, *was):
             wrong.append(f"{one}: changes nothing")
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_change_that_is_none_is_seen():
+    text = "import a\n\n@b\n@c\ndef f():\n    return (1)\n\nx = 2\n"
+    tree, bare, undecorated = (ast.parse(one) for one in (text, text.replace("(1)", "1"), text.replace("@c\n", "")))
+    assert len(statements(tree, 1, 8)) == 3 and statements(tree, 2, 2) == []
+    assert len(statements(tree, 3, 3)) == len(statements(tree, 4, 4)) == len(statements(tree, 6, 7)) == 1
+    assert statements(bare, 6, 6) == statements(tree, 6, 6)
+    assert statements(undecorated, 3, 4) != statements(tree, 3, 4)
 
 
 def test_their_tests_are_there():

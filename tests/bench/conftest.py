@@ -1,3 +1,3 @@
 """A model in files is read and measured once."""
 
-from kits.once import measured_once, read_once, tried_once  # noqa: F401 - fixtures of all tests here
+from kits.once import measured_once, reached_once, read_once, tried_once  # noqa: F401 - fixtures of all tests here

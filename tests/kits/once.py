@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from zobench.models import capabilities, load, outline, reading
+from zobench.models import capabilities, load, outline, reach, reading
 from zobench.models.load import LoadedModel
 from zobench.run import prefix, train
 
 from .copies import copier
 
-__all__ = ["measured_once", "read_once", "tried_once"]
+__all__ = ["measured_once", "reached_once", "read_once", "tried_once"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,6 +84,24 @@ def tried_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "points_together", together_once)
         patch.setattr(prefix, "cut_at", cut_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reached_once() -> Iterator[None]:
+    """What a forward over text does not reach of a model as it is in its files is looked for once."""
+    unreached, known = reach.unreached, {}
+
+    def once(loaded: LoadedModel) -> list[str]:
+        if not as_loaded(loaded):
+            return unreached(loaded)
+        key = (loaded.revision, loaded.dtype, loaded.device, type(loaded.model))
+        if key not in known:
+            known[key] = unreached(loaded)
+        return list(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reach, "unreached", once)
         yield
 
 

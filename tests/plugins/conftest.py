@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from kits.once import measured_once, read_once, tried_once  # noqa: F401 - fixtures of all tests here
+from kits.once import measured_once, reached_once, read_once, tried_once  # noqa: F401 - fixtures of all tests here
 from kits.plugin_kit import Install, installer
 
 from zobench.plugins.registry import Plugins, load_plugins

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from kits.faulty_kit import FAULTY
-from kits.once import measured_once, read_once, tried_once  # noqa: F401 - fixtures of all tests here
+from kits.once import measured_once, reached_once, read_once, tried_once  # noqa: F401 - fixtures of all tests here
 from kits.run_kit import World, plugin_file, save_data, save_model
 
 from zobench.plugins.registry import Plugins, load_plugins

@@ -33,7 +33,7 @@ def draft(path: Path, mark: str | None = None) -> Path:
     """Where to write what shall lie at `path`: in its folder, under a name of this process's own."""
     short = hashlib.blake2b(os.fsencode(path.name), digest_size=6).hexdigest()  # a name as long as may be takes no more
     ending = ".".join(path.name.split(".")[-2:])[-24:]
-    who = f"{os.getpid()}b{born}" if (born := processes.born(os.getpid())) else f"{os.getpid()}"
+    who = f"{os.getpid()}b{born}" if (born := processes.born_here()) else f"{os.getpid()}"
     return path.with_name(f".{short}.draft-{machine()}-{who}-{mark or secrets.token_hex(4)}.{ending}")
 
 
@@ -158,7 +158,7 @@ def _left_behind(path: Path) -> bool:
 
 def mark_of_this_process() -> str:
     """A line that tells this process from all others, for `ended`."""
-    return f"{machine()} {os.getpid()} {processes.born(os.getpid())}"
+    return f"{machine()} {os.getpid()} {processes.born_here()}"
 
 
 def ended(mark: str) -> bool:

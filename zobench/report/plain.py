@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_PLAIN = json.JSONEncoder(sort_keys=True, allow_nan=False, ensure_ascii=False)
+
 
 def dumps(value: Any) -> str:
     """JSON with sorted keys, one key a line, and lists of plain values on one line; ends in a newline.
@@ -40,4 +42,4 @@ def _dump(value: Any, depth: int) -> str:
         return "{\n" + ",\n".join(inner) + "\n" + " " * depth + "}"
     if isinstance(value, list | tuple) and any(isinstance(v, Mapping) for v in value):
         return "[\n" + ",\n".join(pad + _dump(v, depth + 1) for v in value) + "\n" + " " * depth + "]"
-    return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return _PLAIN.encode(value)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -23,6 +25,16 @@ def born(pid: int) -> str | None:
         return None if one.status() == psutil.STATUS_ZOMBIE else f"{one.create_time():.0f}"
     except (psutil.Error, ValueError, OverflowError):
         return None
+
+
+def born_here() -> str | None:
+    """When this process started, as `born` says it; asked for at every claim and every mark of life."""
+    return _born_here(os.getpid())
+
+
+_born_here = lru_cache(maxsize=1)(born)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_born_here.cache_clear)  # numbers of processes come again
 
 
 def alive(pid: int, since: str | None = None) -> bool:

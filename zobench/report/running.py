@@ -253,7 +253,7 @@ def _own_facts() -> dict[str, Any]:
         "host": platform.node(),
         "machine": disk.machine(),
         "pid": os.getpid(),
-        "born": processes.born(os.getpid()),
+        "born": processes.born_here(),
         "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
