@@ -6,8 +6,9 @@ from textwrap import dedent
 
 import pytest
 
+from zobench import Estimator
 from zobench.cli import main
-from zobench.cli.card import declared, facts, page
+from zobench.cli.card import _grid, declared, facts, page
 from zobench.plugins.registry import load_plugins
 
 FILE = """
@@ -150,3 +151,17 @@ def test_a_page_of_several_kinds_has_a_heading():
     both, one = (page(load_plugins(only=""), kinds) for kinds in (("estimators", "selectors"), ("selectors",)))
     assert both.startswith("# Methods\n\nMade by `") and "\n\n## Estimators\n\n" in both
     assert one.startswith("## Selectors\n\n") and one in both
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({}, "not declared; a run tries "),
+        ({"lr_grid": (1e-6, 1e-5)}, "1e-6, 1e-5; small runs: "),
+        ({"small_lrs": (1e-5,)}, "; small runs: 1e-5"),
+        ({"lr_grid": (1e-5,), "small_lrs": (1e-5,)}, "1e-5"),
+    ],
+)
+def test_rates_are_declared_by_either_grid(own, said):
+    made = _grid(type("Mine", (Estimator,), own))
+    assert said in made and ("not declared" in made) is (own == {})

@@ -55,3 +55,14 @@ def test_a_folder_that_cannot_be_made(tmp_path, capsys):
 def test_names_of_classes():
     assert class_name("my_zo", "estimator") == "MyZo"
     assert class_name("selector", "selector") == "SelectorSelector"
+
+
+@pytest.mark.parametrize("there", ["mine.py", "mine.toml", "mine"])
+def test_a_new_task_of_a_file_overwrites_nothing(there, tmp_path, capsys):
+    data = tmp_path / "reviews.csv"
+    data.write_text("text,label\n" + "".join(f"word {n},{'good' if n % 2 else 'bad'}\n" for n in range(40)))
+    (tmp_path / there).write_text("mine")
+    line = ["new", "task", "mine", "--from", str(data), "--text", "text", "--label", "label"]
+    assert main([*line, "--directory", str(tmp_path)]) == 2
+    assert f"{there} exists already" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([there, "reviews.csv"])

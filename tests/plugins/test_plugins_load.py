@@ -28,6 +28,8 @@ def errors_of(plugins: Plugins) -> dict[str, str | None]:
         ("two:two-entry , one", {"one", "two"}),
         ("-one", {"two"}),
         ("one,two,-one", {"two"}),
+        ("one,-two", {"one"}),
+        ("two,-zobench:estimators", {"two"}),
     ],
 )
 def test_zobench_plugins_limits_what_loads(install, monkeypatch, only, loaded):

@@ -201,3 +201,12 @@ def test_who_has_nothing_right_is_not_best():
     for column in ("sst2", compare.AVERAGE):
         best, others = compare._column(section, column)
         assert best.estimator == "b" and sorted(row.estimator for row in others) == ["a", "c"]
+
+
+def test_a_reference_has_gains_and_the_untouched_model_none():
+    made = [*runs("mezo", 85, 86, 87), *runs("adamw", 90, 91, 92), *runs("zero_shot", 50, 50, 50)]
+    (section,) = sections(made)
+    gains = compare.judge(section).gains
+    assert {section.rows[at].estimator: told for (_, at), told in gains.items()} == dict.fromkeys(
+        ("adamw", "mezo"), "better"
+    )

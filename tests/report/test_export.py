@@ -154,3 +154,8 @@ def test_options_that_exclude_each_other(results: Path, more: list[str], says: s
 def test_a_column_has_one_type(values, column):
     found = board_export._column(values)
     assert found == column and [type(one) for one in found] == [type(one) for one in column]
+
+
+def test_latex_has_a_rule_between_references_and_methods():
+    below = [part.split(" ")[0] for part in export.as_latex(board(small_board())).split("\\midrule\n")[1:]]
+    assert below == ["zero\\_shot", "mezo"]

@@ -335,3 +335,26 @@ def test_where_no_average_is_whole_an_answer_rests_on_the_seeds_of_the_first():
 
     nothing: Any = SimpleNamespace(best={"average": None})
     assert words._seeds(nothing, [line(3, 2, 0), line(1)]) == 2 and words._seeds(nothing, []) == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (None, ""),
+        ((1.0, 1.0), ""),
+        ((0.2, 0.2), " 20%"),
+        ((0.0123, 0.35), " 1.2-35%"),
+        ((0.1, 1.0), " 10-100%"),
+        ((0.996, 0.996), " 99.6%"),
+    ],
+)
+def test_a_share_is_said_of_what_does_not_move_all_in_every_cell(share, said):
+    assert page._share(SimpleNamespace(share=share)) == said
+
+
+def test_the_control_is_not_said_to_be_as_fast_as_itself():
+    row, other = object(), object()
+    best: Any = SimpleNamespace(control=None, speedup=1.5, row=row)
+    verdicts: Any = [SimpleNamespace(control=one) for one in (row, other)]
+    said = [words._costs(best, one) for one in verdicts]
+    assert said == [[], ["A step 1.5x as fast as full MeZO."]]

@@ -173,7 +173,8 @@ def test_the_commands(tmp_path, capsys):
         picture, facts = tmp_path / f"{command}.svg", tmp_path / f"{command}.json"
         assert main(["analyze", command, str(tmp_path), "--plot", str(picture), "--json", str(facts)]) == 0
         assert "## mezo, block 2" in capsys.readouterr().out and picture.read_bytes().startswith(b"<?xml")
-        assert json.loads(facts.read_text())["methods"][0]["averaged"] == ["rte", "sst2"]
+        said = json.loads(facts.read_text())
+        assert said["methods"][0]["averaged"] == ["rte", "sst2"] and said["margin"] == 0.02
     for name, why in {
         "none": "no results folder",
         "empty": "no cell under",

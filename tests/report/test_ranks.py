@@ -210,6 +210,8 @@ def test_the_largest_whole_grid_is_taken():
     assert "2 estimators (lozo, mezo); 2 selectors (all, layer); 2 tasks (a, b); 3 seeds each" in said
     with pytest.raises(ZobenchError, match="two methods at least that share a selector"):
         factors.balanced(section(board({"mezo": (60, 61, 62)})))
+    with pytest.raises(ZobenchError, match="and two seeds of each"):
+        factors.balanced(section(board({"mezo": (60,), "lozo": (70,)})))
 
 
 def test_directions_are_a_factor_of_their_own():

@@ -217,3 +217,8 @@ def test_a_rate_has_an_interval_from_two_seeds_on():
     assert lost.dev == two.dev and (lost.runs, lost.diverged) == (3, 1)
     nothing = controls._at(1e-3, [None], [])
     assert nothing.dev is None and nothing.mean == float("inf")
+
+
+def test_two_blocks_have_no_correlation_across_tasks():
+    made = with_layers(sweep([80, 60], "sst2") + sweep([70, 60], "rte"))
+    assert controls.block_correlations(blocks.sweeps(made, KNOWN), draws=20) == []

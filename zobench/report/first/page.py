@@ -111,7 +111,7 @@ def _share(line: Line) -> str:
     """` 11%`: how much of the model may move, where that is not all of it."""
     if line.share is None or line.share[0] >= 0.9995:
         return ""
-    low, high = (f"{100 * one:.2g}" for one in line.share)
+    low, high = (f"{100 * one:.{2 if one < 0.995 else 3}g}" for one in line.share)  # of two figures 100 is 1e+02
     return f" {low}%" if low == high else f" {low}-{high}%"
 
 
