@@ -8,7 +8,8 @@ import pytest
 
 from zobench.contracts.planned import Planned
 from zobench.contracts.selector import Selector
-from zobench.plugins import along, expressions
+from zobench.plugins import along, code_digest, expressions
+from zobench.plugins.registry import load_plugins
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,25 @@ def test_a_sum_is_raised_by_what_its_parts_are():
 def test_batches_are_whole_and_the_last_of_an_epoch_has_what_is_left(train, sizes):
     planned = Planned("", "", "lm", train, batch_size=16, weight_decay=0.0, parameterisation="full", names=None)
     assert planned.batches() == sizes
+
+
+def test_a_method_around_another_takes_the_further_forwards_of_both():
+    plugins = load_plugins(only="")
+    outer, inner = plugins.estimator("dizo").around, plugins.estimator("mezo_svrg")
+    both = outer.extra_forwards_per_step + inner.extra_forwards_per_step
+    assert plugins.estimator("dizo+mezo_svrg").extra_forwards_per_step == both
+    assert min(outer.extra_forwards_per_step, inner.extra_forwards_per_step) > 0
+
+
+@pytest.mark.parametrize(
+    ("told", "editable"),
+    [
+        (None, False),
+        ("{}", False),
+        ('{"dir_info": {}}', False),
+        ('{"dir_info": {"editable": false}}', False),
+        ('{"dir_info": {"editable": true}}', True),
+    ],
+)
+def test_what_is_installed_to_be_edited_says_so(told, editable):
+    assert code_digest._editable(SimpleNamespace(read_text=lambda name: told)) is editable

@@ -159,3 +159,8 @@ def test_a_column_has_one_type(values, column):
 def test_latex_has_a_rule_between_references_and_methods():
     below = [part.split(" ")[0] for part in export.as_latex(board(small_board())).split("\\midrule\n")[1:]]
     assert below == ["zero\\_shot", "mezo"]
+
+
+@pytest.mark.parametrize("mark", ["=", "+", "@", "\t", "\r"])
+def test_what_a_spreadsheet_would_compute_is_text(mark: str):
+    assert export._safe(f"{mark}x") == f"'{mark}x" and export._safe(f"x{mark}") == f"x{mark}" and export._safe(-1) == -1

@@ -358,3 +358,11 @@ def test_the_control_is_not_said_to_be_as_fast_as_itself():
     verdicts: Any = [SimpleNamespace(control=one) for one in (row, other)]
     said = [words._costs(best, one) for one in verdicts]
     assert said == [[], ["A step 1.5x as fast as full MeZO."]]
+
+
+@pytest.mark.parametrize(
+    ("peaks", "unit"),
+    [([], ("MiB", 2**20)), ([None, 10**9 - 1], ("MiB", 2**20)), ([1, 10**9], ("GiB", 2**30))],
+)
+def test_memory_is_told_in_the_unit_of_the_largest(peaks, unit):
+    assert page._unit([SimpleNamespace(peak_bytes=peak) for peak in peaks]) == unit

@@ -316,6 +316,7 @@ def test_weights_are_judged_by_their_size_at_least(tmp_path: Path):
         ({"stderr": 0.0}, None),
         ({"n": 0, "items": None}, "test.n: 0 is no number of items"),
         ({"n": 3}, "test: 2 items, and n is 3"),
+        ({"n": 1}, "test: 2 items, and n is 1"),
         ({"predicted": [1]}, "test: predictions of 1 items, and n is 2"),
         ({"clusters": [1, 1, 2]}, "test: clusters of 3 items, and n is 2"),
     ],

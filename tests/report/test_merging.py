@@ -175,3 +175,20 @@ def test_options_of_earlier_runs_get_the_next_number(tmp_path: Path):
         "run.3.toml": "c",
         options_kept.FILE: "d",
     }
+
+
+def test_options_stand_in_the_order_of_their_runs(tmp_path):
+    for number in range(12):
+        options_kept.keep(tmp_path, f"seeds = {number}\n")
+    assert [path.read_text() for path in options_kept.kept(tmp_path)] == [f"seeds = {n}\n" for n in range(12)]
+
+
+def test_of_a_cell_that_was_begun_in_two_folders_the_longer_journal_goes_on(tmp_path):
+    short, long, begun = (folder_of(tmp_path / name, record(seed=n)) for n, name in enumerate(("s", "l", "x")))
+    for folder, text in ((short, "short"), (long, "the longer one")):
+        (folder / "running").mkdir(exist_ok=True)
+        (folder / "running" / "sst2-mezo-all-s9-0123456789ab.journal").write_text(text)
+    for number, folders in enumerate(([short, long], [long, short], [short, begun])):
+        merging.merge(folders, tmp_path / f"out{number}")
+        (journal,) = (tmp_path / f"out{number}" / "running").glob("*.journal")
+        assert journal.read_text() == ("the longer one" if long in folders else "short")

@@ -1,10 +1,12 @@
 """Papers as data, and their tables beside records."""
 
+from types import SimpleNamespace
+
 import pytest
 from kits.records import items, record
 
 from zobench.errors import ZobenchError
-from zobench.report import paper, papers, reproduced, stats
+from zobench.report import paper, paper_join, papers, reproduced, stats
 from zobench.report.sections import sections
 
 
@@ -136,3 +138,17 @@ def test_beside_a_number_that_the_paper_lacks_there_is_no_difference():
     assert [cells[1:] for cells in beside] == [["81.0", "81.0", "81.0"], ["-", "-1.0", "-18.0"], ["-", "yes", "no"]]
     (alone,) = sections(made[:3])[0].rows
     assert [cells[1:] for cells in paper._comparison(alone, {"sst2": 82.0}, ["sst2"], [])] == [["-"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("selector", "settings", "part"),
+    [
+        ("outlier_channels", {"part": "mlp"}, "mlp"),
+        ("outlier_channels:mlp", {}, "mlp"),
+        ("outlier_channels:mlp", {"part": "mlp"}, "mlp"),
+        ("outlier_channels", {}, "top"),
+    ],
+)
+def test_a_part_is_a_setting_or_stands_in_the_name(selector, settings, part):
+    row = SimpleNamespace(selector=selector, records=[record(selector=selector, selector_settings=settings)])
+    assert paper_join._part(row) == part

@@ -286,3 +286,11 @@ def test_the_picture_of_ten_tasks_has_its_critical_difference(tmp_path):
     assert main(["analyze", "ranks", str(tmp_path), "--plot", str(tmp_path / "cd.svg")]) == 0
     drawn = (tmp_path / "cd.svg").read_text()
     assert drawn.count('id="axes_') == 2
+
+
+def test_forwards_are_those_on_further_batches_too():
+    records = board(RIGHT)
+    for one in records:
+        one["forwards"] = {"train": 100, "eval": 7} | ({"extra": 50} if one["cell"]["estimator"] == "mezo" else {})
+    found = ranking.profiles(section(records), "forwards", (1.0, 1.49, 1.5))
+    assert found == {"fzoo / all": [1.0] * 3, "lozo / all": [1.0] * 3, "mezo / all": [0.0, 0.0, 1.0]}

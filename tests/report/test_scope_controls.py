@@ -173,6 +173,8 @@ def test_transforms_are_held_beside_the_plain_model():
     assert "A = `plant:2:6:100`: dev chooses block 2; on test, against block 0, +20.0" in page
     assert "with correlation -0.50" in page
     assert "| 0         | 81.0 ± " in page and " 56.0 ± " in page
+    marked = [line.count("†") for line in page.splitlines() if line.startswith(("| 0 ", "| 1 ", "| 2 "))]
+    assert marked == [1, 0, 1], "the block that dev chose, of each"
 
 
 def test_under_a_transform_a_block_without_a_score_is_a_dash_and_lost_seeds_are_counted():

@@ -494,3 +494,9 @@ def test_between_splits_there_is_one_degree_of_freedom_less_than_splits():
 def test_no_variance_between_seeds_is_taken_for_half_an_item():
     none, half = (prior.fitted(spread([v] * 8, units=50)) for v in (0.0, 0.01**2))
     assert none is not None and half is not None and none.variance == pytest.approx(half.variance)
+
+
+@pytest.mark.parametrize(("stderr", "equal"), [(0.0100, True), (0.0120, True), (0.0123, False), (0.0200, False)])
+def test_equality_is_shown_at_five_percent(stderr, equal):
+    """Two one-sided tests of a difference of nought: 1.645 standard errors within the margin."""
+    assert found(stats.of_values({0: 0.0}, stderr, 10**6)).equivalent(0.02) is equal

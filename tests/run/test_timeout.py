@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from functools import cache
 
 import pytest
@@ -224,5 +225,13 @@ def test_the_watchdog_goes_with_what_it_watches(told_of):
     lines, ended = told_of
     print('{"seconds": 3600, "pid": 1}', file=lines)
     lines.close()
+    watchdog.main()
+    assert ended == []
+
+
+def test_between_cells_the_watchdog_waits(told_of):
+    lines, ended = told_of
+    print('{"seconds": 3600, "pid": 1}\n{}', file=lines)
+    threading.Timer(0.1, lines.close).start()
     watchdog.main()
     assert ended == []

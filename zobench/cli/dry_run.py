@@ -103,7 +103,7 @@ def _many(n: int) -> str:
 
 
 def _second(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+    return f"{seconds:.2f} s" if seconds >= 0.9995 else f"{1000 * seconds:.3g} ms"
 
 
 def clock(seconds: float) -> str:
