@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +11,13 @@ import torch
 from kits.records import record
 
 from zobench import ZobenchError
-from zobench.run import kin, outcome, plan, prefix, propagation, speed, zero_shot
+from zobench.plugins.registry import load_plugins
+from zobench.protocol.protocol import protocol_from
+from zobench.run import kin, outcome, plan, prefix, propagation, routing, selection, speed, zero_shot
+from zobench.run.batch_order import batches
 from zobench.run.place import Place
 from zobench.run.ranked import RankedObjective
+from zobench.run.wish import Wish
 from zobench.scopes.scope import Scope
 from zobench.tasks.score import Score
 
@@ -97,3 +103,59 @@ def test_the_score_of_an_earlier_run_is_taken_unless_it_is_asked_anew(tmp_path):
     for run, anew in (("r", False), ("s", False), ("s", True), ("s", True), ("t", False)):
         zero_shot.shared(tmp_path, {"task": "t"}, lambda run=run: take(run), run=run, anew=anew)
     assert taken == ["r", "s"]
+
+
+@pytest.mark.parametrize(
+    ("again", "agrees"), [(1.0, True), (1.09, True), (0.91, True), (1.11, False), (0.89, False), (0.1, False)]
+)
+def test_a_baseline_holds_while_it_is_neither_slower_nor_faster(again, agrees):
+    baseline = speed.Baseline("c", 0, (5.0, 2.0, 2.0, 2.0), {})
+    assert baseline.agrees([{"step_s": 2.0 * again}] * 3) is agrees
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_selector_is_calibrated_on_the_batches_of_its_seed(monkeypatch, seed):
+    monkeypatch.setattr(selection, "on_device", lambda prepared, loaded, indices: indices)
+    context = SimpleNamespace(_prepared=SimpleNamespace(train_size=64), loaded=None, seed=seed)
+    given = selection.RunSelectionContext.calibration(context, 3, 4)
+    assert given == list(itertools.islice(batches(64, 4, seed), 3))
+    assert given != list(itertools.islice(batches(64, 4, 1 - seed), 3))
+
+
+def test_a_probe_takes_the_forwards_of_all_its_purposes(monkeypatch):
+    """Of training, of further batches, of dev."""
+    forwards = {"train": 6, "extra": 3, "backward": 2}
+    on = SimpleNamespace(estimator=SimpleNamespace(forwards=forwards))
+    run = SimpleNamespace(eval_forwards=5, best_loss=0.5)
+    monkeypatch.setattr(selection, "of_model", lambda scope, loaded, said: scope)
+    for name in ("prefixed", "graphed"):
+        monkeypatch.setattr(selection, name, lambda prepared, *given: prepared)
+    monkeypatch.setattr(selection, "keeper", lambda loaded, size: None)
+    monkeypatch.setattr(selection, "applied", lambda *given, **how: nullcontext(on))
+    monkeypatch.setattr(selection, "train", lambda *given, **how: run)
+    method = SimpleNamespace(computation=None)
+    prepared = SimpleNamespace(dev_size=7)
+    made = selection.RunSelectionContext(
+        SimpleNamespace(), prepared, method, protocol_from({}), lr=1e-3, seed=0, progress=lambda text: None
+    )
+    found = made.probe(Scope([("w", torch.zeros(2))], layers=(1,)), 10)
+    assert (found.forwards, found.dev_loss, found.n) == (16, 0.5, 7) and made.forwards == {"probe": 16}
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "trains", "taken"),
+    [(10, 20, False, 10), (10, 20, True, 20), (10, 10, False, 10), (9, 3, True, 3)],
+)
+def test_looks_beyond_the_last_step_are_moved_where_nothing_trains_alone(steps, every, trains, taken):
+    told: list[str] = []
+    values = {"steps": steps, "eval_every": every}
+    found = routing._clipped(values, [SimpleNamespace(trains=trains)], SimpleNamespace(warn=told.append))
+    assert found == {"steps": steps, "eval_every": taken} and len(told) == (taken != every)
+
+
+@pytest.mark.parametrize("first", ["eps", "mezo.eps"])
+def test_a_setting_with_its_owner_goes_before_one_for_all_that_have_it(first):
+    given = {"eps": "0.5", "mezo.eps": "0.25"}
+    settings = {first: given.pop(first), **given}
+    routed = routing.route(Wish(("mezo", "lozo"), ("all",), ("sst2",), settings=settings), load_plugins(only=""))
+    assert (routed.estimators["mezo"]["eps"], routed.estimators["lozo"]["eps"]) == (0.25, 0.5)
