@@ -7,6 +7,7 @@ from kits.plugin_kit import selectors
 
 from zobench.errors import ZobenchError
 from zobench.plugins.registry import load_plugins
+from zobench.reserved import name_fault
 
 
 def test_builtins_come_in_by_entry_points_alone():
@@ -155,3 +156,8 @@ def test_a_lazy_class_is_checked_when_it_is_imported(install):
     plugins = load_plugins(only="lazy")
     with pytest.raises(ZobenchError, match=r"a setting of Mine may not be called 'seed'.*\(lazy_module.py:8\)"):
         plugins.estimator("mine_zo")
+
+
+@pytest.mark.parametrize(("kind", "fits"), [("selectors", False), ("estimators", True), ("tasks", True)])
+def test_a_number_is_no_name_of_a_selector_alone(kind, fits):
+    assert (name_fault(kind, "7") == "") == fits
