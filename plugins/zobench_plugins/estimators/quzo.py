@@ -27,10 +27,10 @@ class QuZO(Estimator):
     theta <- theta - sum_i Q(lr c_i v_i / q),  Q rounding at random to the grid of the weights.  With one rounding for
     both, c u would have the square of its errors in the mean.
 
-    A direction's grid has its tensor's largest entry at its end. `weight_bits`: at the first step matrices are rounded
-    to the nearest of 2^(bits - 1) - 1 levels on each side of 0, one grid a tensor, and stay on it, except that looks
-    leave it; 0: weights are left as they are, and Q does nothing. Weights stand in the dtype of the model all the same:
-    what is measured is the method, not its memory; and a board's zero-shot score is that of the model before.
+    A direction's grid has its tensor's largest entry at its end. `weight_bits`: when they may first move matrices are
+    rounded to the nearest of 2^(bits - 1) - 1 levels on each side of 0, one grid a tensor, and stay on it, except that
+    looks leave it; 0: weights are left as they are, and Q does nothing. Weights stand in the dtype of the model all
+    the same: what is measured is the method, not its memory; and a board's zero-shot score is that of the model before.
 
     Defaults: bits 4, weight_bits 8, q 1, eps 1e-3 (released script). Read were a summary of the paper's equations and
     the released code; the grids are ours (`verified` False). Learning rates: MeZO's and the released 1e-5. Forwards a
@@ -78,7 +78,7 @@ class QuZO(Estimator):
         return self.compute(lambda p: found[p.name], on=lambda p: p.name in found, name="spacing")
 
     def iterate(self, losses: Losses) -> Tensor:
-        if self.weight_bits and self.t == 0:
+        if self.weight_bits:
             self.round_weights()
         shown, moves = None, []
         for _ in range(self.q):
@@ -94,8 +94,8 @@ class QuZO(Estimator):
         return shown
 
     def round_weights(self) -> None:
-        """Matrices to the nearest level, one after the other: no second copy of them all."""
-        for one in filter(gridded, self.active):
+        """Matrices that may move for the first time to the nearest level, one by one: no second copy of them all."""
+        for one in (p for p in self.active if gridded(p) and p not in self.grid):
             self.move(self.compute(self.to_level, on=partial(is_, one), name="to_level"))
 
     def to_level(self, p: Handle) -> Tensor:

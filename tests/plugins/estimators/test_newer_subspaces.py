@@ -175,6 +175,23 @@ def test_weights_stay_on_their_grid_and_the_rounding_keeps_the_mean():
     assert float(rounded(torch.full_like(x, 0.3), 1.0, x).mean()) == pytest.approx(0.3, abs=0.01)
 
 
+class Late(Scope):
+    """The second layer may first move in step 2."""
+
+    def active(self, step):
+        return lambda name: "layers.1." not in name or step >= 2
+
+
+def test_a_matrix_is_put_on_its_grid_when_it_may_first_move():
+    def codes(steps):
+        weights, opt = run(QuZO, steps=steps, scope=Late, weight_bits=3)
+        return weights["layers.1.w"] / grid(Blocks().weights()["layers.1.w"], 3)
+
+    assert torch.equal(codes(2), codes(0))
+    assert float((codes(2) - codes(2).round()).abs().max()) > 0.1
+    assert float((codes(4) - codes(4).round()).abs().max()) < 1e-9
+
+
 # ---- ZO-Act
 
 
