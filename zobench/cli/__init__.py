@@ -15,7 +15,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Any, cast
 
 import typer
@@ -254,20 +253,10 @@ def _click_command(arguments: Sequence[str]) -> Any:
     """The whole command line as typer wants it, with only the subcommand that `arguments` call imported."""
     called = next((a for a in arguments if not a.startswith("-")), None)
     completing = "_ZOBENCH_COMPLETE" in os.environ
-    loaded = {name: one.load() for name, one in COMMANDS.items() if completing or name == called}
-    return _built(tuple(COMMANDS.items()), tuple(loaded.items()))
-
-
-@lru_cache(maxsize=len(COMMANDS))
-def _built(
-    commands: tuple[tuple[str, Command], ...], loaded: tuple[tuple[str, Callable[..., Any] | typer.Typer], ...]
-) -> Any:
-    """The commands as typer wants them, each a line in a list but those that are loaded. Made once in a process."""
-    targets = dict(loaded)
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback(epilog=epilog(EXAMPLES))(_root)
-    for name, command in commands:
-        target = targets.get(name, _not_called)
+    for name, command in COMMANDS.items():
+        target = command.load() if completing or name == called else _not_called
         if isinstance(target, typer.Typer):
             for subcommand in target.registered_commands:
                 subcommand.epilog = subcommand.epilog or epilog(command.examples)
