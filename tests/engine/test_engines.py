@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from kits.matrix import covering
-from kits.toy_runs import MODES, Adaptive, MeZO, Run, apart, same
+from kits.toy_runs import MODES, Adaptive, Breaks, MeZO, Run, apart, same
 from torch import nn
 
 from zobench import Estimator, ZobenchError
@@ -142,28 +142,11 @@ def test_a_float32_model_needs_no_master():
 
 @pytest.mark.parametrize(("engine", "restore"), MODES)
 def test_an_error_in_the_middle_of_a_sweep_is_undone(engine, restore):
-    class Breaks(MeZO):
-        bad = False
-
-        def fail(self, x):
-            if self.bad and x.shape == (8,):
-                raise RuntimeError("broken")
-            return x
-
-        def iterate(self, losses):
-            z = self.noise()
-            c = losses.slope(z, self.eps)
-            if self.where == "look":
-                losses(self.eps * self.noise().map(self.fail))
-            else:
-                self.descend(c * z.map(self.fail))
-
     for where in ("look", "move"):
-        Breaks.where = where
         run = Run(Breaks, engine=engine, restore=restore)
         run.go(2)
         before = run.weights()
-        run.opt.bad = True
+        run.opt.bad, run.opt.where = True, where
         with pytest.raises(RuntimeError, match="while computing fail.*layers.0.bias.*broken"):
             run.go(1)
         holds_copy = where == "look" or engine not in ("pair", "streamed")

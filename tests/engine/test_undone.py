@@ -2,23 +2,7 @@
 
 import pytest
 import torch
-from kits.toy_runs import MeZO, Run, same
-
-
-class Breaks(MeZO):
-    """Fails at its second tensor, while it moves."""
-
-    bad = False
-
-    def fail(self, x):
-        if self.bad and x.shape == (8,):
-            raise RuntimeError("broken")
-        return x
-
-    def iterate(self, losses):
-        z = self.noise()
-        c = losses.slope(z, self.eps)
-        self.descend(c * z.map(self.fail))
+from kits.toy_runs import Breaks, Run, same
 
 
 @pytest.mark.parametrize("engine", ["flat", "deferred", "pair", "streamed"])

@@ -27,6 +27,26 @@ class MeZO(Estimator):
         return lp
 
 
+class Breaks(MeZO):
+    """Once `bad`, fails at its second tensor, while it looks or moves."""
+
+    bad = False
+    where = "move"
+
+    def fail(self, x):
+        if self.bad and x.shape == (8,):
+            raise RuntimeError("broken")
+        return x
+
+    def iterate(self, losses):
+        z = self.noise()
+        c = losses.slope(z, self.eps)
+        if self.where == "look":
+            losses(self.eps * self.noise().map(self.fail))
+        else:
+            self.descend(c * z.map(self.fail))
+
+
 class Adaptive(Estimator):
     """Momentum, a diagonal scale, held noise, partial directions: all that a method may keep."""
 
